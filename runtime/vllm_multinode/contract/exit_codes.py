@@ -1,0 +1,43 @@
+"""Every exit code of every command, in one place."""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the process's exit status tells; the README's reference lists them with a cause each."""
+
+    OK = 0
+    USAGE = 2
+    # What was asked for cannot be
+    VARIABLE = 10
+    SIZES = 11
+    EXECUTOR = 12
+    ARGUMENTS = 13
+    ACCELERATORS = 14
+    # The model directory
+    MODEL_MISSING = 20
+    MODEL_CONFIG = 21
+    SHARD_TRUNCATED = 22
+    SHARD_ABSENT = 23
+    HEADS = 24
+    LAYERS = 25
+    # This node
+    PORT_TAKEN = 30
+    NOT_WRITABLE = 31
+    SHARED_MEMORY = 32
+    # This node among the others
+    VERSIONS_DIFFER = 40
+    MODELS_DIFFER = 41
+    ACCELERATORS_DIFFER = 42
+    TOKEN = 43
+    GROUP = 44
+    HEAD_UNREACHABLE = 45
+    # The engine
+    ENGINE_START = 50
+    RECOVERY_BUDGET = 51
+    # The local runner
+    NAMESPACES = 60
+    ENGINE_MISSING = 61
+    LOCAL_RUN = 62
+    MODEL_NOT_MADE = 63
+    INTERRUPTED = 130

@@ -1,0 +1,1 @@
+"""What runs inside the pods: settings, preflight, membership, engines, health, recovery."""

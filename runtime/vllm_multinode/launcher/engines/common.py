@@ -1,0 +1,62 @@
+"""What both executors have in common."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from vllm_multinode.launcher.arguments import MODEL, given
+from vllm_multinode.launcher.engines import cpu
+from vllm_multinode.launcher.plan import GroupPlan, Node
+
+DEFAULT_TEMP = Path("/tmp")  # noqa: S108 - a pod's own
+
+
+def serve_command(plan: GroupPlan) -> list[str]:
+    """The beginning of `vllm serve`: the model, unless the user repeats it, which vLLM takes only once."""
+    model = [] if given(plan.arguments, MODEL) else [str(plan.model_dir)]
+    return ["vllm", "serve", *model, *_parallel_arguments(plan)]
+
+
+def _parallel_arguments(plan: GroupPlan) -> list[str]:
+    """The sizes, the executor, and for the CPU engine our defaults where the user says nothing."""
+    arguments = [
+        "--tensor-parallel-size",
+        str(plan.sizes.tensor_parallel),
+        "--pipeline-parallel-size",
+        str(plan.sizes.pipeline_parallel),
+        "--distributed-executor-backend",
+        plan.executor,
+    ]
+    if plan.accelerator == "cpu":
+        for option, value in cpu.DEFAULT_ARGUMENTS.items():
+            if not given(plan.arguments, option):
+                arguments += [option, value]
+    return arguments
+
+
+def head_arguments(plan: GroupPlan) -> list[str]:
+    """What only the API server is told."""
+    arguments = ["--port", str(plan.ports.api)]
+    if plan.model_name is not None and not given(plan.arguments, "--served-model-name"):
+        arguments += ["--served-model-name", plan.model_name]
+    # The watchdog tells busy from hung by it (launcher.watchdog).
+    arguments.append("--enable-server-load-tracking")
+    return arguments
+
+
+def node_defaults(plan: GroupPlan, node: Node) -> dict[str, str]:
+    """The engine's environment on this node, where the pod's own does not say otherwise."""
+    if plan.accelerator == "cpu":
+        return cpu.cpu_environment(node_address=node.address, interface=node.interface, fork=node.cpu_fork)
+    defaults = {"VLLM_HOST_IP": node.address, "VLLM_NO_USAGE_STATS": "1"}
+    if node.interface is not None:
+        defaults |= {"GLOO_SOCKET_IFNAME": node.interface, "NCCL_SOCKET_IFNAME": f"={node.interface}"}
+    return defaults
+
+
+def unset_variables(environment: Mapping[str, str]) -> frozenset[str]:
+    """Variables that Kubernetes' service links inject under vLLM's names, which vLLM refuses to read."""
+    return frozenset(
+        name
+        for name, value in environment.items()
+        if name.startswith("VLLM_") and value.startswith(("tcp://", "udp://"))
+    )

@@ -1,0 +1,76 @@
+"""Ray: `ray start` on every node, `vllm serve` on the head."""
+
+from vllm_multinode.contract import ports
+from vllm_multinode.launcher.engines.common import (
+    DEFAULT_TEMP,
+    head_arguments,
+    node_defaults,
+    serve_command,
+)
+from vllm_multinode.launcher.plan import GroupPlan, Listener, Node, Process
+
+# vLLM moves tensors over its own channels; Ray's default would take a third of the memory out of /dev/shm.
+_OBJECT_STORE_BYTES = 256 * 1024**2
+_HEAD_ONLY = ("ray-client-server-port", "dashboard-port")
+
+
+def processes(plan: GroupPlan, node: Node) -> tuple[Process, ...]:
+    """The processes of one node: its raylet, and on the head the API server once Ray answers."""
+    gcs = Listener(host=plan.head_address, port=plan.ports.ray)
+    environment = _ray_environment(plan, node)
+    defaults = node_defaults(plan, node)
+    start = Process(
+        name="ray",
+        argv=_ray_start(plan, node),
+        environment=environment,
+        defaults=defaults,
+        after=() if node.rank == 0 else (gcs,),
+    )
+    if node.rank > 0:
+        return (start,)
+    serve = [*serve_command(plan), *head_arguments(plan)]
+    return (
+        start,
+        Process(
+            name="vllm",
+            argv=(*serve, *plan.arguments),
+            environment=environment | {"RAY_ADDRESS": f"{plan.head_address}:{plan.ports.ray}"},
+            defaults=defaults,
+            # vLLM spends longer on its imports than the raylet needs to follow.
+            after=(gcs,),
+        ),
+    )
+
+
+def _ray_start(plan: GroupPlan, node: Node) -> tuple[str, ...]:
+    argv = ["ray", "start", "--block", "--disable-usage-stats", f"--node-ip-address={node.address}"]
+    if node.rank == 0:
+        argv += ["--head", f"--port={plan.ports.ray}", "--include-dashboard=false"]
+        if node.scratch != DEFAULT_TEMP:
+            # The workers take this path over from the head.
+            argv.append(f"--temp-dir={node.scratch / 'ray'}")
+    else:
+        argv.append(f"--address={plan.head_address}:{plan.ports.ray}")
+    # vLLM's actors ask for no CPU; each one that is offered is a worker process started in vain.
+    argv += ["--num-cpus=1", *_accelerators(plan, node), f"--object-store-memory={_OBJECT_STORE_BYTES}"]
+    for option, offset in ports.RAY_OFFSETS.items():
+        if node.rank == 0 or option not in _HEAD_ONLY:
+            argv.append(f"--{option}={plan.ports.ray + offset}")
+    first, last = plan.ports.ray_workers
+    argv += [f"--min-worker-port={first}", f"--max-worker-port={last}"]
+    return tuple(argv)
+
+
+def _accelerators(plan: GroupPlan, node: Node) -> list[str]:
+    """Gaudi's is a custom resource; Ray knows the others, and our CPU platform, as GPUs."""
+    if plan.accelerator == "gaudi":
+        return [f'--resources={{"HPU": {node.gpus}}}']
+    return [f"--num-gpus={node.gpus}"]
+
+
+def _ray_environment(plan: GroupPlan, node: Node) -> dict[str, str]:
+    environment = {name: str(plan.ports.ray + offset) for name, offset in ports.RAY_ENV_OFFSETS.items()}
+    environment["RAY_USAGE_STATS_ENABLED"] = "0"
+    if node.token_file is not None:
+        environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(node.token_file)}
+    return environment

@@ -1,0 +1,286 @@
+"""`multinode head`: forms the group, runs its share of the engine, serves, heals."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.launcher import rendezvous, shared_memory
+from vllm_multinode.launcher.engines import build
+from vllm_multinode.launcher.group import Group
+from vllm_multinode.launcher.http import application, listen
+from vllm_multinode.launcher.messages import Identity, Start
+from vllm_multinode.launcher.node import Supervision, engine_api, frozen
+from vllm_multinode.launcher.plan import GroupPlan, Node
+from vllm_multinode.launcher.preflight import Readiness, preflight
+from vllm_multinode.launcher.processes import Engine
+from vllm_multinode.launcher.recovery import Budget, Cause, Incident
+from vllm_multinode.launcher.rendezvous import Exited, Left, Lost, Rendezvous
+from vllm_multinode.launcher.sizes import check_members, check_sizes
+from vllm_multinode.launcher.states import State
+from vllm_multinode.launcher.watchdog import EngineApi, watch
+
+log = logging.getLogger(__name__)
+
+_STOP_TIMEOUT = 15.0
+_API_POLL = 0.1
+_DRAIN_POLL = 0.25
+
+
+class Head(Supervision):
+    """The supervisor of the head pod."""
+
+    def __post_init__(self) -> None:
+        assert self.settings.sizes is not None  # noqa: S101 - read_settings requires them of a head
+        self.sizes = self.settings.sizes
+        self.budget = Budget(self.settings.timings)
+        self.last_incident = ""
+        self._rendezvous: Rendezvous | None = None
+        self._node: Node | None = None
+        self._readiness: Readiness | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Serving, and every member is present."""
+        complete = self._rendezvous is None or self._rendezvous.group.complete
+        return self.status.state is State.SERVING and complete
+
+    async def run(self) -> None:
+        """Until stopped.
+
+        Raises:
+            MultinodeError: refused or given up; says why.
+        """
+        app = application(self)
+        app.router.add_get(rendezvous.PATH, self._join)
+        close = await listen(app, self.settings.ports.supervisor)
+        try:
+            await self._prepare()
+            await self.until_stopped(self._supervise())
+            await self._drain()
+        except MultinodeError as error:
+            self.status.set(State.FAILED, str(error))
+            raise
+        finally:
+            await self._finish()
+            await close()
+
+    async def _join(self, request: web.Request) -> web.StreamResponse:
+        if self._rendezvous is None:
+            return web.Response(status=503, text="the head is in preflight\n")
+        return await self._rendezvous.handle(request)
+
+    async def _prepare(self) -> None:
+        check_sizes(self.settings.executor, self.sizes, self.settings.gpus)
+        readiness = await asyncio.to_thread(preflight, self.settings, self.environment)
+        self._readiness = readiness
+        self.environment = readiness.environment
+        self._node = readiness.node(0, self.sizes)
+        group = Group(
+            head=readiness.identity,
+            nodes=self.sizes.nodes,
+            executor=self.settings.executor,
+            name=self.settings.group,
+        )
+        self._rendezvous = Rendezvous(self.settings, self.sizes, group, self.status, self._refuses)
+        self.status.on_change = self._announce_soon
+        self.in_background(self._rendezvous.beat())
+        self.read_ahead(readiness.model, self.sizes, rank=0)
+
+    def _refuses(self) -> str | None:
+        if self.status.state in (State.DRAINING, State.FAILED, State.STOPPED):
+            return f"the head is {self.status.state}"
+        return None
+
+    def _announce_soon(self) -> None:
+        if self._rendezvous is not None:
+            self.in_background(self._rendezvous.announce())
+
+    async def _supervise(self) -> None:
+        """Form, run, recover; for ever, or until the budget is used up."""
+        while True:
+            await self._form()
+            await asyncio.sleep(await self._run_epoch())
+
+    async def _form(self) -> None:
+        """Wait until every place of the group is taken."""
+        assert self._rendezvous is not None  # noqa: S101 - set by _prepare
+        group = self._rendezvous.group
+        while not group.complete:
+            present = f"{len(group.members) + 1} of {group.nodes}"
+            why = f", {self._rendezvous.last_refusal}" if self._rendezvous.last_refusal else ""
+            if self.status.state is not State.RECOVERING:
+                self.status.set(State.FORMING, present + why)
+            else:
+                waiting = f"{self.last_incident}; {self.budget.attempt}; {present} nodes"
+                self.status.set(State.RECOVERING, waiting + why)
+            await self._rendezvous.events.get()
+        self._rendezvous.last_refusal = ""
+        check_members(self.settings.executor, self.sizes, group.gpus)
+
+    async def _run_epoch(self) -> float:
+        """One engine from its start to its end on every node; returns the seconds to wait before the next."""
+        assert self._rendezvous is not None  # noqa: S101 - set by _prepare
+        assert self._node is not None  # noqa: S101 - set by _prepare
+        self.stop_reading_ahead()
+        epoch = self._rendezvous.group.next_epoch()
+        plan = self._plan()
+        self.status.set(State.STARTING, f"epoch {epoch}")
+        shared_before = shared_memory.list_shared_memory()
+        await self._rendezvous.broadcast(Start(epoch=epoch, plan=plan))
+        self.engine = Engine(build(plan, self._node), self.environment, self.unset, self.reaper)
+        self.engine.start()
+        served_from: list[float] = []
+        incident = await self._first_incident(self.engine, served_from)
+        served = self.now() - served_from[0] if served_from else None
+        self.last_incident = incident.reason
+        wait = self.budget.spend(incident, served)
+        # Not ready, before anything else is done about it.
+        self.status.set(State.RECOVERING, f"{incident.reason}; {self.budget.attempt}")
+        if incident.cause is Cause.LEAVING:
+            await self._let_requests_finish()
+        await self._stop_epoch(epoch, incident.reason)
+        shared_memory.clean_shared_memory(shared_before)
+        return wait
+
+    def _plan(self) -> GroupPlan:
+        assert self._readiness is not None  # noqa: S101 - set by _prepare
+        return GroupPlan(
+            executor=self.settings.executor,
+            sizes=self.sizes,
+            accelerator=self._readiness.identity.accelerator,
+            model_dir=self.settings.model_dir,
+            model_name=self.settings.model_name,
+            head_address=self._readiness.identity.address,
+            ports=self.settings.ports,
+            arguments=self.settings.arguments,
+        )
+
+    async def _stop_epoch(self, epoch: int, reason: str) -> None:
+        """Stop the engine on every node at the same time."""
+        assert self._rendezvous is not None  # noqa: S101 - called after _prepare
+        workers = self._rendezvous.stop_engines(epoch, reason, _STOP_TIMEOUT)
+        if self.engine is None:
+            await workers
+            return
+        await asyncio.gather(workers, self.kill_engine())
+
+    async def _first_incident(self, engine: Engine, served_from: list[float]) -> Incident:
+        """Wait for the first thing that ends this epoch; all that watch are stopped with it."""
+        watchers = [
+            asyncio.create_task(self._engine_ended(engine)),
+            asyncio.create_task(self._member_incident()),
+            asyncio.create_task(self._serve(served_from)),
+            asyncio.create_task(frozen(self.settings.timings.heartbeat)),
+        ]
+        try:
+            done, _ = await asyncio.wait(watchers, return_when=asyncio.FIRST_COMPLETED)
+            # The order of the list is the order of trust: an engine's own words first.
+            return next(task for task in watchers if task in done).result()
+        finally:
+            for task in watchers:
+                task.cancel()
+            await asyncio.gather(*watchers, return_exceptions=True)
+
+    async def _engine_ended(self, engine: Engine) -> Incident:
+        reason = await asyncio.shield(engine.ended)
+        return Incident(Cause.ENGINE, f"{self.settings.pod_name}: {reason}")
+
+    async def _member_incident(self) -> Incident:
+        assert self._rendezvous is not None  # noqa: S101 - called after _prepare
+        while True:
+            event = await self._rendezvous.events.get()
+            if isinstance(event, Lost):
+                return Incident(Cause.MEMBER, f"lost {event.pod}: {event.reason}")
+            if isinstance(event, Left):
+                return Incident(Cause.LEAVING, f"{event.pod} is leaving: {event.reason}")
+            if isinstance(event, Exited) and event.epoch == self._rendezvous.group.epoch:
+                return Incident(Cause.ENGINE, f"{event.pod}: {event.reason}")
+
+    async def _serve(self, served_from: list[float]) -> Incident:
+        """From starting to serving, and on until the engine is dead or hung."""
+        timings = self.settings.timings
+        async with self._api() as api:
+            try:
+                async with asyncio.timeout(timings.start):
+                    while not await api.healthy():
+                        await asyncio.sleep(_API_POLL)
+            except TimeoutError:
+                return Incident(Cause.HUNG, f"the engine did not answer within {timings.start:.0f} s")
+            served_from.append(self.now())
+            self.status.set(State.SERVING)
+            return Incident(Cause.HUNG, await watch(api, timings.hang))
+
+    def _api(self) -> EngineApi:
+        return engine_api(self.settings, self.environment)
+
+    async def _drain(self) -> None:
+        """After SIGTERM: not ready, and running requests get their time."""
+        serving = self.status.state is State.SERVING
+        self.status.set(State.DRAINING, "asked to stop")
+        if serving:
+            await self._let_requests_finish()
+
+    async def _let_requests_finish(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.settings.timings.drain), self._api() as api:
+                while (sample := await api.sample()) and sample.busy:
+                    await asyncio.sleep(_DRAIN_POLL)
+
+    async def _finish(self) -> None:
+        """Nothing of the engine outlives the supervisor, on any node."""
+        if self._rendezvous is not None:
+            epoch = self._rendezvous.group.epoch
+            if self.status.state is not State.FAILED:
+                self.status.set(State.STOPPED, "asked to stop")
+            await self._stop_epoch(epoch, f"the head is {self.status.state}: {self.status.reason}")
+            await self._rendezvous.close()
+        await self.end_background()
+
+    def describe(self) -> dict[str, Any]:
+        """What `/status` answers; nothing secret is in it."""
+        members: list[dict[str, Any]] = []
+        if self._readiness is not None:
+            members.append(_member(self._readiness.identity, 0, self.status.state))
+        epoch = 0
+        if self._rendezvous is not None:
+            group = self._rendezvous.group
+            epoch = group.epoch
+            for member in sorted(group.members.values(), key=lambda one: one.rank):
+                entry = _member(member.identity, member.rank, member.state)
+                members.append(entry | {"silent_s": round(self.now() - member.seen, 1)})
+        return self.description(epoch=epoch, rank=0) | {
+            "nodes": self.sizes.nodes,
+            "tensor_parallel": self.sizes.tensor_parallel,
+            "pipeline_parallel": self.sizes.pipeline_parallel,
+            "members": members,
+            "recoveries": self.budget.total,
+            "last_incident": self.last_incident,
+            "refused": self._rendezvous.last_refusal if self._rendezvous else "",
+        }
+
+    def numbers(self) -> Mapping[str, float]:
+        """For `/metrics`."""
+        group = self._rendezvous.group if self._rendezvous else None
+        return {
+            "ready": float(self.ready),
+            "nodes": float(self.sizes.nodes),
+            "members": float(len(group.members) + 1) if group else 0.0,
+            "epoch": float(group.epoch) if group else 0.0,
+            "recoveries_total": float(self.budget.total),
+        }
+
+
+def _member(identity: Identity, rank: int, state: str) -> dict[str, Any]:
+    return {
+        "name": identity.pod,
+        "address": identity.address,
+        "rank": rank,
+        "state": str(state),
+        "accelerator": identity.accelerator,
+        "gpus": identity.gpus,
+    }

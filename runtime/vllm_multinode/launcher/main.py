@@ -1,0 +1,75 @@
+"""The process behind `multinode head` and `multinode worker`."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+from vllm_multinode.contract import env
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.contract.kserve import Role
+from vllm_multinode.launcher.head import Head
+from vllm_multinode.launcher.processes import adopt_orphans
+from vllm_multinode.launcher.settings import Settings, read_settings
+from vllm_multinode.launcher.worker import Worker
+
+
+def main(role: Role, arguments: tuple[str, ...]) -> ExitCode:
+    """Run one node until it is asked to stop or gives up; why goes to stderr and to the termination log."""
+    environment = dict(os.environ)
+    sys.excepthook = _tell_of_a_bug
+    try:
+        settings = read_settings(role, environment, arguments, socket.gethostname())
+        _log_to_stderr(settings)
+        adopt_orphans()
+        asyncio.run(_run(settings, environment))
+    except MultinodeError as error:
+        return _give_up(error, environment)
+    return ExitCode.OK
+
+
+async def _run(settings: Settings, environment: Mapping[str, str]) -> None:
+    supervisor = Head if settings.role == "head" else Worker
+    await supervisor(settings, environment).run()
+
+
+def _log_to_stderr(settings: Settings) -> None:
+    formatter = logging.Formatter(
+        f"%(asctime)s {settings.pod_name} %(levelname)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%SZ"
+    )
+    formatter.converter = time.gmtime
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    package = logging.getLogger("vllm_multinode")
+    package.addHandler(handler)
+    package.setLevel(settings.log_level.upper())
+
+
+def _give_up(error: MultinodeError, environment: Mapping[str, str]) -> ExitCode:
+    line = f"multinode: {error} (exit code {error.code.value})"
+    sys.stderr.write(f"{line}\n")
+    _write_termination_log(line, environment)
+    return error.code
+
+
+def _tell_of_a_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A mistake of ours keeps its traceback, and Kubernetes is told that it was one."""
+    if kind is not KeyboardInterrupt:
+        line = f"multinode: a bug in vllm-multinode: {kind.__name__}: {error}"
+        _write_termination_log(line, os.environ)
+    sys.__excepthook__(kind, error, trace)
+
+
+def _write_termination_log(line: str, environment: Mapping[str, str]) -> None:
+    log = Path(environment.get(env.TERMINATION_LOG) or "/dev/termination-log")
+    # Kubernetes makes the file; elsewhere it may be absent, or not ours to write.
+    with contextlib.suppress(OSError):
+        if log.exists() or env.TERMINATION_LOG in environment:
+            log.write_text(f"{line}\n")

@@ -1,0 +1,181 @@
+"""What head and worker have in common: signals, background tasks, the engine's end, reading ahead."""
+
+import asyncio
+import dataclasses
+import logging
+import signal
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+from vllm_multinode.launcher.arguments import last_value
+from vllm_multinode.launcher.engines.common import unset_variables
+from vllm_multinode.launcher.model_directory import Model
+from vllm_multinode.launcher.processes import Engine, Reaper, stopped_processes
+from vllm_multinode.launcher.readahead import ReadAhead
+from vllm_multinode.launcher.recovery import Cause, Incident
+from vllm_multinode.launcher.settings import Settings, Sizes
+from vllm_multinode.launcher.sizes import stages_of_node
+from vllm_multinode.launcher.stages import shards_of_stage
+from vllm_multinode.launcher.states import Status
+from vllm_multinode.launcher.watchdog import EngineApi
+
+log = logging.getLogger(__name__)
+
+_FROZEN_POLL = 2.0
+
+
+class Supervision:
+    """One node's supervisor; `Head` and `Worker` say what it does.
+
+    Args:
+        settings: of this pod.
+        environment: of this process, which preflight may mend.
+    """
+
+    def __init__(self, settings: Settings, environment: Mapping[str, str]) -> None:
+        self.settings = settings
+        self.environment = dict(environment)
+        self.unset = unset_variables(self.environment)
+        self.status = Status()
+        self.reaper = Reaper()
+        self.engine: Engine | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stop = asyncio.Event()
+        self._bug: BaseException | None = None
+        self._ahead: ReadAhead | None = None
+        self._listen_to_signals()
+        self.__post_init__()
+
+    def __post_init__(self) -> None:
+        """What a role adds."""
+
+    def _listen_to_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.reaper.start(loop)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._asked_to_stop, number)
+
+    def _asked_to_stop(self, number: int) -> None:
+        log.info("%s: stopping", signal.Signals(number).name)
+        self._stop.set()
+
+    @staticmethod
+    def now() -> float:
+        """The loop's clock, seconds."""
+        return asyncio.get_running_loop().time()
+
+    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run until done or until the supervisor ends, which a failure brings about."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._background_ended)
+
+    def _background_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._bug = error
+            self._stop.set()
+
+    async def end_background(self) -> None:
+        """Cancel what runs in the background, and stop reading ahead."""
+        self.stop_reading_ahead()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def until_stopped(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` until it ends or a signal asks to stop; its exceptions are raised."""
+        task = asyncio.create_task(work)
+        stop = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
+            self.raise_bug()
+        finally:
+            for one in (task, stop):
+                one.cancel()
+            await asyncio.gather(task, stop, return_exceptions=True)
+
+    def raise_bug(self) -> None:
+        """Raise what ended a background task."""
+        if self._bug is not None:
+            raise self._bug
+
+    @property
+    def stopping(self) -> bool:
+        """A signal has asked to stop."""
+        return self._stop.is_set()
+
+    async def kill_engine(self) -> None:
+        """End every process of the engine; says so if one survives."""
+        engine, self.engine = self.engine, None
+        if engine is None:
+            return
+        try:
+            await engine.kill()
+        except TimeoutError:
+            log.exception("processes of the engine survive SIGKILL; a driver may hold them")
+
+    def read_ahead(self, model: Model, sizes: Sizes, rank: int) -> None:
+        """Read this node's share of the weights into the page cache while others are awaited."""
+        if not self.settings.read_ahead:
+            return
+        stages = stages_of_node(sizes, rank)
+        files = {
+            shard.name: model.path / shard.name
+            for stage in stages
+            for shard in shards_of_stage(model, stage, sizes.pipeline_parallel)
+        }
+        self._ahead = ReadAhead(tuple(files.values()))
+        self._ahead.start()
+
+    def stop_reading_ahead(self) -> None:
+        """The engine reads now; both at once would only compete."""
+        if self._ahead is not None:
+            self._ahead.stop()
+
+    def _reading(self) -> dict[str, Any] | None:
+        return dataclasses.asdict(self._ahead.progress) if self._ahead is not None else None
+
+    def description(self, epoch: int, rank: int | None) -> dict[str, Any]:
+        """The part of `/status` that both roles have."""
+        return {
+            "role": self.settings.role,
+            "pod": self.settings.pod_name,
+            "state": self.status.state.value,
+            "reason": self.status.reason,
+            "since": self.status.since,
+            "epoch": epoch,
+            "rank": rank,
+            "executor": self.settings.executor,
+            "read_ahead": self._reading(),
+            "history": [
+                {"at": change.at, "state": change.state.value, "reason": change.reason}
+                for change in self.status.history
+            ],
+        }
+
+
+async def frozen(timeout: float) -> Incident:
+    """Return once a process of the engine on this node has been stopped by a signal for `timeout` seconds."""
+    since: dict[int, float] = {}
+    loop = asyncio.get_running_loop()
+    while True:
+        await asyncio.sleep(min(_FROZEN_POLL, timeout / 2))
+        now = loop.time()
+        since = {pid: since.get(pid, now) for pid in stopped_processes()}
+        for pid, start in since.items():
+            if now - start >= timeout:
+                return Incident(Cause.HUNG, f"process {pid} of the engine is stopped (SIGSTOP)")
+
+
+def engine_api(settings: Settings, environment: Mapping[str, str]) -> EngineApi:
+    """vLLM's API on this head, as its own arguments set it up."""
+    key = last_value(settings.arguments, "--api-key") or environment.get("VLLM_API_KEY")
+    return EngineApi(
+        settings.ports.api,
+        tls=last_value(settings.arguments, "--ssl-certfile") is not None,
+        api_key=key,
+        model=settings.model_name or str(settings.model_dir),
+    )

@@ -1,0 +1,55 @@
+"""What the head tells every node, and what a node makes of it."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from vllm_multinode.contract.kserve import Executor
+from vllm_multinode.contract.model import Frozen
+from vllm_multinode.launcher.settings import Ports, Sizes
+
+AcceleratorKind = Literal["cuda", "rocm", "xpu", "gaudi", "cpu"]
+
+
+class GroupPlan(Frozen):
+    """The engine of one epoch: the same for every node."""
+
+    executor: Executor
+    sizes: Sizes
+    accelerator: AcceleratorKind
+    model_dir: Path
+    model_name: str | None
+    head_address: str
+    ports: Ports
+    arguments: tuple[str, ...] = Field(description="vLLM's own, as the head was given them")
+
+
+class Node(Frozen):
+    """One member's place in the plan."""
+
+    rank: int = Field(ge=0, description="0 is the head")
+    address: str
+    interface: str | None = Field(description="network interface that holds the address")
+    gpus: int
+    arguments: tuple[str, ...] = Field(default=(), description="vLLM's, as this worker was given them")
+    token_file: Path | None = None
+    scratch: Path = Field(description="writable directory of this node")
+    cpu_fork: bool = True
+
+
+class Listener(Frozen):
+    """A TCP port that must accept before a process is started."""
+
+    host: str
+    port: int
+
+
+class Process(Frozen):
+    """One process of the engine on one node."""
+
+    name: str
+    argv: tuple[str, ...]
+    environment: dict[str, str] = Field(default_factory=dict, description="over the pod's own")
+    defaults: dict[str, str] = Field(default_factory=dict, description="where the pod's own says nothing")
+    after: tuple[Listener, ...] = ()

@@ -1,0 +1,166 @@
+"""Everything that can be known to fail, checked before any accelerator is touched."""
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vllm_multinode.contract import env
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.launcher.accelerators import Accelerators, detect
+from vllm_multinode.launcher.arguments import MODEL, Fixed, check_arguments
+from vllm_multinode.launcher.engines.common import DEFAULT_TEMP
+from vllm_multinode.launcher.engines.cpu import write_vllm_metadata
+from vllm_multinode.launcher.identity import installed_versions
+from vllm_multinode.launcher.messages import Identity
+from vllm_multinode.launcher.model_directory import Model, read_model
+from vllm_multinode.launcher.network import check_ports_free, interface_of, own_address
+from vllm_multinode.launcher.plan import Node
+from vllm_multinode.launcher.settings import Settings, Sizes
+from vllm_multinode.launcher.shared_memory import check_shared_memory
+from vllm_multinode.launcher.stages import check_parallel
+from vllm_multinode.launcher.writable import mend_home
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """What preflight has found out.
+
+    Attributes:
+        identity: what the peers compare.
+        model: what the model directory holds.
+        environment: the process's, with HOME and caches mended.
+        settings: of the pod.
+    """
+
+    identity: Identity
+    model: Model
+    environment: dict[str, str]
+    settings: Settings
+
+    def node(self, rank: int, sizes: Sizes) -> Node:
+        """This node's place in a group of those sizes, at that rank."""
+        return Node(
+            rank=rank,
+            address=self.identity.address,
+            interface=interface_of(self.identity.address),
+            gpus=self.identity.gpus or sizes.world // sizes.nodes,
+            arguments=self.settings.arguments if rank > 0 else (),
+            token_file=self.settings.token_file,
+            scratch=_temporary(self.environment),
+            cpu_fork=self.settings.cpu_fork,
+        )
+
+
+def preflight(settings: Settings, environment: Mapping[str, str]) -> Readiness:
+    """Check this node and its model; takes the time of reading every shard's header.
+
+    Raises:
+        MultinodeError: the first thing that is wrong.
+    """
+    mended = {**environment, **mend_home(environment, settings.scratch)}
+    model = read_model(settings.model_dir)
+    if settings.sizes is not None:
+        check_parallel(model, settings.sizes.tensor_parallel, settings.sizes.pipeline_parallel)
+    check_arguments(settings.arguments, contract(settings))
+    accelerators = detect(environment, settings.accelerator, settings.gpus)
+    _check_accelerators(settings, accelerators)
+    if accelerators.kind == "cpu":
+        mended = _with_vllm_metadata(mended)
+    check_shared_memory(settings.shared_memory_min)
+    check_ports_free(_ports(settings))
+    identity = Identity(
+        pod=settings.pod_name,
+        address=own_address(settings.pod_ip),
+        accelerator=accelerators.kind,
+        gpus=_own_gpus(settings, accelerators),
+        versions=installed_versions(),
+        model_dir=str(settings.model_dir),
+        fingerprint=model.fingerprint,
+    )
+    log.info(
+        "preflight: %s with %d files, %.2f GiB, %s; %d x %s%s; vLLM %s, Ray %s, Python %s",
+        model.path,
+        len(model.shards),
+        model.bytes / 1024**3,
+        ", ".join(model.architectures) or "unknown architecture",
+        accelerators.count,
+        accelerators.kind,
+        f" ({accelerators.product})" if accelerators.product else "",
+        identity.versions.vllm,
+        identity.versions.ray,
+        identity.versions.python,
+    )
+    return Readiness(identity, model, mended, settings)
+
+
+def contract(settings: Settings) -> dict[str, Fixed]:
+    """What vLLM's arguments may not contradict.
+
+    Only what this pod knows: before KServe v0.18 a worker is told no sizes, and its head has checked them.
+    """
+    fixed = {
+        "--distributed-executor-backend": Fixed(settings.executor, f"{env.EXECUTOR}={settings.executor}"),
+        "--port": Fixed(str(settings.ports.api), f"{env.PORT}={settings.ports.api}"),
+        "--master-port": Fixed(str(settings.ports.master), f"{env.MASTER_PORT}={settings.ports.master}"),
+        MODEL: Fixed(str(settings.model_dir), f"{env.MODEL_DIR}={settings.model_dir}"),
+        "--master-addr": Fixed(None, "the head's address is found by the group"),
+        "--node-rank": Fixed(None, "ranks are given by the head"),
+        "--headless": Fixed(None, "the role decides"),
+    }
+    return fixed | (_fixed_sizes(settings.sizes) if settings.sizes is not None else {})
+
+
+def _fixed_sizes(sizes: Sizes) -> dict[str, Fixed]:
+    tensor, pipeline, nodes = map(str, (sizes.tensor_parallel, sizes.pipeline_parallel, sizes.nodes))
+    return {
+        "--tensor-parallel-size": Fixed(tensor, f"{env.TENSOR_PARALLEL_SIZE}={tensor}"),
+        "--pipeline-parallel-size": Fixed(pipeline, f"{env.PIPELINE_PARALLEL_SIZE}={pipeline}"),
+        "--nnodes": Fixed(nodes, f"{env.RAY_NODE_COUNT}={nodes}"),
+    }
+
+
+def _own_gpus(settings: Settings, seen: Accelerators) -> int | None:
+    """What KServe says; before v0.15.1 a worker is told nothing, and on a CPU there is nothing to count."""
+    if settings.gpus is not None or seen.kind == "cpu":
+        return settings.gpus
+    return seen.count
+
+
+def _check_accelerators(settings: Settings, seen: Accelerators) -> None:
+    if settings.gpus is None or seen.count == settings.gpus:
+        return
+    raise MultinodeError(
+        ExitCode.ACCELERATORS,
+        f"this pod was given {settings.gpus} accelerators and sees {seen.count} ({seen.kind}).",
+        where=env.REQUEST_GPU_COUNT,
+        mend="Check the device plugin on this machine and the accelerator's limits of this container, "
+        f"or set {env.ACCELERATOR} where the kind is taken for another.",
+    )
+
+
+def _with_vllm_metadata(environment: dict[str, str]) -> dict[str, str]:
+    """The CPU build is distributed under another name than the `vllm` command asks its version of."""
+    folder = _temporary(environment) / "vllm-metadata"
+    if write_vllm_metadata(folder) is None:
+        return environment
+    path = os.pathsep.join(filter(None, (environment.get("PYTHONPATH"), str(folder))))
+    return environment | {"PYTHONPATH": path}
+
+
+def _temporary(environment: Mapping[str, str]) -> Path:
+    return Path(environment.get("TMPDIR", DEFAULT_TEMP))
+
+
+def _ports(settings: Settings) -> dict[str, int]:
+    """The ports that the engine will open first on this node, by the variable that moves them."""
+    ports = {env.PORT: settings.ports.api} if settings.role == "head" else {}
+    if settings.executor == "ray" and settings.role == "head":
+        ports[env.RAY_PORT] = settings.ports.ray
+    if settings.executor == "mp" and settings.role == "head":
+        ports[env.MASTER_PORT] = settings.ports.master
+    return ports

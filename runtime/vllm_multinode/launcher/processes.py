@@ -1,0 +1,295 @@
+"""The thin layer that runs what the engines' builders describe, and leaves nothing behind.
+
+The supervisor adopts every orphan of its engine (`PR_SET_CHILD_SUBREAPER`; as a container's PID 1 it does so
+anyway), so that whatever the engine detaches, Ray's daemons above all, is found and ended with it.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from vllm_multinode.launcher.arguments import masked
+from vllm_multinode.launcher.plan import Listener, Process
+
+log = logging.getLogger(__name__)
+
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_CHILD_SUBREAPER: Final = 36
+_POLL: Final = 0.05
+_TAIL_LINES: Final = 200
+_libc = ctypes.CDLL(None, use_errno=True)
+
+# An engine's last words that only say that something else was said before.
+_ECHOES: Final = (
+    "See root cause above",
+    "Engine core initialization failed",
+    "EngineDeadError",
+    "SystemExit",
+)
+_ERROR: Final = re.compile(r"\b([A-Z]\w*(?:Error|Exception)\b: .+|error: .+)")
+_OWN_POLLING: Final = re.compile(rb'127\.0\.0\.1:\d+ - "GET /(health|load|metrics) HTTP/1\.1" 200')
+_PREFIX: Final = re.compile(r"^(\x1b\[[0-9;]*m)?\([^)]*pid=\d+[^)]*\)\s*(\x1b\[[0-9;]*m)?\s*")
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent ends."""
+    if _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        log.warning("cannot adopt orphans: %s", os.strerror(ctypes.get_errno()))
+
+
+def _die_with_parent() -> None:
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def last_error(lines: list[str]) -> str:
+    """The line that says best why an engine ended, or the last one, or nothing."""
+    found = [match.group(1).strip() for line in lines if (match := _ERROR.search(_PREFIX.sub("", line)))]
+    telling = [text for text in found if not any(echo in text for echo in _ECHOES)]
+    if telling:
+        return telling[-1]
+    if found:
+        return found[-1]
+    return next((_PREFIX.sub("", line).strip() for line in reversed(lines) if line.strip()), "")
+
+
+def parents() -> dict[int, int]:
+    """Parent by process, for all processes of this PID namespace."""
+    table: dict[int, int] = {}
+    for entry in os.listdir("/proc"):  # noqa: PTH208 - os.listdir is half the cost, every two seconds
+        if entry.isdigit():
+            found = _stat(int(entry))
+            if found is not None:
+                table[int(entry)] = found[1]
+    return table
+
+
+def _stat(pid: int) -> tuple[str, int] | None:
+    """State letter and parent, from /proc/<pid>/stat."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (OSError, UnicodeDecodeError):
+        return None
+    state, parent, *_ = text.rpartition(")")[2].split()
+    return state, int(parent)
+
+
+def descendants(root: int) -> list[int]:
+    """Every process below `root`."""
+    children: dict[int, list[int]] = {}
+    for pid, parent in parents().items():
+        children.setdefault(parent, []).append(pid)
+    found: list[int] = []
+    stack = [root]
+    while stack:
+        below = children.get(stack.pop(), [])
+        found += below
+        stack += below
+    return found
+
+
+def stopped_processes() -> list[int]:
+    """Descendants that a signal has stopped: they hold their locks and answer nothing."""
+    return [pid for pid in descendants(os.getpid()) if (found := _stat(pid)) and found[0] == "T"]
+
+
+class Reaper:
+    """Collects every child that ends, adopted ones too, and keeps the status of ours."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, asyncio.Future[int]] = {}
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to listen to SIGCHLD."""
+        loop.add_signal_handler(signal.SIGCHLD, self.reap)
+
+    def expect(self, pid: int) -> asyncio.Future[int]:
+        """A future of that child's exit status; negative numbers are signals.
+
+        Call it in the same turn of the loop as the fork: `reap` runs between turns only.
+        """
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiting[pid] = future
+        return future
+
+    def reap(self) -> None:
+        """Collect all that have ended."""
+        while True:
+            try:
+                pid, raw = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            future = self._waiting.pop(pid, None)
+            if future is not None and not future.done():
+                future.set_result(os.waitstatus_to_exitcode(raw))
+
+
+@dataclass
+class Running:
+    """A process of the engine that was started."""
+
+    name: str
+    popen: subprocess.Popen[bytes]
+    status: asyncio.Future[int]
+    tail: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL_LINES))
+    pump: threading.Thread | None = None
+
+    async def verdict(self) -> str:
+        """Why it ended, in a line; waits a moment for its last output."""
+        if self.pump is not None:
+            await asyncio.to_thread(self.pump.join, 1)
+        said = last_error(list(self.tail))
+        ended = describe_status(self.status.result())
+        return f"{self.name} {ended}" + (f": {said}" if said else "")
+
+
+def describe_status(status: int) -> str:
+    """An exit status in words."""
+    if status < 0:
+        with contextlib.suppress(ValueError):
+            return f"was killed by {signal.Signals(-status).name}"
+    return f"exited with status {status}"
+
+
+class Engine:
+    """The engine's processes on this node, in one epoch.
+
+    Args:
+        processes: in the order of their start.
+        environment: the supervisor's own, already mended; each process's own is added.
+        unset: variables that the engine must not see.
+        reaper: collects the children.
+    """
+
+    def __init__(
+        self,
+        processes: tuple[Process, ...],
+        environment: Mapping[str, str],
+        unset: frozenset[str],
+        reaper: Reaper,
+    ) -> None:
+        self._processes = processes
+        self._environment = {name: value for name, value in environment.items() if name not in unset}
+        self._reaper = reaper
+        self._starter: asyncio.Task[None] | None = None
+        self.running: list[Running] = []
+        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def start(self) -> None:
+        """Start the processes one after the other; returns at once, `ended` tells of the first end."""
+        self._starter = asyncio.create_task(self._start())
+
+    async def _start(self) -> None:
+        for process in self._processes:
+            await _accepting(process.after)
+            try:
+                running = self._spawn(process)
+            except OSError as error:
+                self._say_ended(f"{process.argv[0]} cannot be started: {error.strerror}")
+                return
+            self.running.append(running)
+            running.status.add_done_callback(partial(self._on_end, running))
+
+    def _spawn(self, process: Process) -> Running:
+        environment = process.defaults | self._environment | process.environment
+        # The interpreter's own folder first: a virtual environment need not be activated.
+        path = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', os.defpath)}"
+        log.info("starting %s: %s", process.name, masked(process.argv))
+        popen = subprocess.Popen(
+            process.argv,
+            env=environment | {"PATH": path},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            preexec_fn=_die_with_parent,  # one prctl: no lock is taken after the fork
+            executable=_find(process.argv[0], path),
+        )
+        running = Running(process.name, popen, self._reaper.expect(popen.pid))
+        running.pump = threading.Thread(target=_pump, args=(popen, running.tail), daemon=True)
+        running.pump.start()
+        return running
+
+    def _on_end(self, running: Running, status: "asyncio.Future[int]") -> None:
+        # Popen must not wait for a child that the reaper has collected.
+        running.popen.returncode = status.result()
+        if not self.ended.done():
+            self._verdict = asyncio.create_task(self._conclude(running))
+
+    async def _conclude(self, running: Running) -> None:
+        self._say_ended(await running.verdict())
+
+    def _say_ended(self, reason: str) -> None:
+        if not self.ended.done():
+            self.ended.set_result(reason)
+
+    async def kill(self, timeout: float = 10) -> None:
+        """End every descendant of this supervisor, and wait until none is left.
+
+        Raises:
+            TimeoutError: something survived SIGKILL, as a process inside a driver may.
+        """
+        if self._starter is not None:
+            self._starter.cancel()
+        async with asyncio.timeout(timeout):
+            while left := descendants(os.getpid()):
+                for pid in left:
+                    with contextlib.suppress(ProcessLookupError, PermissionError):
+                        os.kill(pid, signal.SIGKILL)
+                await asyncio.sleep(_POLL)
+                self._reaper.reap()
+
+
+def _find(program: str, path: str) -> str | None:
+    """The program on the engine's PATH, which differs from ours."""
+    if os.sep in program:
+        return program
+    for folder in path.split(os.pathsep):
+        candidate = Path(folder) / program
+        if os.access(candidate, os.X_OK):
+            return str(candidate)
+    return None
+
+
+async def _accepting(listeners: tuple[Listener, ...]) -> None:
+    """Wait until each port accepts; whoever started us bounds the wait."""
+    for listener in listeners:
+        while not await accepts(listener):
+            await asyncio.sleep(_POLL)
+
+
+async def accepts(listener: Listener, timeout: float = 1) -> bool:
+    """Does somebody listen there?"""
+    try:
+        async with asyncio.timeout(timeout):
+            _, writer = await asyncio.open_connection(listener.host, listener.port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
+
+
+def _pump(popen: subprocess.Popen[bytes], tail: deque[str]) -> None:
+    """Copy a process's output to ours, in a thread, so that a slow reader never blocks the supervisor."""
+    write_all: Callable[[bytes], object] = sys.stdout.buffer.write
+    assert popen.stdout is not None  # noqa: S101 - Popen was given a pipe
+    for line in popen.stdout:
+        if _OWN_POLLING.search(line):
+            continue
+        tail.append(line.decode(errors="replace").rstrip())
+        with contextlib.suppress(OSError, ValueError):
+            write_all(line)
+            sys.stdout.buffer.flush()

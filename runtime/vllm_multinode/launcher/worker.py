@@ -1,0 +1,305 @@
+"""`multinode worker`: finds its head, runs its share of the engine, and starts over when either is gone."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+from pydantic import ValidationError
+
+from vllm_multinode.contract import env
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.contract.model import Frozen
+from vllm_multinode.launcher import rendezvous, shared_memory
+from vllm_multinode.launcher.engines import build
+from vllm_multinode.launcher.http import application, listen
+from vllm_multinode.launcher.messages import (
+    Beat,
+    EngineExited,
+    EngineStopped,
+    Hello,
+    Leaving,
+    Refused,
+    Start,
+    Stop,
+    Welcome,
+    from_head,
+)
+from vllm_multinode.launcher.node import Supervision, frozen
+from vllm_multinode.launcher.preflight import Readiness, preflight
+from vllm_multinode.launcher.processes import Engine
+from vllm_multinode.launcher.settings import heartbeat_interval
+from vllm_multinode.launcher.stages import check_parallel
+from vllm_multinode.launcher.states import State
+
+log = logging.getLogger(__name__)
+
+_RETRY_FIRST = 0.1
+_RETRY_LONGEST = 1.0
+_RESOLVE_TIMEOUT = 5.0
+_CONNECT_TIMEOUT = 3.0
+
+
+class _LinkEndedError(Exception):
+    """The connection to the head is over; says why."""
+
+
+class Worker(Supervision):
+    """The supervisor of a worker pod."""
+
+    def __post_init__(self) -> None:
+        self.rank: int | None = None
+        self.epoch = 0
+        self.links = 0
+        self._heartbeat = self.settings.timings.heartbeat
+        self._readiness: Readiness | None = None
+        self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._shared_before: frozenset[str] = frozenset()
+        self._released = asyncio.Event()
+        self._watching: set[asyncio.Task[None]] = set()
+
+    @property
+    def ready(self) -> bool:
+        """Its group serves, as far as the last heartbeat told."""
+        return self.status.state is State.SERVING and self._socket is not None
+
+    async def run(self) -> None:
+        """Until stopped.
+
+        Raises:
+            MultinodeError: refused or given up; says why.
+        """
+        close = await listen(application(self), self.settings.ports.supervisor)
+        try:
+            readiness = await asyncio.to_thread(preflight, self.settings, self.environment)
+            self._readiness = readiness
+            self.environment = readiness.environment
+            self._shared_before = shared_memory.list_shared_memory()
+            seeking = asyncio.create_task(self._seek())
+            stopping = asyncio.create_task(self._stop.wait())
+            await asyncio.wait((seeking, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if not seeking.done():
+                await self._leave()
+            stopping.cancel()
+            seeking.cancel()
+            await asyncio.gather(seeking, return_exceptions=True)
+            self.raise_bug()
+            if not seeking.cancelled() and not self.stopping:
+                seeking.result()
+            self.status.set(State.STOPPED, "asked to stop")
+        except MultinodeError as error:
+            self.status.set(State.FAILED, str(error))
+            raise
+        finally:
+            await self._stop_engine()
+            await self.end_background()
+            await close()
+
+    async def _seek(self) -> None:
+        """Join the head, and again whenever the link ends; gives up after MULTINODE_HEAD_TIMEOUT alone."""
+        alone_since = self.now()
+        wait = _RETRY_FIRST
+        while True:
+            links = self.links
+            reason = await self._try_heads()
+            if self.links > links:
+                alone_since, wait = self.now(), _RETRY_FIRST
+            alone = self.now() - alone_since
+            if alone > self.settings.timings.head:
+                raise MultinodeError(
+                    ExitCode.HEAD_UNREACHABLE,
+                    f"no head for {alone:.0f} s: {reason}.",
+                    where=env.HEAD_SVC,
+                    mend="Look at the head pod's state and log, and at its Service.",
+                )
+            self.status.set(State.FORMING if not self.status.served else State.RECOVERING, reason)
+            await asyncio.sleep(wait)
+            wait = min(wait * 2, _RETRY_LONGEST)
+
+    async def _try_heads(self) -> str:
+        """Join the first head that takes us; returns why there is none, or why the link ended."""
+        host, port = self.settings.head_host, self.settings.ports.supervisor
+        try:
+            async with asyncio.timeout(_RESOLVE_TIMEOUT):
+                found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, TimeoutError) as error:
+            return f"{host} does not resolve ({getattr(error, 'strerror', None) or 'no answer from DNS'})"
+        reason = f"{host} has no address"
+        for address in sorted({str(entry[4][0]) for entry in found}):
+            try:
+                await self._join(address, port)
+            except _LinkEndedError as ended:
+                reason = f"head {host} ({address}): {ended}"
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                reason = f"head {host} ({address}:{port}) cannot be reached ({_brief(error)})"
+            finally:
+                self._socket = None
+                self.rank = None
+        return reason
+
+    async def _join(self, address: str, port: int) -> None:
+        token = self.settings.token
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT)
+        url = f"http://{f'[{address}]' if ':' in address else address}:{port}{rendezvous.PATH}"
+        async with (
+            aiohttp.ClientSession(timeout=timeout, headers=headers) as session,
+            session.ws_connect(
+                url, timeout=aiohttp.ClientWSTimeout(ws_close=1), max_msg_size=1 << 20
+            ) as link,
+        ):
+            self._socket = link
+            await self._send(self._hello())
+            try:
+                await self._follow(link)
+            finally:
+                self._socket = None
+                # A head that is gone takes its engine with it: what is left of ours only holds memory.
+                await self._stop_engine()
+
+    def _hello(self) -> Hello:
+        assert self._readiness is not None  # noqa: S101 - set before seeking
+        return Hello(
+            identity=self._readiness.identity,
+            group=self.settings.group,
+        )
+
+    async def _follow(self, link: aiohttp.ClientWebSocketResponse) -> None:
+        """Do what the head says, until it falls silent."""
+        beating = asyncio.create_task(self._beat())
+        try:
+            while True:
+                try:
+                    message = await link.receive(timeout=self._heartbeat)
+                except TimeoutError:
+                    raise _LinkEndedError(f"no heartbeat for {self._heartbeat:.1f} s") from None
+                if message.type is not aiohttp.WSMsgType.TEXT:
+                    raise _LinkEndedError("the connection ended")
+                try:
+                    said = from_head.validate_json(message.data)
+                except ValidationError as error:
+                    raise _LinkEndedError("it speaks another protocol") from error
+                await self._obey(said)
+        finally:
+            beating.cancel()
+            await asyncio.gather(beating, return_exceptions=True)
+
+    async def _beat(self) -> None:
+        while True:
+            await self._send(Beat(epoch=self.epoch, state=self.status.state, reason=""))
+            await asyncio.sleep(heartbeat_interval(self._heartbeat))
+
+    async def _send(self, message: Frozen) -> None:
+        link = self._socket
+        if link is not None and not link.closed:
+            try:
+                await link.send_str(message.model_dump_json())
+            except ConnectionError:
+                log.debug("a message was not sent: the head is gone")
+
+    async def _obey(self, said: object) -> None:
+        if isinstance(said, Beat):
+            self._mirror(said)
+        elif isinstance(said, Welcome):
+            self._welcomed(said)
+        elif isinstance(said, Refused):
+            if said.final:
+                raise MultinodeError(said.code, said.what, where="refused by the head", mend=said.mend)
+            raise _LinkEndedError(said.what)
+        elif isinstance(said, Start):
+            await self._start(said)
+        elif isinstance(said, Stop):
+            await self._stop_engine()
+            self.status.set(State.RECOVERING, said.reason)
+            await self._send(EngineStopped(epoch=said.epoch))
+            self._released.set()
+
+    def _mirror(self, beat: Beat) -> None:
+        """A worker's state is its group's, but for what it knows better."""
+        if self.stopping:
+            return
+        state = next((one for one in State if one == beat.state), State.FORMING)
+        if state in (State.SERVING, State.STARTING) and self.engine is None:
+            return
+        self.status.set(state, beat.reason)
+
+    def _welcomed(self, welcome: Welcome) -> None:
+        assert self._readiness is not None  # noqa: S101 - set before seeking
+        self.rank, self.epoch = welcome.rank, welcome.epoch
+        # The head's, so that both sides give up at the same time.
+        self._heartbeat = welcome.heartbeat_timeout
+        self.links += 1
+        log.info("joined head %s as rank %d of %d nodes", welcome.head, welcome.rank, welcome.sizes.nodes)
+        sizes = welcome.sizes
+        check_parallel(self._readiness.model, sizes.tensor_parallel, sizes.pipeline_parallel)
+        self.status.set(State.FORMING, f"joined {welcome.head} as rank {welcome.rank}")
+        self.read_ahead(self._readiness.model, sizes, welcome.rank)
+
+    async def _start(self, start: Start) -> None:
+        assert self._readiness is not None  # noqa: S101 - set before seeking
+        if self.rank is None or (start.epoch <= self.epoch and self.engine is not None):
+            log.warning("refused to start epoch %d: %d is newer", start.epoch, self.epoch)
+            return
+        await self._stop_engine()
+        self.stop_reading_ahead()
+        self.epoch = start.epoch
+        self._released.clear()
+        self.status.set(State.STARTING, f"epoch {start.epoch}")
+        processes = build(start.plan, self._readiness.node(self.rank, start.plan.sizes))
+        engine = Engine(processes, self.environment, self.unset, self.reaper)
+        self.engine = engine
+        engine.start()
+        self._watch(self._report_end(engine, start.epoch))
+        self._watch(self._report_frozen(start.epoch))
+
+    def _watch(self, work: Any) -> None:
+        task: asyncio.Task[None] = asyncio.create_task(work)
+        self._watching.add(task)
+        task.add_done_callback(self._watching.discard)
+
+    async def _report_end(self, engine: Engine, epoch: int) -> None:
+        reason = await asyncio.shield(engine.ended)
+        log.error("the engine of epoch %d ended: %s", epoch, reason)
+        await self._send(EngineExited(epoch=epoch, reason=reason))
+
+    async def _report_frozen(self, epoch: int) -> None:
+        incident = await frozen(self._heartbeat)
+        await self._send(EngineExited(epoch=epoch, reason=incident.reason))
+
+    async def _stop_engine(self) -> None:
+        for task in list(self._watching):
+            task.cancel()
+        await self.kill_engine()
+        shared_memory.clean_shared_memory(self._shared_before)
+
+    async def _leave(self) -> None:
+        """After SIGTERM: the engine stays until the head has let running requests finish."""
+        if self.engine is not None and self._socket is not None:
+            self._released.clear()
+            self.status.set(State.DRAINING, "asked to stop")
+            await self._send(Leaving(reason="asked to stop"))
+            try:
+                async with asyncio.timeout(self.settings.timings.drain + 1):
+                    await self._released.wait()
+            except TimeoutError:
+                log.warning("the head did not release this worker in time")
+
+    def describe(self) -> dict[str, Any]:
+        """What `/status` answers; nothing secret is in it."""
+        return self.description(epoch=self.epoch, rank=self.rank) | {"head": self.settings.head_host}
+
+    def numbers(self) -> Mapping[str, float]:
+        """For `/metrics`."""
+        return {
+            "ready": float(self.ready),
+            "epoch": float(self.epoch),
+            "rank": float(self.rank if self.rank is not None else -1),
+            "links_total": float(self.links),
+        }
+
+
+def _brief(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
