@@ -94,7 +94,7 @@ class Group:
             raise MultinodeError(
                 ExitCode.GROUP,
                 f"worker {identity.pod} belongs to {difference}, as head {self.head.pod} does.",
-                mend="Each generation of a service forms its own group; this worker's own head is on its way.",
+                mend="Each generation of a service forms a group of its own, with its own head.",
             )
         self.name = self.name.learn(name)
 

@@ -1,0 +1,31 @@
+"""docs/reference.md names every exit code and every variable, with the default that the code has."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from vllm_multinode.contract import env
+from vllm_multinode.contract.exit_codes import ExitCode
+
+REFERENCE = (Path(__file__).parents[3] / "docs" / "reference.md").read_text()
+
+
+@pytest.mark.parametrize("code", list(ExitCode), ids=lambda code: code.name)
+def test_exit_code_is_listed(code: ExitCode) -> None:
+    assert f"| {code.value} | {code.name} |" in REFERENCE
+
+
+def test_no_other_exit_code_is_listed() -> None:
+    listed = re.findall(r"^\| (\d+) \| ([A-Z_]+) \|", REFERENCE, re.MULTILINE)
+    assert {int(number) for number, _ in listed} == {code.value for code in ExitCode}
+
+
+@pytest.mark.parametrize("variable", sorted(env.OURS | env.KSERVE - {env.WORKER_SVC} | env.DOWNWARD))
+def test_variable_is_listed(variable: str) -> None:
+    assert f"`{variable}`" in REFERENCE
+
+
+def test_no_other_variable_is_listed() -> None:
+    listed = set(re.findall(r"`(MULTINODE_[A-Z_]+)`", REFERENCE))
+    assert listed <= env.OURS
