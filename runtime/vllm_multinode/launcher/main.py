@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import socket
 import sys
 import time
@@ -20,6 +21,8 @@ from vllm_multinode.launcher.processes import adopt_orphans
 from vllm_multinode.launcher.settings import Settings, read_settings
 from vllm_multinode.launcher.worker import Worker
 
+_FILES = 65536
+
 
 def main(role: Role, arguments: tuple[str, ...]) -> ExitCode:
     """Run one node until it is asked to stop or gives up; why goes to stderr and to the termination log."""
@@ -29,6 +32,7 @@ def main(role: Role, arguments: tuple[str, ...]) -> ExitCode:
         settings = read_settings(role, environment, arguments, socket.gethostname())
         _log_to_stderr(settings)
         adopt_orphans()
+        _raise_file_limit()
         asyncio.run(_run(settings, environment))
     except MultinodeError as error:
         return _give_up(error, environment)
@@ -50,6 +54,14 @@ def _log_to_stderr(settings: Settings) -> None:
     package = logging.getLogger("vllm_multinode")
     package.addHandler(handler)
     package.setLevel(settings.log_level.upper())
+
+
+def _raise_file_limit() -> None:
+    """A head holds a connection for each worker; the soft limit is often 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < enough:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
 
 
 def _give_up(error: MultinodeError, environment: Mapping[str, str]) -> ExitCode:

@@ -1,0 +1,197 @@
+"""How many workers one head carries: simulated members, no engine."""
+
+import asyncio
+import contextlib
+import json
+import os
+import resource
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from bench.report import Figure
+from vllm_multinode.contract import env
+from vllm_multinode.launcher.identity import installed_versions
+from vllm_multinode.launcher.messages import Beat, Hello, Identity
+from vllm_multinode.launcher.model_directory import read_model
+from vllm_multinode.launcher.settings import GroupName, heartbeat_interval
+
+WORKERS = 1024
+PORT = 18081
+HEARTBEAT = 5.0
+_DEADLINE = 60.0
+
+
+def measure() -> list[Figure]:
+    """Joining and losing one of 1,024 members."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            model = Path(folder) / "model"
+            _write_model(model, layers=WORKERS + 2)
+            return asyncio.run(_measure(model))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def _measure(model: Path) -> list[Figure]:
+    async with _head(model) as head, _members(model) as (joined_after, beating):
+        rss = _resident_mib(head.pid)
+        began = time.monotonic()
+        beating.silence("worker-7")
+        silent = await _until_lost("worker-7", began)
+        began = time.monotonic()
+        await beating.disconnect("worker-9")
+        closed = await _until_lost("worker-9", began)
+    return [
+        Figure(f"{WORKERS} workers join one head", joined_after, "s", "at most 5"),
+        Figure("one of them falls silent: noticed after", silent, "s", f"at most {HEARTBEAT:g} + 1"),
+        Figure("one of them closes: noticed after", closed, "s", "well under 1"),
+        Figure(f"head's resident memory with {WORKERS} members", rss, "MiB", ""),
+    ]
+
+
+@contextlib.asynccontextmanager
+async def _head(model: Path) -> AsyncIterator["subprocess.Popen[bytes]"]:
+    """A real head that waits for one worker more than will come, so that no engine is ever started."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(model.parent),
+        env.TENSOR_PARALLEL_SIZE: "1",
+        env.PIPELINE_PARALLEL_SIZE: str(WORKERS + 2),
+        env.RAY_NODE_COUNT: str(WORKERS + 2),
+        env.REQUEST_GPU_COUNT: "1",
+        env.MODEL_NAME: "llm",
+        env.MODEL_DIR: str(model),
+        env.POD_IP: "127.0.0.1",
+        env.ACCELERATOR: "cpu",
+        env.SUPERVISOR_PORT: str(PORT),
+        env.PORT: str(PORT + 1),
+        env.RAY_PORT: str(PORT + 2),
+        env.HEARTBEAT_TIMEOUT: str(HEARTBEAT),
+        env.LOG_LEVEL: "error",
+    }
+    multinode = shutil.which("multinode", path=str(Path(sys.executable).parent)) or "multinode"
+    process = subprocess.Popen([multinode, "head"], env=environment)
+    try:
+        await _poll("the head", lambda status: status["state"] == "forming")
+        yield process
+    finally:
+        process.terminate()
+        await asyncio.to_thread(process.wait, 30)
+
+
+class _Beating:
+    """The simulated workers' side: reads what comes, beats on time."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+        self.links: dict[str, aiohttp.ClientWebSocketResponse] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def join(self, hello: Hello) -> None:
+        link = await self._session.ws_connect(f"http://127.0.0.1:{PORT}/group")
+        await link.send_str(hello.model_dump_json())
+        await link.receive_str()
+        self.links[hello.identity.pod] = link
+        self._tasks.append(asyncio.create_task(self._read(link)))
+
+    async def _read(self, link: aiohttp.ClientWebSocketResponse) -> None:
+        async for _ in link:
+            pass
+
+    async def beat(self) -> None:
+        text = Beat(epoch=0, state="forming").model_dump_json()
+        while True:
+            for link in list(self.links.values()):
+                with contextlib.suppress(ConnectionError):
+                    await link.send_str(text)
+            await asyncio.sleep(heartbeat_interval(HEARTBEAT))
+
+    def silence(self, pod: str) -> None:
+        self.links.pop(pod)
+
+    async def disconnect(self, pod: str) -> None:
+        await self.links.pop(pod).close()
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def _members(model: Path) -> AsyncIterator[tuple[float, _Beating]]:
+    fingerprint = read_model(model).fingerprint
+    versions = installed_versions()
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        beating = _Beating(session)
+        began = time.monotonic()
+        hellos = [
+            Hello(
+                identity=Identity(
+                    pod=f"worker-{number}",
+                    address=f"10.{number >> 8}.{number & 255}.1",
+                    accelerator="cpu",
+                    gpus=1,
+                    versions=versions,
+                    model_dir=str(model),
+                    fingerprint=fingerprint,
+                ),
+                group=GroupName(service="llm"),
+            )
+            for number in range(WORKERS)
+        ]
+        await asyncio.gather(*(beating.join(hello) for hello in hellos))
+        await _poll("all members", lambda status: len(status["members"]) == WORKERS + 1)
+        joined_after = time.monotonic() - began
+        heart = asyncio.create_task(beating.beat())
+        try:
+            yield joined_after, beating
+        finally:
+            heart.cancel()
+            await beating.close()
+
+
+async def _until_lost(pod: str, began: float) -> float:
+    await _poll(f"the loss of {pod}", lambda status: pod not in {one["name"] for one in status["members"]})
+    return time.monotonic() - began
+
+
+async def _poll(what: str, wanted: Callable[[dict[str, Any]], bool]) -> None:
+    deadline = time.monotonic() + _DEADLINE
+    async with aiohttp.ClientSession() as session:
+        while time.monotonic() < deadline:
+            with contextlib.suppress(aiohttp.ClientError):
+                async with session.get(f"http://127.0.0.1:{PORT}/status") as response:
+                    if wanted(await response.json()):
+                        return
+            await asyncio.sleep(0.05)
+    raise TimeoutError(f"{what} did not come within {_DEADLINE:.0f} s")
+
+
+def _write_model(directory: Path, layers: int) -> None:
+    """A model directory that passes preflight: one tensor of four bytes."""
+    directory.mkdir()
+    config = {"architectures": ["LlamaForCausalLM"], "num_attention_heads": 1, "num_hidden_layers": layers}
+    (directory / "config.json").write_text(json.dumps(config))
+    header = json.dumps({"lm_head.weight": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    content = struct.pack("<Q", len(header)) + header + bytes(4)
+    (directory / "model.safetensors").write_bytes(content)
+
+
+def _resident_mib(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise ProcessLookupError(pid)
