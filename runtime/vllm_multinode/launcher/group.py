@@ -26,6 +26,7 @@ class Member:
     joined: float
     state: str = "joined"
     stopped_epoch: int = -1
+    leaving: bool = False
 
 
 @dataclass
@@ -48,8 +49,9 @@ class Group:
 
     @property
     def complete(self) -> bool:
-        """Every place is taken."""
-        return len(self.members) == self.nodes - 1
+        """Every place is taken, and nobody is about to go."""
+        staying = [member for member in self.members.values() if not member.leaving]
+        return len(staying) == self.nodes - 1
 
     @property
     def gpus(self) -> dict[str, int]:
@@ -86,6 +88,8 @@ class Group:
         # It runs nothing yet, so nothing of this or an older epoch is left to stop.
         member = Member(identity, min(free), seen=now, joined=now, stopped_epoch=self.epoch)
         self.members[identity.pod] = member
+        # Only from a member: one that is refused may belong anywhere.
+        self.name = self.name.learn(name)
         return member
 
     def _check_name(self, identity: Identity, name: GroupName) -> None:
@@ -96,7 +100,6 @@ class Group:
                 f"worker {identity.pod} belongs to {difference}, as head {self.head.pod} does.",
                 mend="Each generation of a service forms a group of its own, with its own head.",
             )
-        self.name = self.name.learn(name)
 
     def heard(self, pod: str, now: float) -> None:
         """A message of that member arrived."""

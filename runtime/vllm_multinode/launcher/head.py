@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from vllm_multinode.contract.errors import MultinodeError
-from vllm_multinode.launcher import rendezvous, shared_memory
+from vllm_multinode.launcher import rendezvous
 from vllm_multinode.launcher.engines import build
 from vllm_multinode.launcher.group import Group
 from vllm_multinode.launcher.http import application, listen
@@ -119,6 +119,8 @@ class Head(Supervision):
                 waiting = f"{self.last_incident}; {self.budget.attempt}; {present} nodes"
                 self.status.set(State.RECOVERING, waiting + why)
             await self._rendezvous.events.get()
+        # A member that was lost and has come back since must not end the epoch that it starts with.
+        self._rendezvous.forget_events()
         self._rendezvous.last_refusal = ""
         check_members(self.settings.executor, self.sizes, group.gpus)
 
@@ -130,7 +132,6 @@ class Head(Supervision):
         epoch = self._rendezvous.group.next_epoch()
         plan = self._plan()
         self.status.set(State.STARTING, f"epoch {epoch}")
-        shared_before = shared_memory.list_shared_memory()
         await self._rendezvous.broadcast(Start(epoch=epoch, plan=plan))
         self.engine = Engine(build(plan, self._node), self.environment, self.unset, self.reaper)
         self.engine.start()
@@ -144,7 +145,6 @@ class Head(Supervision):
         if incident.cause is Cause.LEAVING:
             await self._let_requests_finish()
         await self._stop_epoch(epoch, incident.reason)
-        shared_memory.clean_shared_memory(shared_before)
         return wait
 
     def _plan(self) -> GroupPlan:

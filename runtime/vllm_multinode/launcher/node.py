@@ -14,6 +14,7 @@ from vllm_multinode.launcher.processes import Engine, Reaper, stopped_processes
 from vllm_multinode.launcher.readahead import ReadAhead
 from vllm_multinode.launcher.recovery import Cause, Incident
 from vllm_multinode.launcher.settings import Settings, Sizes
+from vllm_multinode.launcher.shared_memory import clean_shared_memory, list_shared_memory
 from vllm_multinode.launcher.sizes import stages_of_node
 from vllm_multinode.launcher.stages import shards_of_stage
 from vllm_multinode.launcher.states import Status
@@ -39,6 +40,7 @@ class Supervision:
         self.status = Status()
         self.reaper = Reaper()
         self.engine: Engine | None = None
+        self._shared_before = list_shared_memory()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
         self._bug: BaseException | None = None
@@ -108,7 +110,7 @@ class Supervision:
         return self._stop.is_set()
 
     async def kill_engine(self) -> None:
-        """End every process of the engine; says so if one survives."""
+        """End every process of the engine and remove what it left in /dev/shm; says so if one survives."""
         engine, self.engine = self.engine, None
         if engine is None:
             return
@@ -116,6 +118,8 @@ class Supervision:
             await engine.kill()
         except TimeoutError:
             log.exception("processes of the engine survive SIGKILL; a driver may hold them")
+        # Even an engine that stops cleanly leaves segments, and the next one finds less room.
+        clean_shared_memory(self._shared_before)
 
     def read_ahead(self, model: Model, sizes: Sizes, rank: int) -> None:
         """Read this node's share of the weights into the page cache while others are awaited."""

@@ -39,7 +39,10 @@ _ECHOES: Final = (
     "EngineDeadError",
     "SystemExit",
 )
-_ERROR: Final = re.compile(r"\b([A-Z]\w*(?:Error|Exception)\b: .+|error: .+)")
+# Pydantic tells the cause in the line below its exception, and then the whole input.
+_ERROR: Final = re.compile(
+    r"\b([A-Z]\w*(?:Error|Exception)\b: .+|error: .+|(?:Value|Assertion) (?:error|failed), .+?(?= \[type=|$))"
+)
 _OWN_POLLING: Final = re.compile(rb'127\.0\.0\.1:\d+ - "GET /(health|load|metrics) HTTP/1\.1" 200')
 _PREFIX: Final = re.compile(r"^(\x1b\[[0-9;]*m)?\([^)]*pid=\d+[^)]*\)\s*(\x1b\[[0-9;]*m)?\s*")
 
@@ -206,8 +209,8 @@ class Engine:
 
     def _spawn(self, process: Process) -> Running:
         environment = process.defaults | self._environment | process.environment
-        # The interpreter's own folder first: a virtual environment need not be activated.
-        path = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', os.defpath)}"
+        # The interpreter's own folder last: a virtual environment need not be activated.
+        path = f"{environment.get('PATH', os.defpath)}{os.pathsep}{Path(sys.executable).parent}"
         log.info("starting %s: %s", process.name, masked(process.argv))
         popen = subprocess.Popen(
             process.argv,

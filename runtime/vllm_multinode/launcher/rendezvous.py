@@ -171,7 +171,8 @@ class Rendezvous:
     def _check_token(self, request: web.Request) -> None:
         presented = request.headers.get("Authorization", "").removeprefix("Bearer ")
         expected = self._settings.token or ""
-        if hmac.compare_digest(presented.encode(), expected.encode()):
+        # aiohttp passes bytes that are not UTF-8 on as surrogates.
+        if hmac.compare_digest(presented.encode(errors="surrogateescape"), expected.encode()):
             return
         lack = "presents no token" if not presented else "presents another token than the head's"
         if not expected:
@@ -240,6 +241,7 @@ class Rendezvous:
                 return
             self.events.put_nowait(Exited(pod, said.epoch, said.reason))
         elif isinstance(said, Leaving):
+            member.leaving = True
             self.events.put_nowait(Left(pod, said.reason))
 
     def lose(self, pod: str, reason: str) -> None:
@@ -252,6 +254,11 @@ class Rendezvous:
             log.warning("lost %s (rank %d): %s", pod, member.rank, reason)
             self.events.put_nowait(Lost(pod, reason))
             self._stopped.set()
+
+    def forget_events(self) -> None:
+        """Drop what happened so far: who is a member now is what counts."""
+        while not self.events.empty():
+            self.events.get_nowait()
 
     async def beat(self) -> None:
         """Send heartbeats and miss the others', for ever."""

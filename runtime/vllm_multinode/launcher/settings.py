@@ -1,5 +1,6 @@
 """The environment of a pod, read once into something frozen."""
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -135,8 +136,9 @@ class _Reader:
             return default
         try:
             number = convert(value)
-            valid = float(number) >= least  # type: ignore[arg-type]  # T is int or float here
-        except ValueError:
+            # T is int or float here; no bound may be infinite.
+            valid = least <= float(number) < math.inf  # type: ignore[arg-type]
+        except (ValueError, OverflowError):
             valid = False
         if not valid:
             raise MultinodeError(
@@ -161,7 +163,7 @@ class _Reader:
         if value is None:
             return default
         first, _, last = value.partition("-")
-        if not (first.isdigit() and last.isdigit() and 0 < int(first) < int(last) <= 65535):
+        if not (first.isdecimal() and last.isdecimal() and 0 < int(first) < int(last) <= 65535):
             raise MultinodeError(
                 ExitCode.VARIABLE, f"'{value}' is not a range of ports such as 20000-20999.", where=name
             )
@@ -314,7 +316,7 @@ def _token(path: Path | None) -> str | None:
     if path is None:
         return None
     try:
-        token = path.read_text().strip()
+        token = path.read_text(errors="replace").strip()
     except OSError as error:
         raise MultinodeError(
             ExitCode.VARIABLE,
@@ -324,4 +326,9 @@ def _token(path: Path | None) -> str | None:
         ) from error
     if not token:
         raise MultinodeError(ExitCode.VARIABLE, f"{path} is empty.", where=env.TOKEN_FILE)
+    if not (token.isascii() and token.isprintable()):
+        # It travels in an HTTP header.
+        raise MultinodeError(
+            ExitCode.VARIABLE, f"{path} is not one line of printable ASCII.", where=env.TOKEN_FILE
+        )
     return token

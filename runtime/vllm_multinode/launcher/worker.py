@@ -13,7 +13,7 @@ from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.model import Frozen
-from vllm_multinode.launcher import rendezvous, shared_memory
+from vllm_multinode.launcher import rendezvous
 from vllm_multinode.launcher.engines import build
 from vllm_multinode.launcher.http import application, listen
 from vllm_multinode.launcher.messages import (
@@ -57,7 +57,6 @@ class Worker(Supervision):
         self._heartbeat = self.settings.timings.heartbeat
         self._readiness: Readiness | None = None
         self._socket: aiohttp.ClientWebSocketResponse | None = None
-        self._shared_before: frozenset[str] = frozenset()
         self._released = asyncio.Event()
         self._watching: set[asyncio.Task[None]] = set()
 
@@ -77,7 +76,6 @@ class Worker(Supervision):
             readiness = await asyncio.to_thread(preflight, self.settings, self.environment)
             self._readiness = readiness
             self.environment = readiness.environment
-            self._shared_before = shared_memory.list_shared_memory()
             seeking = asyncio.create_task(self._seek())
             stopping = asyncio.create_task(self._stop.wait())
             await asyncio.wait((seeking, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -273,7 +271,6 @@ class Worker(Supervision):
         for task in list(self._watching):
             task.cancel()
         await self.kill_engine()
-        shared_memory.clean_shared_memory(self._shared_before)
 
     async def _leave(self) -> None:
         """After SIGTERM: the engine stays until the head has let running requests finish."""

@@ -11,6 +11,7 @@ from vllm_multinode.launcher.plan import GroupPlan, Listener, Node, Process
 
 # vLLM moves tensors over its own channels; Ray's default would take a third of the memory out of /dev/shm.
 _OBJECT_STORE_BYTES = 256 * 1024**2
+_ACTOR_MODULE = "vllm.v1.executor.ray_executor_v2"
 _HEAD_ONLY = ("ray-client-server-port", "dashboard-port")
 
 
@@ -71,6 +72,10 @@ def _accelerators(plan: GroupPlan, node: Node) -> list[str]:
 def _ray_environment(plan: GroupPlan, node: Node) -> dict[str, str]:
     environment = {name: str(plan.ports.ray + offset) for name, offset in ports.RAY_ENV_OFFSETS.items()}
     environment["RAY_USAGE_STATS_ENABLED"] = "0"
+    if plan.accelerator == "cpu":
+        # A worker process that has imported vLLM already waits for the actor. Not with an accelerator:
+        # there an import may open the device before the actor is told which one is its own.
+        environment |= {"RAY_enable_worker_prestart": "1", "RAY_preload_python_modules": _ACTOR_MODULE}
     if node.token_file is not None:
         environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(node.token_file)}
     return environment
