@@ -45,7 +45,7 @@ def measure() -> list[Figure]:
 
 async def _measure(model: Path) -> list[Figure]:
     async with _head(model) as head, _members(model) as (joined_after, beating):
-        rss = _resident_mib(head.pid)
+        rss = resident_mib(head.pid)
         began = time.monotonic()
         beating.silence("worker-7")
         silent = await _until_lost("worker-7", began)
@@ -81,7 +81,7 @@ async def _head(model: Path) -> AsyncIterator["subprocess.Popen[bytes]"]:
         env.LOG_LEVEL: "error",
     }
     multinode = shutil.which("multinode", path=str(Path(sys.executable).parent)) or "multinode"
-    process = subprocess.Popen([multinode, "head"], env=environment)
+    process = await asyncio.to_thread(subprocess.Popen, [multinode, "head"], env=environment)
     try:
         await _poll("the head", lambda status: status["state"] == "forming")
         yield process
@@ -190,7 +190,7 @@ def _write_model(directory: Path, layers: int) -> None:
     (directory / "model.safetensors").write_bytes(content)
 
 
-def _resident_mib(pid: int) -> float:
+def resident_mib(pid: int) -> float:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024

@@ -1,0 +1,50 @@
+"""Prints the figures: `scripts/bench [--only NAME...] [--executor mp|ray] [--rounds N] [--soak SECONDS]`."""
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from bench import members, notice, soak, start, supervisor
+from bench.report import Figure
+from vllm_multinode.contract.kserve import Executor
+from vllm_multinode.local.make_model import make_model
+
+
+def main() -> None:
+    """Run what was asked for, each figure printed as soon as it is there."""
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=("members", "start", "notice", "supervisor", "soak"))
+    parser.add_argument("--executor", nargs="+", choices=("mp", "ray"), default=["mp", "ray"])
+    parser.add_argument("--rounds", type=int, default=3, help="of each cold start; the median counts")
+    parser.add_argument("--soak", type=float, default=600, help="seconds of saturating load")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        model = Path(folder) / "model"
+        make_model(model)
+        for name, measure in _plan(model, options):
+            if not options.only or name in options.only:
+                for figure in measure():
+                    print(figure, flush=True)
+
+
+def _plan(model: Path, options: argparse.Namespace) -> list[tuple[str, Callable[[], list[Figure]]]]:
+    plan: list[tuple[str, Callable[[], list[Figure]]]] = [("members", members.measure)]
+    for executor in options.executor:
+        plan += _of_executor(model, executor, options)
+    return plan
+
+
+def _of_executor(
+    model: Path, executor: Executor, options: argparse.Namespace
+) -> list[tuple[str, Callable[[], list[Figure]]]]:
+    return [
+        ("start", lambda: start.measure(model, executor, options.rounds)),
+        ("notice", lambda: notice.measure(model, executor)),
+        ("supervisor", lambda: supervisor.measure(model, executor)),
+        ("soak", lambda: soak.measure(model, executor, options.soak)),
+    ]
+
+
+if __name__ == "__main__":
+    main()
