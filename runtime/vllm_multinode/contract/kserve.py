@@ -57,7 +57,7 @@ def parse_version(text: str) -> Version:
         MultinodeError: not a version, or one without multi-node support.
     """
     parts = text.removeprefix("v").split(".")
-    if len(parts) not in (2, 3) or not all(part.isdigit() for part in parts):
+    if len(parts) not in (2, 3) or not all(part.isdecimal() for part in parts):
         raise MultinodeError(
             ExitCode.USAGE, f"'{text}' is not a KServe version.", mend=f"Known: {', '.join(VERSIONS)}."
         )

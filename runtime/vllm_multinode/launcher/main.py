@@ -80,8 +80,9 @@ def _tell_of_a_bug(kind: type[BaseException], error: BaseException, trace: Trace
 
 
 def _write_termination_log(line: str, environment: Mapping[str, str]) -> None:
-    log = Path(environment.get(env.TERMINATION_LOG) or "/dev/termination-log")
+    named = environment.get(env.TERMINATION_LOG, "").strip()
+    log = Path(named or "/dev/termination-log")
     # Kubernetes makes the file; elsewhere it may be absent, or not ours to write.
     with contextlib.suppress(OSError):
-        if log.exists() or env.TERMINATION_LOG in environment:
+        if named or log.exists():
             log.write_text(f"{line}\n")

@@ -30,6 +30,8 @@ _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _POLL: Final = 0.05
 _TAIL_LINES: Final = 200
+# What an ended process wrote is read within it; a child of its that lives on may hold the pipe open.
+_LAST_OUTPUT: Final = 0.3
 _libc = ctypes.CDLL(None, use_errno=True)
 
 # An engine's last words that only say that something else was said before.
@@ -154,7 +156,7 @@ class Running:
     async def verdict(self) -> str:
         """Why it ended, in a line; waits a moment for its last output."""
         if self.pump is not None:
-            await asyncio.to_thread(self.pump.join, 1)
+            await asyncio.to_thread(self.pump.join, _LAST_OUTPUT)
         said = last_error(list(self.tail))
         ended = describe_status(self.status.result())
         return f"{self.name} {ended}" + (f": {said}" if said else "")

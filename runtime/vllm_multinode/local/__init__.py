@@ -1,0 +1,1 @@
+"""The same pods as processes on this machine."""
