@@ -147,7 +147,7 @@ class Rendezvous:
         )
         self.events.put_nowait(Joined(pod))
         try:
-            await self._read(pod, socket)
+            await self._read(pod, connection)
         finally:
             if self._connections.get(pod) is connection:
                 self.lose(pod, "its connection ended")
@@ -216,9 +216,10 @@ class Rendezvous:
             heartbeat_timeout=self._settings.timings.heartbeat,
         ).model_dump_json()
 
-    async def _read(self, pod: str, socket: web.WebSocketResponse) -> None:
-        async for message in socket:
-            if message.type is not WSMsgType.TEXT or pod not in self.group.members:
+    async def _read(self, pod: str, connection: _Connection) -> None:
+        async for message in connection.socket:
+            # What is left in the buffers of a lost connection says nothing of the one that replaced it.
+            if message.type is not WSMsgType.TEXT or self._connections.get(pod) is not connection:
                 return
             self.group.heard(pod, _now())
             try:

@@ -148,6 +148,10 @@ def runtime_environment(local: LocalService) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "VLLM_CACHE_ROOT": str(_CACHE / "vllm"),
         "VLLM_NO_USAGE_STATS": "1",
+        # The nodes share this machine. Left to itself, vLLM binds the first worker of every node to the same
+        # core, twenty times slower on two cores; and with one thread there is no pool for a fork to lose.
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "OMP_NUM_THREADS": "1",
         env.POD_NAMESPACE: NAMESPACE,
         env.EXECUTOR: local.executor,
         env.GENERATION: str(local.service.generation),

@@ -1,4 +1,4 @@
-"""What vLLM's CPU build needs of its environment, on one machine that plays several nodes."""
+"""What vLLM's CPU build needs of its environment."""
 
 from importlib import metadata
 from pathlib import Path
@@ -19,8 +19,6 @@ def cpu_environment(
     node_address: str,
     interface: str | None,
     kv_cache_gib: int = 1,
-    threads_bind: str | None = None,
-    threads: int = 1,
     fork: bool = True,
 ) -> dict[str, str]:
     """Build the environment of every engine process of one node: `vllm serve` and `ray start` alike.
@@ -29,10 +27,6 @@ def cpu_environment(
         node_address: the IP address that the other nodes reach this one by.
         interface: the network interface that carries it; None leaves gloo's choice.
         kv_cache_gib: size of each worker's KV cache in GiB.
-        threads_bind: `VLLM_CPU_OMP_THREADS_BIND`. None leaves the threads where the kernel puts them; vLLM's
-            own choice binds the first worker of every node to the same core, which makes two nodes on two
-            cores twenty times slower.
-        threads: OpenMP threads of each worker. With one there is no thread pool, so none that a fork loses.
         fork: fork the engine's processes from the API server, which has imported vLLM already.
     """
     environment = {
@@ -40,8 +34,6 @@ def cpu_environment(
         "MULTINODE_CPU_FORK": "1" if fork else "0",
         "VLLM_HOST_IP": node_address,
         "VLLM_CPU_KVCACHE_SPACE": str(kv_cache_gib),
-        "VLLM_CPU_OMP_THREADS_BIND": threads_bind or "nobind",
-        "OMP_NUM_THREADS": str(threads),
         "TOKENIZERS_PARALLELISM": "false",
         "VLLM_NO_USAGE_STATS": "1",
         "HF_HUB_OFFLINE": "1",

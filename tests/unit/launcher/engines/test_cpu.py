@@ -30,24 +30,18 @@ def test_environment_of_a_node() -> None:
         "HF_HUB_OFFLINE": "1",
         "MULTINODE_CPU_FORK": "1",
         "MULTINODE_CPU_PLATFORM": "1",
-        "OMP_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "VLLM_CPU_KVCACHE_SPACE": "1",
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "VLLM_HOST_IP": "10.0.0.2",
         "VLLM_NO_USAGE_STATS": "1",
     }
 
 
 def test_environment_as_it_is_asked_for() -> None:
-    environment = cpu_environment(
-        node_address="fd00::2", interface=None, kv_cache_gib=4, threads_bind="0-3|4-7", threads=4, fork=False
-    )
+    environment = cpu_environment(node_address="fd00::2", interface=None, kv_cache_gib=4, fork=False)
     assert "GLOO_SOCKET_IFNAME" not in environment
     assert environment["MULTINODE_CPU_FORK"] == "0"
-    assert environment["OMP_NUM_THREADS"] == "4"
     assert environment["VLLM_CPU_KVCACHE_SPACE"] == "4"
-    assert environment["VLLM_CPU_OMP_THREADS_BIND"] == "0-3|4-7"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,7 @@
+"""What every unit test shares."""
+
+from hypothesis import HealthCheck, settings
+
+# How fast a machine is must not decide whether a property holds.
+settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-machine")

@@ -1,0 +1,185 @@
+from typing import Any
+
+import pytest
+
+from unit.launcher.pods import VERSIONS, identity
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.contract.kserve import Executor
+from vllm_multinode.launcher.group import FullError, Group
+from vllm_multinode.launcher.settings import GroupName
+
+NAME = GroupName(namespace="ns", service="llm", generation="3")
+
+
+def group(nodes: int = 3, executor: Executor = "ray", name: GroupName = NAME) -> Group:
+    return Group(head=identity(), nodes=nodes, executor=executor, name=name)
+
+
+def test_ranks_stay_with_members_and_the_lowest_free_one_is_given_again() -> None:
+    found = group(nodes=4)
+    ranks = {pod: found.admit(identity(pod), NAME, now=0).rank for pod in ("c", "a", "b")}
+    assert ranks == {"c": 1, "a": 2, "b": 3}
+    found.remove("a")
+    found.remove("c")
+    assert found.admit(identity("d"), NAME, now=1).rank == 1
+    assert found.admit(identity("e"), NAME, now=1).rank == 2
+    assert found.members["b"].rank == 3
+    assert list(found.gpus) == ["head", "d", "e", "b"]
+
+
+def test_a_group_is_complete_with_every_place_taken() -> None:
+    found = group(nodes=2)
+    seen = [found.complete]
+    found.admit(identity("a"), NAME, now=0)
+    seen.append(found.complete)
+    found.remove("a")
+    seen.append(found.complete)
+    assert seen == [False, True, False]
+    assert group(nodes=1).complete
+
+
+def test_a_group_is_not_complete_with_a_member_that_is_about_to_go() -> None:
+    found = group(nodes=2)
+    found.admit(identity("a"), NAME, now=0).leaving = True
+    assert not found.complete
+
+
+def test_no_place_and_a_pods_second_self_may_come_free_later() -> None:
+    found = group(nodes=3)
+    found.admit(identity("a"), NAME, now=0)
+    with pytest.raises(FullError, match="a is a member already"):
+        found.admit(identity("a"), NAME, now=0)
+    found.admit(identity("b"), NAME, now=0)
+    with pytest.raises(FullError, match="all 3 places are taken"):
+        found.admit(identity("c"), NAME, now=0)
+
+
+def test_a_new_member_has_nothing_of_the_present_epoch_to_stop() -> None:
+    found = group()
+    assert (found.next_epoch(), found.next_epoch()) == (1, 2)
+    assert found.admit(identity("a"), NAME, now=0).stopped_epoch == 2
+
+
+@pytest.mark.parametrize(
+    ("executor", "changes", "code", "words"),
+    [
+        pytest.param(
+            "mp",
+            {"versions": VERSIONS.model_copy(update={"vllm": "0.31.0"})},
+            ExitCode.VERSIONS_DIFFER,
+            "vLLM: head head has 0.32.0, worker w has 0.31.0.",
+            id="vllm",
+        ),
+        pytest.param(
+            "mp",
+            {"versions": VERSIONS.model_copy(update={"multinode": "0.2.0"})},
+            ExitCode.VERSIONS_DIFFER,
+            "vllm-multinode: head head has 0.1.0, worker w has 0.2.0.",
+            id="this-package",
+        ),
+        pytest.param(
+            "ray",
+            {"versions": VERSIONS.model_copy(update={"ray": None})},
+            ExitCode.VERSIONS_DIFFER,
+            "Ray: head head has 2.60.0, worker w has none.",
+            id="ray-is-missing",
+        ),
+        pytest.param(
+            "ray",
+            {"versions": VERSIONS.model_copy(update={"python": "3.12.4"})},
+            ExitCode.VERSIONS_DIFFER,
+            "Python: head head has 3.12.3, worker w has 3.12.4.",
+            id="pythons-patch-level-under-ray",
+        ),
+        pytest.param(
+            "mp",
+            {"accelerator": "rocm"},
+            ExitCode.ACCELERATORS_DIFFER,
+            "accelerators: head head has cuda, worker w has rocm.",
+            id="accelerator",
+        ),
+        pytest.param(
+            "mp",
+            {"fingerprint": "0" * 64},
+            ExitCode.MODELS_DIFFER,
+            "head head has /mnt/models (ffffffffffff), worker w has /mnt/models (000000000000)",
+            id="model",
+        ),
+        pytest.param(
+            "ray",
+            {"model_dir": "/models"},
+            ExitCode.MODELS_DIFFER,
+            "model path: head head has /mnt/models, worker w has /models.",
+            id="the-models-path-under-ray",
+        ),
+    ],
+)
+def test_a_worker_that_differs_is_refused_by_name(
+    executor: Executor, changes: dict[str, Any], code: ExitCode, words: str
+) -> None:
+    found = group(executor=executor)
+    with pytest.raises(MultinodeError) as refused:
+        found.admit(identity("w", **changes), NAME, now=0)
+    assert refused.value.code is code
+    assert words in refused.value.what
+    assert refused.value.mend
+    assert not found.members
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"versions": VERSIONS.model_copy(update={"ray": None, "python": "3.11.9"})}, id="ray"),
+        pytest.param({"model_dir": "/models"}, id="path-of-the-same-model"),
+        pytest.param({"gpus": 4}, id="count"),
+    ],
+)
+def test_mp_does_not_mind(changes: dict[str, Any]) -> None:
+    assert group(executor="mp").admit(identity("w", **changes), NAME, now=0).rank == 1
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        pytest.param("generation", "4", id="generation"),
+        pytest.param("service", "other", id="service"),
+        pytest.param("namespace", "elsewhere", id="namespace"),
+    ],
+)
+def test_another_group_is_refused_by_name(part: str, value: str) -> None:
+    with pytest.raises(MultinodeError) as refused:
+        group().admit(identity("w"), NAME.model_copy(update={part: value}), now=0)
+    assert refused.value.code is ExitCode.GROUP
+    assert f"worker w belongs to {part} {value}, not {getattr(NAME, part)}" in refused.value.what
+
+
+def test_a_head_that_was_told_no_generation_learns_it_from_its_first_worker() -> None:
+    found = group(name=GroupName(service="llm"))
+    found.admit(identity("a"), NAME, now=0)
+    with pytest.raises(MultinodeError, match="generation 4, not 3"):
+        found.admit(identity("b"), NAME.model_copy(update={"generation": "4"}), now=0)
+
+
+def test_a_refused_worker_teaches_nothing() -> None:
+    found = group(name=GroupName(service="llm"))
+    with pytest.raises(MultinodeError, match="model"):
+        found.admit(identity("a", fingerprint="0"), NAME, now=0)
+    assert found.admit(identity("b"), NAME.model_copy(update={"generation": "4"}), now=0).rank == 1
+
+
+def test_silence_is_longer_than_the_time_out() -> None:
+    found = group()
+    found.admit(identity("a"), NAME, now=10)
+    found.admit(identity("b"), NAME, now=10)
+    found.heard("b", now=14)
+    found.heard("nobody", now=14)
+    assert not found.silent(now=15, timeout=5)
+    assert [member.identity.pod for member in found.silent(now=15.1, timeout=5)] == ["a"]
+
+
+def test_removing_twice_is_harmless() -> None:
+    found = group()
+    found.admit(identity("a"), NAME, now=0)
+    assert found.remove("a") is not None
+    assert found.remove("a") is None

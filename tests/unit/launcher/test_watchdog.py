@@ -1,0 +1,206 @@
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from vllm_multinode.launcher.watchdog import EngineApi, Progress, Sample, parse_metrics, watch
+
+METRICS = (Path(__file__).parents[2] / "data" / "vllm_metrics.txt").read_text()
+"""Of a real engine that had answered five requests with 64 tokens each."""
+
+HANG = 0.2
+
+
+def sample(progress: float, load: float = 0, requests: float = 0) -> Sample:
+    return Sample(load=load, requests=requests, progress=progress)
+
+
+def test_a_real_exposition_is_read() -> None:
+    # 32 prompt tokens, 320 generated, 5 requests ended, 320 iterations.
+    assert parse_metrics(METRICS, load=2) == sample(32 + 320 + 5 + 320, load=2)
+
+
+def test_every_engine_and_a_number_in_any_notation_counts() -> None:
+    text = (
+        'vllm:num_requests_running{engine="0"} 1.0\n'
+        'vllm:num_requests_running{engine="1"} 2e+00\n'
+        "vllm:num_requests_waiting 3\n"
+        'vllm:num_requests_waiting_by_reason{reason="capacity"} 100.0\n'
+        'vllm:generation_tokens_total{engine="0"} 1.5e+06\n'
+        'vllm:generation_tokens_created{engine="0"} 1.7952591958813734e+09\n'
+    )
+    assert parse_metrics(text, load=0) == sample(1.5e6, requests=6)
+
+
+class TestProgress:
+    def test_idle_is_never_hung(self) -> None:
+        progress = Progress(timeout=10)
+        assert [progress.judge(sample(5), now) for now in (0, 100, 1000)] == [None, None, None]
+
+    def test_busy_is_never_hung_however_long_the_queue(self) -> None:
+        progress = Progress(timeout=10)
+        for now in range(0, 1000, 9):
+            assert progress.judge(sample(now, load=5000, requests=5000), now) is None
+
+    @pytest.mark.parametrize(
+        "stuck",
+        [pytest.param(sample(5, requests=1), id="scheduled"), pytest.param(sample(5, load=1), id="counted")],
+    )
+    def test_hung_is_no_progress_for_the_time_out(self, stuck: Sample) -> None:
+        progress = Progress(timeout=10)
+        assert progress.judge(stuck, 0) is None
+        assert progress.judge(stuck, 9.9) is None
+        assert progress.judge(stuck, 10) == 10
+
+    def test_the_clock_starts_with_the_request_not_with_the_last_progress(self) -> None:
+        progress = Progress(timeout=10)
+        progress.judge(sample(5), 0)
+        progress.judge(sample(5), 100)
+        assert progress.judge(sample(5, load=1), 105) is None
+        assert progress.judge(sample(5, load=1), 110) == 10
+
+    def test_a_counter_that_falls_is_progress_too(self) -> None:
+        progress = Progress(timeout=10)
+        progress.judge(sample(5, load=1), 0)
+        assert progress.judge(sample(0, load=1), 20) is None
+
+    def test_forgiven_is_counted_anew(self) -> None:
+        progress = Progress(timeout=10)
+        progress.judge(sample(5, load=1), 0)
+        progress.forgive()
+        assert progress.judge(sample(5, load=1), 20) is None
+        assert progress.judge(sample(5, load=1), 30) == 10
+
+
+@dataclass
+class Vllm:
+    """What the stand-in of vLLM's API answers."""
+
+    health: int = 200
+    load: int = 0
+    running: int = 0
+    tokens: int = 320
+    silent: bool = False
+    answers: bool = True
+    advances: bool = False
+    asked: list[dict[str, object]] = field(default_factory=list)
+    keys: list[str | None] = field(default_factory=list)
+
+    def application(self) -> web.Application:
+        app = web.Application()
+        app.router.add_get("/health", self._health)
+        app.router.add_get("/load", self._load)
+        app.router.add_get("/metrics", self._metrics)
+        app.router.add_post("/v1/completions", self._completions)
+        return app
+
+    async def _pause(self) -> None:
+        if self.silent:
+            await asyncio.Event().wait()
+
+    async def _health(self, _: web.Request) -> web.Response:
+        await self._pause()
+        return web.Response(status=self.health)
+
+    async def _load(self, _: web.Request) -> web.Response:
+        return web.json_response({"server_load": self.load})
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        self.tokens += self.advances
+        text = METRICS.replace('running{engine="0",model_name="tiny"} 0.0', f"running 0{self.running}")
+        return web.Response(text=text.replace(" 320.0", f" {self.tokens}"))
+
+    async def _completions(self, request: web.Request) -> web.Response:
+        self.asked.append(await request.json())
+        self.keys.append(request.headers.get("Authorization"))
+        if not self.answers:
+            await asyncio.Event().wait()
+        return web.json_response({"choices": []})
+
+
+@pytest.fixture
+def vllm() -> Vllm:
+    return Vllm()
+
+
+@pytest.fixture
+async def api(vllm: Vllm) -> AsyncIterator[EngineApi]:
+    server = TestServer(vllm.application())
+    await server.start_server(shutdown_timeout=0.01)
+    assert server.port is not None
+    async with EngineApi(server.port, tls=False, api_key="s3cret", model="llm") as found:
+        yield found
+    await server.close()
+
+
+async def test_what_it_answers(api: EngineApi, vllm: Vllm) -> None:
+    vllm.load, vllm.running = 3, 2
+    assert await api.healthy() is True
+    assert await api.sample() == sample(677, load=3, requests=2)
+    vllm.health = 503
+    assert await api.healthy() is False
+    vllm.silent = True
+    assert await api.healthy(timeout=0.05) is None
+
+
+async def test_nobody_there(unused_tcp_port: int) -> None:
+    async with EngineApi(unused_tcp_port, tls=False, api_key=None, model=None) as nobody:
+        assert await nobody.healthy() is None
+        assert await nobody.sample() is None
+        assert not await nobody.canary(timeout=1)
+
+
+async def verdict(api: EngineApi, timeout: float = 5) -> str:
+    async with asyncio.timeout(timeout):
+        return await watch(api, HANG)
+
+
+async def test_a_dead_engine_is_told_by_its_health(api: EngineApi, vllm: Vllm) -> None:
+    vllm.health = 503
+    assert await verdict(api) == "vLLM's /health says that its engine is dead"
+
+
+async def test_a_hung_engine_is_told_by_its_counters(api: EngineApi, vllm: Vllm) -> None:
+    vllm.load = vllm.running = 2
+    assert (await verdict(api)).startswith("hung: 2 requests under way and no progress for")
+    # The scheduler knows of the requests, so nothing has to be asked.
+    assert not vllm.asked
+
+
+async def test_hung_from_idle_is_told_by_a_canary_that_gets_no_answer(api: EngineApi, vllm: Vllm) -> None:
+    vllm.load, vllm.answers = 1, False
+    assert (await verdict(api)).startswith("hung: 1 requests")
+    assert vllm.asked == [{"model": "llm", "prompt": "a", "max_tokens": 1}]
+    assert vllm.keys == ["Bearer s3cret"]
+
+
+async def test_an_api_server_that_falls_silent(
+    api: EngineApi, vllm: Vllm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    healthy = api.healthy
+    monkeypatch.setattr(api, "healthy", lambda: healthy(timeout=0.05))
+    vllm.silent = True
+    assert (await verdict(api)).startswith("the API server has not answered for")
+
+
+async def watched_in_vain(api: EngineApi, seconds: float) -> bool:
+    try:
+        await verdict(api, seconds)
+    except TimeoutError:
+        return True
+    return False
+
+
+async def test_a_busy_engine_is_left_alone(api: EngineApi, vllm: Vllm) -> None:
+    vllm.load, vllm.running, vllm.advances = 5000, 256, True
+    assert await watched_in_vain(api, 3 * HANG + 0.1)
+
+
+async def test_a_leaked_load_is_forgiven_once_a_canary_is_answered(api: EngineApi, vllm: Vllm) -> None:
+    vllm.load = 1
+    assert await watched_in_vain(api, 5 * HANG)
+    assert vllm.asked

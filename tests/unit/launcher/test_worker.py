@@ -1,0 +1,249 @@
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import pytest
+from aiohttp import WSMsgType, web
+
+from unit.launcher.alone import Alone
+from unit.launcher.launching import Launcher, until
+from unit.launcher.pods import plan
+from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.contract.model import Frozen
+from vllm_multinode.launcher import rendezvous
+from vllm_multinode.launcher.messages import (
+    Beat,
+    EngineExited,
+    EngineStopped,
+    Hello,
+    Leaving,
+    Refused,
+    Start,
+    Stop,
+    Welcome,
+    from_worker,
+)
+from vllm_multinode.launcher.settings import Sizes
+
+T = TypeVar("T", bound=Frozen)
+WELCOME = Welcome(
+    head="head",
+    epoch=0,
+    rank=1,
+    sizes=Sizes(tensor_parallel=1, pipeline_parallel=2, nodes=2),
+    heartbeat_timeout=30,
+)
+
+
+class Link:
+    """The head's end of one connection."""
+
+    def __init__(self, socket: web.WebSocketResponse) -> None:
+        self.socket = socket
+
+    async def say(self, message: Frozen) -> None:
+        await self.socket.send_str(message.model_dump_json())
+
+    async def hears(self, kind: type[T], timeout: float = 10) -> T:
+        """The next message of that kind; heartbeats and what else comes are passed over."""
+        async with asyncio.timeout(timeout):
+            while True:
+                said = from_worker.validate_json(await self.socket.receive_str())
+                if isinstance(said, kind):
+                    return said
+
+    async def refuse(self, refused: Refused) -> None:
+        await self.say(refused)
+        await self.socket.close()
+
+    async def ended(self) -> None:
+        async with asyncio.timeout(10):
+            while (await self.socket.receive()).type is WSMsgType.TEXT:
+                pass
+
+
+class Head:
+    """A head that the test plays."""
+
+    def __init__(self) -> None:
+        self.links: asyncio.Queue[Link] = asyncio.Queue()
+        self.tokens: list[str | None] = []
+        self.over = asyncio.Event()
+
+    async def handle(self, request: web.Request) -> web.WebSocketResponse:
+        self.tokens.append(request.headers.get("Authorization"))
+        socket = web.WebSocketResponse(timeout=1)
+        await socket.prepare(request)
+        self.links.put_nowait(Link(socket))
+        await self.over.wait()
+        return socket
+
+    async def link(self) -> Link:
+        async with asyncio.timeout(10):
+            return await self.links.get()
+
+    async def joined(self) -> Link:
+        found = await self.link()
+        await found.hears(Hello)
+        await found.say(WELCOME)
+        return found
+
+
+@pytest.fixture
+async def head(launcher: Launcher) -> AsyncIterator[Head]:
+    found = Head()
+    app = web.Application()
+    app.router.add_get(rendezvous.PATH, found.handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.01)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", launcher.supervisor).start()
+    yield found
+    found.over.set()
+    await runner.cleanup()
+
+
+@asynccontextmanager
+async def worker(launcher: Launcher, **changes: str | None) -> AsyncIterator[Alone]:
+    told: dict[str, str | None] = {
+        "HEAD_SVC": "127.0.0.1",
+        "TENSOR_PARALLEL_SIZE": None,
+        "PIPELINE_PARALLEL_SIZE": None,
+        "RAY_NODE_COUNT": "2",
+    }
+    launcher.play_head = True
+    with launcher.run("worker", **(told | changes)) as alone:
+        yield alone
+
+
+def start(launcher: Launcher, epoch: int) -> Start:
+    return Start(
+        epoch=epoch, plan=plan(accelerator="cpu", model_dir=launcher.model, head_address="127.0.0.1")
+    )
+
+
+async def running(alone: Alone, processes: int) -> None:
+    await until(lambda: len(alone.left()) == processes, alone)
+
+
+async def exited(alone: Alone) -> int:
+    return await asyncio.to_thread(alone.wait)
+
+
+async def test_it_says_who_it_is_and_presents_its_token(launcher: Launcher, head: Head) -> None:
+    (launcher.folder / "token").write_text("s3cret")
+    async with worker(launcher, MULTINODE_TOKEN_FILE=str(launcher.folder / "token"), HEAD_SVC="localhost"):
+        hello = await (await head.link()).hears(Hello)
+    assert head.tokens[0] == "Bearer s3cret"
+    assert (hello.identity.pod, hello.identity.gpus, hello.identity.accelerator) == ("worker", 1, "cpu")
+    assert hello.identity.model_dir == str(launcher.model)
+    assert (hello.group.service, hello.group.generation) == ("llm", None)
+
+
+async def test_it_runs_its_share_until_it_is_told_to_stop(launcher: Launcher, head: Head) -> None:
+    async with worker(launcher) as alone:
+        link = await head.joined()
+        await link.say(start(launcher, epoch=1))
+        await running(alone, 2)
+        output = alone.stdout.read_text()
+        assert "--nnodes 2 --node-rank 1" in output
+        assert "--headless" in output
+        await link.say(Beat(epoch=1, state="serving"))
+        await link.say(Stop(epoch=1, reason="lost c"))
+        assert (await link.hears(EngineStopped)).epoch == 1
+        assert alone.left() == []
+        assert "state: serving" in alone.stderr.read_text()
+        await link.say(start(launcher, epoch=2))
+        await running(alone, 2)
+
+
+async def test_an_engine_that_ends_is_reported_with_its_epoch(launcher: Launcher, head: Head) -> None:
+    async with worker(launcher, STAND_IN="exit"):
+        link = await head.joined()
+        await link.say(start(launcher, epoch=4))
+        told = await link.hears(EngineExited)
+    assert told.epoch == 4
+    assert told.reason == "vllm exited with status 1: RuntimeError: no room for the KV cache"
+
+
+async def test_a_start_of_an_older_epoch_changes_nothing(launcher: Launcher, head: Head) -> None:
+    async with worker(launcher) as alone:
+        link = await head.joined()
+        await link.say(start(launcher, epoch=2))
+        await running(alone, 2)
+        before = alone.left()
+        await link.say(start(launcher, epoch=1))
+        await until(lambda: "refused to start epoch 1" in alone.stderr.read_text(), alone)
+        assert alone.left() == before
+
+
+async def test_without_its_head_it_stops_the_engine_and_joins_anew(launcher: Launcher, head: Head) -> None:
+    async with worker(launcher) as alone:
+        link = await head.joined()
+        await link.say(start(launcher, epoch=1))
+        await running(alone, 2)
+        await link.socket.close()
+        await head.joined()
+        assert alone.left() == []
+
+
+async def test_a_silent_head_is_left_after_the_time_out(launcher: Launcher, head: Head) -> None:
+    async with worker(launcher, MULTINODE_HEARTBEAT_TIMEOUT="0.5") as alone:
+        first = await head.link()
+        await first.hears(Hello)
+        await first.say(WELCOME.model_copy(update={"heartbeat_timeout": 0.5}))
+        await first.ended()
+        await head.joined()
+        assert "no heartbeat for 0.5 s" in alone.stderr.read_text()
+
+
+async def test_a_refusal_that_may_pass_is_asked_again(launcher: Launcher, head: Head) -> None:
+    async with worker(launcher) as alone:
+        link = await head.link()
+        await link.refuse(Refused(code=ExitCode.GROUP, what="all 2 places are taken", final=False))
+        await head.joined()
+        assert "all 2 places are taken" in alone.stderr.read_text()
+
+
+async def test_a_final_refusal_ends_it_with_the_heads_words(launcher: Launcher, head: Head) -> None:
+    async with worker(launcher) as alone:
+        link = await head.link()
+        await link.refuse(Refused(code=ExitCode.MODELS_DIFFER, what="models differ.", mend="Mount the same."))
+        assert await exited(alone) == ExitCode.MODELS_DIFFER
+    line = "multinode: refused by the head: models differ. Mount the same. (exit code 41)\n"
+    assert launcher.termination_log.read_text() == line
+    assert alone.stderr.read_text().endswith(line)
+
+
+async def test_asked_to_stop_it_lets_the_head_drain_first(launcher: Launcher, head: Head) -> None:
+    async with worker(launcher) as alone:
+        link = await head.joined()
+        await link.say(start(launcher, epoch=1))
+        await running(alone, 2)
+        alone.send_signal(signal.SIGTERM)
+        assert (await link.hears(Leaving)).reason == "asked to stop"
+        assert len(alone.left()) == 2
+        await link.say(Stop(epoch=1, reason="w is leaving"))
+        assert await exited(alone) == 0
+        assert alone.left() == []
+
+
+async def test_a_head_that_does_not_release_it_is_not_waited_for_for_ever(
+    launcher: Launcher, head: Head
+) -> None:
+    async with worker(launcher) as alone:
+        link = await head.joined()
+        await link.say(start(launcher, epoch=1))
+        await running(alone, 2)
+        alone.send_signal(signal.SIGTERM)
+        assert await exited(alone) == 0
+        assert alone.left() == []
+        assert "did not release this worker in time" in alone.stderr.read_text()
+
+
+async def test_asked_to_stop_while_it_waits_for_its_head(launcher: Launcher) -> None:
+    async with worker(launcher) as alone:
+        await until(lambda: "state: forming" in alone.stderr.read_text(), alone)
+        alone.send_signal(signal.SIGTERM)
+        assert await exited(alone) == 0
