@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -175,11 +176,20 @@ def _last_cause(text: str) -> str:
 
 
 def _install(command: list[str], say: Callable[[str], None]) -> None:
-    say("Installing the engine; uv shows its progress.")
-    try:
-        code = subprocess.run(command, timeout=INSTALL_SECONDS, check=False).returncode
-    except subprocess.TimeoutExpired as error:
-        raise _failure(f"uv did not end within {INSTALL_SECONDS} s") from error
+    say("Installing the engine; uv names the large packages as it fetches them.")
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as uv:
+        bound = threading.Timer(INSTALL_SECONDS, uv.kill)
+        bound.start()
+        try:
+            for line in uv.stderr or ():
+                # Not the list of all that it has installed.
+                if not line.startswith((" + ", " - ", " ~ ")):
+                    say(line.rstrip())
+            code = uv.wait()
+            if not bound.is_alive():
+                raise _failure(f"uv did not end within {INSTALL_SECONDS} s")
+        finally:
+            bound.cancel()
     if code != 0:
         raise _failure(f"uv ended with status {code}")
     say("The engine is installed.")
