@@ -1,22 +1,26 @@
 """What the supervisor costs, idle and under load, and how quickly it answers a probe then."""
 
-import asyncio
+import json
 import os
+import sys
 import time
 from pathlib import Path
-from statistics import quantiles
+from statistics import median, quantiles
 
-import aiohttp
-
+from bench import prober
 from bench.load import saturating
 from bench.members import resident_mib
 from bench.nodes import Nodes, nodes
 from bench.report import Figure
+from vllm_multinode.contract import ports
 from vllm_multinode.contract.kserve import Executor
+from vllm_multinode.local.pods import PodSpec
+from vllm_multinode.local.protocol import Request
 
 _IDLE = 30.0
 _PROBES = 2000
 _PACED = 1000
+_PROBER_ENDS = 300.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -41,31 +45,44 @@ def measure(model: Path, executor: Executor) -> list[Figure]:
 def _probes(group: Nodes, head: int, model: Path, executor: Executor) -> list[Figure]:
     children = _children(head)
     before = _cpu(head)
-    asyncio.run(_ask(group.supervisor, _PROBES, 0))
+    _ask(group, _PROBES, 0)
     each = (_cpu(head) - before) / _PROBES * 1000
     started = len(_children(head) - children)
     with saturating(group.api, model):
-        times = asyncio.run(_ask(group.supervisor, _PACED, 0.02))
+        times = _ask(group, _PACED, 0.02)
     percentile = quantiles(times, n=100)[98] * 1000
     return [
         Figure(f"{executor}: CPU of a probe", each, "ms", "at most 2"),
         Figure(f"{executor}: processes started by {_PROBES} probes", started, "", "0"),
+        Figure(f"{executor}: median of a probe, engine saturated", median(times) * 1000, "ms", ""),
         Figure(f"{executor}: p99 of a probe, engine saturated", percentile, "ms", "at most 10"),
     ]
 
 
-async def _ask(url: str, count: int, pause: float) -> list[float]:
-    """Time GET /ready, a connection each, as a kubelet does it."""
-    times = []
-    connector = aiohttp.TCPConnector(force_close=True)
-    async with aiohttp.ClientSession(connector=connector) as session:
-        for _ in range(count):
-            began = time.perf_counter()
-            async with session.get(f"{url}/ready") as response:
-                await response.read()
-            times.append(time.perf_counter() - began)
-            await asyncio.sleep(pause)
-    return times
+def _ask(group: Nodes, count: int, pause: float) -> list[float]:
+    """Seconds that each GET of the head's /ready took, asked from a pod beside it."""
+    client = group.run.client
+    head = client.status().head
+    if head is None:
+        raise ProcessLookupError("no head")
+    where = f"http://{head.address}:{ports.SUPERVISOR}/ready"
+    argv = (sys.executable, prober.__file__, where, str(count), str(pause))
+    spec = PodSpec(node="prober", role="worker", generate_name="prober-", argv=argv, restart="never")
+    client.ask(Request(command="add", spec=spec))
+    try:
+        pod = _wait_for_end(group)
+        return list(map(float, json.loads((group.run.directory.logs / f"{pod}.log").read_text())))
+    finally:
+        client.ask(Request(command="remove", node="prober"))
+
+
+def _wait_for_end(group: Nodes) -> str:
+    """Wait until the prober has ended; returns its pod's name."""
+    for status in group.run.client.watch(_PROBER_ENDS):
+        for node in status.nodes:
+            if node.node == "prober" and node.process == "dead":
+                return node.pod
+    raise TimeoutError(f"the prober did not end within {_PROBER_ENDS:.0f} s")
 
 
 def _supervisor(group: Nodes, role: str) -> int:

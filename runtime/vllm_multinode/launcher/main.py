@@ -18,6 +18,7 @@ from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.kserve import Role
 from vllm_multinode.launcher.head import Head
 from vllm_multinode.launcher.processes import adopt_orphans
+from vllm_multinode.launcher.scheduling import ask_for_short_slices
 from vllm_multinode.launcher.settings import Settings, read_settings
 from vllm_multinode.launcher.worker import Worker
 
@@ -33,6 +34,7 @@ def main(role: Role, arguments: tuple[str, ...]) -> ExitCode:
         _log_to_stderr(settings)
         adopt_orphans()
         _raise_file_limit()
+        ask_for_short_slices()
         asyncio.run(_run(settings, environment))
     except MultinodeError as error:
         return _give_up(error, environment)

@@ -68,7 +68,14 @@ class Left:
     reason: str
 
 
-Event = Joined | Lost | Exited | Left
+@dataclass(frozen=True)
+class Declined:
+    """A worker was refused for a reason that was not heard before."""
+
+    reason: str
+
+
+Event = Joined | Lost | Exited | Left | Declined
 
 
 @dataclass
@@ -201,6 +208,7 @@ class Rendezvous:
             if self.last_refusal != str(error):
                 self.last_refusal = str(error)
                 log.warning("refused: %s", error)
+                self.events.put_nowait(Declined(str(error)))
         try:
             await socket.send_str(refused.model_dump_json())
             await socket.close()
