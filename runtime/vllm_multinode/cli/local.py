@@ -11,7 +11,7 @@ import typer
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.kserve import DEFAULT_VERSION, VERSIONS, Executor, Service
-from vllm_multinode.local import isvc, logs
+from vllm_multinode.local import isvc, logs, refusals
 from vllm_multinode.local.client import RunClient
 from vllm_multinode.local.pods import Restart
 from vllm_multinode.local.protocol import Action, Request, RunStatus
@@ -19,13 +19,20 @@ from vllm_multinode.local.rundir import Runs
 
 _FILE_WIDTH = 160
 
-app = typer.Typer(help="The same pods as processes on this machine.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 RunName = Annotated[str | None, typer.Option("--run", help="The run's name; needed where there are several.")]
 NodeName = Annotated[str, typer.Argument(help="A node (head, worker-1) or its pod.")]
 Grace = Annotated[
     float | None, typer.Option(min=0, help="Seconds between SIGTERM and SIGKILL; 30 by default.")
 ]
+
+
+@app.callback()
+def linux_only(context: typer.Context) -> None:
+    """The same pods as processes on this machine."""
+    if context.invoked_subcommand != "make-model":
+        refusals.require_linux()
 
 
 @app.command("run")
@@ -65,9 +72,6 @@ def run_(
     ] = None,
 ) -> int:
     """Serve a model over several nodes of this machine, and show them, until Ctrl-C."""
-    from vllm_multinode.local import refusals
-
-    refusals.require_linux()
     refusals.require_packages(("rich",))
     from vllm_multinode.local.detach import in_background
     from vllm_multinode.local.serve import RunOptions, serve

@@ -1,6 +1,5 @@
 """flock(2) on directories: held by processes, and free when the last of them is gone."""
 
-import fcntl
 import os
 import time
 from pathlib import Path
@@ -36,6 +35,9 @@ def take(path: Path) -> int | None:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError:
         return None
+    # Windows lacks the module, and is to be told so in a line when a command is run, not here by a traceback.
+    import fcntl
+
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

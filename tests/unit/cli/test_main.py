@@ -1,0 +1,78 @@
+"""The command line as a process: other systems, usage errors, and what it imports."""
+
+import subprocess
+import sys
+
+import pytest
+
+# What the libraries themselves decide by the platform is loaded before it is another one.
+_ELSEWHERE = """
+import sys, typer, rich.console, rich.live, rich.table, pydantic, asyncio, subprocess, tempfile, yaml
+class Loaded(pydantic.BaseModel):
+    a: int
+for module in {absent}:
+    sys.modules[module] = None
+sys.platform = {platform!r}
+sys.argv = ["multinode", "local", {command!r}]
+from vllm_multinode.cli.main import main
+main()
+"""
+_UNIX_ONLY = ("fcntl", "pwd", "grp", "resource", "termios")
+
+
+def python(program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize("command", ["status", "clean", "stop"])
+@pytest.mark.parametrize(
+    ("platform", "absent", "name"),
+    [
+        pytest.param("darwin", (), "macOS", id="macos"),
+        pytest.param("win32", _UNIX_ONLY, "Windows", id="windows"),
+    ],
+)
+def test_another_system_is_one_line(platform: str, absent: tuple[str, ...], name: str, command: str) -> None:
+    ended = python(_ELSEWHERE.format(platform=platform, absent=absent, command=command))
+    assert ended.returncode == 60, ended.stderr
+    assert name in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["bogus"], id="unknown-command"),
+        pytest.param(["local", "kill"], id="missing-argument"),
+        pytest.param(["local", "run", "--model", ".", "--nodes", "none"], id="not-a-number"),
+        pytest.param(["local", "run", "--model", ".", "--executor", "slurm"], id="unknown-choice"),
+    ],
+)
+def test_usage_error_is_one_line(arguments: list[str]) -> None:
+    ended = python(f"import sys; sys.argv = ['multinode', *{arguments!r}]\n" + _MAIN)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("multinode: ")
+    assert ended.stderr.count("\n") == 1
+
+
+_MAIN = "from vllm_multinode.cli.main import main; main()"
+_HEAVY = ("torch", "vllm", "ray", "numpy", "transformers", "pyroute2", "kubernetes", "kserve")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "never"),
+    [
+        pytest.param(["--help"], (*_HEAVY, "aiohttp"), id="help"),
+        pytest.param(["local", "--help"], (*_HEAVY, "aiohttp"), id="local-help"),
+        pytest.param(["head"], (*_HEAVY, "typer", "rich"), id="head"),
+        pytest.param(["worker"], (*_HEAVY, "typer", "rich"), id="worker"),
+    ],
+)
+def test_what_is_imported(arguments: list[str], never: tuple[str, ...]) -> None:
+    program = (
+        f"import sys, atexit; sys.argv = ['multinode', *{arguments!r}]\n"
+        f"atexit.register(lambda: print('LOADED', sorted(set({never!r}) & set(sys.modules))))\n" + _MAIN
+    )
+    assert python(program).stdout.splitlines()[-1] == "LOADED []"
