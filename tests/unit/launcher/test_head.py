@@ -1,7 +1,6 @@
 import asyncio
 import os
 import signal
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -182,10 +181,9 @@ class TestGroup:
             assert (start.epoch, start.plan.model_dir) == (1, launcher.model)
             await found.serving(epoch=1)
             assert launcher.get("/ready")[0] == 200
-            before = time.monotonic()
             await worker.link.close()
             await until(lambda: launcher.get("/ready")[0] == 503, found.alone)
-            assert time.monotonic() - before < 1
+            assert "its connection ended" in launcher.status()["last_incident"]
             replaced = await found.join("b")
             start = await replaced.hears(Start)
             assert isinstance(start, Start)

@@ -80,9 +80,8 @@ def test_it_stops_at_once(tmp_path: Path) -> None:
     while not reader.progress.done:
         assert time.monotonic() < end
         time.sleep(0.001)
-    began = time.monotonic()
-    assert reader.stop()
-    assert time.monotonic() - began < 1
+    # Of a file that takes minutes: the chunk at hand, and no more.
+    assert reader.stop(timeout=5)
     assert reader.progress.finished
     assert reader.progress.done < reader.progress.total
 

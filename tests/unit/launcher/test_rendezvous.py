@@ -246,10 +246,9 @@ class TestToken:
 class TestLosing:
     async def test_an_ended_connection_is_known_at_once(self, world: World) -> None:
         pod = await world.joined("a")
-        before = time.monotonic()
         await pod.link.close()
+        # Not by its silence, which takes the time-out.
         assert await world.event() == Lost("a", "its connection ended")
-        assert time.monotonic() - before < 0.4
 
     async def test_silence_is_known_after_the_time_out(self, world: World) -> None:
         async with beating(world):

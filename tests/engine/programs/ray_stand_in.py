@@ -1,0 +1,63 @@
+"""Stands in for `ray start --block`: the head counts the accelerators of all nodes, which the others tell it.
+
+As Ray does, each leaves a process behind that is not its child.
+"""
+
+import os
+import signal
+import socket
+import socketserver
+import sys
+import threading
+
+
+def option(name: str) -> str:
+    return next(argument.partition("=")[2] for argument in sys.argv if argument.startswith(f"{name}="))
+
+
+class Handler(socketserver.StreamRequestHandler):
+    accelerators = 0
+    lock = threading.Lock()
+
+    def handle(self) -> None:
+        said = self.rfile.readline().split()
+        if said == [b"count"]:
+            self.wfile.write(b"%d\n" % Handler.accelerators)
+        elif said:
+            with Handler.lock:
+                Handler.accelerators += int(said[1])
+            # Until the node is gone.
+            self.rfile.read()
+            with Handler.lock:
+                Handler.accelerators -= int(said[1])
+
+
+class Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+
+
+def leave_a_daemon() -> None:
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() > 0:
+            os._exit(0)
+        while True:
+            signal.pause()
+    os.wait()
+
+
+def main() -> None:
+    leave_a_daemon()
+    if "--head" in sys.argv:
+        Handler.accelerators = int(option("--num-gpus"))
+        Server(("0.0.0.0", int(option("--port"))), Handler).serve_forever()
+    host, _, port = option("--address").rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=5) as gcs:
+        gcs.settimeout(None)
+        gcs.sendall(f"join {option('--num-gpus')}\n".encode())
+        gcs.recv(1)
+    sys.exit("the connection to the GCS ended")
+
+
+main()
