@@ -174,7 +174,7 @@ class LocalGroup:
 
     def ask(self, prompt: str = "One two three", tokens: int = 16, node: str = "head") -> ask.Answer:
         """A greedy completion."""
-        return ask.ask(self.apis[node], prompt, tokens=tokens)
+        return ask.ask(self.apis[node], prompt, tokens=tokens, timeout=PATIENCE)
 
     def noticed(self, since: float, node: str = "head") -> str:
         """Why its supervisor was recovering for the first time after `since`, as its history tells."""
