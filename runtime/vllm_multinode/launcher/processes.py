@@ -220,6 +220,9 @@ class Engine:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            # A session is a scheduling group of its own where the kernel makes such (autogroup): what the
+            # engine burns is then not held against the supervisor, which has to answer probes.
+            start_new_session=True,
             preexec_fn=_die_with_parent,  # one prctl: no lock is taken after the fork
             executable=_find(process.argv[0], path),
         )
