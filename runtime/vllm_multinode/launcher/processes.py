@@ -23,6 +23,7 @@ from typing import Final
 
 from vllm_multinode.launcher.arguments import masked
 from vllm_multinode.launcher.plan import Listener, Process
+from vllm_multinode.launcher.scheduling import give_way
 
 log = logging.getLogger(__name__)
 
@@ -226,6 +227,7 @@ class Engine:
             preexec_fn=_die_with_parent,  # one prctl: no lock is taken after the fork
             executable=_find(process.argv[0], path),
         )
+        give_way(popen.pid)
         running = Running(process.name, popen, self._reaper.expect(popen.pid))
         running.pump = threading.Thread(target=_pump, args=(popen, running.tail), daemon=True)
         running.pump.start()

@@ -30,7 +30,7 @@ def test_the_kernel_takes_it_and_children_do_not_inherit_it() -> None:
     thread = threading.Thread(target=in_a_thread, args=(slices,))
     thread.start()
     thread.join(10)
-    assert slices == ["100000", "0"]
+    assert slices == ["500000", "0"]
 
 
 def test_an_unknown_machine_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
