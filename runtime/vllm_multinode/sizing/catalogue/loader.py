@@ -18,6 +18,7 @@ Kind = Literal["accelerator", "shape", "model"]
 EntryT = TypeVar("EntryT", bound=Entry)
 
 _FOLDER = Path(__file__).parent
+_MODELS = _FOLDER / "models"
 _LISTS: Mapping[Kind, str] = {"accelerator": "accelerators", "shape": "shapes"}
 _CLOSE_MATCHES = 4
 # libyaml's parser is some ten times faster; a PyYAML built without it has the other one only.
@@ -43,20 +44,21 @@ def shape(name: str) -> Shape:
 
 
 def model(name: str) -> Model:
-    """The model of this hub id, alias or preset; only its own file is read.
+    """The model of this hub id, its last part or an alias; only its own file is read.
 
     Raises:
         MultinodeError: USAGE, with close matches, where there is none.
     """
     hub_id = _find("model", name, _model_index())
-    return _record(Model, _parse(_FOLDER / "models" / f"{_slug(hub_id)}.yaml"), hub_id)
+    entry = _parse(_MODELS / f"{_slug(hub_id)}.yaml")
+    return _record(Model, entry | {"aliases": _model_aliases()[hub_id]}, hub_id)
 
 
 def names(kind: Kind) -> tuple[str, ...]:
     """Every name of a kind without the aliases, in the order of the files."""
     if kind == "model":
-        return tuple(dict.fromkeys(_model_index().values()))
-    return tuple(dict.fromkeys(_index(kind).values()))
+        return tuple(_model_aliases())
+    return tuple(_entries(kind))
 
 
 def folded(name: str) -> str:
@@ -102,12 +104,18 @@ def _index(kind: Kind) -> Mapping[str, str]:
 
 @functools.cache
 def _model_index() -> Mapping[str, str]:
-    """Folded hub id, its last part, alias or preset -> hub id."""
+    """Folded hub id, its last part or alias -> hub id."""
     index: dict[str, str] = {}
-    for hub_id, aliases in _parse(_FOLDER / "models" / "index.yaml").items():
+    for hub_id, aliases in _model_aliases().items():
         for known in (hub_id, hub_id.rpartition("/")[2], *aliases):
             index[folded(known)] = hub_id
     return index
+
+
+@functools.cache
+def _model_aliases() -> Mapping[str, list[str]]:
+    """Hub id -> aliases."""
+    return _parse(_MODELS / "index.yaml")
 
 
 @functools.cache

@@ -8,6 +8,7 @@ from vllm_multinode.contract.model import Frozen
 
 Family = Literal["cuda", "rocm", "xpu", "gaudi", "cpu"]
 Interconnect = Literal["nvlink", "xgmi", "xelink", "pcie", "roce", "none"]
+System = Literal["kaito", "oci", "ai-on-eks"]
 Provider = Literal["aws", "azure", "gcp", "oci", "server"]
 
 _GIB = 1 << 30
@@ -118,10 +119,10 @@ class Model(Entry):
         config: the keys of its config.json that decide its tensors and its cache.
         weight_bytes: of all its safetensors files; None where no source gives it.
         gated: whether the hub asks for a licence to be accepted; None where it was not learnt.
-        presets: names that other systems give it ("kaito:llama-3.1-8b-instruct").
+        listed_by: systems with a preset, a sample or a chart for it.
     """
 
     config: dict[str, Any]
     weight_bytes: PositiveInt | None = None
     gated: bool | None = None
-    presets: tuple[str, ...] = ()
+    listed_by: tuple[System, ...] = ()
