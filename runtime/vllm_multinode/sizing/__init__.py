@@ -1,0 +1,1 @@
+"""From a model and some accelerators to sizes that can be checked by hand."""
