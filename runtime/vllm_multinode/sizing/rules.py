@@ -1,5 +1,6 @@
 """What vLLM refuses of a cut, each with the rule's name; nothing here is about memory."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +17,9 @@ RuleName = Literal[
 
 # Seen in vLLM 0.32.0: it asks the embedding, which another stage has, to be tied to the head.
 _TIED_WITHOUT_STAGES = frozenset({"ernie4_5_moe"})
+
+
+_LEAST_BLOCK = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ def tensor_refusals(model: Architecture, tp: int) -> tuple[Refusal, ...]:
         found.append(Refusal("heads", f"{model.heads} attention heads do not divide by TP {tp}."))
     for mixer in mixers:
         if isinstance(mixer, Attention):
-            found += _kv_heads(mixer, tp)
+            found += _kv_heads(mixer, tp) or _projections(model, mixer, tp)
         elif not isinstance(mixer, LatentAttention) and (why := mixer.refuses(tp)):
             found.append(Refusal("recurrent", f"{why} do not divide by TP {tp}."))
     for block in blocks:
@@ -86,6 +90,34 @@ def _kv_heads(mixer: Attention, tp: int) -> list[Refusal]:
     if heads < tp and tp % heads:
         return [Refusal("kv-heads", f"{heads} KV heads cannot be replicated evenly over TP {tp}.")]
     return []
+
+
+def _projections(model: Architecture, mixer: Attention, tp: int) -> list[Refusal]:
+    """What quantisation asks of a rank's part of the projections."""
+    found = []
+    for name, what, width, part in (
+        (
+            "k_proj",
+            "the keys' width",
+            mixer.kv_heads * mixer.head_dim,
+            max(1, mixer.kv_heads // tp) * mixer.head_dim,
+        ),
+        (
+            "o_proj",
+            "the attention's width",
+            mixer.heads * mixer.v_head_dim,
+            mixer.heads * mixer.v_head_dim // tp,
+        ),
+    ):
+        scheme = _last_scheme(model, f"self_attn.{name}")
+        if scheme is not None and (name == "o_proj" or scheme.form == "fp8-block"):
+            found += _quantized(scheme, what, width, part, tp)
+    return found
+
+
+def _last_scheme(model: Architecture, name: str) -> Scheme | None:
+    """How this linear layer is stored in the last layer, which is seldom an exception."""
+    return model.quantization.scheme(f"model.layers.{len(model.layers) - 1}.{name}")
 
 
 def _block(model: Architecture, block: Dense | Experts, tp: int) -> list[Refusal]:
@@ -109,25 +141,25 @@ def _block(model: Architecture, block: Dense | Experts, tp: int) -> list[Refusal
             kind: RuleName = "experts" if rule == "experts" else "intermediate-size"
             found.append(Refusal(kind, f"{what} {width} does not divide by TP {tp}."))
             continue
-        scheme = model.quantization.scheme(f"model.layers.{len(model.layers) - 1}.{name}")
-        if scheme is not None and (broken := _quantized(scheme, what, width, tp)):
-            found.append(broken)
+        scheme = _last_scheme(model, name)
+        if scheme and not (rule == "experts" and _refined(model, scheme, width // tp)):
+            found += _quantized(scheme, what, width, width // tp, tp)
     return found
 
 
-def _quantized(scheme: Scheme, what: str, width: int, tp: int) -> Refusal | None:
-    part = width // tp
+def _refined(model: Architecture, scheme: Scheme, part: int) -> bool:
+    """Whether vLLM cuts an expert's FP8 blocks into smaller ones that fit, of at least 32."""
+    if scheme.form != "fp8-block" or model.quantization.method == "compressed-tensors":
+        return False
+    return math.gcd(*scheme.block, part, model.hidden) >= _LEAST_BLOCK
+
+
+def _quantized(scheme: Scheme, what: str, width: int, part: int, tp: int) -> list[Refusal]:
+    """Whether a rank's part of a width consists of whole blocks or groups."""
+    text = f"{what} {width} over TP {tp} leaves {part} a rank, no multiple of the"
     if scheme.form == "fp8-block":
-        rows, columns = scheme.block
-        side = max(rows, columns)
-        if part % side:
-            text = (
-                f"{what} {width} over TP {tp} leaves {part} a rank, no multiple of the FP8 block of {side}."
-            )
-            return Refusal("quantized-block", text)
-    elif scheme.bits < 8 and scheme.group > 0 and part % scheme.group:
-        text = (
-            f"{what} {width} over TP {tp} leaves {part} a rank, no multiple of the group of {scheme.group}."
-        )
-        return Refusal("quantized-group", text)
-    return None
+        broken = [side for side in scheme.block if part % side]
+        return [Refusal("quantized-block", f"{text} FP8 block of {broken[0]}.")] if broken else []
+    if scheme.bits < 8 and scheme.group > 0 and part % scheme.group:
+        return [Refusal("quantized-group", f"{text} group of {scheme.group}.")]
+    return []

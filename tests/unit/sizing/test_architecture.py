@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from unit.sizing.models import config, names, small
 
+from unit.sizing.models import config, names, small
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.sizing.architecture import read_architecture

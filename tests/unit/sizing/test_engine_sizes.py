@@ -5,8 +5,8 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from unit.sizing.models import DATA, config
 
+from unit.sizing.models import DATA, config
 from vllm_multinode.sizing.architecture import Architecture, read_architecture
 from vllm_multinode.sizing.kv_cache import layer_pages
 from vllm_multinode.sizing.layers import LatentAttention
@@ -64,7 +64,7 @@ def test_what_the_engine_builds_is_not_refused(name: str, tp: int, pp: int, foun
 
 
 def test_the_record_covers_the_architectures() -> None:
-    models = [read_architecture(config(name)) for name in {case.values[0] for case in BUILT}]
+    models = [read_architecture(config(name)) for name in {str(case.values[0]) for case in BUILT}]
     mixers = {type(mixer).__name__ for model in models for layer in model.layers for mixer in layer.mixers}
     assert mixers >= {"Attention", "LatentAttention", "Mamba1", "Mamba2", "DeltaNet", "ShortConvolution"}
     assert any(model.towers for model in models)

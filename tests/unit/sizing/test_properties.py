@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from unit.sizing.models import config, names, request, small, source
 
+from unit.sizing.models import config, names, request, small, source
 from vllm_multinode.contract.errors import MultinodeError
-from vllm_multinode.sizing.architecture import read_architecture
 from vllm_multinode.sizing.choice import Plan
 from vllm_multinode.sizing.explain import explain
 from vllm_multinode.sizing.plan import choose
@@ -32,13 +31,21 @@ def needed(found: Plan) -> int:
     return found.best.nodes if found.fits and found.best else 1 << 30
 
 
-@given(name=KIND, gib=st.integers(8, 190), more=st.integers(0, 60), context=CONTEXT, each=st.sampled_from([1, 4, 8]))
+@given(
+    name=KIND,
+    gib=st.integers(8, 190),
+    more=st.integers(0, 60),
+    context=CONTEXT,
+    each=st.sampled_from([1, 4, 8]),
+)
 def test_more_memory_never_needs_more_nodes(name: str, gib: int, more: int, context: int, each: int) -> None:
     less = plan(name, gib, context, gpus_per_node=each)
     assert needed(plan(name, gib + more, context, gpus_per_node=each)) <= needed(less)
 
 
-@given(name=KIND, gib=st.integers(8, 141), context=CONTEXT, longer=st.integers(0, 8192), many=st.integers(1, 200))
+@given(
+    name=KIND, gib=st.integers(8, 141), context=CONTEXT, longer=st.integers(0, 8192), many=st.integers(1, 200)
+)
 def test_a_longer_context_never_needs_fewer_nodes(
     name: str, gib: int, context: int, longer: int, many: int
 ) -> None:
@@ -46,7 +53,9 @@ def test_a_longer_context_never_needs_fewer_nodes(
     assert needed(plan(name, gib, context + longer, concurrency=many)) >= needed(short)
 
 
-@given(name=KIND, gib=st.integers(16, 190), nodes=st.lists(st.sampled_from([1, 2, 4, 8]), min_size=1, max_size=6))
+@given(
+    name=KIND, gib=st.integers(16, 190), nodes=st.lists(st.sampled_from([1, 2, 4, 8]), min_size=1, max_size=6)
+)
 def test_tp_times_pp_times_replicas_is_gpus(name: str, gib: int, nodes: list[int]) -> None:
     found = plan(name, gib, 1024, node_gpus=tuple(nodes))
     assume(found.fits)
@@ -91,32 +100,39 @@ FIELDS = sorted(
 )
 
 
+def planned(found: dict[str, Any]) -> Plan | str:
+    """The plan, or the one line that refuses the configuration."""
+    try:
+        return choose(request(found, context=1))
+    except MultinodeError as error:
+        return str(error)
+
+
 @pytest.mark.parametrize("name", [None, *KINDS, "qwen3-next-80b", "nemotron-nano-9b-v2", "kimi-linear-48b"])
 @given(changes=st.dictionaries(st.sampled_from(FIELDS), ODD | st.integers(1, 64), max_size=4))
 def test_any_configuration_gives_a_plan_or_one_line(name: str | None, changes: dict[str, Any]) -> None:
-    found = (config(name) if name else small()) | changes
-    try:
-        made = choose(request(found, context=1))
-    except MultinodeError as error:
-        assert str(error)
-        assert "\n" not in str(error)
+    made = planned((config(name) if name else small()) | changes)
+    if isinstance(made, str):
+        assert made
+        assert "\n" not in made
         return
     json.dumps(as_object(made), allow_nan=False)
     assert as_text(made)
     assert explain(made)
 
 
-@given(changes=st.dictionaries(st.sampled_from(["vision_config", "quantization_config", "rope_scaling"]), st.dictionaries(
-    st.sampled_from(["quant_method", "bits", "group_size", "weight_block_size", "model_type", "hidden_size", "depth",
-                     "intermediate_size", "num_hidden_layers", "patch_size", "image_size", "factor", "type",
-                     "config_groups", "ignore", "modules_to_not_convert", "dynamic"]),
-    ODD | st.sampled_from(["fp8", "awq", "gptq", "compressed-tensors", "clip_vision_model", "qwen2_vl", "yarn"])
-    | st.integers(1, 64), max_size=5), min_size=1))  # fmt: skip
-def test_any_nested_object_gives_an_architecture_or_one_line(changes: dict[str, Any]) -> None:
-    try:
-        model = read_architecture(small() | changes)
-    except MultinodeError as error:
-        assert "\n" not in str(error)
-        return
-    source(small() | changes)
-    assert model.layers
+INNER = (
+    "quant_method", "bits", "group_size", "weight_block_size", "model_type", "hidden_size", "depth",
+    "intermediate_size", "num_hidden_layers", "patch_size", "image_size", "factor", "type", "config_groups",
+    "ignore", "modules_to_not_convert", "dynamic",
+)  # fmt: skip
+WORDS = ("fp8", "awq", "gptq", "compressed-tensors", "clip_vision_model", "qwen2_vl", "yarn")
+NESTED = st.dictionaries(
+    st.sampled_from(INNER), ODD | st.sampled_from(WORDS) | st.integers(1, 64), max_size=5
+)
+
+
+@given(name=st.sampled_from(["vision_config", "quantization_config", "rope_scaling"]), inner=NESTED)
+def test_any_nested_object_gives_a_plan_or_one_line(name: str, inner: dict[str, Any]) -> None:
+    made = planned(small() | {name: inner})
+    assert "\n" not in made if isinstance(made, str) else made.best

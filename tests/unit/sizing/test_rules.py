@@ -3,13 +3,14 @@
 from typing import Any
 
 import pytest
-from unit.sizing.models import config, small
 
+from unit.sizing.models import config, small
 from vllm_multinode.sizing.architecture import read_architecture
 from vllm_multinode.sizing.rules import refusals
 
 FP8 = {"quant_method": "fp8", "weight_block_size": [128, 128]}
 GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128}
+WIDE = {"head_dim": 128}
 MOE = {
     "architectures": ["Qwen3MoeForCausalLM"],
     "model_type": "qwen3_moe",
@@ -37,8 +38,11 @@ MOE = {
         pytest.param({"architectures": ["Zamba2ForCausalLM"]}, 2, 1, [], id="no-stages-needed"),
         pytest.param(MOE, 16, 1, [], id="experts-divide"),
         pytest.param(MOE | {"moe_intermediate_size": 760}, 16, 1, ["experts"], id="experts"),
-        pytest.param({"quantization_config": FP8}, 16, 1, [], id="fp8-blocks-fit"),
-        pytest.param(MOE | {"quantization_config": FP8}, 4, 1, ["quantized-block"], id="fp8-blocks"),
+        pytest.param(WIDE | {"quantization_config": FP8}, 4, 1, [], id="fp8-blocks-fit"),
+        pytest.param({"quantization_config": FP8}, 2, 1, [], id="fp8-keys-fit"),
+        pytest.param({"quantization_config": FP8}, 4, 1, ["quantized-block"], id="fp8-keys"),
+        pytest.param(MOE | WIDE | {"quantization_config": FP8}, 4, 1, [], id="fp8-experts-refined"),
+        pytest.param(MOE | WIDE | {"quantization_config": FP8}, 16, 1, ["quantized-block"], id="fp8-experts"),
         pytest.param(MOE | {"quantization_config": GPTQ}, 4, 1, ["quantized-group"], id="gptq-groups"),
     ],
 )  # fmt: skip
