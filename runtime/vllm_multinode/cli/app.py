@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vllm_multinode.cli.local import app as local
+from vllm_multinode.cli.plan import plan
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
@@ -17,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(local, name="local")
+app.command("plan")(plan)
 
 _PASSED_ON = {"ignore_unknown_options": True, "allow_extra_args": True}
 
@@ -48,6 +48,11 @@ def worker() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run a command line; a mistake of input is one line on stderr and its exit code."""
+    if arguments[:1] != ["plan"] and not app.registered_groups:
+        # A plan answers at once: what it does not need is not imported.
+        from vllm_multinode.cli.local import app as local
+
+        app.add_typer(local, name="local")
     try:
         result = app(arguments, standalone_mode=False)
     except MultinodeError as error:

@@ -8,6 +8,7 @@ class ExitCode(IntEnum):
 
     OK = 0
     USAGE = 2
+    DOES_NOT_FIT = 3
     # What was asked for cannot be
     VARIABLE = 10
     SIZES = 11
