@@ -9,6 +9,11 @@ class ExitCode(IntEnum):
     OK = 0
     USAGE = 2
     DOES_NOT_FIT = 3
+    # What was written for KServe
+    WILL_NOT_SERVE = 4
+    MANIFEST = 5
+    SPEC = 6
+    KUSTOMIZE = 7
     # What was asked for cannot be
     VARIABLE = 10
     SIZES = 11
@@ -41,4 +46,16 @@ class ExitCode(IntEnum):
     ENGINE_MISSING = 61
     LOCAL_RUN = 62
     MODEL_NOT_MADE = 63
+    # The Kubernetes API
+    CLUSTER_UNREACHABLE = 70
+    UNAUTHORIZED = 71
+    FORBIDDEN = 72
+    KIND_MISSING = 73
+    CONFLICT = 74
+    NOT_SERVING = 75
+    CLUSTER_EXTRA = 76
+    # Filling a claim
+    SOURCE_UNREACHABLE = 80
+    SOURCE_DENIED = 81
+    CLAIM_FULL = 82
     INTERRUPTED = 130

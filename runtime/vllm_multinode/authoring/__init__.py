@@ -1,0 +1,1 @@
+"""From what a user means to what KServe is given, and what KServe will make of it: pure, YAML in and YAML out."""

@@ -1,0 +1,1 @@
+"""The Kubernetes API: apply, wait, delete."""

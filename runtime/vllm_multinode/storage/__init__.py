@@ -1,0 +1,1 @@
+"""Filling a claim with a model, and looking whether it is whole."""
