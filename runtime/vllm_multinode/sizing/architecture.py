@@ -13,7 +13,7 @@ from vllm_multinode.sizing.patterns import layer_kinds
 from vllm_multinode.sizing.quantization import Quantization, read_quantization
 from vllm_multinode.sizing.served import served
 from vllm_multinode.sizing.stack import Layer, build_layers, layer_count
-from vllm_multinode.sizing.towers import tower_weights
+from vllm_multinode.sizing.towers import patches_per_token, tower_weights
 from vllm_multinode.sizing.traits import Traits, traits_of
 from vllm_multinode.sizing.weights import Weight
 
@@ -49,6 +49,7 @@ class Architecture:
         first: weights that only the first stage has, besides the embedding.
         last: weights that only the last stage has, besides the head.
         towers: vision and audio, on every stage.
+        patches_per_token: of an image, in the vision tower.
         drafts: layers of multi-token prediction, in the checkpoint and not loaded for plain decoding.
         pipeline: whether vLLM can split it into stages; None where it does not know the architecture.
         guesses: sentences about what the configuration left open.
@@ -68,6 +69,7 @@ class Architecture:
     first: tuple[Weight, ...] = ()
     last: tuple[Weight, ...] = ()
     towers: tuple[Weight, ...] = ()
+    patches_per_token: int = 1
     drafts: tuple[Layer, ...] = ()
     pipeline: bool | None = True
     guesses: tuple[str, ...] = ()
@@ -81,6 +83,12 @@ class Architecture:
     def latent(self) -> bool:
         """Whether its attention caches latents (MLA)."""
         return any(isinstance(mixer, LatentAttention) for layer in self.layers for mixer in layer.mixers)
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether any layer keeps a state of constant size."""
+        kinds = (Attention, LatentAttention)
+        return any(not isinstance(mixer, kinds) for layer in self.layers for mixer in layer.mixers)
 
 
 def read_architecture(config: Mapping[str, Any], place: str = "config.json") -> Architecture:
@@ -105,7 +113,7 @@ def read_architecture(config: Mapping[str, Any], place: str = "config.json") -> 
     towers, tower_guesses = tower_weights(outer, text, hidden)
     name = _name(outer, text)
     dtype_bytes, dtype_guess = _dtype(outer, text)
-    pipeline, unknown = served(name, text, outer)
+    pipeline, unknown = served(name, text, outer, quantization)
     return Architecture(
         name=name,
         model_type=text.model_type,
@@ -121,6 +129,7 @@ def read_architecture(config: Mapping[str, Any], place: str = "config.json") -> 
         first=_first(text, traits, hidden),
         last=_last(traits, hidden, vocabulary),
         towers=towers,
+        patches_per_token=patches_per_token(outer) if towers else 1,
         drafts=(built[-1],) * _drafts(outer, text),
         pipeline=pipeline,
         guesses=(*guesses, *quantization.guesses, *tower_guesses, *dtype_guess, *unknown),

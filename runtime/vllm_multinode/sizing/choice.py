@@ -26,7 +26,7 @@ class Choice:
         cache: the layout of the KV cache.
         blocks: that fit on every stage.
         max_context: tokens of each of the requests asked for; 0 where not even one token fits.
-        max_concurrency: requests of the context asked for.
+        max_concurrency: requests of the context asked for, up to those that one step may hold.
         speed: bounds.
         reason: why one would choose it.
     """
@@ -57,6 +57,13 @@ class Choice:
         return self.memory.left >= 0
 
     @property
+    def label(self) -> str:
+        """Such as 2 nodes x 8 GPUs (TP 8, PP 2)."""
+        nodes = "1 node" if self.nodes == 1 else f"{self.nodes} nodes"
+        gpus = "1 GPU" if self.gpus_per_node == 1 else f"{self.gpus_per_node} GPUs"
+        return f"{nodes} x {gpus} (TP {self.tensor_parallel}, PP {self.pipeline_parallel})"
+
+    @property
     def crosses(self) -> bool:
         """Whether a TP group spans nodes."""
         return self.tensor_parallel > self.gpus_per_node
@@ -74,6 +81,7 @@ class Plan:
         alternatives: other ways that fit.
         smallest: where nothing fits, the fewest nodes that would.
         replicas: of the best choice that the nodes there are can hold.
+        checkpoint: bytes of the model's files.
         claim_gib: size for the volume.
         shared_memory_gib: for /dev/shm of each pod.
         refused: cuts that vLLM would refuse, with the rule.
@@ -88,6 +96,7 @@ class Plan:
     alternatives: tuple[Choice, ...]
     smallest: Choice | None
     replicas: int
+    checkpoint: int
     claim_gib: int
     shared_memory_gib: int
     refused: tuple[tuple[str, Refusal], ...]

@@ -126,9 +126,11 @@ def _rest(model: Architecture, best: Choice) -> Iterator[str]:
     batch = best.batch
     yield f"one step: {batch.tokens} tokens (max_num_batched_tokens)"
     yield f"and {batch.requests} requests (max_num_seqs)"
-    yield f"activations: the widest layer over all tokens, or the logits: {_gib(best.memory.activations)}"
+    most = "the widest layer over all tokens, the logits, or a tower over its patches"
+    yield f"activations: {most}: {_gib(best.memory.activations)}"
     layers = stage_sizes(len(model.layers), best.pipeline_parallel)[best.stage]
-    yield f"graphs: 200 MiB + 8 MiB x {layers} layers = {_gib(best.memory.graphs)}"
+    width = f"max(1, {model.hidden} / 4096)"
+    yield f"graphs: 200 MiB + 8 MiB x {layers} layers x {width} = {_gib(best.memory.graphs)}"
     parts = "framework 600 MiB, TP 800 MiB, PP 200 MiB where there are any"
     yield f"reserve: {parts} = {_gib(best.memory.reserve)}"
 

@@ -6,10 +6,18 @@ from vllm_multinode.sizing.choice import Choice
 from vllm_multinode.sizing.request import Request
 
 _AMPERE = 8.0
+# GB/s in one direction; what is slower is PCIe.
+_FAST_LINK = 100.0
 
 
 def notes_of(
-    model: Architecture, request: Request, best: Choice | None, *, fits: bool, context: int
+    model: Architecture,
+    request: Request,
+    best: Choice | None,
+    smaller: Choice | None,
+    *,
+    fits: bool,
+    context: int,
 ) -> tuple[str, ...]:
     """Everything worth a sentence.
 
@@ -17,6 +25,7 @@ def notes_of(
         model: the model.
         request: what was asked.
         best: the choice; None where every cut is refused.
+        smaller: the largest that is smaller and does not fit; None where there is none.
         fits: whether it does.
         context: tokens of a request that were planned for.
     """
@@ -26,8 +35,10 @@ def notes_of(
     if not request.context:
         whose = "the model's own limit" if model.max_context else "taken, the configuration gives no limit"
         found.append(f"The context is {context} tokens ({whose}); --context asks for less.")
+    if smaller is not None:
+        found.append(_too_small(smaller, request))
     found += _shape(request, best)
-    found += _hardware(model, request)
+    found += _hardware(model, request, best)
     usual = memory.default_batch(request.gpu.memory_gib, request.gpu.name, context)
     if best.batch != usual:
         found.append(
@@ -59,7 +70,16 @@ def _shape(request: Request, best: Choice) -> list[str]:
     return found
 
 
-def _hardware(model: Architecture, request: Request) -> list[str]:
+def _too_small(smaller: Choice, request: Request) -> str:
+    """Why not less."""
+    if smaller.max_context:
+        many = f" with {request.concurrency} at once" if request.concurrency > 1 else ""
+        return f"{smaller.label} would hold {smaller.max_context} tokens{many}, and no more."
+    lack = -smaller.memory.left / memory.GIB
+    return f"{smaller.label} lacks {lack:.1f} GiB on its fullest GPU."
+
+
+def _hardware(model: Architecture, request: Request, best: Choice) -> list[str]:
     found = []
     gpu = request.gpu
     try:
@@ -71,6 +91,10 @@ def _hardware(model: Architecture, request: Request) -> list[str]:
     eight_bit = any(scheme.form in ("fp8", "fp8-block") for _, scheme in model.quantization.schemes)
     if eight_bit and gpu.fp8 is False:
         found.append(f"{gpu.name} does not multiply FP8: weights are kept in it and widened for every step.")
+    if best.tensor_parallel > 1 and gpu.link_gbs and gpu.link_gbs < _FAST_LINK:
+        found.append(
+            f"{gpu.name} sends {gpu.link_gbs:g} GB/s to its peers; TP needs that in every layer, PP hardly."
+        )
     return found
 
 

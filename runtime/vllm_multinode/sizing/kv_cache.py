@@ -1,12 +1,12 @@
 """The KV cache as vLLM lays it out: pages per layer, groups of layers, blocks per request."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from vllm_multinode.sizing.architecture import Architecture
 from vllm_multinode.sizing.layers import Attention, LatentAttention
+from vllm_multinode.sizing.recurrent import Mamba2
 from vllm_multinode.sizing.splits import stage_sizes
 
 KvDtype = Literal["auto", "fp8"]
@@ -15,6 +15,10 @@ Rule = Literal["full", "window", "chunk", "state"]
 _BLOCK = 16
 # FlashMLA's kernels take blocks of 64 tokens.
 _LATENT_BLOCK = 64
+_LATENT_BLOCK_BESIDE_STATES = 128
+# Prefix caching, on unless a model has no attention at all, keeps the state before the current one as well,
+# and of Mamba's second version one more at the end of the prompt.
+_STATES, _STATES_MAMBA2, _STATES_ALONE = 2, 3, 1
 # A layer counts as needing groups of its own only where kinds differ in number by half or more.
 _PADDED_GROUPS = 1.5
 
@@ -28,12 +32,14 @@ class Page:
         bytes: of one block.
         tokens: in one block.
         reach: window or chunk, for those rules.
+        states: of a request, for states.
     """
 
     rule: Rule
     bytes: int
     tokens: int
     reach: int = 0
+    states: int = 1
 
     @property
     def per_token(self) -> float:
@@ -88,7 +94,7 @@ class Cache:
 
 def _blocks(page: Page, context: int, in_flight: int) -> int:
     if page.rule == "state":
-        return 1
+        return page.states
     if page.rule == "window":
         return -(-min(page.reach - 1 + in_flight, context) // page.tokens) + 1
     if page.rule == "chunk":
@@ -108,13 +114,14 @@ def kv_cache(model: Architecture, tp: int, pp: int, dtype: KvDtype = "auto", in_
     """
     width = 1 if dtype == "fp8" else model.dtype_bytes
     block = _LATENT_BLOCK if model.latent else _BLOCK
+    if model.latent and model.recurrent:
+        block = _LATENT_BLOCK_BESIDE_STATES
     pages = [layer_pages(model, index, tp, width, block) for index in range(len(model.layers))]
     pages, block = _aligned(pages, block)
-    flat = [page for layer in pages for page in layer]
     sizes = stage_sizes(len(model.layers), pp)
-    if not flat:
+    if not any(pages):
         return Cache(block, (0,) * pp, (0,) * pp, (), in_flight)
-    assigned, groups = _grouped([[_padded(page, flat) for page in layer] for layer in pages])
+    assigned, groups = _grouped(_padded(pages))
     block_bytes, token_bytes, start = [], [], 0
     for size in sizes:
         members = [pair for layer in assigned[start : start + size] for pair in layer]
@@ -153,7 +160,8 @@ def layer_pages(model: Architecture, index: int, tp: int, width: int, block: int
             state = mixer.memory(tp)
             size = state.convolution * model.dtype_bytes
             size += state.recurrent * (state.recurrent_bytes or model.dtype_bytes)
-            found.append(Page("state", size, 0))
+            many = _STATES_MAMBA2 if isinstance(mixer, Mamba2) else _STATES
+            found.append(Page("state", size, 0, states=many))
     return found
 
 
@@ -171,8 +179,10 @@ def _aligned(pages: list[list[Page]], block: int) -> tuple[list[list[Page]], int
     """Beside states, blocks of attention grow until a page of it holds a state."""
     states = [page.bytes for layer in pages for page in layer if page.rule == "state"]
     others = [page for layer in pages for page in layer if page.rule != "state"]
-    if not states or not others:
+    if not states:
         return pages, block
+    if not others:
+        return [[replace(page, states=_STATES_ALONE) for page in layer] for layer in pages], block
     per_token = min(page.bytes for page in others) // block
     needed = block * -(-max(states) // (block * per_token)) if per_token else block
     factor = max(1, needed // block)
@@ -186,18 +196,22 @@ def _aligned(pages: list[list[Page]], block: int) -> tuple[list[list[Page]], int
     return grown, block * factor
 
 
-def _padded(page: Page, all_pages: Sequence[Page]) -> Page:
-    """A page as large as the largest: of more tokens where that divides, padded otherwise.
+def _padded(pages: list[list[Page]]) -> list[list[Page]]:
+    """Pages as large as the largest: of more tokens where that divides, padded otherwise.
 
     Pages of one rule alone keep their sizes: their layers share one group.
     """
-    if len({(other.rule, other.reach) for other in all_pages}) == 1:
-        return page
-    largest = max(other.bytes for other in all_pages)
-    if page.rule == "state" or not page.bytes or largest % page.bytes:
-        return replace(page, bytes=largest)
-    factor = largest // page.bytes
-    return replace(page, bytes=largest, tokens=page.tokens * factor)
+    kinds = {(page.rule, page.reach) for layer in pages for page in layer}
+    if len(kinds) == 1:
+        return pages
+    largest = max(page.bytes for layer in pages for page in layer)
+
+    def grown(page: Page) -> Page:
+        if page.rule == "state" or not page.bytes or largest % page.bytes:
+            return replace(page, bytes=largest)
+        return replace(page, bytes=largest, tokens=page.tokens * (largest // page.bytes))
+
+    return [[grown(page) for page in layer] for layer in pages]
 
 
 def _grouped(pages: list[list[Page]]) -> tuple[list[list[tuple[int, Page]]], list[Page]]:

@@ -22,7 +22,9 @@ _FRAMEWORK = 600 * MIB
 _TENSOR_TALK = 800 * MIB
 _PIPELINE_TALK = 200 * MIB
 _GRAPHS = 200 * MIB
+# Of a layer of this width; a graph keeps its own buffers, which are as wide as the model.
 _GRAPHS_LAYER = 8 * MIB
+_GRAPHS_WIDTH = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,25 +127,45 @@ def stage_memory(
         weights=round(weights),
         kv_cache=kv_bytes,
         activations=activations(model, tp, batch, last=part == pp - 1),
-        graphs=_GRAPHS + _GRAPHS_LAYER * layers,
+        graphs=graphs(model, layers),
         reserve=_FRAMEWORK + (_TENSOR_TALK if tp > 1 else 0) + (_PIPELINE_TALK if pp > 1 else 0),
     )
 
 
+def graphs(model: Architecture, layers: int) -> int:
+    """Bytes of CUDA graphs: some for the capture, and for every layer as much as the model is wide."""
+    return _GRAPHS + _GRAPHS_LAYER * layers * max(model.hidden, _GRAPHS_WIDTH) // _GRAPHS_WIDTH
+
+
 def activations(model: Architecture, tp: int, batch: Batch, *, last: bool) -> int:
-    """Bytes of the greatest step: the widest layer over all tokens, or the logits of all requests.
+    """Bytes of the greatest step: the widest layer over all tokens, the logits of all requests, or images.
 
     Two vectors of the model's width live throughout (hidden states and residual). A feed-forward block adds
     its widened input and the product of that; experts do so for every expert of a token, and hold each
     expert's output before they are summed. Attention adds queries, keys, values and its output. The last
     stage's logits are whole on every rank, in two bytes and again in four for sampling.
     """
-    widest = max((_block_width(model, layer.mlp, tp) for layer in model.layers if layer.mlp), default=0)
+    blocks = {id(layer.mlp): layer.mlp for layer in model.layers if layer.mlp}.values()
+    widest = max((_block_width(model, block, tp) for block in blocks), default=0)
     attention = 3 * model.hidden + 2 * model.hidden // tp
     step = batch.tokens * (2 * model.hidden + max(widest, attention)) * model.dtype_bytes
     padded = -(-model.vocabulary // VOCABULARY_PADDING) * VOCABULARY_PADDING
     logits = batch.requests * padded * (model.dtype_bytes + 4) if last else 0
-    return max(step, logits)
+    return max(step, logits, _encoder(model, batch))
+
+
+def _encoder(model: Architecture, batch: Batch) -> int:
+    """Bytes of the vision tower's widest layer over as many patches as make a batch of the language model.
+
+    vLLM profiles it so, with images of the greatest size, and keeps what comes out for the language model.
+    """
+    by_name = {weight.name: weight for weight in model.towers}
+    into, out = by_name.get("visual.blocks.mlp.fc1"), by_name.get("visual.blocks.mlp.fc2")
+    if into is None or out is None:
+        return 0
+    numbers = max(6 * into.into, 2 * into.into + into.out + out.into)
+    patches = batch.tokens * model.patches_per_token
+    return (patches * numbers + batch.tokens * model.hidden) * model.dtype_bytes
 
 
 def _block_width(model: Architecture, block: Dense | Experts, tp: int) -> int:

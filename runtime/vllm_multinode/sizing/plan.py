@@ -1,12 +1,13 @@
 """Chooses TP, PP and nodes, and says why."""
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.sizing import memory, speed
+from vllm_multinode.sizing.alternatives import varied, why
 from vllm_multinode.sizing.choice import Choice, Plan
 from vllm_multinode.sizing.hints import notes_of
 from vllm_multinode.sizing.kv_cache import Cache, kv_cache
@@ -20,7 +21,6 @@ from vllm_multinode.sizing.splits import Cut
 FALLBACK_CONTEXT = 8192
 _MOST_NODES = 64
 _MOST_CONTEXT = 1 << 24
-_ALTERNATIVES = 4
 
 
 class Planner:
@@ -33,15 +33,22 @@ class Planner:
         self.refused: dict[str, Refusal] = {}
         self._cut = functools.cache(request.source.cut)
         self._tensor_refusals = functools.cache(functools.partial(tensor_refusals, self.model))
+        self.choice = functools.cache(self._choice)
 
     @property
     def checkpoint(self) -> float:
         """Bytes of the model's files."""
         return float(self.request.source.published_bytes or self._cut(1).checkpoint)
 
-    def choices(self, nodes: int, gpus: int) -> Iterator[Choice]:
-        """Every allowed cut over exactly so many nodes that uses all, or in one node some, of their GPUs."""
-        for tp, pp in _shapes(nodes, gpus, self.request.executor):
+    def choices(self, nodes: int, gpus: int, *, spanning: bool = True) -> Iterator[Choice]:
+        """Every allowed cut over exactly so many nodes that uses all, or in one node some, of their GPUs.
+
+        Args:
+            nodes: of the cut.
+            gpus: of each node.
+            spanning: whether TP may span nodes, where the executor can.
+        """
+        for tp, pp in _shapes(nodes, gpus, spanning=spanning and self.request.executor == "ray"):
             if self._allowed(tp, pp, asked=gpus % tp == 0 or tp % gpus == 0):
                 yield self.choice(tp, pp, nodes, tp * pp // nodes)
 
@@ -56,7 +63,7 @@ class Planner:
             self.refused.setdefault(f"PP {pp}", refusal)
         return not found
 
-    def choice(self, tp: int, pp: int, nodes: int, gpus: int) -> Choice:
+    def _choice(self, tp: int, pp: int, nodes: int, gpus: int) -> Choice:
         """One cut in full; with a smaller batch where only that fits."""
         gpu, many = self.request.gpu, self.request.concurrency
         usual = memory.default_batch(gpu.memory_gib, gpu.name, self.context, many)
@@ -85,7 +92,7 @@ class Planner:
         most = self.model.max_context or _MOST_CONTEXT
         if cache.groups:
             longest = cache.tokens(blocks, request.concurrency, most)
-            together = cache.requests(blocks, self.context)
+            together = min(cache.requests(blocks, self.context), batch.requests)
         else:
             longest = most if memories[tightest].left >= 0 else 0
             together = batch.requests if longest else 0
@@ -118,7 +125,7 @@ def _fewest_blocks(memories: list[Memory], cache: Cache) -> int:
     return min(fits, default=0)
 
 
-def _shapes(nodes: int, gpus: int, executor: str) -> Iterator[tuple[int, int]]:
+def _shapes(nodes: int, gpus: int, *, spanning: bool) -> Iterator[tuple[int, int]]:
     """TP and PP over exactly so many nodes.
 
     In one node any number of its GPUs may be used. Over several, TP fills a node or a part of it that
@@ -132,7 +139,7 @@ def _shapes(nodes: int, gpus: int, executor: str) -> Iterator[tuple[int, int]]:
     for tp in range(gpus, 0, -1):
         if gpus % tp == 0:
             yield tp, nodes * gpus // tp
-    if executor == "ray":
+    if spanning:
         for spanned in range(2, nodes + 1):
             if nodes % spanned == 0:
                 yield gpus * spanned, nodes // spanned
@@ -168,12 +175,22 @@ def choose(request: Request) -> Plan:
     smallest = None
     if not found:
         # One look at what is closest, and one at how many nodes of the largest kind it would take.
-        found = list(_everything(planner, pools))
+        found = _closest(planner, pools)
         beyond = [(max(gpus for gpus, _ in pools), _MOST_NODES)]
         smallest = next(iter(_first_fit(planner, beyond)), None)
     fits = bool(found) and found[0].fits
     best = found[0] if found else None
     return _answer(planner, best, found[1:] if fits else [], smallest, fits=fits)
+
+
+def preferred(made: Plan) -> tuple[float, ...]:
+    """Orders plans for different accelerators: what fits, on the fewest nodes and GPUs, fastest first."""
+    best = made.best
+    if best is None:
+        return (2.0,)
+    if not made.fits:
+        return (1.0, -best.memory.left)
+    return (0.0, best.nodes, best.gpus, -(best.speed.stream_tokens_per_s or 0.0))
 
 
 def _pools(request: Request) -> list[tuple[int, int]]:
@@ -198,10 +215,25 @@ def _first_fit(planner: Planner, pools: list[tuple[int, int]]) -> list[Choice]:
     return found
 
 
-def _everything(planner: Planner, pools: list[tuple[int, int]]) -> Iterable[Choice]:
-    """What comes closest of all that is there: the most left, or the least lacking."""
-    found = [choice for gpus, nodes in pools for choice in planner.choices(min(nodes, _MOST_NODES), gpus)]
+def _closest(planner: Planner, pools: list[tuple[int, int]]) -> list[Choice]:
+    """What comes closest of all that is there: the least lacking, on the most nodes that can be used."""
+    found: list[Choice] = []
+    for gpus, available in pools:
+        for nodes in range(min(available, _MOST_NODES), 0, -1):
+            if here := list(planner.choices(nodes, gpus)):
+                found += here
+                break
     return sorted(found, key=lambda choice: -choice.memory.left)
+
+
+def _next_smaller(planner: Planner, best: Choice) -> Choice | None:
+    """The best of what has a node or some GPUs less and does not fit: it tells what the others are for."""
+    if best.nodes > 1:
+        found = list(planner.choices(best.nodes - 1, best.gpus_per_node, spanning=False))
+    else:
+        found = [choice for choice in planner.choices(1, best.gpus_per_node) if choice.gpus < best.gpus]
+    lacking = [choice for choice in found if not choice.fits]
+    return max(lacking, key=lambda choice: (choice.max_context, choice.memory.left), default=None)
 
 
 def _answer(
@@ -209,9 +241,13 @@ def _answer(
 ) -> Plan:
     request = planner.request
     replicas = _replicas(request, best) if best and fits else 1
-    alternatives = tuple(replace(choice, reason=_why(choice, best)) for choice in _varied(others) if best)
+    more = list(_with_one_more_node(planner, best)) if best and fits else []
+    alternatives = tuple(
+        replace(choice, reason=why(choice, best)) for choice in (*varied(others, best), *more) if best
+    )
     checkpoint = planner.checkpoint
-    reasons = notes_of(planner.model, request, best, fits=fits, context=planner.context)
+    smaller = _next_smaller(planner, best) if best and fits else None
+    reasons = notes_of(planner.model, request, best, smaller, fits=fits, context=planner.context)
     refused = tuple(planner.refused.items())
     return Plan(
         request=request,
@@ -221,6 +257,7 @@ def _answer(
         alternatives=alternatives,
         smallest=smallest,
         replicas=replicas,
+        checkpoint=round(checkpoint),
         # A tenth more than the files: tokenizer, index, and room for a file system's own.
         claim_gib=int(-(-checkpoint * 1.1 // GIB)) + 1,
         shared_memory_gib=max(2, 2 * (best.gpus_per_node if best else 1)),
@@ -230,24 +267,13 @@ def _answer(
     )
 
 
-def _varied(others: list[Choice]) -> list[Choice]:
-    """The next best, and always the fastest of one request."""
-    quickest = sorted(others, key=lambda choice: -(choice.speed.stream_tokens_per_s or 0))[:1]
-    kept = others[: _ALTERNATIVES - len(quickest)]
-    return [*kept, *(choice for choice in quickest if choice not in kept)]
-
-
-def _why(choice: Choice, best: Choice | None) -> str:
-    if best is None:
-        return ""
-    if choice.crosses:
-        return "TP spans nodes: every layer waits for the network"
-    if choice.gpus > best.gpus:
-        more, instead = choice.gpus - best.gpus, best.max_concurrency
-        return f"{more} GPU{'s' * (more > 1)} more, {choice.max_concurrency} requests instead of {instead}"
-    if choice.pipeline_parallel > best.pipeline_parallel:
-        return "more stages: less traffic between GPUs, longer for one request"
-    return "fewer stages"
+def _with_one_more_node(planner: Planner, best: Choice) -> Iterator[Choice]:
+    """The best over one node more than it takes, where there is one."""
+    gpus = max((each for each, _ in _pools(planner.request)), default=0)
+    available = next((nodes for each, nodes in _pools(planner.request) if each == gpus), 0)
+    if best.nodes < available:
+        fitting = [c for c in planner.choices(best.nodes + 1, gpus, spanning=False) if c.fits]
+        yield from sorted(fitting, key=_rank)[:1]
 
 
 def _replicas(request: Request, best: Choice) -> int:

@@ -82,7 +82,7 @@ def as_text(plan: Plan) -> str:
         lines += ["", *_memory_lines(plan, best), "", *_figures(plan, best)]
     if plan.alternatives:
         lines += ["", "Also possible:"]
-        lines += [f"  {_short(choice)}: {choice.reason}." for choice in plan.alternatives]
+        lines += [f"  {choice.label}: {choice.reason}." for choice in plan.alternatives]
     for title, sentences in (("Reasons", plan.reasons), ("Not certain", plan.guesses)):
         if sentences:
             lines += ["", f"{title}:", *(f"  {sentence}" for sentence in sentences)]
@@ -95,16 +95,10 @@ def _headline(plan: Plan) -> str:
     name, gpu = plan.request.source.name, plan.request.gpu.name
     if plan.fits and plan.best is not None:
         copies = f", {plan.replicas} replicas" if plan.replicas > 1 else ""
-        return f"{name} fits on {_short(plan.best)} of {gpu}{copies}."
+        return f"{name} fits on {plan.best.label} of {gpu}{copies}."
     if plan.smallest is not None:
-        return f"{name} does not fit; the smallest of {gpu} that would hold it: {_short(plan.smallest)}."
+        return f"{name} does not fit; the smallest of {gpu} that would hold it: {plan.smallest.label}."
     return f"{name} does not fit on any number of {gpu} that was tried."
-
-
-def _short(choice: Choice) -> str:
-    nodes = "1 node" if choice.nodes == 1 else f"{choice.nodes} nodes"
-    gpus = "1 GPU" if choice.gpus_per_node == 1 else f"{choice.gpus_per_node} GPUs"
-    return f"{nodes} x {gpus} (TP {choice.tensor_parallel}, PP {choice.pipeline_parallel})"
 
 
 def _memory_lines(plan: Plan, best: Choice) -> list[str]:
@@ -124,13 +118,13 @@ def _figures(plan: Plan, best: Choice) -> list[str]:
     load = f"{speed.load_seconds:.0f} s at least, at {plan.request.claim_gbs:g} GB/s a node"
     lines = [
         f"Greatest context      {context}",
-        f"Greatest concurrency  {best.max_concurrency} requests of {plan.context} tokens",
+        f"Greatest concurrency  {best.max_concurrency} at once, of {plan.context} tokens each",
         f"Claim                 {plan.claim_gib} GiB; /dev/shm {plan.shared_memory_gib} GiB a pod",
         f"Load                  {load}; startup budget {speed.startup_seconds} s",
     ]
     if speed.stream_tokens_per_s and speed.total_tokens_per_s:
-        lines.append(
-            f"Tokens per second     {speed.stream_tokens_per_s:.3g} for one request, "
-            f"{speed.total_tokens_per_s:.3g} for {plan.request.concurrency}, at most (bounds, not forecasts)"
-        )
+        many = plan.request.concurrency
+        together = f", {speed.total_tokens_per_s:.3g} for {many} together" if many > 1 else ""
+        each = f"{speed.stream_tokens_per_s:.3g} for one request"
+        lines.append(f"Tokens per second     {each}{together}, at most (bounds, not forecasts)")
     return lines

@@ -14,6 +14,8 @@ from vllm_multinode.sizing.sources import Source
 Executor = Literal["ray", "mp"]
 
 GPUS_PER_NODE = 8
+# GB/s that a node reads from a claim, where nothing else is known.
+CLAIM_GBS = 1.0
 _MOST_NODES = 1024
 _MOST_CONTEXT = 1 << 28
 _BITS = 8
@@ -32,6 +34,7 @@ class Gpu:
         tflops: dense, in sixteen bits.
         fp8: whether it multiplies FP8; None for unknown.
         capability: CUDA's compute capability; empty for others.
+        resource: the Kubernetes resource that a pod requests; empty for unknown.
         notes: what is unconfirmed.
     """
 
@@ -43,6 +46,7 @@ class Gpu:
     tflops: float | None = None
     fp8: bool | None = None
     capability: str = ""
+    resource: str = ""
     notes: tuple[str, ...] = ()
 
     @property
@@ -78,7 +82,7 @@ class Request:
     kv_dtype: KvDtype = "auto"
     executor: Executor = "ray"
     utilization: float = UTILIZATION
-    claim_gbs: float = 1.0
+    claim_gbs: float = CLAIM_GBS
     notes: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
@@ -141,5 +145,6 @@ def _from_facts(facts: Accelerator, memory_gib: float | None, network: float | N
         tflops=facts.bf16_tflops or facts.fp16_tflops,
         fp8=facts.fp8,
         capability=facts.compute_capability or "",
+        resource=facts.resource,
         notes=tuple(f"{facts.name}: {key} is unconfirmed ({why})." for key, why in facts.unconfirmed.items()),
     )

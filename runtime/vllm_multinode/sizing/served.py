@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vllm_multinode.sizing.fields import Fields
+from vllm_multinode.sizing.quantization import Quantization
 
 
-def served(name: str, text: Fields, outer: Fields) -> tuple[bool | None, tuple[str, ...]]:
-    """Whether vLLM can split it, and what is open about the architecture."""
-    table = _architectures()
+def served(
+    name: str, text: Fields, outer: Fields, quantization: Quantization
+) -> tuple[bool | None, tuple[str, ...]]:
+    """Whether vLLM can split it, and what is open about the architecture and its quantisation."""
+    table, methods = _architectures()
     guesses = []
     if name and name not in table:
         guesses.append(
@@ -27,6 +30,12 @@ def served(name: str, text: Fields, outer: Fields) -> tuple[bool | None, tuple[s
         "vision_config", "audio_config", "thinker_config"
     ):
         guesses.append(f"{outer.place}: vision_config is missing; a tower, if there is one, is not counted.")
+    method = quantization.method
+    if method and not quantization.guesses and method not in methods and method not in _OTHER_NAMES:
+        guesses.append(
+            f"{outer.place}: quantization_config: vLLM {table['']} has no quant_method {method!r}; "
+            "an older one may serve it."
+        )
     return (table[name] == "yes" if name in table else None), tuple(guesses)
 
 
@@ -40,9 +49,14 @@ _PARTLY_KNOWN = {
 _KNOWN_TYPES = frozenset({"kimi_k2", "chatglm", "minimax_text_01", "minimax_m1", "MiniMaxText01", "deepseek"})
 
 
+# vLLM reads these under a name of its own.
+_OTHER_NAMES = frozenset({"auto-round", "modelopt_mxfp8", "nvfp4", "ptpc_fp8"})
+
+
 @functools.cache
-def _architectures() -> Mapping[str, str]:
-    """Architecture -> whether it has pipeline stages ("yes", "no"); "" -> vLLM's version."""
+def _architectures() -> tuple[Mapping[str, str], frozenset[str]]:
+    """Architecture -> whether it has pipeline stages ("yes", "no"), "" -> vLLM's version; quant_methods."""
     document = json.loads((Path(__file__).parent / "architectures.json").read_bytes())
     yes = dict.fromkeys(document["pipeline"], "yes")
-    return {**yes, **dict.fromkeys(document["no_pipeline"], "no"), "": str(document["vllm"])}
+    table = {**yes, **dict.fromkeys(document["no_pipeline"], "no"), "": str(document["vllm"])}
+    return table, frozenset(document["quantization"])

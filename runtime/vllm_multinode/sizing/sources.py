@@ -1,7 +1,7 @@
 """Finds the model that a user names: a folder, a config.json, or a name of the catalogue."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ _CONFIG = "config.json"
 _MOST_CONFIG = 64 << 20
 # Counted and published bytes that differ by less are the same, but for the files' own headers.
 _AGREE = 0.01
+# Beyond this factor the layers are not the model's.
+_CLOSE = 1.25
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,10 @@ def find_model(name: str) -> Source:
             ExitCode.MODEL_MISSING, what, where=name, mend="Give a folder with a config.json."
         )
     facts = catalogue.model(name)
-    return from_config(name, facts.config, f"catalogue, {facts.name}", facts.weight_bytes)
+    place = f"catalogue, {facts.name}"
+    found = from_config(name, facts.config, place, facts.weight_bytes)
+    doubts = (f"{place}: {key} is unconfirmed ({why})." for key, why in facts.unconfirmed.items())
+    return replace(found, notes=(*found.notes, *doubts))
 
 
 def from_config(name: str, config: dict[str, Any], place: str, published: int | None = None) -> Source:
@@ -85,6 +90,8 @@ def from_config(name: str, config: dict[str, Any], place: str, published: int | 
             scale = published / counted
             figures = f"{published / 1e9:.2f} GB are published, {counted / 1e9:.2f} GB are counted"
             notes = (f"{place}: {figures}; weights are scaled to what is published.",)
+            if not 1 / _CLOSE < scale < _CLOSE:
+                notes += (f"{place}: the configuration lacks much; KV cache and stages are guesses.",)
     return Source(name, model, published_bytes=published, scale=scale, notes=notes)
 
 

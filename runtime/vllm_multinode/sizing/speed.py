@@ -5,10 +5,7 @@ from dataclasses import dataclass
 from vllm_multinode.sizing.architecture import Architecture
 from vllm_multinode.sizing.kv_cache import Cache
 from vllm_multinode.sizing.splits import Cut, stage_sizes
-
-# Imports, profiling, compilation and graph capture after the weights are there; see the engine's own timings.
-_ENGINE_START_S = 180.0
-_MARGIN = 2.0
+from vllm_multinode.sizing.startup import startup_budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +73,7 @@ def bounds(
     notes = (
         "bounds from memory bandwidth, interconnect and arithmetic alone; kernels and latency come on top",
     )
-    return Speed(load, round(_MARGIN * (load + _ENGINE_START_S)), stream, total, prefill, notes)
+    return Speed(load, startup_budget(load), stream, total, prefill, notes)
 
 
 def _round(

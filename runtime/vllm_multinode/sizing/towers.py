@@ -9,6 +9,7 @@ _CONFIGS = ("vision_config", "audio_config", "vit_config", "sound_config")
 _WIDTH = ("embed_dim", "hidden_size", "d_model", "width")
 _DEPTH = ("depth", "num_hidden_layers", "encoder_layers", "layers")
 _NESTED = "thinker_config"
+_MOST_MERGED = 16
 Builder = Callable[[Fields, Fields, int], list[Weight]]
 
 
@@ -44,6 +45,23 @@ def tower_weights(outer: Fields, text: Fields, hidden: int) -> tuple[tuple[Weigh
         found = (builder or _plain)(known, outer, hidden)
         weights += [weight._replace(name=f"visual.{weight.name}") for weight in found]
     return tuple(weights), tuple(guesses)
+
+
+def patches_per_token(outer: Fields) -> int:
+    """Patches of an image that become one token; 1 where the configuration tells nothing."""
+    tower = outer.inner("vision_config")
+    if tower is None or not tower.values:
+        return 1
+    side = tower.get("spatial_merge_size") or outer.get("spatial_merge_size")
+    if isinstance(side, int) and 0 < side <= _MOST_MERGED:
+        return side * side
+    if outer.model_type == "gemma3":
+        known = Fields(tower.values, tower.place, "siglip_vision_model")
+        patches: int = (_side(known) // known.count("patch_size", default=14, most=1 << 10)) ** 2
+        return max(1, patches // outer.count("mm_tokens_per_image", default=256, most=1 << 20))
+    if outer.model_type in ("llama4", "internvl_chat", "internvl"):
+        return 4
+    return 1
 
 
 def _default_type(kind: str, outer: str) -> str:

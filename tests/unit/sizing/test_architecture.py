@@ -63,7 +63,11 @@ def test_a_guess_is_marked(change: dict[str, Any], guess: str) -> None:
 
 @pytest.mark.parametrize("name", names())
 def test_published_configurations_need_no_guess(name: str) -> None:
-    assert read_architecture(config(name)).guesses == ()
+    guesses = read_architecture(config(name)).guesses
+    if name.endswith("bnb4"):
+        assert ["has no quant_method 'bitsandbytes'" in guess for guess in guesses] == [True]
+    else:
+        assert guesses == ()
 
 
 @pytest.mark.parametrize(

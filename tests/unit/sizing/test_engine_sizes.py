@@ -8,7 +8,7 @@ import pytest
 
 from unit.sizing.models import DATA, config
 from vllm_multinode.sizing.architecture import Architecture, read_architecture
-from vllm_multinode.sizing.kv_cache import layer_pages
+from vllm_multinode.sizing.kv_cache import kv_cache, layer_pages
 from vllm_multinode.sizing.layers import LatentAttention
 from vllm_multinode.sizing.rules import refusals
 from vllm_multinode.sizing.splits import cut, stage_sizes
@@ -55,6 +55,18 @@ def test_pages_of_every_stage(name: str, tp: int, pp: int, found: dict[str, Any]
                 counted[f"{page.rule} {amount} {page.reach}"] += 1
         assert counted == recorded
         first += size
+
+
+@pytest.mark.parametrize(("name", "tp", "pp", "found"), BUILT)
+def test_blocks_of_a_request(name: str, tp: int, pp: int, found: dict[str, Any]) -> None:
+    recorded = found["cache"]
+    if not recorded:
+        pytest.skip("it keeps nothing")
+    cache = kv_cache(read_architecture(config(name)), tp, pp, in_flight=recorded["in_flight"])
+    assert cache.block_tokens == recorded["block_tokens"]
+    assert list(cache.stage_block_bytes) == recorded["block_bytes"]
+    for context, blocks in recorded["blocks"].items():
+        assert cache.blocks(int(context)) == blocks
 
 
 @pytest.mark.parametrize(("name", "tp", "pp", "found"), BUILT)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import ValidationError
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -135,13 +134,13 @@ def _parse(path: Path) -> dict[str, Any]:
 
 
 def _record(record: type[EntryT], entry: Mapping[str, Any], name: str) -> EntryT:
+    plain: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()
+    }
     try:
-        return record.model_validate(entry)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        what = f"{field}: {first['msg']}"
-        raise MultinodeError(ExitCode.USAGE, what, where=f"catalogue, {name}") from error
+        return record(**plain)
+    except (TypeError, ValueError) as error:
+        raise MultinodeError(ExitCode.USAGE, f"{error}.", where=f"catalogue, {name}") from error
 
 
 def _slug(hub_id: str) -> str:

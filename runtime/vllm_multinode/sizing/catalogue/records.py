@@ -1,10 +1,7 @@
 """What an entry of the catalogue says: an accelerator, a node shape, a model."""
 
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
-
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
-
-from vllm_multinode.contract.model import Frozen
 
 Family = Literal["cuda", "rocm", "xpu", "gaudi", "cpu"]
 Interconnect = Literal["nvlink", "xgmi", "xelink", "pcie", "roce", "none"]
@@ -15,7 +12,8 @@ _GIB = 1 << 30
 _MIB_PER_GIB = 1024
 
 
-class Entry(Frozen):
+@dataclass(frozen=True, kw_only=True)
+class Entry:
     """What all entries have.
 
     Attributes:
@@ -26,25 +24,30 @@ class Entry(Frozen):
         source: documents and repositories that the figures were read in.
     """
 
-    name: str = Field(min_length=1)
+    name: str
     aliases: tuple[str, ...] = ()
-    unconfirmed: dict[str, str] = Field(default_factory=dict)
+    unconfirmed: dict[str, str] = field(default_factory=dict)
     note: str = ""
-    source: tuple[str, ...] = Field(min_length=1)
+    source: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        names = [one.name for one in fields(self)]
+        if unknown := self.unconfirmed.keys() - set(names):
+            raise ValueError(f"unconfirmed names no field: {sorted(unknown)}")
+        if not self.name or not self.source:
+            raise ValueError("an entry has a name and a source")
+        for name in names:
+            value = getattr(self, name)
+            if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
+                raise ValueError(f"{name} is {value}, which is not above zero")
 
     @property
     def confirmed(self) -> bool:
         """Whether no figure of the entry is in doubt."""
         return not self.unconfirmed
 
-    @model_validator(mode="after")
-    def _doubts_name_figures(self) -> "Entry":
-        unknown = self.unconfirmed.keys() - type(self).model_fields.keys()
-        if unknown:
-            raise ValueError(f"unconfirmed names no field: {sorted(unknown)}")
-        return self
 
-
+@dataclass(frozen=True, kw_only=True)
 class Accelerator(Entry):
     """One unit of a Kubernetes resource.
 
@@ -65,19 +68,19 @@ class Accelerator(Entry):
 
     vendor: Literal["nvidia", "amd", "intel", "none"]
     family: Family
-    memory_gb: PositiveFloat | None = None
-    driver_mib: PositiveInt | None = None
-    bandwidth_gbs: PositiveFloat | None = None
+    memory_gb: float | None = None
+    driver_mib: int | None = None
+    bandwidth_gbs: float | None = None
     interconnect: Interconnect
-    interconnect_gbs: PositiveFloat | None = None
-    bf16_tflops: PositiveFloat | None = None
-    fp16_tflops: PositiveFloat | None = None
+    interconnect_gbs: float | None = None
+    bf16_tflops: float | None = None
+    fp16_tflops: float | None = None
     fp8: bool
     fp4: bool
     resource: str
     products: tuple[str, ...] = ()
     compute_capability: str | None = None
-    tiles: PositiveInt = 1
+    tiles: int = 1
 
     @property
     def memory_gib(self) -> float | None:
@@ -90,6 +93,7 @@ class Accelerator(Entry):
         return None if self.memory_gb is None else self.memory_gb * 1e9 / _GIB
 
 
+@dataclass(frozen=True, kw_only=True)
 class Shape(Entry):
     """One kind of node: an instance type of a cloud, or a server that many sell.
 
@@ -104,13 +108,14 @@ class Shape(Entry):
 
     provider: Provider
     accelerator: str
-    accelerators: PositiveInt
-    memory_gib: PositiveFloat | None = None
-    vcpus: PositiveInt | None = None
-    network_gbps: PositiveFloat | None = None
+    accelerators: int
+    memory_gib: float | None = None
+    vcpus: int | None = None
+    network_gbps: float | None = None
     rdma: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
 class Model(Entry):
     """One model of a hub.
 
@@ -123,6 +128,6 @@ class Model(Entry):
     """
 
     config: dict[str, Any]
-    weight_bytes: PositiveInt | None = None
+    weight_bytes: int | None = None
     gated: bool | None = None
     listed_by: tuple[System, ...] = ()
