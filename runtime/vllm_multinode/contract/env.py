@@ -100,3 +100,26 @@ OURS: Final = frozenset(
         CPU_PLATFORM,
     }
 )
+
+# What `multinode fetch` reads, besides boto3's own: the names that each source's tools use.
+HF_TOKEN: Final = "HF_TOKEN"  # noqa: S105 - a name
+HF_TOKEN_PATH: Final = "HF_TOKEN_PATH"  # noqa: S105 - a name
+HF_ENDPOINT: Final = "HF_ENDPOINT"
+AWS_ENDPOINT_URL: Final = "AWS_ENDPOINT_URL"
+AWS_ENDPOINT_URL_S3: Final = "AWS_ENDPOINT_URL_S3"
+AWS_S3_ENDPOINT: Final = "AWS_S3_ENDPOINT"
+REGISTRY_AUTH_FILE: Final = "REGISTRY_AUTH_FILE"
+DOCKER_CONFIG: Final = "DOCKER_CONFIG"
+
+FETCH: Final = frozenset(
+    {
+        HF_TOKEN,
+        HF_TOKEN_PATH,
+        HF_ENDPOINT,
+        AWS_ENDPOINT_URL,
+        AWS_ENDPOINT_URL_S3,
+        AWS_S3_ENDPOINT,
+        REGISTRY_AUTH_FILE,
+        DOCKER_CONFIG,
+    }
+)

@@ -9,6 +9,8 @@ from typing import Any
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.launcher.fetched import check_finished, check_shards
+from vllm_multinode.launcher.mounts import mounted_from
 from vllm_multinode.launcher.shards import Shard, Weights, find_weights, read_shards
 
 _CONFIG = "config.json"
@@ -50,6 +52,7 @@ class Model:
         fingerprint: the same for the same model wherever it is mounted. SHA-256, hexadecimal, over the
             configuration, the sizes of the tokenizer's files, the index, and every weight file's name,
             length and header; a change inside a tensor's bytes does not show in it.
+        source: where `multinode fetch` had it from, with the revision; empty where it came by another way.
     """
 
     path: Path
@@ -62,6 +65,7 @@ class Model:
     quantization: str
     shards: tuple[Shard, ...]
     fingerprint: str
+    source: str = ""
 
     @property
     def bytes(self) -> int:
@@ -69,19 +73,26 @@ class Model:
         return sum(shard.bytes for shard in self.shards)
 
 
-def read_model(directory: Path) -> Model:
+def read_model(directory: Path, *, unfinished: bool = False) -> Model:
     """Read a model directory: its configuration and the headers of its weights, never a tensor.
+
+    Args:
+        directory: the model directory.
+        unfinished: pass its marker over, as the fetch does that is about to call it whole.
 
     Raises:
         MultinodeError: MODEL_MISSING, MODEL_CONFIG, SHARD_ABSENT or SHARD_TRUNCATED.
     """
     listing = _listing(directory)
+    marker = None if unfinished else check_finished(directory)
     config_file = directory / (_CONFIG if _CONFIG in listing or _PARAMS not in listing else _PARAMS)
     if config_file.name not in listing:
         raise _no_config(directory, listing)
     config = _read_object(config_file)
     weights = find_weights(directory, sorted(listing))
     shards = read_shards(directory, weights)
+    if marker is not None:
+        check_shards(directory, marker, shards)
     text = _text_config(config)
     architectures = config.get("architectures")
     return Model(
@@ -95,12 +106,13 @@ def read_model(directory: Path) -> Model:
         quantization=_quantization(config, text),
         shards=shards,
         fingerprint=_fingerprint(directory, config, weights, shards, listing),
+        source=f"{marker.source} at {marker.revision}" if marker is not None else "",
     )
 
 
 def _listing(directory: Path) -> frozenset[str]:
     """Return the names in the directory, which must be one, readable and not empty."""
-    hint = "Check the claim and path of storageUri (pvc://<claim>/<path>); the path is mounted with subPath."
+    hint = f"{mounted_from(directory)} Check the claim and path of storageUri, pvc://<claim>/<path>."
     try:
         listing = frozenset(entry.name for entry in directory.iterdir())
     except FileNotFoundError as error:

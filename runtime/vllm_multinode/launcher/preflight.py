@@ -83,8 +83,9 @@ def preflight(settings: Settings, environment: Mapping[str, str]) -> Readiness:
         fingerprint=model.fingerprint,
     )
     log.info(
-        "preflight: %s with %d files, %.2f GiB, %s; %d x %s%s; vLLM %s, Ray %s, Python %s",
+        "preflight: %s%s with %d files, %.2f GiB, %s; %d x %s%s; vLLM %s, Ray %s, Python %s",
         model.path,
+        f" ({model.source})" if model.source else "",
         len(model.shards),
         model.bytes / 1024**3,
         ", ".join(model.architectures) or "unknown architecture",

@@ -1,0 +1,135 @@
+"""`multinode fetch`: fill a claim. Like the roles it needs neither typer nor rich: an image may lack both."""
+
+import argparse
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Final, NoReturn
+
+from vllm_multinode.contract import env
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
+
+_ABOUT: Final = """Bring a model into a directory, such as a mounted claim, and check that it is whole.
+A run that was broken off goes on where it was; one over a whole directory ends at once."""
+_SOURCES: Final = """sources:
+  hf://org/name[@revision]           the Hugging Face Hub or a mirror; HF_TOKEN or HF_TOKEN_PATH, HF_ENDPOINT
+  s3://bucket/prefix                 AWS, MinIO, Ceph; what boto3 reads, AWS_ENDPOINT_URL
+  oci://registry/repository:tag      an image with a model below /models; REGISTRY_AUTH_FILE or DOCKER_CONFIG
+  file:///directory                  another claim, mounted there"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A mistake is one line, as everywhere."""
+
+    def error(self, message: str) -> NoReturn:
+        raise MultinodeError(ExitCode.USAGE, f"{message}.", mend="See `multinode fetch --help`.")
+
+
+def main(arguments: tuple[str, ...]) -> ExitCode:
+    """Run the command; what is wrong is one line on stderr."""
+    try:
+        given = _parser().parse_args(arguments)
+        _log_to_stderr()
+        signal.signal(signal.SIGTERM, _interrupt)
+        return _fetch(given)
+    except MultinodeError as error:
+        sys.stderr.write(f"multinode: {error} (exit code {error.code.value})\n")
+        return error.code
+    except KeyboardInterrupt:
+        sys.stderr.write("multinode: stopped; run it again, and it goes on from here.\n")
+        sys.stderr.flush()
+        # Threads that wait for a server would hold the process for as long as they may.
+        os._exit(ExitCode.INTERRUPTED)
+
+
+def _fetch(given: argparse.Namespace) -> ExitCode:
+    # Late, so that --help answers at once.
+    from vllm_multinode.storage.fetch import Options, fetch
+    from vllm_multinode.storage.sources import open_source
+
+    began = time.monotonic()
+    options = Options(
+        include=tuple(given.include),
+        exclude=tuple(given.exclude),
+        parallel=given.parallel,
+        every=given.progress,
+        refresh=given.refresh,
+        sizes_only=given.sizes_only,
+        owner=os.environ.get(env.POD_NAME) or socket.gethostname(),
+    )
+    marker = fetch(open_source(given.source, os.environ), given.directory.absolute(), options)
+    sys.stdout.write(
+        f"{given.directory} is whole: {marker.source} at {marker.revision.removeprefix('sha256:')[:12]}, "
+        f"{len(marker.files)} files, {marker.bytes / 2**30:.2f} GiB ({time.monotonic() - began:.0f} s)\n"
+    )
+    return ExitCode.OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="multinode fetch",
+        description=_ABOUT,
+        epilog=_SOURCES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("source", metavar="SOURCE", help="where the model is; see below")
+    parser.add_argument(
+        "directory", metavar="DIRECTORY", type=_directory, help="where it goes; made if need be"
+    )
+    parser.add_argument(
+        "--include",
+        metavar="PATTERN",
+        action="append",
+        default=[],
+        help="fetch only names like this, instead of what vLLM loads; may be repeated",
+    )
+    parser.add_argument(
+        "--exclude",
+        metavar="PATTERN",
+        action="append",
+        default=[],
+        help="leave out names like this; may be repeated",
+    )
+    parser.add_argument("--parallel", metavar="N", type=_count, default=4, help="files at once (4)")
+    parser.add_argument(
+        "--progress", metavar="SECONDS", type=_count, default=30, help="between two lines of progress (30)"
+    )
+    parser.add_argument(
+        "--refresh", action="store_true", help="ask the source although all is there; fetch what changed"
+    )
+    parser.add_argument("--sizes-only", action="store_true", help="compare sizes, not checksums")
+    return parser
+
+
+def _directory(text: str) -> Path:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty")
+    return Path(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= 3600:
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 1 to 3600")
+    return int(text)
+
+
+def _log_to_stderr() -> None:
+    formatter = logging.Formatter("%(asctime)s %(levelname)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%SZ")
+    formatter.converter = time.gmtime
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    package = logging.getLogger("vllm_multinode")
+    package.addHandler(handler)
+    package.setLevel(logging.INFO)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """SIGTERM, as a Job that is deleted gets it: as Ctrl-C."""
+    raise KeyboardInterrupt

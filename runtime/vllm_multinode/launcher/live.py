@@ -1,0 +1,27 @@
+"""Asks this node's supervisor whether it lives, for container engines without probes by HTTP."""
+
+import http.client
+import os
+import sys
+
+from vllm_multinode.contract import env, ports
+
+_TIMEOUT = 3.0
+
+
+def main() -> int:
+    """0 where `/live` is answered, else 1."""
+    given = os.environ.get(env.SUPERVISOR_PORT, "")
+    port = int(given) if given.isdecimal() else ports.SUPERVISOR
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT)
+    try:
+        connection.request("GET", "/live")
+        return 0 if connection.getresponse().status == http.HTTPStatus.OK else 1
+    except (OSError, http.client.HTTPException):
+        return 1
+    finally:
+        connection.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
