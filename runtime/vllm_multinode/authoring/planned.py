@@ -1,0 +1,150 @@
+"""From a plan to the deployment spec that `render` takes."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from pydantic import ValidationError
+
+from vllm_multinode.authoring.emit import to_yaml
+from vllm_multinode.authoring.spec import (
+    Accelerator,
+    DeploymentSpec,
+    Model,
+    Parallelism,
+    Placement,
+    Toleration,
+)
+from vllm_multinode.authoring.spec.accelerators import RESOURCES, AcceleratorType
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.sizing.choice import Choice, Plan
+from vllm_multinode.sizing.memory import UTILIZATION, default_batch
+from vllm_multinode.sizing.request import CLAIM_GBS
+
+CLAIM: Final = "models"
+_LONGEST_NAME: Final = 40
+_GIB: Final = 1 << 30
+# For scheduling and for pulling images, as `render` counts them.
+_BEFORE_START: Final = 600
+_TYPES: Final[Mapping[str, AcceleratorType]] = {
+    **{resource: kind for kind, resource in RESOURCES.items() if kind != "none"},
+    "gpu.intel.com/xe": "intel",
+    "cpu": "none",
+}
+
+
+def spec_of(
+    plan: Plan,
+    *,
+    name: str = "",
+    claim: str = CLAIM,
+    path: str | None = None,
+    product: str = "",
+    taints: Sequence[tuple[str, str, str]] = (),
+) -> DeploymentSpec:
+    """The best choice of a plan as a deployment spec.
+
+    Args:
+        plan: one that fits.
+        name: of the service; derived from the model's where it is empty.
+        claim: that holds the model.
+        path: the model's folder in the claim; the model's own name where it is None.
+        product: label of the nodes' accelerators, to run on these only.
+        taints: (key, value, effect) to tolerate.
+
+    Raises:
+        MultinodeError: DOES_NOT_FIT, with the smallest that would; SPEC for a name that cannot be.
+    """
+    best = plan.best
+    if best is None or not plan.fits:
+        would = f"the smallest that would: {plan.smallest.label}." if plan.smallest else ""
+        what = f"{plan.request.source.name} does not fit, so there is no spec to write"
+        raise MultinodeError(ExitCode.DOES_NOT_FIT, f"{what}{'; ' if would else '.'}{would}")
+    request, own = plan.request, model_name(plan.request.source.name)
+    kind = _TYPES.get(request.gpu.resource, "nvidia")
+    usual = RESOURCES[kind]
+    try:
+        return DeploymentSpec(
+            name=name or service_name(own),
+            model=Model(
+                claim=claim, path=own if path is None else path, size=f"{-(-plan.checkpoint // _GIB)}Gi"
+            ),
+            parallelism=Parallelism(tensor=best.tensor_parallel, pipeline=best.pipeline_parallel),
+            executor=request.executor,
+            accelerator=Accelerator(
+                type=kind,
+                per_node=best.tensor_parallel if request.executor == "mp" else best.gpus_per_node,
+                resource=request.gpu.resource if request.gpu.resource not in ("", "cpu", usual) else None,
+                product=product or None,
+            ),
+            context=plan.context,
+            arguments=_arguments(plan, best),
+            shared_memory=f"{plan.shared_memory_gib}Gi",
+            placement=Placement(tolerations=_tolerations(taints)) if taints else Placement(),
+            startup=_startup(plan, best),
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        mend = "Give --name, --claim or --path another value."
+        raise MultinodeError(ExitCode.SPEC, f"{field}: {first['msg']}.", mend=mend) from error
+
+
+def spec_text(spec: DeploymentSpec, plan: Plan) -> str:
+    """The spec as YAML, with a line above it that says where it comes from."""
+    best = plan.best
+    shape = f"{best.label} of {plan.request.gpu.name}" if best else ""
+    copies = f"; the nodes hold {plan.replicas} of it (replicas)" if plan.replicas > 1 else ""
+    comment = f"# {plan.request.source.name} on {shape}, as `multinode plan` chose it{copies}\n"
+    body = spec.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
+    return comment + to_yaml([{field: value for field, value in body.items() if value != {}}])
+
+
+def model_name(source: str) -> str:
+    """The last part of a hub id or path, without `config.json`."""
+    parts = [part for part in re.split(r"[/\\]", source) if part not in ("", ".", "..")]
+    if parts and parts[-1].endswith(".json"):
+        parts = parts[:-1]
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", parts[-1]) if parts else "model"
+
+
+def service_name(model: str) -> str:
+    """A name that Kubernetes and KServe take: lower case, digits and hyphens, a letter first."""
+    name = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-")
+    if not name or not name[0].isalpha():
+        name = f"m-{name}" if name else "model"
+    return name[:_LONGEST_NAME].rstrip("-")
+
+
+def _arguments(plan: Plan, best: Choice) -> dict[str, object]:
+    """Arguments of vLLM that differ from its defaults."""
+    request = plan.request
+    found: dict[str, object] = {}
+    if request.utilization != UTILIZATION:
+        found["gpu-memory-utilization"] = request.utilization
+    if request.kv_dtype != "auto":
+        found["kv-cache-dtype"] = request.kv_dtype
+    usual = default_batch(request.gpu.memory_gib, request.gpu.name, plan.context)
+    if best.batch != usual:
+        found["max-num-batched-tokens"] = best.batch.tokens
+        found["max-num-seqs"] = best.batch.requests
+    return found
+
+
+def _startup(plan: Plan, best: Choice) -> int | None:
+    """Seconds to start in, where the claim is not read at the speed that `render` takes for itself."""
+    if plan.request.claim_gbs == CLAIM_GBS:
+        return None
+    return _BEFORE_START + best.speed.startup_seconds
+
+
+def _tolerations(taints: Sequence[tuple[str, str, str]]) -> tuple[Toleration, ...]:
+    return tuple(
+        Toleration.model_validate(
+            {"key": key, "operator": "Equal", "value": value, "effect": effect}
+            if value
+            else {"key": key, "operator": "Exists", "effect": effect}
+        )
+        for key, value, effect in taints
+    )

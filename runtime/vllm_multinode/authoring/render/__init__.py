@@ -1,0 +1,83 @@
+"""From a deployment spec to the files that Kubernetes takes. Pure; writing them is `authoring.folder`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from vllm_multinode.authoring.emit import to_yaml
+from vllm_multinode.authoring.render import beside, versions
+from vllm_multinode.authoring.render.inference_service import inference_service, runtime_name
+from vllm_multinode.authoring.render.lws import leader_worker_set
+from vllm_multinode.authoring.render.runtime import serving_runtime
+from vllm_multinode.authoring.spec import DeploymentSpec
+from vllm_multinode.contract.kserve import DEFAULT_VERSION, parse_version
+
+__all__ = ["KUSTOMIZATION", "Rendered", "Target", "render", "serving_runtime"]
+
+Target = Literal["kserve", "lws"]
+KUSTOMIZATION: Final = "kustomization.yaml"
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What was rendered.
+
+    Attributes:
+        files: the documents of each file, by name; the kustomization is the last.
+        notes: what a user should know of this KServe, a sentence each.
+    """
+
+    files: Mapping[str, list[dict[str, Any]]]
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def documents(self) -> list[dict[str, Any]]:
+        """Every object in the order of the files, without the kustomization."""
+        return [one for name, found in self.files.items() if name != KUSTOMIZATION for one in found]
+
+    def text(self, name: str) -> str:
+        """One file as YAML."""
+        return to_yaml(self.files[name])
+
+    def stream(self) -> str:
+        """Every object as one YAML stream, as `kubectl apply -f -` takes it."""
+        return to_yaml(self.documents)
+
+
+def render(spec: DeploymentSpec, kserve: str = DEFAULT_VERSION, target: Target = "kserve") -> Rendered:
+    """The files of a deployment spec, always the same for the same spec.
+
+    Args:
+        spec: what is meant.
+        kserve: KServe's version; without meaning for another target.
+        target: kserve for an InferenceService, lws for a LeaderWorkerSet.
+
+    Raises:
+        MultinodeError: USAGE for an unknown version; SPEC for what this version or target cannot do.
+    """
+    files: dict[str, list[dict[str, Any]]] = {}
+    notes: tuple[str, ...] = ()
+    if target == "lws":
+        files["leader-worker-set.yaml"] = [leader_worker_set(spec)]
+        files["service.yaml"] = [beside.service(spec)]
+    else:
+        notes = _kserve(spec, kserve, files)
+    claim = beside.claim(spec)
+    if claim is not None:
+        files["claim.yaml"] = [claim]
+    if spec.network.policy:
+        files["network-policy.yaml"] = [beside.network_policy(spec)]
+    return Rendered(files | {KUSTOMIZATION: [beside.kustomization(files)]}, notes)
+
+
+def _kserve(spec: DeploymentSpec, kserve: str, files: dict[str, list[dict[str, Any]]]) -> tuple[str, ...]:
+    version = parse_version(kserve)
+    versions.check(spec, version)
+    if spec.runtime is None or spec.runtime.write:
+        files["serving-runtime.yaml"] = [
+            serving_runtime(spec.executor, name=runtime_name(spec), namespace=spec.namespace)
+        ]
+    files["inference-service.yaml"] = [inference_service(spec, name, version) for name in spec.service_names]
+    if spec.replicas > 1:
+        files["service.yaml"] = [beside.service(spec)]
+    return tuple(versions.notes(spec, version))

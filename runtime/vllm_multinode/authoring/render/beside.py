@@ -1,0 +1,74 @@
+"""What is written beside the service: claim, Service, NetworkPolicy, kustomization."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from vllm_multinode.authoring.render import names
+from vllm_multinode.authoring.render.pod import metadata, said
+from vllm_multinode.authoring.spec import DeploymentSpec
+from vllm_multinode.contract import ports
+
+Object = dict[str, Any]
+
+CLIENT_PORT = 80
+
+
+def claim(spec: DeploymentSpec) -> Object | None:
+    """The PersistentVolumeClaim, where the spec asks for one."""
+    wanted = spec.model.create_claim
+    if wanted is None or spec.model.claim is None:
+        return None
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": metadata(spec, spec.model.claim),
+        "spec": said(
+            {
+                "accessModes": list(wanted.access_modes),
+                "storageClassName": wanted.storage_class_name,
+                "resources": {"requests": {"storage": wanted.size}},
+            }
+        ),
+    }
+
+
+def service_name(spec: DeploymentSpec) -> str:
+    """Neither KServe's `<name>-predictor` nor LeaderWorkerSet's `<name>`, so that nobody fights over it."""
+    return f"{spec.name}-api"
+
+
+def service(spec: DeploymentSpec) -> Object:
+    """One Service before the heads of all replicas."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(spec, service_name(spec)),
+        "spec": {
+            "selector": {names.PART_OF: spec.name, names.COMPONENT: "head"},
+            "ports": [{"name": "http", "port": CLIENT_PORT, "targetPort": ports.API}],
+        },
+    }
+
+
+def network_policy(spec: DeploymentSpec) -> Object:
+    """Clients reach the API; every other port is open to the group alone."""
+    group = {"matchLabels": {names.PART_OF: spec.name}}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": metadata(spec, spec.name),
+        "spec": {
+            "podSelector": group,
+            "policyTypes": ["Ingress"],
+            "ingress": [{"ports": [{"port": ports.API}]}, {"from": [{"podSelector": group}]}],
+        },
+    }
+
+
+def kustomization(files: Iterable[str]) -> Object:
+    """What `kubectl apply -k` takes."""
+    return {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": list(files),
+    }

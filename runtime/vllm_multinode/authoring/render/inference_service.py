@@ -1,0 +1,131 @@
+"""The InferenceService: sizes, accelerators, placement and all else that a ServingRuntime cannot carry."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from vllm_multinode.authoring.render import names
+from vllm_multinode.authoring.render.pod import (
+    accelerators,
+    annotations,
+    container_fields,
+    labels,
+    pod_fields,
+    said,
+    volumes,
+)
+from vllm_multinode.authoring.render.versions import autoscaler_class, deployment_mode, takes_strategy
+from vllm_multinode.authoring.spec import DeploymentSpec
+from vllm_multinode.authoring.spec.accelerators import COUNTED
+from vllm_multinode.contract.kserve import Role, Version
+
+Object = dict[str, Any]
+
+_BASIC = ("cpu", "memory", "ephemeral-storage")
+_INFERENCE_SERVICE = "serving.kserve.io/inferenceservice"
+
+
+def inference_service(spec: DeploymentSpec, name: str, version: Version) -> Object:
+    """One InferenceService: the whole, or one of its replicas.
+
+    Args:
+        spec: what is meant.
+        name: of the service, or of the replica.
+        version: of KServe.
+    """
+    strategy = {"type": spec.deployment_strategy} if takes_strategy(version) else None
+    return {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": said(
+            {
+                "name": name,
+                "namespace": spec.namespace,
+                "labels": labels(spec),
+                "annotations": _annotations(spec, version),
+            }
+        ),
+        "spec": {
+            "predictor": said(
+                {
+                    "deploymentStrategy": strategy,
+                    **_pod(spec, name, "head"),
+                    "model": _model(spec),
+                    "volumes": volumes(spec),
+                    "workerSpec": _worker(spec, name),
+                }
+            )
+        },
+    }
+
+
+def runtime_name(spec: DeploymentSpec) -> str:
+    """The ServingRuntime that the service names."""
+    return (spec.runtime and spec.runtime.name) or names.RUNTIME_NAMES[spec.executor]
+
+
+def storage_uri(spec: DeploymentSpec) -> str:
+    """Where KServe takes the model from."""
+    if spec.model.oci is not None:
+        return spec.model.oci
+    return f"pvc://{spec.model.claim}/{spec.model.path}" if spec.model.path else f"pvc://{spec.model.claim}"
+
+
+def _annotations(spec: DeploymentSpec, version: Version) -> Mapping[str, str]:
+    told = _resource_types(spec)
+    return {
+        names.DEPLOYMENT_MODE: deployment_mode(version),
+        names.AUTOSCALER_CLASS: autoscaler_class(version),
+        **({names.GPU_RESOURCE_TYPES: json.dumps(told)} if told else {}),
+        **annotations(spec),
+    }
+
+
+def _resource_types(spec: DeploymentSpec) -> list[str]:
+    """Resources that KServe refuses unless told of them, accelerators first: it takes the first it finds."""
+    found = [spec.accelerator_resource]
+    if spec.network.rdma is not None:
+        found.append(spec.network.rdma.resource)
+    found += spec.resources.other
+    return [
+        name
+        for position, name in enumerate(found)
+        if name not in COUNTED and (position == 0 or name not in _BASIC)
+    ]
+
+
+def _pod(spec: DeploymentSpec, name: str, role: Role) -> Object:
+    return pod_fields(spec, role, {"labelSelector": {"matchLabels": {_INFERENCE_SERVICE: name}}})
+
+
+def _model(spec: DeploymentSpec) -> Object:
+    return {
+        "modelFormat": {"name": names.MODEL_FORMAT},
+        "runtime": runtime_name(spec),
+        "storageUri": storage_uri(spec),
+        **_container(spec, "head"),
+    }
+
+
+def _worker(spec: DeploymentSpec, name: str) -> Object:
+    return said(
+        {
+            "tensorParallelSize": spec.parallelism.tensor,
+            "pipelineParallelSize": spec.parallelism.pipeline,
+            **_pod(spec, name, "worker"),
+            "containers": [{"name": names.CONTAINERS["worker"], **_container(spec, "worker")}],
+            "volumes": volumes(spec),
+        }
+    )
+
+
+def _container(spec: DeploymentSpec, role: Role) -> Object:
+    fields = container_fields(spec, role)
+    if not accelerators(spec):
+        # KServe writes the number of ranks over the first resource that it was told of.
+        counted = {spec.accelerator_resource: str(spec.per_node)}
+        resources = fields.get("resources", {})
+        fields["resources"] = {
+            key: counted | resources.get(key, {}) | counted for key in ("requests", "limits")
+        }
+    return fields

@@ -1,0 +1,127 @@
+"""The same pods as a LeaderWorkerSet, for clusters without KServe or with a version that cannot do it.
+
+The leader runs `multinode head`, the workers `multinode worker`; the launcher reads LWS_LEADER_ADDRESS and
+LWS_GROUP_SIZE, which LeaderWorkerSet injects. Types: sigs.k8s.io/lws v0.7, leaderworkerset.x-k8s.io/v1.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from vllm_multinode.authoring.merge import strategic_merge
+from vllm_multinode.authoring.render import names
+from vllm_multinode.authoring.render import pod as pods
+from vllm_multinode.authoring.render.container import container, volumes
+from vllm_multinode.authoring.spec import DeploymentSpec
+from vllm_multinode.contract import env
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.contract.kserve import MODEL_MOUNT, Role
+
+Object = dict[str, Any]
+
+_NAME = "leaderworkerset.sigs.k8s.io/name"
+_GROUP_KEY = "leaderworkerset.sigs.k8s.io/group-key"
+_REVISION = "leaderworkerset.sigs.k8s.io/template-revision-hash"
+
+
+def leader_worker_set(spec: DeploymentSpec) -> Object:
+    """All replicas as one LeaderWorkerSet.
+
+    Raises:
+        MultinodeError: SPEC, for a model that is no claim.
+    """
+    if spec.model.claim is None:
+        raise MultinodeError(
+            ExitCode.SPEC,
+            "KServe mounts images as models, LeaderWorkerSet does not.",
+            where="model.oci",
+            mend="Copy the model to a claim and name model.claim.",
+        )
+    meta = pods.metadata(spec, spec.name)
+    annotations = pods.annotations(spec)
+    return {
+        "apiVersion": "leaderworkerset.x-k8s.io/v1",
+        "kind": "LeaderWorkerSet",
+        "metadata": {**meta, **({"annotations": annotations} if annotations else {})},
+        "spec": pods.said(
+            {
+                "replicas": spec.replicas,
+                "rolloutStrategy": _rollout(spec),
+                "leaderWorkerTemplate": {
+                    "size": spec.nodes,
+                    # The group heals in place: its launcher starts the engine again when a pod comes back.
+                    "restartPolicy": "None",
+                    "leaderTemplate": _template(spec, "head"),
+                    "workerTemplate": _template(spec, "worker"),
+                },
+            }
+        ),
+    }
+
+
+def _rollout(spec: DeploymentSpec) -> Object | None:
+    """By default a group is taken down before it comes up anew: no second set of accelerators is needed."""
+    if spec.deployment_strategy == "Recreate":
+        return None
+    return {"type": "RollingUpdate", "rollingUpdateConfiguration": {"maxUnavailable": 0, "maxSurge": 1}}
+
+
+def _template(spec: DeploymentSpec, role: Role) -> Object:
+    return {
+        "metadata": pods.said(
+            {
+                "labels": {**pods.labels(spec), names.COMPONENT: role},
+                "annotations": pods.annotations(spec),
+            }
+        ),
+        "spec": {
+            **pods.pod_fields(spec, role, _group(spec)),
+            "containers": [_container(spec, role)],
+            "volumes": _volumes(spec),
+        },
+    }
+
+
+def _group(spec: DeploymentSpec) -> Mapping[str, Any]:
+    """Selects the pods of a pod's own group."""
+    return {"labelSelector": {"matchLabels": {_NAME: spec.name}}, "matchLabelKeys": [_GROUP_KEY]}
+
+
+def _container(spec: DeploymentSpec, role: Role) -> Object:
+    common = container(
+        role, spec.executor, name=role, image=names.default_image(), generation_label=_REVISION
+    )
+    ours = pods.container_fields(spec, role)
+    merged = strategic_merge(
+        common, {key: value for key, value in ours.items() if key not in ("args", "env")}
+    )
+    merged["args"] = [*common["args"], *ours.get("args", ())]
+    merged["env"] = [*common["env"], *_injected(spec, role), *ours.get("env", ())]
+    merged["volumeMounts"] = [
+        *common["volumeMounts"],
+        pods.said(
+            {"name": "model", "mountPath": MODEL_MOUNT, "subPath": spec.model.path or None, "readOnly": True}
+        ),
+        *ours.get("volumeMounts", ()),
+    ]
+    return merged
+
+
+def _injected(spec: DeploymentSpec, role: Role) -> list[Object]:
+    """What KServe would inject and LeaderWorkerSet does not."""
+    variables = {
+        env.TENSOR_PARALLEL_SIZE: str(spec.parallelism.tensor),
+        env.PIPELINE_PARALLEL_SIZE: str(spec.parallelism.pipeline),
+        env.REQUEST_GPU_COUNT: str(spec.per_node),
+        **({env.MODEL_NAME: spec.name} if role == "head" else {}),
+    }
+    return [{"name": name, "value": value} for name, value in variables.items()]
+
+
+def _volumes(spec: DeploymentSpec) -> list[Object]:
+    model = {
+        "name": "model",
+        "persistentVolumeClaim": {"claimName": spec.model.claim, "readOnly": True},
+    }
+    _, *further = pods.volumes(spec)
+    return [*volumes(spec.shared_memory), model, *further]

@@ -1,0 +1,214 @@
+"""What one deployment spec says of a role's pods: fields of the pod, and changes of its container."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from vllm_multinode.authoring.quantity import parse
+from vllm_multinode.authoring.render import names
+from vllm_multinode.authoring.render.container import shared_memory_volume
+from vllm_multinode.authoring.spec import DeploymentSpec
+from vllm_multinode.authoring.spec.accelerators import product_label
+from vllm_multinode.authoring.spec.arguments import as_list
+from vllm_multinode.authoring.spec.parts import EnvSource, SpreadConstraint
+from vllm_multinode.contract import env
+from vllm_multinode.contract.kserve import Role
+from vllm_multinode.sizing.startup import startup_budget
+
+Object = dict[str, Any]
+
+_CLAIM_BYTES_PER_SECOND = 1e9
+# Scheduling and pulling an image of some 10 GB on the last of the nodes, while the first ones wait for it.
+_FORMING_SECONDS = 600
+_PROBE_PERIOD = 10
+_PORT_RANGE = "net.ipv4.ip_local_port_range"
+
+
+def pod_fields(spec: DeploymentSpec, role: Role, group_labels: Mapping[str, Any]) -> Object:
+    """Every field of the pod but containers and volumes.
+
+    Args:
+        spec: what is meant.
+        role: whose pods.
+        group_labels: label selector of the group's own pods, for topology spread.
+    """
+    placement = spec.placements[role]
+    fields = {
+        "securityContext": _pod_security_context(spec),
+        "serviceAccountName": spec.service_account_name,
+        # Nothing in these pods speaks to the Kubernetes API.
+        "automountServiceAccountToken": False,
+        "imagePullSecrets": [{"name": name} for name in spec.image_pull_secrets],
+        "nodeSelector": _node_selector(spec, role),
+        "affinity": placement.affinity,
+        "tolerations": [plain(one) for one in placement.tolerations or ()],
+        "topologySpreadConstraints": [
+            _spread(one, group_labels) for one in placement.topology_spread_constraints or ()
+        ],
+        "priorityClassName": placement.priority_class_name,
+        "schedulerName": placement.scheduler_name,
+        "runtimeClassName": placement.runtime_class_name,
+        "terminationGracePeriodSeconds": names.grace_period(spec.drain),
+        # A Service named vllm would otherwise set VLLM_PORT, which vLLM refuses to read.
+        "enableServiceLinks": False,
+    }
+    return said(fields)
+
+
+def container_fields(spec: DeploymentSpec, role: Role) -> Object:
+    """What the spec adds to the container that every deployment has."""
+    fields = {
+        "image": spec.image,
+        "args": engine_arguments(spec) if role == "head" else [],
+        "env": environment(spec),
+        "resources": _resources(spec),
+        "securityContext": _security_context(spec),
+        "startupProbe": _startup_probe(spec),
+        "volumeMounts": _token_mounts(spec),
+    }
+    return said(fields)
+
+
+def volumes(spec: DeploymentSpec) -> list[Object]:
+    """The volumes that the spec changes or adds."""
+    found = [shared_memory_volume(spec.shared_memory)]
+    if spec.token_secret is not None:
+        found.append({"name": "token", "secret": {"secretName": spec.token_secret.name}})
+    return found
+
+
+def engine_arguments(spec: DeploymentSpec) -> list[str]:
+    """vLLM's arguments, of the head alone: under mp the workers take them over."""
+    given: list[str] = []
+    served = spec.model.served_name
+    if served is None and spec.replicas > 1:
+        # KServe's MODEL_NAME differs from replica to replica; clients ask for one.
+        served = spec.name
+    if served is not None:
+        given.append(f"--served-model-name={served}")
+    if spec.context is not None:
+        given.append(f"--max-model-len={spec.context}")
+    return [*given, *as_list(spec.arguments)]
+
+
+def environment(spec: DeploymentSpec) -> list[Object]:
+    """The variables of both roles."""
+    budget = startup_seconds(spec)
+    ours = {
+        env.ACCELERATOR: "cpu" if spec.accelerator.type == "none" else None,
+        env.TOKEN_FILE: f"{names.TOKEN_FOLDER}/{spec.token_secret.key}" if spec.token_secret else None,
+        env.DRAIN_TIMEOUT: str(spec.drain) if spec.drain != names.DEFAULT_DRAIN_SECONDS else None,
+        # The launcher's own limit, which would otherwise come first.
+        env.START_TIMEOUT: str(budget) if budget > names.DEFAULT_STARTUP_SECONDS else None,
+    }
+    rdma = spec.network.rdma.env if spec.network.rdma is not None else {}
+    variables: dict[str, str | EnvSource] = {name: value for name, value in ours.items() if value is not None}
+    variables |= {**rdma, **spec.env}
+    return [
+        {"name": name, **(plain(value) if isinstance(value, EnvSource) else {"value": value})}
+        for name, value in variables.items()
+    ]
+
+
+def startup_seconds(spec: DeploymentSpec) -> int:
+    """What a pod may take from its container's start to the first answer of the engine."""
+    if spec.startup is not None:
+        return spec.startup
+    if spec.model.size is None:
+        return names.DEFAULT_STARTUP_SECONDS
+    on_node = float(parse(spec.model.size)) / spec.nodes
+    seconds = _FORMING_SECONDS + startup_budget(on_node / _CLAIM_BYTES_PER_SECOND)
+    return math.ceil(seconds / _PROBE_PERIOD) * _PROBE_PERIOD
+
+
+def labels(spec: DeploymentSpec) -> dict[str, str]:
+    """Of every object, and by KServe of every pod."""
+    return {names.MANAGED_BY: names.MANAGER, names.PART_OF: spec.name, **spec.labels}
+
+
+def annotations(spec: DeploymentSpec) -> dict[str, str]:
+    """Of the service and its pods, but for KServe's own."""
+    networks = {names.NETWORKS: ",".join(spec.network.attachments)} if spec.network.attachments else {}
+    return {**networks, **spec.annotations}
+
+
+def metadata(spec: DeploymentSpec, name: str) -> Object:
+    """Of any object but the service itself."""
+    where = {"namespace": spec.namespace} if spec.namespace else {}
+    return {"name": name, **where, "labels": labels(spec)}
+
+
+def plain(part: BaseModel) -> Object:
+    """A part as Kubernetes writes it, without what was not said."""
+    return part.model_dump(by_alias=True, exclude_unset=True, exclude_none=True)
+
+
+def said(fields: Mapping[str, Any]) -> Object:
+    """The fields that say something."""
+    return {name: value for name, value in fields.items() if value is not None and value not in ({}, [])}
+
+
+def _spread(constraint: SpreadConstraint, group_labels: Mapping[str, Any]) -> Object:
+    """Kubernetes wants maxSkew and whenUnsatisfiable said, and counts no pod without a selector."""
+    said_of_it = constraint.model_dump(by_alias=True, exclude_none=True)
+    return {**said_of_it, **{key: value for key, value in group_labels.items() if key not in said_of_it}}
+
+
+def _resources(spec: DeploymentSpec) -> Object:
+    """Accelerators stand under both, since KServe counts the requests and Kubernetes the limits."""
+    asked = spec.resources
+    devices = dict(accelerators(spec))
+    if spec.network.rdma is not None:
+        devices[spec.network.rdma.resource] = str(spec.network.rdma.count)
+    devices |= asked.other
+    requests = {"cpu": asked.cpu, "memory": asked.memory, "ephemeral-storage": asked.ephemeral_storage}
+    limits = {"cpu": asked.cpu_limit, "memory": asked.memory_limit}
+    return said({"requests": said(requests) | devices, "limits": said(limits) | devices})
+
+
+def accelerators(spec: DeploymentSpec) -> dict[str, str]:
+    """The accelerators of one pod; none of a CPU engine, unless the spec names a resource."""
+    if spec.accelerator.type == "none" and spec.accelerator.resource is None:
+        return {}
+    return {spec.accelerator_resource: str(spec.per_node)}
+
+
+def _node_selector(spec: DeploymentSpec, role: Role) -> dict[str, str]:
+    selector = dict(spec.placements[role].node_selector or {})
+    label = product_label(spec.accelerator.type)
+    if spec.accelerator.product is not None and label is not None:
+        selector = {label: spec.accelerator.product} | selector
+    return selector
+
+
+def _pod_security_context(spec: DeploymentSpec) -> Object:
+    context = dict(spec.pod_security_context)
+    if spec.network.port_range is not None:
+        first, last = spec.network.port_range
+        context["sysctls"] = [*context.get("sysctls", ()), {"name": _PORT_RANGE, "value": f"{first} {last}"}]
+    return context
+
+
+def _security_context(spec: DeploymentSpec) -> Object:
+    context = dict(spec.security_context)
+    if spec.network.rdma is not None and spec.network.rdma.ipc_lock:
+        capabilities = dict(context.get("capabilities") or {})
+        added = list(capabilities.get("add") or ())
+        capabilities["add"] = [*added, *(["IPC_LOCK"] if "IPC_LOCK" not in added else [])]
+        context["capabilities"] = capabilities
+    return context
+
+
+def _startup_probe(spec: DeploymentSpec) -> Object:
+    failures = -(-startup_seconds(spec) // _PROBE_PERIOD)
+    if failures == names.DEFAULT_STARTUP_SECONDS // _PROBE_PERIOD:
+        return {}
+    return {"failureThreshold": failures}
+
+
+def _token_mounts(spec: DeploymentSpec) -> list[Object]:
+    if spec.token_secret is None:
+        return []
+    return [{"name": "token", "mountPath": names.TOKEN_FOLDER, "readOnly": True}]

@@ -1,0 +1,93 @@
+"""The ServingRuntime: what is the same for every service of one executor."""
+
+import json
+from typing import Any
+
+from vllm_multinode.authoring.render import names
+from vllm_multinode.authoring.render.container import container, volumes
+from vllm_multinode.authoring.spec.accelerators import RESOURCES, AcceleratorType
+from vllm_multinode.contract import env
+from vllm_multinode.contract.kserve import Executor, Role
+
+DEFAULT_SHARED_MEMORY = "16Gi"
+_TITLES: dict[Executor, str] = {"ray": "vLLM over several nodes (Ray)", "mp": "vLLM over several nodes (mp)"}
+
+
+def serving_runtime(
+    executor: Executor,
+    accelerator: AcceleratorType | None = None,
+    *,
+    name: str | None = None,
+    namespace: str | None = None,
+    image: str | None = None,
+    shared_memory: str = DEFAULT_SHARED_MEMORY,
+) -> dict[str, Any]:
+    """A complete ServingRuntime that names neither sizes nor accelerators: those are the InferenceService's.
+
+    Args:
+        executor: ray or mp.
+        accelerator: recommended by OpenShift AI's dashboard; all four makers' where None.
+        name: vllm-multinode-ray or -mp by default.
+        namespace: left out where None.
+        image: this package's version of vllm-multinode by default.
+        shared_memory: size of /dev/shm, which an InferenceService may change.
+    """
+    spec_annotations = {
+        # Only "mp", exactly so, is read; everything else is Ray.
+        **({names.EXECUTOR_ANNOTATION: "mp"} if executor == "mp" else {}),
+        "opendatahub.io/kserve-runtime": "vllm",
+        "prometheus.io/port": "8080",
+        "prometheus.io/path": "/metrics",
+    }
+    picture = image or names.default_image()
+    return {
+        "apiVersion": "serving.kserve.io/v1alpha1",
+        "kind": "ServingRuntime",
+        "metadata": {
+            "name": name or names.RUNTIME_NAMES[executor],
+            **({"namespace": namespace} if namespace else {}),
+            "labels": {names.MANAGED_BY: names.MANAGER, "opendatahub.io/dashboard": "true"},
+            "annotations": _dashboard(executor, accelerator),
+        },
+        "spec": {
+            "annotations": spec_annotations,
+            "labels": {names.COMPONENT: "head"},
+            "supportedModelFormats": [{"name": names.MODEL_FORMAT}],
+            "containers": [_container("head", executor, accelerator, picture)],
+            "volumes": volumes(shared_memory),
+            "workerSpec": {
+                # v0.15.0 wants sizes here too; those of the InferenceService hold.
+                "tensorParallelSize": 1,
+                "pipelineParallelSize": 2,
+                "labels": {names.COMPONENT: "worker"},
+                "containers": [_container("worker", executor, accelerator, picture)],
+                "volumes": volumes(shared_memory),
+            },
+        },
+    }
+
+
+def _container(
+    role: Role, executor: Executor, accelerator: AcceleratorType | None, image: str
+) -> dict[str, Any]:
+    made = container(
+        role,
+        executor,
+        name=names.CONTAINERS[role],
+        image=image,
+        generation_label=names.GENERATION_LABEL,
+    )
+    if accelerator == "none":
+        made["env"].append({"name": env.ACCELERATOR, "value": "cpu"})
+    return made
+
+
+def _dashboard(executor: Executor, accelerator: AcceleratorType | None) -> dict[str, str]:
+    """What OpenShift AI's dashboard shows, as in the templates of opendatahub-io/odh-model-controller."""
+    makers = [accelerator] if accelerator is not None else [maker for maker in RESOURCES if maker != "none"]
+    recommended = [RESOURCES[maker] for maker in makers if maker != "none"]
+    return {
+        "openshift.io/display-name": _TITLES[executor],
+        "opendatahub.io/apiProtocol": "REST",
+        **({"opendatahub.io/recommended-accelerators": json.dumps(recommended)} if recommended else {}),
+    }

@@ -1,0 +1,267 @@
+"""What fields of a deployment spec say of one another. Pure; what depends on KServe's version is render's."""
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from pydantic import ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from vllm_multinode.authoring.quantity import parse
+from vllm_multinode.authoring.spec import arguments
+from vllm_multinode.authoring.spec.accelerators import product_label
+from vllm_multinode.authoring.spec.parts import EnvSource
+from vllm_multinode.contract import env, ports
+
+if TYPE_CHECKING:
+    from vllm_multinode.authoring.spec.deployment import DeploymentSpec
+
+_LEAST_SHARED_MEMORY: Final = 512 * 1024**2
+_KSERVE_NAME: Final = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_DNS_LABEL: Final = 63
+# `app: isvc.<name>-predictor-worker` is a label of the workers.
+_LONGEST_NAME: Final = _DNS_LABEL - len("isvc.") - len("-predictor-worker")
+
+_RENDERED: Final = frozenset(
+    {env.EXECUTOR, env.GENERATION, env.TOKEN_FILE, env.PORT, env.SUPERVISOR_PORT, env.ACCELERATOR}
+)
+_RESERVED: Final = env.KSERVE | env.LWS | env.DOWNWARD | _RENDERED
+_OWN_ANNOTATIONS: Final = {
+    "serving.kserve.io/deploymentMode": "it follows from KServe's version",
+    "serving.kserve.io/autoscalerClass": "it follows from KServe's version",
+    "serving.kserve.io/gpu-resource-types": "it follows from accelerator.resource",
+    "multinode/executor-backend": "it belongs on the ServingRuntime and follows from executor",
+}
+
+
+class Fault(NamedTuple):
+    """One contradiction: the field to mend, by its names in Python, and what is wrong with it."""
+
+    path: tuple[str | int, ...]
+    message: str
+
+
+def check(spec: "DeploymentSpec") -> None:
+    """Raise all faults of a spec at once.
+
+    Raises:
+        ValidationError: every fault, at its own field.
+    """
+    found = [fault for faults in _CHECKS for fault in faults(spec)]
+    if found:
+        raise ValidationError.from_exception_data(
+            type(spec).__name__,
+            [
+                InitErrorDetails(
+                    type=PydanticCustomError("contradiction", "{message}", {"message": fault.message}),
+                    loc=fault.path,
+                    input=None,
+                )
+                for fault in found
+            ],
+        )
+
+
+def _model(spec: "DeploymentSpec") -> Iterator[Fault]:
+    model = spec.model
+    if (model.claim is None) == (model.oci is None):
+        yield Fault(("model",), "name the weights by claim or by oci, and by one of them only")
+        return
+    if model.oci is not None and not re.fullmatch(r"oci://[^\s/]+/\S+", model.oci):
+        yield Fault(("model", "oci"), f"'{model.oci}' is no image; write oci://registry/name:tag")
+    if model.oci is not None and model.path:
+        yield Fault(("model", "path"), "an oci image has no path: KServe mounts it as a whole; leave it out")
+    if model.path and not _is_folder(model.path):
+        yield Fault(("model", "path"), f"'{model.path}' is no folder of the claim; write it as models/llama")
+    if model.create_claim is None:
+        return
+    if model.claim is None:
+        yield Fault(("model", "create_claim"), "there is no claim to create; name it in model.claim")
+    shared = {"ReadWriteMany", "ReadOnlyMany"} & set(model.create_claim.access_modes)
+    if not shared and spec.nodes * spec.replicas > 1:
+        yield Fault(
+            ("model", "create_claim", "access_modes"),
+            f"{spec.nodes * spec.replicas} pods mount the claim at once; add ReadWriteMany",
+        )
+
+
+def _is_folder(path: str) -> bool:
+    parts = path.split("/")
+    return path.isprintable() and path.strip() == path and not {"", ".", ".."} & set(parts)
+
+
+def _sizes(spec: "DeploymentSpec") -> Iterator[Fault]:
+    tensor, pipeline, each = spec.parallelism.tensor, spec.parallelism.pipeline, spec.per_node
+    world = tensor * pipeline
+    product = f"TP {tensor} x PP {pipeline} = {world} ranks"
+    if world % each:
+        yield Fault(
+            ("accelerator", "per_node"),
+            f"{product} do not divide over nodes of {each} accelerators; use all of each node",
+        )
+        return
+    asked = spec.parallelism.nodes
+    if asked is not None and asked != world // each:
+        yield Fault(
+            ("parallelism", "nodes"),
+            f"{product} on {each} accelerators a node are {world // each} nodes, not {asked}; leave it out",
+        )
+
+
+def _names(spec: "DeploymentSpec") -> Iterator[Fault]:
+    if not _KSERVE_NAME.fullmatch(spec.name):
+        yield Fault(("name",), f"'{spec.name}' does not begin with a letter, as KServe wants it")
+    longest = max(spec.service_names, key=len)
+    if len(longest) > _LONGEST_NAME:
+        yield Fault(
+            ("name",),
+            f"'{longest}' has {len(longest)} characters; KServe's labels have room for {_LONGEST_NAME}",
+        )
+    elif spec.namespace is not None:
+        host = f"{longest}-predictor-{spec.namespace}"
+        if len(host) > _DNS_LABEL:
+            yield Fault(
+                ("name",),
+                f"KServe's host name '{host}' has {len(host)} characters, more than {_DNS_LABEL}; "
+                "shorten the name or the namespace",
+            )
+
+
+def _environment(spec: "DeploymentSpec") -> Iterator[Fault]:
+    rdma = spec.network.rdma.env if spec.network.rdma else {}
+    for path, names in ((("env",), spec.env), (("network", "rdma", "env"), rdma)):
+        for name in names:
+            if not _VARIABLE.fullmatch(name):
+                yield Fault((*path, name), f"'{name}' is no name of a variable")
+            elif name in _RESERVED:
+                yield Fault((*path, name), f"{name} is set by {_setter(name)}; leave it out")
+    for name, value in spec.env.items():
+        if name in rdma:
+            yield Fault(("env", name), f"{name} stands in network.rdma.env too; keep one")
+        if isinstance(value, EnvSource) and len(value.value_from.model_dump(exclude_none=True)) != 1:
+            yield Fault(("env", name), f"valueFrom of {name} wants one source, such as secretKeyRef")
+
+
+def _setter(name: str) -> str:
+    if name in env.KSERVE or name in env.LWS:
+        return "KServe or LeaderWorkerSet"
+    return "the rendered pods"
+
+
+def _arguments(spec: "DeploymentSpec") -> Iterator[Fault]:
+    yield from (Fault(path, message) for path, message in arguments.faults(spec.arguments))
+    taken = {
+        "max-model-len": ("context", spec.context),
+        "served-model-name": ("model.servedName", spec.model.served_name),
+    }
+    given = arguments.names(spec.arguments)
+    for name, (field, value) in taken.items():
+        if value is not None and name in given:
+            yield Fault(("arguments",), f"--{name} stands here and {field} says the same; keep one")
+
+
+def _network(spec: "DeploymentSpec") -> Iterator[Fault]:
+    if spec.network.port_range is None:
+        return
+    first, last = spec.network.port_range
+    path = ("network", "port_range")
+    if not 1024 <= first < last <= 65535:
+        yield Fault(path, f"{first} to {last} is no range within 1024 and 65535")
+        return
+    if last - first < 511:
+        yield Fault(
+            path, f"{first} to {last} are {last - first + 1} ports; a node of an engine takes up to 512"
+        )
+    last_of_ray = ports.RAY + max(ports.RAY_ENV_OFFSETS.values())
+    fixed = {
+        "vLLM's API": (ports.API, ports.API),
+        "the supervisor": (ports.SUPERVISOR, ports.SUPERVISOR),
+        "Ray": (ports.RAY, last_of_ray),
+        "Ray's workers": ports.RAY_WORKERS,
+        "torch's rendezvous": (ports.MASTER, ports.MASTER),
+    }
+    for whose, (low, high) in fixed.items():
+        if first <= high and low <= last:
+            which = str(low) if low == high else f"{low}-{high}"
+            yield Fault(path, f"{first} to {last} holds {which}, which is {whose}; choose 30000 to 60999")
+
+
+def _accelerator(spec: "DeploymentSpec") -> Iterator[Fault]:
+    accelerator = spec.accelerator
+    if accelerator.product is not None:
+        label = product_label(accelerator.type)
+        if label is None:
+            yield Fault(
+                ("accelerator", "product"),
+                f"no label of nodes names products of type {accelerator.type}; use placement.nodeSelector",
+            )
+        for role, placement in spec.placements.items():
+            other = (placement.node_selector or {}).get(label or "")
+            if other not in (None, accelerator.product):
+                yield Fault(
+                    ("accelerator", "product"),
+                    f"the {role}'s node selector says {label}={other}; keep one of them",
+                )
+    rdma = spec.network.rdma
+    for name in spec.resources.other:
+        if name == spec.accelerator_resource:
+            yield Fault(
+                ("resources", "other", name), f"{name} is counted by accelerator.perNode; leave it out"
+            )
+        elif rdma is not None and name == rdma.resource:
+            yield Fault(("resources", "other", name), f"{name} is counted by network.rdma; leave it out")
+        elif name in ("cpu", "memory", "ephemeral-storage"):
+            yield Fault(("resources", "other", name), f"{name} has a field of its own in resources")
+
+
+def _annotations(spec: "DeploymentSpec") -> Iterator[Fault]:
+    for key, why in _OWN_ANNOTATIONS.items():
+        if key in spec.annotations:
+            yield Fault(("annotations", key), f"{key} is written by render: {why}; leave it out")
+
+
+def _security(spec: "DeploymentSpec") -> Iterator[Fault]:
+    name = "net.ipv4.ip_local_port_range"
+    sysctls = spec.pod_security_context.get("sysctls", [])
+    if not isinstance(sysctls, list | tuple):
+        yield Fault(("pod_security_context", "sysctls"), "sysctls is a list of name and value")
+        return
+    named = any(isinstance(one, dict) and one.get("name") == name for one in sysctls)
+    if named and spec.network.port_range is not None:
+        yield Fault(("network", "port_range"), f"podSecurityContext sets {name} too; keep one")
+
+
+def _memory(spec: "DeploymentSpec") -> Iterator[Fault]:
+    shared = parse(spec.shared_memory)
+    if shared < _LEAST_SHARED_MEMORY and env.SHARED_MEMORY_MIN not in spec.env:
+        yield Fault(
+            ("shared_memory",), f"{spec.shared_memory} is less than the 512Mi that the launcher wants"
+        )
+    resources = spec.resources
+    if resources.memory_limit is not None and shared >= parse(resources.memory_limit):
+        yield Fault(
+            ("shared_memory",),
+            f"{spec.shared_memory} of /dev/shm count towards the memory limit of {resources.memory_limit}; "
+            "raise resources.memoryLimit",
+        )
+    for name, asked, most in (
+        ("cpu", resources.cpu, resources.cpu_limit),
+        ("memory", resources.memory, resources.memory_limit),
+    ):
+        if asked is not None and most is not None and parse(asked) > parse(most):
+            yield Fault(("resources", name), f"{asked} are more than their limit, {most}")
+
+
+_CHECKS = (
+    _memory,
+    _model,
+    _sizes,
+    _names,
+    _environment,
+    _arguments,
+    _network,
+    _accelerator,
+    _annotations,
+    _security,
+)

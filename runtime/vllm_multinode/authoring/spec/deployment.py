@@ -1,0 +1,147 @@
+"""What a user means by one service: the root of the deployment spec."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from vllm_multinode.authoring.spec.accelerators import RESOURCES
+from vllm_multinode.authoring.spec.base import (
+    Annotations,
+    Count,
+    LabelName,
+    Labels,
+    Name,
+    Object,
+    Part,
+    Quantity,
+    Text,
+)
+from vllm_multinode.authoring.spec.checks import check
+from vllm_multinode.authoring.spec.parts import (
+    Accelerator,
+    Context,
+    EngineArguments,
+    EnvSource,
+    Model,
+    Network,
+    Parallelism,
+    Placement,
+    Resources,
+    RolePlacement,
+    RuntimeChoice,
+    TokenSecret,
+)
+from vllm_multinode.contract.kserve import Executor, Role
+
+Strategy = Literal["Recreate", "RollingUpdate"]
+
+
+class DeploymentSpec(Part):
+    """One vLLM engine over several nodes, as KServe or LeaderWorkerSet shall run it."""
+
+    name: LabelName = Field(description="Name of the InferenceService.")
+    namespace: LabelName | None = Field(None, description="Namespace; the one of `kubectl apply` if absent.")
+    labels: Labels = Field(default_factory=dict, description="Labels of the service and of its pods.")
+    annotations: Annotations = Field(
+        default_factory=dict, description="Annotations of the service and of its pods."
+    )
+    model: Model = Field(description="Where the weights are.")
+    parallelism: Parallelism = Field(
+        default_factory=Parallelism, description="How the model is divided over the accelerators."
+    )
+    executor: Executor = Field(
+        "ray", description="What spreads the engine over the nodes: ray, or vLLM's own mp."
+    )
+    accelerator: Accelerator = Field(default_factory=Accelerator, description="What each node has.")
+    image: str | None = Field(
+        None, min_length=1, description="Image of head and workers; that of the ServingRuntime if absent."
+    )
+    runtime: RuntimeChoice | None = Field(
+        None, description="ServingRuntime to use, or to write under a name."
+    )
+    context: Context | None = Field(
+        None,
+        description="Tokens of a request, prompt and answer (--max-model-len); the model's limit if absent.",
+    )
+    arguments: EngineArguments = Field(
+        default_factory=dict,
+        description="Further arguments of vLLM: a mapping such as gpu-memory-utilization: 0.92, or a list.",
+    )
+    env: Mapping[str, Text | EnvSource] = Field(
+        default_factory=dict, description="Environment of head and workers; a value, or valueFrom."
+    )
+    resources: Resources = Field(default_factory=Resources, description="CPU and memory of each container.")
+    shared_memory: Quantity = Field("16Gi", description="Size of /dev/shm.")
+    placement: Placement = Field(default_factory=Placement, description="Where head and workers may run.")
+    replicas: Count = Field(1, description="Copies of the whole group, behind one Service.")
+    deployment_strategy: Strategy = Field(
+        "Recreate", description="What an update does; RollingUpdate needs a second set of accelerators."
+    )
+    pod_security_context: Object = Field(
+        default_factory=dict, description="Pod's security context, such as fsGroup."
+    )
+    security_context: Object = Field(
+        default_factory=dict, description="Container's security context, over what restricted-v2 asks for."
+    )
+    service_account_name: Name | None = Field(None, description="Service account of the pods.")
+    image_pull_secrets: tuple[Name, ...] = Field((), description="Secrets to pull the image with.")
+    network: Network = Field(default_factory=Network, description="Ports, policy and RDMA.")
+    token_secret: TokenSecret | None = Field(
+        None, description="Secret with the token that members of the group and Ray present to each other."
+    )
+    drain: Annotated[int, Field(ge=0, le=86400, strict=True)] = Field(
+        20, description="Seconds that running requests get when the service stops."
+    )
+    startup: Annotated[int, Field(ge=10, le=604800, strict=True)] | None = Field(
+        None,
+        description="Seconds that the engine may take to start; computed from the model's size if absent.",
+    )
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        check(self)
+        return self
+
+    @property
+    def per_node(self) -> int:
+        """Accelerators, or ranks of a CPU engine, of each node."""
+        return self.accelerator.per_node or self.parallelism.tensor
+
+    @property
+    def nodes(self) -> int:
+        """Pods of one group, the head included."""
+        return -(-self.parallelism.tensor * self.parallelism.pipeline // self.per_node)
+
+    @property
+    def accelerator_resource(self) -> str:
+        """The resource that every pod requests."""
+        return self.accelerator.resource or RESOURCES[self.accelerator.type]
+
+    @property
+    def service_names(self) -> tuple[str, ...]:
+        """Names of the InferenceServices: one, or one a replica."""
+        if self.replicas == 1:
+            return (self.name,)
+        return tuple(f"{self.name}-{number}" for number in range(self.replicas))
+
+    @property
+    def placements(self) -> dict[Role, RolePlacement]:
+        """Where head and workers may run: the common fields under those of the role."""
+        return {
+            "head": _over(self.placement, self.placement.head),
+            "worker": _over(self.placement, self.placement.worker),
+        }
+
+
+def _over(common: RolePlacement, role: RolePlacement | None) -> RolePlacement:
+    """The common fields, with those that the role sets in their place."""
+    names = RolePlacement.model_fields
+    return RolePlacement.model_construct(
+        **{
+            name: getattr(role, name)
+            if role is not None and name in role.model_fields_set
+            else getattr(common, name)
+            for name in names
+        }
+    )

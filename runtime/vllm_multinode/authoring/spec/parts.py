@@ -1,0 +1,261 @@
+"""The parts of a deployment spec. The descriptions are the texts of its JSON Schema and of docs/spec.md."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from vllm_multinode.authoring.spec.accelerators import AcceleratorType
+from vllm_multinode.authoring.spec.base import (
+    Count,
+    Key,
+    LabelName,
+    Labels,
+    LabelValue,
+    Name,
+    Object,
+    Part,
+    Quantity,
+    Text,
+    scalar,
+)
+
+AccessMode = Literal["ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod"]
+
+
+class Claim(Part):
+    """A PersistentVolumeClaim to write beside the service."""
+
+    size: Quantity = Field(description="Storage to ask for, such as 200Gi.")
+    storage_class_name: Name | None = Field(
+        None, description="Storage class; the cluster's default if absent."
+    )
+    access_modes: tuple[AccessMode, ...] = Field(
+        ("ReadWriteMany",), min_length=1, description="Access modes. Every node reads the claim at once."
+    )
+
+
+class Model(Part):
+    """Where the weights are: `claim` with a `path`, or `oci`."""
+
+    claim: Name | None = Field(None, description="PersistentVolumeClaim that holds the model.")
+    path: str = Field("", description="Folder of the model in the claim; its root if absent.")
+    oci: str | None = Field(None, description="Image that holds the model, as oci://registry/name:tag.")
+    served_name: str | None = Field(
+        None, min_length=1, description="Name that clients ask for; the name of the service if absent."
+    )
+    size: Quantity | None = Field(
+        None, description="Size of the weights, such as 131Gi; the startup budget is computed from it."
+    )
+    create_claim: Claim | None = Field(None, description="Write the claim too, with this size and class.")
+
+
+class Parallelism(Part):
+    """How the model is divided over the accelerators of the group."""
+
+    tensor: Count = Field(1, description="Tensor parallel size (TP): ranks that share each layer.")
+    pipeline: Count = Field(1, description="Pipeline parallel size (PP): stages of consecutive layers.")
+    nodes: Count | None = Field(
+        None, description="Pods of the group, the head included; only checked: it follows from the others."
+    )
+
+
+class Accelerator(Part):
+    """What each node has."""
+
+    type: AcceleratorType = Field("nvidia", description="Maker, or none for vLLM on CPUs.")
+    per_node: Count | None = Field(None, description="Accelerators of each node; TP if absent.")
+    resource: Key | None = Field(None, description="Resource to request instead of the type's usual one.")
+    product: LabelValue | None = Field(
+        None, min_length=1, description="Product, as the nodes' label has it; becomes a node selector."
+    )
+
+
+class Resources(Part):
+    """CPU and memory of each container, head and worker alike."""
+
+    cpu: Quantity | None = Field(None, description="CPUs to request.")
+    memory: Quantity | None = Field(None, description="Memory to request. /dev/shm counts towards it.")
+    cpu_limit: Quantity | None = Field(None, description="Limit of CPUs; none if absent.")
+    memory_limit: Quantity | None = Field(None, description="Limit of memory; none if absent.")
+    ephemeral_storage: Quantity | None = Field(None, description="Local disk to request.")
+    other: Mapping[Key, Quantity] = Field(
+        default_factory=dict,
+        description="Further resources, requested and limited alike: hugepages-2Mi: 8Gi.",
+    )
+
+
+class Toleration(Part):
+    """A taint that the pods tolerate, as Kubernetes has it."""
+
+    key: str | None = Field(None, description="Key of the taint; every taint if absent.")
+    operator: Literal["Exists", "Equal"] | None = Field(None, description="Exists, or Equal with a value.")
+    value: Text | None = Field(None, description="Value of the taint.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        None, description="Effect of the taint; every effect if absent."
+    )
+    toleration_seconds: int | None = Field(None, description="Seconds that NoExecute is tolerated.")
+
+
+class SpreadConstraint(Part):
+    """How pods spread over the nodes' topology, as Kubernetes has it."""
+
+    max_skew: Count = Field(1, description="How far two domains may differ.")
+    topology_key: Key = Field(description="Label of the nodes, such as topology.kubernetes.io/zone.")
+    when_unsatisfiable: Literal["DoNotSchedule", "ScheduleAnyway"] = Field(
+        "DoNotSchedule", description="What to do where it cannot be."
+    )
+    label_selector: Object | None = Field(None, description="Pods that count; the group's own if absent.")
+    min_domains: Count | None = Field(None, description="Least number of domains.")
+    node_affinity_policy: Literal["Honor", "Ignore"] | None = Field(
+        None, description="Whether node affinity narrows the domains."
+    )
+    node_taints_policy: Literal["Honor", "Ignore"] | None = Field(
+        None, description="Whether taints narrow the domains."
+    )
+    match_label_keys: tuple[str, ...] | None = Field(None, description="Labels that must be equal to count.")
+
+
+class RolePlacement(Part):
+    """Where the pods of one role may run. Each field is the Kubernetes field of the same name."""
+
+    node_selector: Labels | None = Field(None, description="Labels that a node must have.")
+    tolerations: tuple[Toleration, ...] | None = Field(None, description="Taints that the pods tolerate.")
+    affinity: Object | None = Field(None, description="Node and pod affinity.")
+    topology_spread_constraints: tuple[SpreadConstraint, ...] | None = Field(
+        None, description="Spread over zones or racks; without a labelSelector, the group's own pods count."
+    )
+    priority_class_name: Name | None = Field(None, description="Priority class.")
+    scheduler_name: Name | None = Field(None, description="Scheduler.")
+    runtime_class_name: Name | None = Field(None, description="Runtime class.")
+
+
+class Placement(RolePlacement):
+    """Where all pods of the group may run; `head` and `worker` replace single fields for one role."""
+
+    head: RolePlacement | None = Field(None, description="Fields that differ for the head.")
+    worker: RolePlacement | None = Field(None, description="Fields that differ for the workers.")
+
+
+class Rdma(Part):
+    """Remote memory access between the nodes."""
+
+    resource: Key = Field(description="Resource of the device plugin, such as rdma/hca_shared_devices_a.")
+    count: Count = Field(1, description="How many of it each pod gets.")
+    ipc_lock: bool = Field(
+        False,
+        description="Add the capability IPC_LOCK. OpenShift's restricted-v2 forbids it; leave it out where "
+        "the container runtime's memlock limit is raised instead.",
+    )
+    env: Mapping[str, Text] = Field(
+        default_factory=dict, description="Variables of NCCL and UCX, such as NCCL_IB_HCA: mlx5."
+    )
+
+
+class Network(Part):
+    """The group's network."""
+
+    port_range: tuple[int, int] | None = Field(
+        None,
+        description="First and last of the ports that torch, gloo and ZeroMQ pick from, by the sysctl "
+        "net.ipv4.ip_local_port_range.",
+    )
+    policy: bool = Field(
+        False,
+        description="Write a NetworkPolicy: clients reach the API, only the group reaches its other ports.",
+    )
+    attachments: tuple[str, ...] = Field(
+        (), description="Further networks of the pods, by NetworkAttachmentDefinition (Multus)."
+    )
+    rdma: Rdma | None = Field(None, description="RDMA devices; without it NCCL uses TCP.")
+
+
+class SecretKey(Part):
+    """One key of a Secret."""
+
+    name: Name = Field(description="The Secret.")
+    key: str = Field("token", min_length=1, description="The key in it.")
+
+
+class Runtime(Part):
+    """The ServingRuntime that the service names."""
+
+    name: LabelName | None = Field(None, description="Its name; vllm-multinode-ray or -mp if absent.")
+    write: bool = Field(True, description="Write it too; false where it is there already.")
+
+
+class KeyRef(Part):
+    """One key of a Secret or ConfigMap, as Kubernetes has it."""
+
+    name: Name = Field(description="The Secret or ConfigMap.")
+    key: str = Field(min_length=1, description="The key in it.")
+    optional: bool | None = Field(None, description="Whether the pod starts without it.")
+
+
+class FieldRef(Part):
+    """One field of the pod, as Kubernetes has it."""
+
+    field_path: str = Field(min_length=1, description="Such as spec.nodeName.")
+
+
+class Source(Part):
+    """Where a variable's value stands: one of these."""
+
+    secret_key_ref: KeyRef | None = Field(None, description="A key of a Secret.")
+    config_map_key_ref: KeyRef | None = Field(None, description="A key of a ConfigMap.")
+    field_ref: FieldRef | None = Field(None, description="A field of the pod.")
+
+
+class EnvSource(Part):
+    """A variable whose value stands elsewhere."""
+
+    value_from: Source = Field(description="Where, as in a container's env.")
+
+
+def _secret(value: object) -> object:
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _runtime(value: object) -> object:
+    return {"name": value, "write": False} if isinstance(value, str) else value
+
+
+TokenSecret = Annotated[SecretKey, BeforeValidator(_secret, json_schema_input_type=str | SecretKey)]
+RuntimeChoice = Annotated[Runtime, BeforeValidator(_runtime, json_schema_input_type=str | Runtime)]
+
+
+def _context(value: object) -> object:
+    is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if not is_count and value != "auto":
+        raise ValueError(f"'{value}' is neither a number of tokens nor auto")
+    return value
+
+
+def _arguments(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {_argument_name(key): _argument_value(key, one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        wrong = [one for one in value if not isinstance(scalar(one), str)]
+        if wrong:
+            raise ValueError(f"{wrong[0]!r} is no text; a list holds arguments as the command line has them")
+        return tuple(scalar(one) for one in value)
+    raise ValueError("write a mapping such as gpu-memory-utilization: 0.92, or a list of texts")
+
+
+def _argument_name(key: object) -> str:
+    if not isinstance(key, str) or not re.fullmatch(r"(--)?[A-Za-z0-9][-A-Za-z0-9_.]*", key):
+        raise ValueError(f"{key!r} is no option of vLLM, such as gpu-memory-utilization")
+    return key
+
+
+def _argument_value(key: object, value: object) -> object:
+    if value is None:
+        raise ValueError(f"{key} has no value; write true for an option without one")
+    return value
+
+
+Context = Annotated[int | Literal["auto"], BeforeValidator(_context)]
+"""Tokens, or what vLLM finds room for."""
+EngineArguments = Annotated[Mapping[str, Any] | tuple[str, ...], BeforeValidator(_arguments)]
+"""vLLM's arguments."""

@@ -1,0 +1,39 @@
+"""`multinode render`: from a deployment spec to the files that Kubernetes takes."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vllm_multinode.authoring.folder import write
+from vllm_multinode.authoring.render import Target
+from vllm_multinode.authoring.render import render as rendered
+from vllm_multinode.authoring.spec import load
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.contract.kserve import DEFAULT_VERSION
+
+STREAM = "-"
+
+
+def render(
+    file: Annotated[str, typer.Option("--file", "-f", help="The deployment spec; - for standard input.")],
+    *,
+    kserve: Annotated[str, typer.Option(help="KServe's version in the cluster.")] = DEFAULT_VERSION,
+    target: Annotated[Target, typer.Option(help="An InferenceService, or a LeaderWorkerSet.")] = "kserve",
+    out: Annotated[str, typer.Option(help="Folder to write to; - prints one stream.")] = STREAM,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite files that this command did not write.")
+    ] = False,
+) -> None:
+    """Write ServingRuntime, InferenceService, claim and kustomization of a deployment spec."""
+    if not out:
+        raise MultinodeError(ExitCode.USAGE, "--out is empty.", mend="Name a folder, or - for a stream.")
+    made = rendered(load(file), kserve, target)
+    for note in made.notes:
+        typer.echo(f"note: {note}", err=True)
+    if out == STREAM:
+        typer.echo(made.stream(), nl=False)
+        return
+    for path in write(Path(out), {name: made.text(name) for name in made.files}, force=force):
+        typer.echo(path, err=True)

@@ -1,0 +1,174 @@
+"""Which files a spec becomes, and what stands beside the service."""
+
+from typing import Any
+
+import pytest
+
+from vllm_multinode.authoring.render import render, serving_runtime
+from vllm_multinode.authoring.spec import DeploymentSpec
+from vllm_multinode.contract.errors import MultinodeError
+
+_LEAST: dict[str, Any] = {"name": "a", "model": {"claim": "x"}, "parallelism": {"tensor": 4, "pipeline": 2}}
+
+
+def spec(fields: dict[str, Any] | None = None) -> DeploymentSpec:
+    return DeploymentSpec.model_validate(_LEAST | (fields or {}))
+
+
+@pytest.mark.parametrize(
+    ("fields", "target", "files"),
+    [
+        pytest.param({}, "kserve", ["serving-runtime.yaml", "inference-service.yaml"], id="least"),
+        pytest.param({"runtime": "r"}, "kserve", ["inference-service.yaml"], id="runtime-is-there"),
+        pytest.param(
+            {"runtime": {"name": "r"}},
+            "kserve",
+            ["serving-runtime.yaml", "inference-service.yaml"],
+            id="own-runtime",
+        ),
+        pytest.param(
+            {
+                "model": {"claim": "x", "createClaim": {"size": "1Gi"}},
+                "replicas": 2,
+                "network": {"policy": True},
+            },
+            "kserve",
+            [
+                "serving-runtime.yaml",
+                "inference-service.yaml",
+                "service.yaml",
+                "claim.yaml",
+                "network-policy.yaml",
+            ],
+            id="everything",
+        ),
+        pytest.param({"runtime": "r"}, "lws", ["leader-worker-set.yaml", "service.yaml"], id="lws"),
+    ],
+)
+def test_files(fields: dict[str, Any], target: Any, files: list[str]) -> None:
+    made = render(spec(fields), target=target)
+    assert list(made.files) == [*files, "kustomization.yaml"]
+    assert made.files["kustomization.yaml"][0]["resources"] == files
+
+
+def test_replicas_are_services_of_their_own() -> None:
+    made = render(spec({"replicas": 3, "namespace": "n"}))
+    names = [one["metadata"]["name"] for one in made.files["inference-service.yaml"]]
+    assert names == ["a-0", "a-1", "a-2"]
+    (service,) = made.files["service.yaml"]
+    assert service["metadata"] == {
+        "name": "a-api",
+        "namespace": "n",
+        "labels": {"app.kubernetes.io/managed-by": "vllm-multinode", "app.kubernetes.io/part-of": "a"},
+    }
+    assert service["spec"]["selector"] == {
+        "app.kubernetes.io/part-of": "a",
+        "app.kubernetes.io/component": "head",
+    }
+    (runtime,) = made.files["serving-runtime.yaml"]
+    assert runtime["spec"]["labels"] == {"app.kubernetes.io/component": "head"}
+    assert runtime["spec"]["workerSpec"]["labels"] == {"app.kubernetes.io/component": "worker"}
+
+
+def test_claim() -> None:
+    create = {"size": "1Gi", "storageClassName": "s", "accessModes": ["ReadWriteMany"]}
+    (claim,) = render(spec({"model": {"claim": "x", "createClaim": create}})).files["claim.yaml"]
+    assert claim["metadata"]["name"] == "x"
+    assert claim["spec"] == {
+        "accessModes": ["ReadWriteMany"],
+        "storageClassName": "s",
+        "resources": {"requests": {"storage": "1Gi"}},
+    }
+
+
+def test_network_policy_opens_the_api_alone() -> None:
+    (policy,) = render(spec({"network": {"policy": True}})).files["network-policy.yaml"]
+    group = {"matchLabels": {"app.kubernetes.io/part-of": "a"}}
+    assert policy["spec"]["ingress"] == [{"ports": [{"port": 8080}]}, {"from": [{"podSelector": group}]}]
+
+
+def test_the_same_runtime_for_every_spec() -> None:
+    """Two services share it: nothing of one may change the other."""
+    other = {
+        "image": "i",
+        "env": {"A": "b"},
+        "sharedMemory": "1Gi",
+        "accelerator": {"type": "amd"},
+        "drain": 9,
+    }
+    plain, changed = (render(spec(one)).files["serving-runtime.yaml"] for one in ({}, other))
+    assert plain == changed
+
+
+@pytest.mark.parametrize("executor", ["ray", "mp"])
+def test_runtime_alone(executor: Any) -> None:
+    runtime = serving_runtime(executor, "none", image="i:1", name="n")
+    head, worker = runtime["spec"]["containers"][0], runtime["spec"]["workerSpec"]["containers"][0]
+    assert (head["name"], worker["name"]) == ("kserve-container", "worker-container")
+    assert (head["args"], worker["args"]) == (["head"], ["worker"])
+    for container in (head, worker):
+        assert container["image"] == "i:1"
+        assert {"name": "MULTINODE_EXECUTOR", "value": executor} in container["env"]
+        assert {"name": "MULTINODE_ACCELERATOR", "value": "cpu"} in container["env"]
+        assert {probe["httpGet"]["port"] for key, probe in container.items() if key.endswith("Probe")} == {
+            8081
+        }
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert [port["containerPort"] for port in head["ports"]] == [8080]
+    assert runtime["spec"]["annotations"].get("multinode/executor-backend") == (
+        "mp" if executor == "mp" else None
+    )
+
+
+def test_grace_period_covers_the_stop() -> None:
+    made = render(spec({"drain": 300}))
+    (runtime,) = made.files["serving-runtime.yaml"]
+    (service,) = made.files["inference-service.yaml"]
+    sleep = int(runtime["spec"]["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][-1])
+    # 10 s are the launcher's own bound on ending an engine.
+    assert service["spec"]["predictor"]["terminationGracePeriodSeconds"] >= sleep + 300 + 10
+
+
+def test_lws_wants_a_claim() -> None:
+    with pytest.raises(MultinodeError, match=r"model\.oci"):
+        render(spec({"model": {"oci": "oci://a/b"}}), target="lws")
+
+
+@pytest.mark.parametrize(
+    ("strategy", "rollout"),
+    [
+        pytest.param("Recreate", None, id="recreate"),
+        pytest.param(
+            "RollingUpdate",
+            {"type": "RollingUpdate", "rollingUpdateConfiguration": {"maxUnavailable": 0, "maxSurge": 1}},
+            id="rolling",
+        ),
+    ],
+)
+def test_lws_group(strategy: str, rollout: object) -> None:
+    made = render(spec({"replicas": 2, "deploymentStrategy": strategy}), target="lws")
+    (group,) = made.files["leader-worker-set.yaml"]
+    template = group["spec"]["leaderWorkerTemplate"]
+    assert (group["spec"]["replicas"], template["size"], template["restartPolicy"]) == (2, 2, "None")
+    assert group["spec"].get("rolloutStrategy") == rollout
+    # LeaderWorkerSet's own headless Service has the group's name.
+    assert made.files["service.yaml"][0]["metadata"]["name"] != group["metadata"]["name"]
+
+
+def test_lws_environment_is_what_the_launcher_reads() -> None:
+    from vllm_multinode.launcher.settings import read_settings
+
+    (group,) = render(spec({"executor": "mp"}), target="lws").files["leader-worker-set.yaml"]
+    injected = {"LWS_LEADER_ADDRESS": "a-0.a.n", "LWS_GROUP_SIZE": "2", "LWS_WORKER_INDEX": "0"}
+    for role, key in (("head", "leaderTemplate"), ("worker", "workerTemplate")):
+        container = group["spec"]["leaderWorkerTemplate"][key]["spec"]["containers"][0]
+        given = {one["name"]: one.get("value", "x") for one in container["env"]}
+        settings = read_settings(role, given | injected, tuple(container["args"][1:]), "host")  # type: ignore[arg-type]
+        assert settings.sizes is not None
+        assert (settings.sizes.tensor_parallel, settings.sizes.pipeline_parallel, settings.sizes.nodes) == (
+            4,
+            2,
+            2,
+        )
+        assert (settings.gpus, settings.executor) == (4, "mp")
+        assert settings.head_host == (None if role == "head" else "a-0.a.n")

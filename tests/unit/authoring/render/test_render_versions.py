@@ -1,0 +1,123 @@
+"""What is rendered for each KServe version, and what is refused or remarked on."""
+
+from typing import Any
+
+import pytest
+
+from vllm_multinode.authoring.render import render
+from vllm_multinode.authoring.spec import DeploymentSpec
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.contract.kserve import VERSIONS
+
+_LEAST: dict[str, Any] = {"name": "a", "model": {"claim": "x"}, "parallelism": {"tensor": 4, "pipeline": 2}}
+
+
+def spec(fields: dict[str, Any] | None = None) -> DeploymentSpec:
+    return DeploymentSpec.model_validate(_LEAST | (fields or {}))
+
+
+@pytest.mark.parametrize(
+    ("version", "mode", "autoscaler", "strategy"),
+    [
+        pytest.param("0.15.0", "RawDeployment", "external", {"type": "Recreate"}, id="v0.15.0"),
+        pytest.param("0.15.2", "RawDeployment", "none", {"type": "Recreate"}, id="v0.15.2"),
+        pytest.param("0.16.0", "Standard", "none", None, id="v0.16.0"),
+        pytest.param("0.17.1", "Standard", "none", {"type": "Recreate"}, id="v0.17.1"),
+        pytest.param("v0.20", "Standard", "none", {"type": "Recreate"}, id="v0.20"),
+    ],
+)
+def test_annotations_and_strategy(version: str, mode: str, autoscaler: str, strategy: object) -> None:
+    (service,) = render(spec(), version).files["inference-service.yaml"]
+    annotations = service["metadata"]["annotations"]
+    assert annotations["serving.kserve.io/deploymentMode"] == mode
+    assert annotations["serving.kserve.io/autoscalerClass"] == autoscaler
+    assert service["spec"]["predictor"].get("deploymentStrategy") == strategy
+
+
+@pytest.mark.parametrize(
+    ("version", "fields", "field", "says"),
+    [
+        pytest.param("0.16.0", {"model": {"oci": "oci://a/b"}}, "model.oci", "claim", id="oci"),
+        pytest.param("0.18.1", {"env": {"PYTHONPATH": "x"}}, "env.PYTHONPATH", "refuses", id="pythonpath"),
+        pytest.param(
+            "0.15.0", {"parallelism": {"tensor": 2}}, "parallelism.pipeline", "at least 2", id="pp-of-one"
+        ),
+        pytest.param(
+            "0.15.0",
+            {"accelerator": {"perNode": 2}},
+            "accelerator.perNode",
+            "4 nodes of 2 are meant, and KServe 0.15.0 makes 2 of 4",
+            id="v0.15.0-counts-by-pp",
+        ),
+        pytest.param(
+            "0.18.1",
+            {"accelerator": {"perNode": 2}, "executor": "mp"},
+            "accelerator.perNode",
+            "4 nodes of 2 are meant, and KServe's mp is PP nodes of TP accelerators: 2 of 4",
+            id="mp-counts-by-pp",
+        ),
+        pytest.param(
+            "0.17.1",
+            {"accelerator": {"perNode": 2}, "executor": "mp"},
+            "accelerator.perNode",
+            "2 of 4",
+            id="mp-before-its-annotation",
+        ),
+        pytest.param(
+            "0.18.1",
+            {"accelerator": {"type": "none"}},
+            "accelerator.perNode",
+            "2 nodes of 4 are meant, and KServe 0.18.1 makes 8 of 1",
+            id="cpu-of-several-ranks",
+        ),
+        pytest.param(
+            "0.15.0", {"accelerator": {"type": "none"}}, "accelerator", "nvidia.com/gpu", id="cpu-v0.15.0"
+        ),
+    ],
+)
+def test_refused(version: str, fields: dict[str, Any], field: str, says: str) -> None:
+    with pytest.raises(MultinodeError) as caught:
+        render(spec(fields), version)
+    assert caught.value.code == ExitCode.SPEC
+    assert caught.value.where == field
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_mp_before_its_annotation(version: str) -> None:
+    """The launcher has a variable of its own for mp; every version makes PP nodes of TP accelerators."""
+    made = render(spec({"executor": "mp"}), version)
+    (runtime,) = made.files["serving-runtime.yaml"]
+    assert runtime["spec"]["annotations"]["multinode/executor-backend"] == "mp"
+
+
+@pytest.mark.parametrize(
+    ("version", "fields", "says"),
+    [
+        pytest.param("0.20.0", {}, "kserve#6113", id="v0.20.0"),
+        pytest.param("0.16.0", {}, "deploymentStrategy", id="v0.16.0"),
+        pytest.param("0.16.0", {"replicas": 4}, "newest head Services", id="many-replicas"),
+        pytest.param(
+            "0.18.1", {"accelerator": {"type": "intel"}}, "customGPUResourceTypeList", id="uncounted-resource"
+        ),
+        pytest.param(
+            "0.18.1",
+            {"accelerator": {"type": "none", "perNode": 1}},
+            "over the containers' cpu: 1 a pod",
+            id="cpu",
+        ),
+    ],
+)
+def test_notes(version: str, fields: dict[str, Any], says: str) -> None:
+    assert any(says in note for note in render(spec(fields), version).notes)
+
+
+def test_no_notes_where_all_is_well() -> None:
+    assert render(spec(), "0.18.1").notes == ()
+
+
+def test_unknown_version() -> None:
+    with pytest.raises(MultinodeError) as caught:
+        render(spec(), "latest")
+    assert caught.value.code == ExitCode.USAGE
