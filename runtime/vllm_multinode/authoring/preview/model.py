@@ -1,0 +1,117 @@
+"""What a preview consists of."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+Body = dict[str, Any]
+Path = tuple[str | int, ...]
+
+
+class Finding(NamedTuple):
+    """One sentence or two about a field of one object.
+
+    Attributes:
+        text: what will happen; for a refusal, what KServe's webhook answers.
+        path: of the field, from the object's root.
+        kind: of the object that has the field.
+        name: of that object.
+        namespace: of that object, as written; empty where it names none.
+    """
+
+    text: str
+    path: Path
+    kind: str
+    name: str
+    namespace: str = ""
+
+
+@dataclass(frozen=True)
+class Role:
+    """Head or workers of a group.
+
+    Attributes:
+        role: "head" or "worker".
+        deployment: name of the Deployment (or LeaderWorkerSet) that its pods belong to.
+        replicas: pods.
+        gpus: accelerators of each pod.
+        resource: the resource they are asked for under.
+        container: name of its main container.
+        pod: its pods' spec, after KServe's pod webhook.
+        refused: why no such pod can be created; empty where it can.
+    """
+
+    role: str
+    deployment: str
+    replicas: int
+    gpus: int
+    resource: str
+    container: str
+    pod: Mapping[str, Any] = field(repr=False)
+    refused: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Group:
+    """One InferenceService (or LeaderWorkerSet) and the nodes that its engine spreads over.
+
+    Attributes:
+        kind: of the object that it comes from.
+        name: of that object.
+        namespace: as written; empty where it names none.
+        runtime: the ServingRuntime it is laid over; empty for a LeaderWorkerSet.
+        executor: "ray" or "mp", as KServe sees it; empty where it does not choose.
+        tensor_parallel: TP, 0 where KServe has none.
+        pipeline_parallel: PP, 0 where KServe has none.
+        generation: metadata.generation that the names are made for.
+        nodes: head included; the group's share for a LeaderWorkerSet.
+        replicas: of the whole group; 1 for an InferenceService.
+        roles: head first.
+        strategy: of the head's Deployment: "RollingUpdate" or "Recreate".
+        objects: what is made, Pods last.
+        refused: why the API server refuses the next object, at which the controller stops.
+    """
+
+    kind: str
+    name: str
+    namespace: str
+    runtime: str
+    executor: str
+    tensor_parallel: int
+    pipeline_parallel: int
+    generation: int
+    nodes: int
+    replicas: int
+    roles: tuple[Role, ...]
+    strategy: str
+    objects: tuple[Body, ...] = field(repr=False)
+    refused: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What one KServe makes of some ServingRuntimes and InferenceServices.
+
+    Attributes:
+        kserve: the version, such as "0.18.1".
+        groups: one for each InferenceService that leads to pods, in the order of the input.
+        refusals: what admission answers; nothing is made of a refused object.
+        stalls: what is accepted and then never serves.
+        warnings: what is dropped, overwritten or assumed; it may serve all the same.
+    """
+
+    kserve: str
+    groups: tuple[Group, ...] = ()
+    refusals: tuple[Finding, ...] = ()
+    stalls: tuple[Finding, ...] = ()
+    warnings: tuple[Finding, ...] = ()
+
+    @property
+    def objects(self) -> list[Body]:
+        """What is made: Deployments, Services, autoscalers, ConfigMaps and one Pod of each role."""
+        return [made for group in self.groups for made in group.objects]
+
+    @property
+    def serves(self) -> bool:
+        """Nothing is refused and nothing stalls."""
+        return not self.refusals and not self.stalls
