@@ -1,0 +1,160 @@
+"""manifests/ and overlays/ against a real API server and a real KServe."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controlplane.plane.kubectl import Kubectl, KubectlError
+from controlplane.plane.running import Plane
+from engine.services import eventually
+from manifests.folders import COMPONENTS, MANIFESTS, Object, bases, build, leaves, name, of_kind
+from manifests.leaf import leaf
+
+# OpenShift, the Gateway API, Prometheus' operator: none of the modules here has their CRDs.
+ABSENT = (
+    "gateway.networking.k8s.io",
+    "monitoring.coreos.com",
+    "route.openshift.io",
+)
+SERVING = [folder for folder in bases() if of_kind(build(folder), "InferenceService")]
+STORAGE = [folder for folder in bases() if "storage" in folder.parts]
+NFS = MANIFESTS / "operators/70-nfs"
+ADDED = sorted(folder.name for folder in COMPONENTS.iterdir() if folder.name != "kserve-fields")
+
+
+def served(folder: Path) -> list[Object]:
+    """The folder's objects without the kinds that are absent."""
+    return [one for one in build(folder) if not one["apiVersion"].startswith(ABSENT)]
+
+
+def skip_where_the_version_cannot(folder: Path, plane: Plane) -> None:
+    if plane.kserve < "v0.18" and folder.name in ("granite-4.0-h-small", "mp"):
+        pytest.skip(f"KServe {plane.kserve} has no mp executor")
+
+
+def strictly(kubectl: Kubectl, objects: list[Object]) -> str:
+    """A server-side dry run: every field known, every webhook asked, nothing kept."""
+    return kubectl("apply", "--dry-run=server", "--validate=strict", "-f", "-", documents=objects)
+
+
+@pytest.mark.parametrize("folder", [*SERVING, *STORAGE, NFS], ids=name)
+def test_admitted_strictly(folder: Path, plane: Plane, kubectl: Kubectl) -> None:
+    skip_where_the_version_cannot(folder, plane)
+    namespaced = [one for one in served(folder) if "namespace" not in one["metadata"]]
+    assert strictly(kubectl, namespaced)
+
+
+@pytest.mark.parametrize("component", ADDED)
+def test_every_component_is_admitted_strictly(
+    component: str, plane: Plane, kubectl: Kubectl, tmp_path: Path
+) -> None:
+    if component.startswith("kserve-") and component.removeprefix("kserve-") != plane.kserve.removeprefix(
+        "v"
+    ):
+        pytest.skip(f"for KServe {component.removeprefix('kserve-')} alone")
+    assert strictly(kubectl, served(leaf(tmp_path / "leaf", component)))
+
+
+def promised(folder: Path) -> tuple[int, int, int]:
+    """Replicas, nodes of each, and accelerators of a node, as the README has them."""
+    text = (folder / "README.md").read_text()
+    found = re.search(r"- Size: (?:(\d+) groups of )?(\d+) nodes, TP (\d+), PP (\d+)", text)
+    assert found
+    replicas, nodes, tensor, pipeline = (int(one or 1) for one in found.groups())
+    return replicas, nodes, tensor * pipeline // nodes
+
+
+@pytest.mark.parametrize("folder", leaves(), ids=name)
+def test_applied_it_makes_the_promised_pods(folder: Path, plane: Plane, kubectl: Kubectl) -> None:
+    skip_where_the_version_cannot(folder, plane)
+    replicas, nodes, gpus = promised(folder)
+    kubectl.apply(*served(folder))
+    group = "serving.kserve.io/inferenceservice"
+    pods: list[Any] = eventually(lambda: _all(kubectl.list("pods", group), replicas * nodes))
+    for pod in pods:
+        spec, main = pod["spec"], pod["spec"]["containers"][0]
+        assert spec["terminationGracePeriodSeconds"] == 40
+        assert spec["enableServiceLinks"] is False
+        assert main["startupProbe"]["httpGet"] == {"path": "/startup", "port": 8081, "scheme": "HTTP"}
+        counted = {
+            key: int(value) for key, value in main["resources"]["limits"].items() if key in ACCELERATORS
+        }
+        assert counted == ({} if folder.name == "tiny" else {next(iter(counted)): gpus})
+    heads = kubectl.list("pods", f"{group},app.kubernetes.io/component=head")
+    assert len(heads) == replicas
+
+
+ACCELERATORS = ("nvidia.com/gpu", "amd.com/gpu", "habana.ai/gaudi", "gpu.intel.com/xe", "gpu.intel.com/i915")
+
+
+def _all(found: list[Any], wanted: int) -> list[Any] | None:
+    return found if len(found) >= wanted else None
+
+
+def _selected(kubectl: Kubectl, selector: dict[str, str]) -> set[str]:
+    text = ",".join(f"{key}={value}" for key, value in selector.items())
+    return {pod["metadata"]["name"] for pod in kubectl.list("pods", text)}
+
+
+def test_services_policies_and_the_router_select_the_pods_that_kserve_makes(
+    kubectl: Kubectl, tmp_path: Path
+) -> None:
+    folder = leaf(tmp_path / "leaf", "nvidia", "network-policy", "pdb", "replicas", namePrefix="mine-")
+    kubectl.apply(*served(folder))
+    service = "serving.kserve.io/inferenceservice=mine-vllm"
+    everyone = eventually(lambda: _all(kubectl.list("pods", service), 2))
+    names = {pod["metadata"]["name"] for pod in everyone}
+    (head,) = [one for one in names if "-worker-" not in one]
+    assert _selected(kubectl, kubectl.get("service", "mine-vllm-api")["spec"]["selector"]) == {head}
+    policy = kubectl.get("networkpolicy", "mine-vllm")["spec"]
+    assert _selected(kubectl, policy["podSelector"]["matchLabels"]) == names
+    budget = kubectl.get("poddisruptionbudget", "mine-vllm")["spec"]
+    assert _selected(kubectl, budget["selector"]["matchLabels"]) == names
+    # What the router's arguments expand to, out of its own label.
+    router = kubectl.get("deployment", "mine-vllm-router")["spec"]["template"]["metadata"]["labels"]
+    part_of = router["app.kubernetes.io/part-of"]
+    asked = {"app.kubernetes.io/part-of": part_of, "app.kubernetes.io/component": "head"}
+    assert _selected(kubectl, asked) == {head}
+
+
+def test_rdma_and_shared_memory_reach_head_and_workers(kubectl: Kubectl, tmp_path: Path) -> None:
+    kubectl.apply(
+        *served(leaf(tmp_path / "leaf", "nvidia", "rdma", "shared-memory", "port-range", "token-auth"))
+    )
+    pods = eventually(lambda: _all(kubectl.list("pods", "serving.kserve.io/inferenceservice=vllm"), 2))
+    for pod in pods:
+        main, spec = pod["spec"]["containers"][0], pod["spec"]
+        assert main["resources"]["limits"]["nvidia.com/gpu"] == "8"
+        assert main["resources"]["limits"]["rdma/rdma_shared_device_ib"] == "1"
+        # Merged over the runtime's: nothing but this one is added again.
+        assert main["securityContext"]["capabilities"] == {"add": ["IPC_LOCK"], "drop": ["ALL"]}
+        assert main["securityContext"]["readOnlyRootFilesystem"]
+        assert spec["serviceAccountName"] == "vllm-rdma"
+        assert [one["name"] for one in spec["securityContext"]["sysctls"]] == ["net.ipv4.ip_local_port_range"]
+        volumes = {one["name"]: one for one in spec["volumes"]}
+        assert volumes["shm"]["emptyDir"]["sizeLimit"] == "64Gi"
+        assert volumes["token"]["secret"]["secretName"] == "vllm-multinode-token"
+        assert {one["name"] for one in main["volumeMounts"]} >= {"shm", "tmp", "home", "token"}
+        assert pod["metadata"]["annotations"]["k8s.v1.cni.cncf.io/networks"] == "rdma"
+
+
+def test_a_second_apply_changes_nothing(kubectl: Kubectl) -> None:
+    objects = served(MANIFESTS / "service/ray")
+    kubectl.apply(*objects)
+    before = kubectl.get("inferenceservice", "vllm")["metadata"]["generation"]
+    kubectl.apply(*objects)
+    assert kubectl.get("inferenceservice", "vllm")["metadata"]["generation"] == before
+
+
+def test_a_resource_that_is_not_announced_is_refused(kubectl: Kubectl, tmp_path: Path) -> None:
+    """Why the base names what components may ask for."""
+    objects = served(leaf(tmp_path / "leaf", "nvidia", "rdma"))
+    (service,) = of_kind(objects, "InferenceService")
+    service = service | {
+        "metadata": {**service["metadata"], "annotations": {**service["metadata"]["annotations"]}}
+    }
+    del service["metadata"]["annotations"]["serving.kserve.io/gpu-resource-types"]
+    with pytest.raises(KubectlError, match="Unknown GPU resource type"):
+        strictly(kubectl, [service])

@@ -1,0 +1,125 @@
+"""The Template gives what the overlays give."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from manifests.folders import MANIFESTS, OVERLAYS, build, kustomization, load, of_kind
+from manifests.leaf import leaf, sorted_objects
+from manifests.oc_process import TemplateError, process
+
+TEMPLATE = load(MANIFESTS / "template/template.yaml")[0]
+PROJECT = "models"
+# Of these the Template can be parametrised into; the others have components that it has no parameter for.
+PLAIN = ("deepseek-r1", "llama-3.3-70b", "llama-4-scout")
+
+
+def parameters(folder: Path) -> dict[str, str]:
+    """What a user would pass to get the folder's service."""
+    (service,) = of_kind(build(folder), "InferenceService")
+    predictor = service["spec"]["predictor"]
+    requests = predictor["model"]["resources"]["requests"]
+    (kind,) = [key for key in requests if "/" in key]
+    claim, _, path = predictor["model"]["storageUri"].removeprefix("pvc://").partition("/")
+    (context,) = [one for one in predictor["model"]["args"] if one.startswith("--max-model-len=")]
+    return {
+        "NAME": service["metadata"]["name"].removesuffix("-vllm"),
+        "NAMESPACE": PROJECT,
+        "CLAIM": claim,
+        "MODEL_PATH": path,
+        "TENSOR_PARALLEL_SIZE": str(predictor["workerSpec"]["tensorParallelSize"]),
+        "PIPELINE_PARALLEL_SIZE": str(predictor["workerSpec"]["pipelineParallelSize"]),
+        "GPU_TYPE": kind,
+        "GPU_COUNT": requests[kind],
+        "CONTEXT": context.partition("=")[2],
+        "TOLERATIONS": json.dumps(predictor["tolerations"]),
+    }
+
+
+def in_project(folder: Path) -> list[Any]:
+    """The folder's objects in the project, as `kubectl apply -n` would put them there."""
+    return sorted_objects(
+        {**one, "metadata": {**one["metadata"], "namespace": PROJECT}} for one in build(folder)
+    )
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_processing_gives_what_the_overlay_gives(name: str) -> None:
+    folder = OVERLAYS / name
+    assert sorted_objects(process(TEMPLATE, parameters(folder))) == in_project(folder)
+
+
+def test_defaults_give_the_leaf_that_it_was_made_of() -> None:
+    made = sorted_objects(process(TEMPLATE, {"NAMESPACE": PROJECT}))
+    tolerated = of_kind(made, "InferenceService")[0]["spec"]["predictor"]["tolerations"]
+    assert [one["key"] for one in tolerated] == ["nvidia.com/gpu"]
+    assert {one["metadata"]["namespace"] for one in made} == {PROJECT}
+
+
+def test_other_accelerators_image_and_shared_memory(tmp_path: Path) -> None:
+    """The leaf of an AMD user, written by hand, is what the parameters give."""
+    patch = {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": "vllm"},
+        "spec": {"predictor": {"model": {"storageUri": "pvc://weights/mine"}}},
+    }
+    add = [{"op": "add", "path": "/spec/predictor/model/args/-", "value": "--max-model-len=4096"}]
+    folder = leaf(
+        tmp_path / "leaf",
+        "amd",
+        namePrefix="mine-",
+        images=[{"name": "vllm-multinode", "newName": "registry.internal/vllm", "newTag": "1-rocm"}],
+        patches=[
+            {"patch": yaml.safe_dump(patch)},
+            {"patch": yaml.safe_dump(add), "target": {"kind": "InferenceService"}},
+        ],
+    )
+    given = {
+        "NAME": "mine",
+        "NAMESPACE": PROJECT,
+        "CLAIM": "weights",
+        "MODEL_PATH": "mine",
+        "TENSOR_PARALLEL_SIZE": "8",
+        "PIPELINE_PARALLEL_SIZE": "2",
+        "ACCELERATOR": "rocm",
+        "GPU_TYPE": "amd.com/gpu",
+        "GPU_COUNT": "8",
+        "CONTEXT": "4096",
+        "IMAGE": "registry.internal/vllm:1-rocm",
+        "TOLERATIONS": "[]",
+    }
+    made = process(TEMPLATE, given)
+    for one in of_kind(made, "InferenceService"):
+        assert one["spec"]["predictor"].pop("tolerations") == []
+        assert one["spec"]["predictor"]["workerSpec"].pop("tolerations") == []
+    assert sorted_objects(made) == in_project(folder)
+
+
+def test_shared_memory_reaches_head_and_workers() -> None:
+    made = process(TEMPLATE, {"NAMESPACE": PROJECT, "SHARED_MEMORY": "64Gi"})
+    (runtime,) = of_kind(made, "ServingRuntime")
+    for spec in (runtime["spec"], runtime["spec"]["workerSpec"]):
+        volumes = {one["name"]: one["emptyDir"] for one in spec["volumes"]}
+        assert volumes["shm"] == {"medium": "Memory", "sizeLimit": "64Gi"}
+
+
+def test_a_project_is_required() -> None:
+    with pytest.raises(TemplateError, match="NAMESPACE is required"):
+        process(TEMPLATE, {})
+
+
+def test_every_parameter_is_used_and_explained() -> None:
+    text = yaml.safe_dump(TEMPLATE["objects"])
+    for one in TEMPLATE["parameters"]:
+        assert f"${{{one['name']}}}" in text or f"${{{{{one['name']}}}}}" in text
+        assert one["description"].endswith(".")
+        assert one["required"]
+
+
+def test_a_leaf_that_it_is_made_of_has_no_component_of_its_own() -> None:
+    folders = {Path(one).name for one in kustomization(OVERLAYS / "llama-3.3-70b")["components"]}
+    assert folders == {"nvidia", "tolerations"}
