@@ -4,12 +4,12 @@ Seen on the real controllers of the versions listed in `VERSIONS`.
 """
 
 import math
+from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.model import Frozen
 
 Role = Literal["head", "worker"]
 Executor = Literal["ray", "mp"]
@@ -28,7 +28,8 @@ class Layout(NamedTuple):
     worker_gpus: int
 
 
-class Service(Frozen):
+@dataclass(frozen=True, kw_only=True)
+class Service:
     """One generation of an InferenceService, as far as its pods' environment depends on it."""
 
     name: str

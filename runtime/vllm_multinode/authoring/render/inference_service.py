@@ -14,7 +14,7 @@ from vllm_multinode.authoring.render.pod import (
     said,
     volumes,
 )
-from vllm_multinode.authoring.render.versions import autoscaler_class, deployment_mode, takes_strategy
+from vllm_multinode.authoring.render.versions import autoscaler_class, deployment_mode
 from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.authoring.spec.accelerators import COUNTED
 from vllm_multinode.contract.kserve import Role, Version
@@ -33,7 +33,6 @@ def inference_service(spec: DeploymentSpec, name: str, version: Version) -> Obje
         name: of the service, or of the replica.
         version: of KServe.
     """
-    strategy = {"type": spec.deployment_strategy} if takes_strategy(version) else None
     return {
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",
@@ -48,7 +47,7 @@ def inference_service(spec: DeploymentSpec, name: str, version: Version) -> Obje
         "spec": {
             "predictor": said(
                 {
-                    "deploymentStrategy": strategy,
+                    "deploymentStrategy": {"type": spec.deployment_strategy},
                     **_pod(spec, name, "head"),
                     "model": _model(spec),
                     "volumes": volumes(spec),

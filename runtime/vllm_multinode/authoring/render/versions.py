@@ -14,18 +14,15 @@ _LWS = "Or render with --target lws."
 
 
 def deployment_mode(version: Version) -> str:
-    """Value of the annotation; v0.16 gave the mode its new name."""
+    """Value of the annotation; v0.16 gave the mode its new name, and v0.16.0 takes deploymentStrategy under
+    that name alone.
+    """
     return "RawDeployment" if version < (0, 16, 0) else "Standard"
 
 
 def autoscaler_class(version: Version) -> str:
     """Value of the annotation, which the webhook insists on."""
     return "external" if version < (0, 15, 1) else "none"
-
-
-def takes_strategy(version: Version) -> bool:
-    """Whether deploymentStrategy is admitted: v0.16.0 alone takes every service for a serverless one."""
-    return version != (0, 16, 0)
 
 
 def check(spec: DeploymentSpec, version: Version) -> None:
@@ -99,11 +96,6 @@ def notes(spec: DeploymentSpec, version: Version) -> Iterator[str]:
         yield (
             f"{text} removes the workers on every reconcile (kserve#6113), so nothing will serve; "
             "use 0.19.0 or --target lws."
-        )
-    if not takes_strategy(version):
-        yield (
-            f"{text} refuses deploymentStrategy, so it is left out: there an update needs twice the "
-            "accelerators, or the old pods deleted by hand."
         )
     if version < (0, 17, 0) and spec.replicas > _HEAD_SERVICES_KEPT:
         yield (

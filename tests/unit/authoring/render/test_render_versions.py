@@ -18,21 +18,21 @@ def spec(fields: dict[str, Any] | None = None) -> DeploymentSpec:
 
 
 @pytest.mark.parametrize(
-    ("version", "mode", "autoscaler", "strategy"),
+    ("version", "mode", "autoscaler"),
     [
-        pytest.param("0.15.0", "RawDeployment", "external", {"type": "Recreate"}, id="v0.15.0"),
-        pytest.param("0.15.2", "RawDeployment", "none", {"type": "Recreate"}, id="v0.15.2"),
-        pytest.param("0.16.0", "Standard", "none", None, id="v0.16.0"),
-        pytest.param("0.17.1", "Standard", "none", {"type": "Recreate"}, id="v0.17.1"),
-        pytest.param("v0.20", "Standard", "none", {"type": "Recreate"}, id="v0.20"),
+        pytest.param("0.15.0", "RawDeployment", "external", id="v0.15.0"),
+        pytest.param("0.15.2", "RawDeployment", "none", id="v0.15.2"),
+        pytest.param("0.16.0", "Standard", "none", id="v0.16.0"),
+        pytest.param("0.17.1", "Standard", "none", id="v0.17.1"),
+        pytest.param("v0.20", "Standard", "none", id="v0.20"),
     ],
 )
-def test_annotations_and_strategy(version: str, mode: str, autoscaler: str, strategy: object) -> None:
+def test_annotations_and_strategy(version: str, mode: str, autoscaler: str) -> None:
     (service,) = render(spec(), version).files["inference-service.yaml"]
     annotations = service["metadata"]["annotations"]
     assert annotations["serving.kserve.io/deploymentMode"] == mode
     assert annotations["serving.kserve.io/autoscalerClass"] == autoscaler
-    assert service["spec"]["predictor"].get("deploymentStrategy") == strategy
+    assert service["spec"]["predictor"]["deploymentStrategy"] == {"type": "Recreate"}
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,6 @@ def test_mp_before_its_annotation(version: str) -> None:
     ("version", "fields", "says"),
     [
         pytest.param("0.20.0", {}, "kserve#6113", id="v0.20.0"),
-        pytest.param("0.16.0", {}, "deploymentStrategy", id="v0.16.0"),
         pytest.param("0.16.0", {"replicas": 4}, "newest head Services", id="many-replicas"),
         pytest.param(
             "0.18.1", {"accelerator": {"type": "intel"}}, "customGPUResourceTypeList", id="uncounted-resource"
