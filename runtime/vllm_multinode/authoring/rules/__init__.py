@@ -1,0 +1,102 @@
+"""What will be refused, what will never serve, and what could be better; each rule per KServe version."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from vllm_multinode.authoring.documents import Document
+from vllm_multinode.authoring.look import shown
+from vllm_multinode.authoring.preview import versions as preview_versions
+from vllm_multinode.authoring.rules import (
+    executors,
+    groups,
+    lws,
+    model,
+    naming,
+    ours,
+    pods,
+    refused,
+    schema,
+    stalls,
+)
+from vllm_multinode.authoring.rules.finding import Finding
+from vllm_multinode.authoring.rules.rule import SEVERITIES, Case, Found, Rule, Severity
+from vllm_multinode.contract.kserve import VERSIONS
+
+if TYPE_CHECKING:
+    from vllm_multinode.sizing.architecture import Architecture
+
+__all__ = ["RULES", "SEVERITIES", "Finding", "Rule", "Severity", "validate"]
+
+RULES: Final[tuple[Rule, ...]] = (
+    *schema.RULES,
+    *refused.RULES,
+    *naming.RULES,
+    *stalls.RULES,
+    *groups.RULES,
+    *executors.RULES,
+    *pods.RULES,
+    *ours.RULES,
+    *lws.RULES,
+    *model.RULES,
+)
+"""Every rule, in the order of docs/rules.md."""
+
+
+def validate(
+    documents: Sequence[Document],
+    versions: Sequence[str] = VERSIONS,
+    model: "Architecture | None" = None,
+) -> list[Finding]:
+    """What each rule says of each document, for each version; the same finding once, with its versions.
+
+    Args:
+        documents: as `authoring.documents.read` returns them; a service is checked with its ServingRuntime
+            where that is among them.
+        versions: of KServe, such as "0.18.1".
+        model: the model that is to be served, as `read_model` reads it.
+
+    Raises:
+        MultinodeError: USAGE, for an unknown version.
+    """
+    found: dict[tuple[int, str, str, str, str], tuple[Rule, Found, Document, list[str]]] = {}
+    for label in versions:
+        version = preview_versions.parse(label)
+        for number, document in enumerate(documents):
+            case = Case(document, documents, version, label.removeprefix("v"), model)
+            for rule, one in _broken(case):
+                key = (number, rule.id, shown(one.path), one.message, one.mend)
+                found.setdefault(key, (rule, one, document, []))[3].append(case.label)
+    return [_finding(*parts) for parts in found.values()]
+
+
+def missing_runtimes(documents: Sequence[Document], version: str) -> list[str]:
+    """The names of ServingRuntimes that InferenceServices name and that are not among the documents."""
+    number = preview_versions.parse(version)
+    cases = (Case(document, documents, number, version.removeprefix("v")) for document in documents)
+    names = (case.selection.missing for case in cases if case.selection is not None)
+    return sorted({name for name in names if name})
+
+
+def _broken(case: Case) -> Iterable[tuple[Rule, Found]]:
+    for rule in RULES:
+        if case.document.kind in rule.kinds and rule.holds(case.version):
+            for one in rule.check(case):
+                yield rule, one
+
+
+def _finding(rule: Rule, one: Found, document: Document, versions: list[str]) -> Finding:
+    return Finding(
+        rule=rule.id,
+        severity=rule.severity,
+        versions=tuple(versions),
+        file=document.source.file if document.source is not None else document.file,
+        kind=document.kind,
+        name=document.name,
+        path=shown(one.path),
+        line=document.line(one.path) or None,
+        message=one.message or rule.message,
+        mend=one.mend or rule.mend,
+        document=document,
+        steps=one.path,
+        fix=one.fix,
+    )

@@ -1,0 +1,301 @@
+"""What the API server refuses by a kind's schema: unknown fields, wrong types, absent and doubled entries.
+
+`fields.json` holds the schemas of every version of KServe and of LeaderWorkerSet; `scripts/kserve-fields`
+writes it from their CustomResourceDefinitions.
+"""
+
+import difflib
+import functools
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path as File
+from typing import Any, Final
+
+from vllm_multinode.authoring.look import Path, at, mapping
+from vllm_multinode.authoring.nodes import shorten
+from vllm_multinode.authoring.preview.defaulting import POD_FIELDS
+from vllm_multinode.authoring.rules.edits import Edit
+from vllm_multinode.authoring.rules.rule import RUNTIMES, Case, Found, Rule, always
+
+KINDS: Final = ("InferenceService", *RUNTIMES, "LeaderWorkerSet")
+_GROUPS: Final = ("serving.kserve.io", "leaderworkerset.x-k8s.io")
+_TYPES: Final = {
+    "string": "text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "a mapping",
+    "int-or-string": "a number or text",
+}
+_LONGEST_NAME: Final = 253
+_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+
+
+@functools.cache
+def _fields() -> dict[str, Any]:
+    known: dict[str, Any] = json.loads(File(__file__).with_name("fields.json").read_text(encoding="utf-8"))
+    return known
+
+
+@functools.cache
+def _pattern(text: str) -> re.Pattern[str]:
+    return re.compile(text)
+
+
+def _schema(case: Case) -> int | None:
+    """The node of the document's schema; None where that version does not serve it."""
+    kserve = _fields()["kserve"]
+    # Releases of one minor version share their schema but for fixes.
+    minor = case.label.removeprefix("v").rpartition(".")[0]
+    near = [label for label in kserve if label == case.label.removeprefix("v")] or [
+        label for label in kserve if label.rpartition(".")[0] == minor
+    ]
+    known = (kserve[near[-1]] if near else kserve[list(kserve)[-1]]) | _fields()["lws"]
+    number: int | None = known.get(f"{case.document.api_version}/{case.document.kind}")
+    return number
+
+
+def _type_of(value: Any) -> str:
+    names = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
+    return names.get(type(value), "null")
+
+
+def _fits(value: Any, wanted: str) -> bool:
+    given = _type_of(value)
+    if wanted == "int-or-string":
+        return given in ("integer", "string")
+    return given == wanted or wanted == "any" or (wanted == "number" and given == "integer")
+
+
+class _Walk:
+    """One pass over an object with its schema; what it finds, by rule."""
+
+    def __init__(self, case: Case) -> None:
+        self._case = case
+        self.found: dict[str, list[Found]] = {"unknown-field": [], "wrong-value": [], "missing-field": []}
+        self.found |= {"doubled-item": [], "runtime-drops-field": []}
+        number = _schema(case)
+        if number is not None:
+            self._walk(case.body, number, ())
+
+    def _walk(self, value: Any, number: int, path: Path) -> None:
+        node = _fields()["nodes"][number]
+        if value is None or path in (("metadata",), ("status",)):
+            return
+        if not _fits(value, node["t"]):
+            self._wrong_type(value, node["t"], path)
+        elif isinstance(value, dict):
+            self._mapping(value, node, path)
+        elif isinstance(value, list):
+            self._list(value, node, path)
+        else:
+            self._scalar(value, node, path)
+
+    def _mapping(self, value: dict[str, Any], node: dict[str, Any], path: Path) -> None:
+        known, other = node.get("p", {}), node.get("a")
+        for name, inner in value.items():
+            if name in known:
+                self._walk(inner, known[name], (*path, name))
+            elif other is not None:
+                self._walk(inner, other, (*path, name))
+            elif "p" in node and "x" not in node:
+                self._unknown(name, list(known), (*path, name))
+        for name in node.get("r", ()):
+            if value.get(name) is None:
+                what = f"the API server refuses it: {name} is not there."
+                self.found["missing-field"].append(Found(path, what, f"Add {name}."))
+
+    def _list(self, value: list[Any], node: dict[str, Any], path: Path) -> None:
+        seen: dict[str, int] = {}
+        for index, item in enumerate(value):
+            if "i" in node:
+                self._walk(item, node["i"], (*path, index))
+            if "k" in node and isinstance(item, dict):
+                # A protocol is TCP where none is written.
+                key = json.dumps(
+                    [item.get(name, "TCP" if name == "protocol" else None) for name in node["k"]]
+                )
+                if key in seen:
+                    what = f"the API server refuses it: it stands for the same as entry {seen[key]}."
+                    self.found["doubled-item"].append(Found((*path, index), what))
+                seen.setdefault(key, index)
+
+    def _scalar(self, value: Any, node: dict[str, Any], path: Path) -> None:
+        wanted = ""
+        if "e" in node and value not in node["e"]:
+            wanted = f"one of {', '.join(map(str, node['e']))}"
+        elif "m" in node and not _pattern(node["m"]).search(str(value)):
+            wanted = (
+                "a quantity such as 8, 500m or 16Gi" if "KMGTPE" in node["m"] else f"of the form {node['m']}"
+            )
+        elif "l" in node and not isinstance(value, str) and value < node["l"]:
+            wanted = f"at least {node['l']}"
+        if wanted:
+            what = f"the API server refuses it: {shorten(str(value))} is not {wanted}."
+            self.found["wrong-value"].append(Found(path, what, f"Write {wanted}."))
+
+    def _wrong_type(self, value: Any, wanted: str, path: Path) -> None:
+        shown = json.dumps(value) if isinstance(value, (bool, int, float, str)) else _TYPES[_type_of(value)]
+        what = f"the API server refuses it: {shorten(shown)} is not {_TYPES.get(wanted, wanted)}."
+        mend = f"Write {_TYPES.get(wanted, wanted)}."
+        fix: tuple[Edit, ...] = ()
+        if wanted == "string" and isinstance(value, (bool, int, float)):
+            mend, fix = "Put it in quotes.", (Edit(path, quote=True),)
+        elif wanted == "integer" and isinstance(value, str) and value.isdecimal() and len(value) < 10:
+            mend, fix = "Leave the quotes out.", (Edit(path, int(value)),)
+        self.found["wrong-value"].append(Found(path, what, mend, fix))
+
+    def _unknown(self, name: str, known: list[str], path: Path) -> None:
+        runtime = self._case.document.kind in RUNTIMES
+        if runtime and path[:-1] in (("spec",), ("spec", "workerSpec")) and name in POD_FIELDS:
+            self.found["runtime-drops-field"].append(Found(path, _dropped(name)))
+            return
+        what = (
+            f"kubectl refuses it: there is no field {shorten(name)} here; sent in another way, it is dropped."
+        )
+        same = [one for one in known if one.lower() == name.lower()]
+        near = same or difflib.get_close_matches(name, known, 1)
+        mend = f"Write {near[0]}." if near else ""
+        fix = (Edit(path, rename=same[0]),) if len(same) == 1 else ()
+        self.found["unknown-field"].append(Found(path, what, mend, fix))
+
+
+def _dropped(name: str) -> str:
+    return (
+        f"a ServingRuntime does not carry {name}: kubectl refuses it, and sent in another way it is dropped."
+    )
+
+
+def _of(rule: str, case: Case) -> Iterator[Found]:
+    yield from _walk_once(case).found[rule]
+
+
+def _walk_once(case: Case) -> _Walk:
+    """The pass over a case's document, kept in the case."""
+    kept = case.kept.get("schema")
+    if not isinstance(kept, _Walk):
+        kept = case.kept["schema"] = _Walk(case)
+    return kept
+
+
+def _api_version(case: Case) -> Iterator[Found]:
+    if _schema(case) is not None:
+        return
+    known = {**_fields()["kserve"]["0.19.0"], **_fields()["lws"]}
+    right = next(name for name in known if name.endswith(f"/{case.document.kind}")).rpartition("/")[0]
+    what = f"the API server knows no {case.document.kind} in {shorten(case.document.api_version)}."
+    yield Found(("apiVersion",), what, f"Write {right}.", (Edit(("apiVersion",), right),))
+
+
+def _metadata(case: Case) -> Iterator[Found]:
+    for part in ("labels", "annotations"):
+        for name, value in mapping(case.body, "metadata", part).items():
+            if not isinstance(value, str | None):
+                what = f"the API server refuses it: {shorten(json.dumps(value))} is not text."
+                path: Path = ("metadata", part, name)
+                fix = (Edit(path, quote=True),) if not isinstance(value, (dict, list)) else ()
+                yield Found(path, what, "Put it in quotes.", fix)
+
+
+def _name(case: Case) -> Iterator[Found]:
+    name = at(case.body, "metadata", "name")
+    if not name and not at(case.body, "metadata", "generateName"):
+        yield Found(
+            ("metadata",), "the API server refuses it: metadata.name is not there.", "Give it a name."
+        )
+    elif case.document.kind != "InferenceService" and isinstance(name, str) and not _is_name(name):
+        what = f"the API server refuses it: {shorten(name)} is no name of an object."
+        yield Found(("metadata", "name"), what)
+
+
+def _is_name(name: str) -> bool:
+    return len(name) <= _LONGEST_NAME and _NAME.fullmatch(name) is not None
+
+
+def _same_object(case: Case) -> Iterator[Found]:
+    one = case.document
+    for other in case.documents:
+        if other is one:
+            return
+        if (other.kind, other.namespace, other.name) == (one.kind, one.namespace, one.name) and one.name:
+            where = f"{other.file}:{other.line(())}" if other.line(()) else other.file
+            yield Found(
+                ("metadata", "name"), f"the same object stands in {where}; the last one applied wins."
+            )
+            return
+
+
+def _rule(name: str, message: str, mend: str, seen: str = "API server, by the CRD's schema") -> Rule:
+    return Rule(name, "refused", message, mend, seen, functools.partial(_of, name), KINDS, always)
+
+
+RULES: Final = (
+    Rule(
+        "api-version",
+        "refused",
+        "The API server knows no such kind in that apiVersion.",
+        "Write the apiVersion that is named.",
+        "API server",
+        _api_version,
+        KINDS,
+        always,
+    ),
+    _rule(
+        "unknown-field",
+        "kubectl refuses a field that the schema does not know; sent in another way, it is dropped "
+        "in silence.",
+        "Correct the name, or move the field to where it belongs.",
+    ),
+    _rule(
+        "runtime-drops-field",
+        "A ServingRuntime does not carry that field of a pod: kubectl refuses it, and sent in "
+        "another way it is "
+        "dropped in silence.",
+        "Write it into the InferenceService, under spec.predictor for the head and under "
+        "spec.predictor.workerSpec for the workers.",
+        "the running controllers of v0.15.0 to v0.20.0",
+    ),
+    _rule(
+        "wrong-value",
+        "The API server refuses a value of the wrong type, or one that is not allowed there.",
+        "Write a value of the type that is named.",
+    ),
+    _rule("missing-field", "The API server refuses an object without a field that must be there.", "Add it."),
+    _rule(
+        "doubled-item",
+        "The API server refuses two entries of a list that stand for the same thing.",
+        "Keep one of them.",
+    ),
+    Rule(
+        "metadata-not-text",
+        "refused",
+        "The API server refuses a label or an annotation that is not text.",
+        "Put it in quotes.",
+        "API server",
+        _metadata,
+        KINDS,
+        always,
+    ),
+    Rule(
+        "object-name",
+        "refused",
+        "The API server refuses an object without a name, or with one that is none.",
+        "Use lower-case letters, digits and dashes.",
+        "API server",
+        _name,
+        KINDS,
+        always,
+    ),
+    Rule(
+        "same-object-twice",
+        "risk",
+        "The same object stands twice in what was given, and the last one applied wins.",
+        "Keep one of them.",
+        "kubectl apply",
+        _same_object,
+        KINDS,
+        always,
+    ),
+)

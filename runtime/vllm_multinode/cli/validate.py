@@ -1,0 +1,103 @@
+"""`multinode validate`: what KServe would refuse, and what it would take and never serve."""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal
+
+import typer
+
+from vllm_multinode.authoring.documents import Document, read
+from vllm_multinode.authoring.rules import SEVERITIES, Finding, missing_runtimes
+from vllm_multinode.authoring.rules import validate as findings_of
+from vllm_multinode.authoring.rules.builtin import with_builtin_runtimes
+from vllm_multinode.authoring.rules.schema import KINDS
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.contract.kserve import VERSIONS
+
+Output = Literal["text", "json"]
+
+
+def validate(
+    more: Annotated[list[str] | None, typer.Argument(metavar="FILE...", help="More files.")] = None,
+    *,
+    file: Annotated[
+        list[str] | None,
+        typer.Option("--file", "-f", help="A manifest, a folder, a kustomization, or - for stdin."),
+    ] = None,
+    kserve: Annotated[
+        list[str] | None, typer.Option(help="A version of KServe; all that are supported by default.")
+    ] = None,
+    output: Annotated[Output, typer.Option("--output", "-o", help="How to print findings.")] = "text",
+    model: Annotated[
+        str, typer.Option(help="The model's folder, or its name in the catalogue: checks that sizes fit it.")
+    ] = "",
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Mend in the files what can be mended without a guess.")
+    ] = False,
+) -> int:
+    """Say what will be refused and what will never serve; exit code 4 where there is any."""
+    sources = list(dict.fromkeys([*(file or []), *(more or [])]))
+    if not sources:
+        raise MultinodeError(ExitCode.USAGE, "no file is named.", mend="Name one with -f.")
+    versions = tuple(version.removeprefix("v") for version in kserve or VERSIONS)
+    documents = read(sources)
+    architecture = None
+    if model:
+        from vllm_multinode.authoring.rules.model import read_model
+
+        architecture = read_model(model)
+
+    def check(given: Sequence[Document]) -> list[Finding]:
+        own = set(map(id, given))
+        found = findings_of(with_builtin_runtimes(given), versions, architecture)
+        return [one for one in found if id(one.document) in own]
+
+    if fix:
+        documents = _mend(sources, documents, check, versions)
+    findings = sorted(check(documents), key=Finding.order)
+    if output == "json":
+        typer.echo(json.dumps([finding.as_object() for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            typer.echo(finding.as_text(versions))
+    _notes(documents, findings, versions)
+    return ExitCode.WILL_NOT_SERVE if any(finding.blocks for finding in findings) else ExitCode.OK
+
+
+def _mend(
+    sources: Sequence[str],
+    documents: Sequence[Document],
+    check: Callable[[Sequence[Document]], list[Finding]],
+    versions: Sequence[str],
+) -> list[Document]:
+    from vllm_multinode.authoring.rules.fix import mend
+
+    for document in documents:
+        if document.root is None:
+            typer.echo(
+                f"note: {document.file} is built by kustomize; --fix leaves its files alone.", err=True
+            )
+            break
+    for fixed in mend(documents, check, versions):
+        for finding in fixed.findings:
+            typer.echo(f"fixed: {finding.file}:{finding.line}: {finding.rule} {finding.path}", err=True)
+    return read(sources)
+
+
+def _notes(documents: Sequence[Document], findings: Sequence[Finding], versions: Sequence[str]) -> None:
+    """What was not checked, and a count: on stderr, so that stdout holds findings alone."""
+    known = [document for document in documents if document.kind in KINDS]
+    if not known:
+        typer.echo(f"note: nothing was checked: there is none of {', '.join(KINDS)}.", err=True)
+    for name in missing_runtimes(with_builtin_runtimes(documents), versions[-1]):
+        what = f"note: the ServingRuntime {name} was not given: what depends on it was not checked."
+        typer.echo(what, err=True)
+    counts = {severity: sum(one.severity == severity for one in findings) for severity in SEVERITIES}
+    told = ", ".join(f"{count} {severity}" for severity, count in counts.items() if count)
+    checked = f"{len(known)} object{'' if len(known) == 1 else 's'}, KServe {', '.join(versions)}"
+    typer.echo(f"{told or 'nothing found'} ({checked})", err=True)
+    blocked = {version for finding in findings if finding.blocks for version in finding.versions}
+    if blocked and blocked != set(versions):
+        serving = ", ".join(version for version in versions if version not in blocked)
+        typer.echo(f"nothing is refused or stalls with KServe {serving}", err=True)

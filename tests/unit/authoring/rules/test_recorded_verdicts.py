@@ -1,0 +1,53 @@
+"""What the running controllers and webhooks of seven versions said, against what the rules say."""
+
+import json
+from typing import Any
+
+import pytest
+
+from unit.authoring.rules.examples import RECORDED, documents, examples
+from vllm_multinode.authoring.rules import validate
+
+
+def _recorded() -> list[dict[str, Any]]:
+    files = sorted(RECORDED.glob("*.jsonl"))
+    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+
+
+def _cases(*, accepted: bool = False) -> list[object]:
+    chosen = (one for one in _recorded() if not accepted or one["verdict"] == "accepted")
+    return [pytest.param(one, id=f"{one['kserve']}-{one['case']}") for one in chosen]
+
+
+@pytest.mark.parametrize("recorded", _cases())
+def test_refused_where_the_webhook_refused(recorded: dict[str, Any]) -> None:
+    found = validate(documents(recorded["input"]), [recorded["kserve"]])
+    refused = [one for one in found if one.severity == "refused"]
+    verdict: str = recorded["verdict"]
+    if verdict == "accepted":
+        # The cases were recorded with a client that does not ask for strict validation.
+        assert {one.rule for one in refused} <= {"unknown-field", "runtime-drops-field"}
+    else:
+        said = verdict.partition("denied the request: ")[2]
+        assert any(said.rstrip(".") in one.message for one in refused), [one.message for one in refused]
+
+
+@pytest.mark.parametrize("recorded", _cases(accepted=True))
+def test_stalls_where_a_recorded_service_had_no_workers(recorded: dict[str, Any]) -> None:
+    made = {one["metadata"].get("name") for one in recorded["made"]}
+    stalls = {one.rule for one in validate(documents(recorded["input"]), [recorded["kserve"]])
+              if one.severity == "stalls"}  # fmt: skip
+    if "llm-predictor-worker" not in made:
+        assert "worker-spec-ignored" in stalls
+    else:
+        assert stalls <= {"executor-ignored"}
+
+
+@pytest.mark.parametrize(
+    "example", [pytest.param(one, id=one.rule) for one in examples() if one.live == "recorded"]
+)
+def test_recorded_example_names_a_case(example: Any) -> None:
+    cases = [one for one in _recorded() if one["case"] == example.recorded]
+    case = next(one for one in cases if one["kserve"] == f"v{example.version}")
+    found = validate(documents(case["input"]), [example.version])
+    assert example.rule in {one.rule for one in found}
