@@ -13,8 +13,6 @@ Told = tuple[str, Path]
 _PREDICTOR: Final[Path] = ("spec", "predictor")
 _WORKER: Final[Path] = (*_PREDICTOR, "workerSpec")
 _PATHS: Final[Mapping[str, Path]] = {"head": _PREDICTOR, "worker": _WORKER}
-_RAW_MODES: Final = ("Standard", "RawDeployment")
-_KNOWN_MODES: Final = (*_RAW_MODES, "Knative", "Serverless", "ModelMesh")
 
 
 def stalls_of_input(body: Mapping[str, Any], service: Body, version: Version) -> tuple[bool, list[Told]]:
@@ -79,7 +77,9 @@ def _mode(service: Body, version: Version) -> Iterator[Told]:
     annotations = service["metadata"]["annotations"]
     mode = annotations[names.DEPLOYMENT_MODE]
     path: Path = ("metadata", "annotations", names.DEPLOYMENT_MODE)
-    if mode in _KNOWN_MODES and mode not in _RAW_MODES:
+    # Before v0.16 the new name is none that KServe knows, and the cluster's default holds.
+    knative = ("Serverless", "Knative") if version >= (0, 16, 0) else ("Serverless",)
+    if mode in (*knative, "ModelMesh"):
         yield (
             (
                 f"The deployment mode is {mode}: no Deployment is made, and without Knative nothing is "

@@ -190,6 +190,13 @@ def test_it_stalls(version: str, parts: dict[str, Any], text: str, path: str) ->
     assert ".".join(str(part) for part in matching[0].path) == path
 
 
+@pytest.mark.parametrize(("version", "stalls"), [("0.15.2", False), ("0.16.0", True)])
+def test_knative_is_a_mode_from_v0_16(version: str, stalls: bool) -> None:
+    raw = service(version=version)
+    raw["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] = "Knative"
+    assert bool(preview([runtime(), raw], version).stalls) is stalls
+
+
 @pytest.mark.parametrize(("version", "stops"), [("0.15.2", False), ("0.16.0", True), ("0.19.0", True)])
 def test_a_service_can_be_stopped_from_v0_16(version: str, stops: bool) -> None:
     body = service(version=version, annotations={"serving.kserve.io/stop": "true"})
