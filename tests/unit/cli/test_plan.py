@@ -29,6 +29,29 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_the_spec_is_what_render_takes(folder: Path) -> None:
+    written = plan(str(folder), "--gpu", "L4", "-o", "spec")
+    assert written.returncode == 0, written.stderr
+    program = "import sys; sys.argv = ['multinode', 'render', '-f', '-', '--out', '-']; " + _MAIN
+    rendered = subprocess.run(
+        [sys.executable, "-c", program],
+        input=written.stdout, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert rendered.returncode == 0, rendered.stderr
+    kinds = [document["kind"] for document in yaml.safe_load_all(rendered.stdout)]
+    assert "InferenceService" in kinds
+
+
+def test_what_does_not_fit_has_no_spec(folder: Path) -> None:
+    ended = plan(str(folder), "--gpu", "tiny", "--gpu-memory", "1", "--nodes", "1", "-o", "spec")
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (3, "", 1)
+
+
+def test_no_gpu_was_named(folder: Path) -> None:
+    ended = plan(str(folder))
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+
+
 KEYS = {
     "fits", "tensor_parallel", "pipeline_parallel", "nodes", "gpus_per_node", "memory", "max_context",
     "max_concurrency", "claim_gib", "alternatives", "reasons",

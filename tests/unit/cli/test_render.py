@@ -51,10 +51,10 @@ def test_folder_twice(spec: str, tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_notes_go_to_standard_error(spec: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["render", "-f", spec, "--kserve", "0.16.0"]) == ExitCode.OK
+    assert run(["render", "-f", spec, "--kserve", "0.20.0"]) == ExitCode.OK
     printed = capsys.readouterr()
-    assert printed.err.startswith("note: KServe 0.16.0 refuses deploymentStrategy")
-    assert "deploymentStrategy" not in printed.out
+    assert printed.err.startswith("note: KServe 0.20.0 removes the workers")
+    assert "note" not in printed.out
 
 
 @pytest.mark.parametrize(

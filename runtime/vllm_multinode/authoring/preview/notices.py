@@ -34,6 +34,7 @@ def warnings_of_group(source: Source, group: Group) -> list[Told]:
         *_placement(source),
         *_custom_gpus(source, group),
         *_head_services(source),
+        *_never_ready(source),
     ]
 
 
@@ -163,6 +164,17 @@ def _head_services(source: Source) -> Iterator[Told]:
             (
                 "Before v0.17 KServe keeps only the three newest head Services of the whole cluster and "
                 "deletes the others: more than three multi-node generations cannot run side by side."
+            ),
+            _WORKER,
+        )
+
+
+def _never_ready(source: Source) -> Iterator[Told]:
+    if (0, 16, 0) <= source.version < (0, 20, 0):
+        yield (
+            (
+                "KServe v0.16 to v0.19 leave PredictorReady at Unknown although both Deployments are available, "
+                "so the service serves and never says Ready (kserve#5703). Wait for its Deployments."
             ),
             _WORKER,
         )

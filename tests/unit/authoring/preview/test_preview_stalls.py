@@ -254,6 +254,7 @@ def test_v0_20_keeps_what_the_inference_service_wrote_of_value_and_value_from() 
             id="foreign-gpu",
         ),
         pytest.param("0.16.0", {}, "three newest head Services", id="head-services"),
+        pytest.param("0.19.0", {}, "never says Ready", id="never-ready"),
         pytest.param(
             "0.15.0",
             {"model": {"resources": gpus(4)}},

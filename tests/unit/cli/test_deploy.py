@@ -1,0 +1,219 @@
+"""`multinode deploy`, `wait` and `delete` as command lines, against a stand-in for the Kubernetes API."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from unit.cluster.objects import head_says, running, runtime, service, with_status
+from unit.cluster.stub_api import StubApi, serving, status
+from vllm_multinode.cli.app import run
+from vllm_multinode.contract.exit_codes import ExitCode
+
+SPEC = {
+    "name": "llm",
+    "model": {"claim": "models", "path": "llm", "size": "131Gi"},
+    "parallelism": {"tensor": 8, "pipeline": 2},
+    "image": "example.com/vllm-multinode:1",
+}
+
+
+@pytest.fixture
+def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubApi]:
+    """The stand-in, a kubeconfig for it, and a spec in the working directory."""
+    with serving() as api:
+        api.namespace("demo")
+        config = {
+            "current-context": "x",
+            "clusters": [{"name": "c", "cluster": {"server": api.url}}],
+            "users": [{"name": "ada", "user": {"token": "the-token-of-ada"}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "ada", "namespace": "demo"}}],
+        }
+        (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+        (tmp_path / "spec.yaml").write_text(yaml.safe_dump(SPEC))
+        monkeypatch.chdir(tmp_path)
+        yield api
+
+
+def test_deploy_again_and_delete(api: StubApi, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["deploy", "-f", "spec.yaml", "--kserve", "0.18.1", "--no-wait"]
+    assert run(command) == ExitCode.OK
+    first = capsys.readouterr().out
+    assert "ServingRuntime demo/vllm-multinode-ray created\nInferenceService demo/llm created\n" in first
+    assert run(command) == ExitCode.OK
+    again = capsys.readouterr().out
+    assert "InferenceService demo/llm unchanged" in again
+    assert "created" not in again
+    assert run(["delete", "llm"]) == ExitCode.OK
+    assert "InferenceService demo/llm deleted" in capsys.readouterr().out
+    assert run(["delete", "-f", "spec.yaml"]) == ExitCode.OK
+    assert capsys.readouterr().out == "There is nothing of llm to delete in namespace demo.\n"
+    assert set(api.objects) == {("namespaces", "", "demo")}
+
+
+def test_a_set_is_deployed_and_deleted_by_its_spec(api: StubApi, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["deploy", "spec.yaml", "--target", "lws", "--no-wait"]) == ExitCode.OK
+    assert "LeaderWorkerSet demo/llm created" in capsys.readouterr().out
+    assert run(["delete", "-f", "spec.yaml"]) == ExitCode.OK
+    assert "LeaderWorkerSet demo/llm deleted" in capsys.readouterr().out
+
+
+def test_what_will_not_serve_is_not_written(api: StubApi, capsys: pytest.CaptureFixture[str]) -> None:
+    body = service(storageUri="s3://bucket/llm")
+    annotations = {
+        "serving.kserve.io/deploymentMode": "Standard",
+        "serving.kserve.io/autoscalerClass": "none",
+    }
+    body["metadata"]["annotations"] = annotations
+    Path("bad.yaml").write_text(yaml.safe_dump(body))
+    assert run(["deploy", "-f", "bad.yaml", "--kserve", "0.18.1", "--no-wait"]) == ExitCode.WILL_NOT_SERVE
+    told = capsys.readouterr().err
+    assert "bad.yaml:" in told
+    assert "Nothing was written" in told
+    assert api.written() == []
+    command = ["deploy", "-f", "bad.yaml", "--kserve", "0.18.1", "--no-wait", "--force"]
+    assert run(command) == ExitCode.OK
+    assert api.get("inferenceservices", "llm") is not None
+
+
+def test_the_cluster_says_its_version(api: StubApi, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["deploy", "spec.yaml", "--no-wait"]) == ExitCode.USAGE
+    assert "Give it with --kserve" in capsys.readouterr().err
+    image = "kserve/kserve-controller:v0.19.0"
+    labels = {"control-plane": "kserve-controller-manager"}
+    api.put(
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": "kserve-controller-manager", "namespace": "kserve", "labels": labels},
+            "spec": {"template": {"spec": {"containers": [{"name": "manager", "image": image}]}}},
+        }
+    )
+    assert run(["deploy", "spec.yaml", "--no-wait"]) == ExitCode.OK
+    assert "KServe 0.19.0 in namespace kserve." in capsys.readouterr().out
+
+
+def test_deploy_waits_and_wait_asks(api: StubApi, capsys: pytest.CaptureFixture[str]) -> None:
+    api.put(with_status(service(), ready="True", url="http://llm.example.com"))
+    api.put(running())
+    api.heads["llm-predictor-0:8081"] = head_says()
+    api.heads["llm-predictor-0:8080"] = lambda path: (
+        {"data": [{"id": "llm"}]} if path.endswith("models") else {"choices": [{"text": " four"}]}
+    )
+    assert run(["wait", "llm", "--timeout", "20", "--ask", "One two three"]) == ExitCode.OK
+    told = capsys.readouterr().out
+    assert "InferenceService demo/llm serves at http://llm.example.com" in told
+    assert told.endswith("One two three four\n")
+
+
+def test_a_namespace_in_the_object_holds(api: StubApi, capsys: pytest.CaptureFixture[str]) -> None:
+    api.namespace("prod")
+    Path("spec.yaml").write_text(yaml.safe_dump({**SPEC, "namespace": "prod"}))
+    command = ["deploy", "spec.yaml", "--kserve", "0.18.1", "--no-wait"]
+    assert run(command) == ExitCode.OK
+    made = api.get("inferenceservices", "llm", "prod")
+    assert made is not None
+    assert made["metadata"]["annotations"]["vllm-multinode/deployments"] == "prod/llm"
+    assert run([*command, "-n", "demo"]) == ExitCode.USAGE
+    assert "an object is in namespace prod" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        pytest.param(["deploy"], ExitCode.USAGE, "no file was named", id="no-file"),
+        pytest.param(["deploy", "-f", "none.yaml"], ExitCode.MANIFEST, "none.yaml", id="missing-file"),
+        pytest.param(["deploy", "-f", "empty.yaml"], ExitCode.MANIFEST, "empty.yaml", id="empty-file"),
+        pytest.param(["deploy", "-f", "typo.yaml"], ExitCode.SPEC, "typo.yaml", id="unknown-field"),
+        pytest.param(["deploy", "-f", "claim.yaml"], ExitCode.USAGE, "--name", id="no-service"),
+        pytest.param(["delete"], ExitCode.USAGE, "one of both", id="delete-nothing"),
+        pytest.param(["delete", "llm", "-f", "spec.yaml"], ExitCode.USAGE, "one of both", id="delete-both"),
+        pytest.param(["wait", "none"], ExitCode.NOT_SERVING, "there is no", id="wait-for-nothing"),
+        pytest.param(
+            ["wait", "llm", "--context", "y"], ExitCode.CLUSTER_UNREACHABLE, "context 'y'", id="context"
+        ),
+        pytest.param(["wait", "llm", "--login", "ssh"], ExitCode.USAGE, "ssh", id="unknown-login"),
+    ],
+)
+def test_mistakes_are_one_line(
+    api: StubApi, capsys: pytest.CaptureFixture[str], arguments: list[str], code: ExitCode, words: str
+) -> None:
+    Path("empty.yaml").write_text("")
+    Path("typo.yaml").write_text(yaml.safe_dump({**SPEC, "paralelism": 2}))
+    claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "c"}}
+    Path("claim.yaml").write_text(yaml.safe_dump(claim))
+    assert run(arguments) == code
+    told = capsys.readouterr().err
+    assert words in told
+    assert told.count("\n") == 1
+    assert api.written() == []
+
+
+def test_the_token_is_nowhere(api: StubApi, capsys: pytest.CaptureFixture[str]) -> None:
+    api.refuse("GET", "/apis/serving", 401, status(401, "bad token the-token-of-ada", "Unauthorized"))
+    assert run(["wait", "llm"]) == ExitCode.UNAUTHORIZED
+    told = capsys.readouterr()
+    assert "the-token-of-ada" not in told.out + told.err
+
+
+def test_interrupted_from_the_keyboard(api: StubApi) -> None:
+    api.put(with_status(service()))
+    program = "from vllm_multinode.cli.main import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, "wait", "llm"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while api.watches < 4 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == ExitCode.INTERRUPTED
+    assert "Traceback" not in err
+
+
+_HEAVY = ("kubernetes", "kserve", "ray", "vllm", "aiohttp", "rich", "yaml", "urllib3")
+
+
+@pytest.mark.parametrize("command", ["deploy", "wait", "delete"])
+def test_help_imports_nothing_heavy(command: str) -> None:
+    program = (
+        f"import sys, atexit; sys.argv = ['multinode', {command!r}, '--help']\n"
+        f"atexit.register(lambda: print('LOADED', sorted(set({_HEAVY!r}) & set(sys.modules))))\n"
+        "from vllm_multinode.cli.main import main; main()"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env=dict(os.environ),
+    )
+    assert ended.stdout.splitlines()[-1] == "LOADED []"
+
+
+def test_the_clusters_runtime_is_checked_too(api: StubApi, capsys: pytest.CaptureFixture[str]) -> None:
+    """A service alone, whose runtime in the cluster has no workerSpec: the controller would give up."""
+    body = service()
+    annotations = {
+        "serving.kserve.io/deploymentMode": "Standard",
+        "serving.kserve.io/autoscalerClass": "none",
+    }
+    body["metadata"]["annotations"] = annotations
+    Path("service.yaml").write_text(yaml.safe_dump(body))
+    alone = runtime()
+    del alone["spec"]["workerSpec"]
+    api.put(alone)
+    command = ["deploy", "service.yaml", "--kserve", "0.18.1", "--no-wait"]
+    assert run(command) == ExitCode.WILL_NOT_SERVE
+    assert "workerSpec" in capsys.readouterr().err
