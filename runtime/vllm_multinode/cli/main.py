@@ -1,7 +1,15 @@
-"""`multinode`: the roles of the image start at once; everything else is a typer application."""
+"""`multinode`: what runs in the image starts at once; everything else is a typer application."""
 
 import sys
-from typing import NoReturn
+from typing import Final, NoReturn
+
+from vllm_multinode.contract.exit_codes import ExitCode
+
+_CLI: Final = ("typer", "rich", "click")
+_WITHOUT_CLI: Final = (
+    "typer and rich are not installed; the extra vllm-multinode[cli] has them. "
+    "Without it head, worker and fetch run."
+)
 
 
 def main() -> NoReturn:
@@ -12,6 +20,16 @@ def main() -> NoReturn:
         from vllm_multinode.launcher.main import main as launch
 
         sys.exit(launch("head" if arguments[0] == "head" else "worker", tuple(arguments[1:])))
-    from vllm_multinode.cli.app import run
+    if arguments and arguments[0] == "fetch":
+        from vllm_multinode.cli.fetch import main as fetch
+
+        sys.exit(fetch(tuple(arguments[1:])))
+    try:
+        from vllm_multinode.cli.app import run
+    except ModuleNotFoundError as error:
+        if error.name not in _CLI:
+            raise
+        sys.stderr.write(f"multinode: {' '.join(arguments[:1])}: {_WITHOUT_CLI}\n")
+        sys.exit(ExitCode.USAGE)
 
     sys.exit(run(arguments))

@@ -1,36 +1,61 @@
 """`multinode plan`: from a model and some GPUs to sizes."""
 
 import json
-from typing import Annotated, Literal
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.sizing.choice import Plan
 from vllm_multinode.sizing.explain import explain as explained
 from vllm_multinode.sizing.kv_cache import KvDtype
 from vllm_multinode.sizing.memory import UTILIZATION
-from vllm_multinode.sizing.plan import choose
+from vllm_multinode.sizing.plan import choose, preferred
 from vllm_multinode.sizing.report import as_object, as_text
-from vllm_multinode.sizing.request import GPUS_PER_NODE, Executor, Request, find_gpu
-from vllm_multinode.sizing.sources import find_model
+from vllm_multinode.sizing.request import CLAIM_GBS, GPUS_PER_NODE, Executor, Request, find_gpu
+from vllm_multinode.sizing.sources import Source, find_model
 
-Output = Literal["text", "json", "yaml"]
+if TYPE_CHECKING:
+    from vllm_multinode.cluster.offers import Offer
+
+Output = Literal["text", "json", "yaml", "spec"]
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What is asked for, whatever the accelerators are."""
+
+    context: int
+    concurrency: int
+    kv_dtype: KvDtype
+    executor: Executor
+    utilization: float
+    claim_gbs: float
+
+    def request(self, source: Source, **of_nodes: Any) -> Request:
+        """The request for some accelerators."""
+        return Request(source=source, **vars(self), **of_nodes)
 
 
 def plan(
     model: Annotated[str, typer.Argument(help="A model folder, a config.json, or a name of the catalogue.")],
-    gpu: Annotated[str, typer.Option(help="An accelerator, or a node shape such as p5.48xlarge.")],
     *,
+    gpu: Annotated[
+        str, typer.Option(help="An accelerator, or a node shape such as p5.48xlarge.", show_default=False)
+    ] = "",
     gpus_per_node: Annotated[
-        str, typer.Option(help="GPUs of a node; a list (8,8,4) for nodes that differ.")
+        str, typer.Option(help="GPUs of a node; a list (8,8,4) for nodes that differ.", show_default=False)
     ] = "",
     nodes: Annotated[
         int | None, typer.Option(min=1, max=1024, help="Nodes there are; any number by default.")
     ] = None,
-    context: Annotated[
-        int, typer.Option(min=0, help="Tokens of a request; the model's limit by default.")
-    ] = 0,
+    from_cluster: Annotated[
+        bool, typer.Option("--from-cluster", help="Plan with what the cluster's nodes have free.")
+    ] = False,
+    context: Annotated[int, typer.Option(min=0, help="Tokens of a request; 0 for the model's limit.")] = 0,
     concurrency: Annotated[int, typer.Option(min=1, help="Requests at once.")] = 1,
     kv_dtype: Annotated[KvDtype, typer.Option(help="Of the KV cache.")] = "auto",
     executor: Annotated[Executor, typer.Option(help="What spreads the engine over the nodes.")] = "ray",
@@ -38,11 +63,83 @@ def plan(
         float | None, typer.Option(help="GiB of a GPU, instead of the catalogue's.")
     ] = None,
     utilization: Annotated[float, typer.Option(help="Part of it that vLLM may take.")] = UTILIZATION,
-    claim_bandwidth: Annotated[float, typer.Option(help="GB/s that a node reads from the claim.")] = 1.0,
+    claim_bandwidth: Annotated[
+        float, typer.Option(help="GB/s that a node reads from the claim.")
+    ] = CLAIM_GBS,
     explain: Annotated[bool, typer.Option("--explain", help="Print every formula with its numbers.")] = False,
-    output: Annotated[Output, typer.Option("--output", "-o", help="How to print the plan.")] = "text",
+    output: Annotated[
+        Output, typer.Option("--output", "-o", help="How to print the plan; spec is what `render` takes.")
+    ] = "text",
+    name: Annotated[str, typer.Option(help="-o spec: the service; the model's name by default.")] = "",
+    claim: Annotated[str, typer.Option(help="-o spec: the claim that holds the model.")] = "models",
+    path: Annotated[
+        str | None, typer.Option(help="-o spec: the model's folder in it; its name by default.")
+    ] = None,
+    tolerate: Annotated[
+        list[str] | None, typer.Option(help="--from-cluster: use nodes with this taint too; repeatable.")
+    ] = None,
+    kubeconfig: Annotated[
+        str,
+        typer.Option(help="--from-cluster: instead of KUBECONFIG and ~/.kube/config.", show_default=False),
+    ] = "",
+    kube_context: Annotated[
+        str, typer.Option(help="--from-cluster: context of the kubeconfig.", show_default=False)
+    ] = "",
 ) -> int:
     """Say how many nodes a model needs, and which TP and PP; exit code 3 where nothing fits."""
+    wishes = Wishes(context, concurrency, kv_dtype, executor, utilization, claim_bandwidth)
+    source, found = find_model(model), None
+    if from_cluster:
+        if nodes is not None or gpus_per_node:
+            what = "--from-cluster counts the nodes itself; --nodes and --gpus-per-node contradict it."
+            raise MultinodeError(ExitCode.USAGE, what)
+        found = _offers(kubeconfig, kube_context, tolerate or (), gpu, gpu_memory)
+        made = [choose(_of_offer(wishes, source, offer)) for offer in found]
+    elif gpu:
+        made = [choose(_of_options(wishes, source, gpu, gpu_memory, gpus_per_node, nodes))]
+    else:
+        raise MultinodeError(ExitCode.USAGE, "No GPU was named.", mend="Give --gpu TYPE, or --from-cluster.")
+    order = sorted(range(len(made)), key=lambda number: preferred(made[number]))
+    plans = [made[number] for number in order]
+    if output == "spec":
+        from vllm_multinode.authoring.planned import spec_of, spec_text
+
+        offer = found[order[0]] if found else None
+        spec = spec_of(
+            _named(plans[0], model), name=name, claim=claim, path=path,
+            product=offer.product if offer else "", taints=offer.taints if offer else (),
+        )  # fmt: skip
+        typer.echo(spec_text(spec, plans[0]), nl=False)
+    else:
+        typer.echo(_shown(output, plans), nl=False)
+    if explain:
+        typer.echo(f"\n{explained(plans[0])}", nl=False, err=output != "text")
+    return ExitCode.OK if plans[0].fits else ExitCode.DOES_NOT_FIT
+
+
+def _offers(
+    kubeconfig: str, context: str, tolerated: "list[str] | tuple[()]", gpu: str, gpu_memory: float | None
+) -> "list[Offer]":
+    """What the cluster's nodes have free, a kind of accelerator at a time."""
+    from vllm_multinode.cluster.client import Cluster
+    from vllm_multinode.cluster.nodes import gpu_nodes
+    from vllm_multinode.cluster.offers import offers
+
+    with Cluster.connect(kubeconfig=kubeconfig, context=context) as cluster:
+        nodes, notes = gpu_nodes(cluster, tolerated)
+    return [replace(one, notes=(*one.notes, *notes)) for one in offers(nodes, gpu, gpu_memory)]
+
+
+def _of_offer(wishes: Wishes, source: Source, offer: "Offer") -> Request:
+    each = max(offer.node_gpus)
+    return wishes.request(
+        source, gpu=offer.gpu, node_gpus=offer.node_gpus, gpus_per_node=each, notes=offer.notes
+    )
+
+
+def _of_options(
+    wishes: Wishes, source: Source, gpu: str, gpu_memory: float | None, gpus_per_node: str, nodes: int | None
+) -> Request:
     accelerator, in_shape, notes = find_gpu(gpu, gpu_memory)
     counts = _counts(gpus_per_node)
     each = counts[0] if counts else in_shape or GPUS_PER_NODE
@@ -52,25 +149,8 @@ def plan(
         raise MultinodeError(
             ExitCode.USAGE, f"--gpus-per-node lists {len(counts)} nodes, --nodes says {nodes}."
         )
-    made = choose(
-        Request(
-            source=find_model(model),
-            gpu=accelerator,
-            node_gpus=counts if len(counts) > 1 else (each,) * (nodes or 0),
-            gpus_per_node=each,
-            context=context,
-            concurrency=concurrency,
-            kv_dtype=kv_dtype,
-            executor=executor,
-            utilization=utilization,
-            claim_gbs=claim_bandwidth,
-            notes=notes,
-        )
-    )
-    typer.echo(_shown(output, as_object(made)) if output != "text" else as_text(made), nl=False)
-    if explain:
-        typer.echo(f"\n{explained(made)}", nl=False, err=output != "text")
-    return ExitCode.OK if made.fits else ExitCode.DOES_NOT_FIT
+    node_gpus = counts if len(counts) > 1 else (each,) * (nodes or 0)
+    return wishes.request(source, gpu=accelerator, node_gpus=node_gpus, gpus_per_node=each, notes=notes)
 
 
 def _counts(given: str) -> tuple[int, ...]:
@@ -88,7 +168,23 @@ def _counts(given: str) -> tuple[int, ...]:
     return counts
 
 
-def _shown(output: Output, found: object) -> str:
+def _named(made: Plan, model: str) -> Plan:
+    """The plan under the folder's own name, where the folder was named by `.` or the like."""
+    if not Path(model).exists():
+        return made
+    return replace(
+        made,
+        request=replace(made.request, source=replace(made.request.source, name=str(Path(model).resolve()))),
+    )
+
+
+def _shown(output: Output, plans: list[Plan]) -> str:
+    """The best plan, with those for other accelerators behind it."""
+    if output == "text":
+        return "\n".join(map(as_text, plans))
+    found = as_object(plans[0])
+    if len(plans) > 1:
+        found["other_gpus"] = [as_object(other) for other in plans[1:]]
     if output == "json":
         return json.dumps(found, indent=2) + "\n"
     import yaml

@@ -54,6 +54,7 @@ class ExitCode(IntEnum):
     CONFLICT = 74
     NOT_SERVING = 75
     CLUSTER_EXTRA = 76
+    NAMESPACE_MISSING = 77
     # Filling a claim
     SOURCE_UNREACHABLE = 80
     SOURCE_DENIED = 81

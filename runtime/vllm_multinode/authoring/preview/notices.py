@@ -173,8 +173,8 @@ def _never_ready(source: Source) -> Iterator[Told]:
     if (0, 16, 0) <= source.version < (0, 20, 0):
         yield (
             (
-                "KServe v0.16 to v0.19 leave PredictorReady at Unknown although both Deployments are available, "
-                "so the service serves and never says Ready (kserve#5703). Wait for its Deployments."
+                "KServe v0.16 to v0.19 leave PredictorReady at Unknown although both Deployments are "
+                "available: the service serves and never says Ready (kserve#5703). Wait for its Deployments."
             ),
             _WORKER,
         )

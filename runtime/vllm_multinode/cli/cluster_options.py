@@ -1,0 +1,68 @@
+"""What every command that talks to a cluster has in common: its options, and how it says something."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from vllm_multinode.cluster.client import Cluster
+
+LoginSource = Literal["kubeconfig", "oc"]
+
+Namespace = Annotated[
+    str, typer.Option("--namespace", "-n", help="Namespace; the kubeconfig's by default.", show_default=False)
+]
+Context = Annotated[str, typer.Option(help="Context of the kubeconfig.", show_default=False)]
+Kubeconfig = Annotated[
+    str, typer.Option(help="Instead of KUBECONFIG and ~/.kube/config.", show_default=False)
+]
+Login = Annotated[LoginSource, typer.Option(help="Whose login: the kubeconfig's, or what oc uses now.")]
+Files = Annotated[
+    list[str] | None,
+    typer.Option("--file", "-f", help="Spec, manifest, folder or - for standard input; repeatable."),
+]
+MoreFiles = Annotated[list[str] | None, typer.Argument(help="The same without -f.", show_default=False)]
+
+
+def sources(files: Sequence[str] | None, more: Sequence[str] | None) -> list[str]:
+    """Every file, folder or spec that was named.
+
+    Raises:
+        MultinodeError: USAGE, for none.
+    """
+    named = [*(files or []), *(more or [])]
+    if not named:
+        raise MultinodeError(ExitCode.USAGE, "no file was named.", mend="Give one with -f.")
+    return named
+
+
+def settle_namespace(cluster: "Cluster", asked: str, found: Sequence[str]) -> None:
+    """Work in the namespace that the objects themselves name, as kubectl does.
+
+    Raises:
+        MultinodeError: USAGE where -n says otherwise.
+    """
+    named = sorted({name for name in found if name})
+    if asked and any(name != asked for name in named):
+        other = next(name for name in named if name != asked)
+        raise MultinodeError(
+            ExitCode.USAGE,
+            f"-n {asked} was asked for, and an object is in namespace {other}.",
+            mend="Leave -n out, or the namespace in the object.",
+        )
+    if not asked and len(named) == 1:
+        cluster.namespace = named[0]
+
+
+def say(text: str) -> None:
+    """A line on standard output, at once."""
+    typer.echo(text)
+
+
+def warn(text: str) -> None:
+    """A line on standard error."""
+    typer.echo(f"multinode: {text}", err=True)

@@ -1,0 +1,71 @@
+"""`multinode delete`: what a deployment made, and nothing else."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vllm_multinode.cli.cluster_options import (
+    Context,
+    Files,
+    Kubeconfig,
+    Login,
+    Namespace,
+    say,
+    settle_namespace,
+)
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from vllm_multinode.cluster.delete import Deleted
+
+
+def delete(
+    name: Annotated[
+        str, typer.Argument(help="The deployment; or -f names its files.", show_default=False)
+    ] = "",
+    files: Files = None,
+    *,
+    claim: Annotated[bool, typer.Option("--claim", help="Its claims too, with the model in them.")] = False,
+    namespace: Namespace = "",
+    timeout: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait until its pods are gone; 0 does not wait.")
+    ] = 300,
+    context: Context = "",
+    kubeconfig: Kubeconfig = "",
+    login: Login = "kubeconfig",
+) -> int:
+    """Delete a deployment; what others made or still need is kept, and said."""
+    if bool(name) == bool(files):
+        raise MultinodeError(ExitCode.USAGE, "name a deployment, or its files with -f; one of both.")
+    from vllm_multinode.cluster import delete as deleting
+    from vllm_multinode.cluster import inputs
+    from vllm_multinode.cluster.client import Cluster
+    from vllm_multinode.cluster.login import require_client
+
+    require_client()
+    given = inputs.read(files) if files else None
+    with Cluster.connect(
+        kubeconfig=kubeconfig, context=context, namespace=namespace, source=login
+    ) as cluster:
+        if given is not None:
+            settle_namespace(cluster, namespace, [document.namespace for document in given.documents])
+            name = given.name
+        if given is not None and not inputs.specs_among(files or []):
+            items = deleting.of_bodies(cluster, [document.body for document in given.documents])
+        else:
+            # What a spec was rendered to depends on how it was deployed; the marks know.
+            items = deleting.of_name(cluster, name)
+        deleted = deleting.delete(cluster, items, name, claim=claim, timeout=timeout, say=say)
+        report(deleted)
+        if not deleted.gone:
+            say(f"There is nothing of {name} to delete in namespace {cluster.namespace}.")
+    return ExitCode.OK
+
+
+def report(deleted: "Deleted") -> None:
+    """One line for each object."""
+    for shown in deleted.gone:
+        say(f"{shown} deleted")
+    for shown, why in deleted.kept:
+        say(f"{shown} kept: {why}")

@@ -1,0 +1,152 @@
+"""`multinode deploy`: from a spec or manifests to a service that answers."""
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from vllm_multinode.cli.cluster_options import (
+    Context,
+    Files,
+    Kubeconfig,
+    Login,
+    MoreFiles,
+    Namespace,
+    say,
+    settle_namespace,
+    sources,
+    warn,
+)
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from vllm_multinode.cluster.client import Cluster
+    from vllm_multinode.cluster.deploy import Deployed, Outcome
+    from vllm_multinode.cluster.inputs import Given
+
+RenderTarget = Literal["kserve", "lws"]
+
+
+def deploy(
+    more: MoreFiles = None,
+    files: Files = None,
+    *,
+    kserve: Annotated[
+        str, typer.Option(help="KServe's version; the cluster's own by default.", show_default=False)
+    ] = "",
+    target: Annotated[RenderTarget, typer.Option(help="What a spec is rendered for.")] = "kserve",
+    name: Annotated[
+        str, typer.Option(help="Of the deployment; its service's by default.", show_default=False)
+    ] = "",
+    namespace: Namespace = "",
+    create_namespace: Annotated[
+        bool, typer.Option("--create-namespace", help="Make the namespace where it is missing.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Go on although `validate` says that it will not serve.")
+    ] = False,
+    force_conflicts: Annotated[
+        bool, typer.Option("--force-conflicts", help="Take over fields and objects that others own.")
+    ] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Delete what an earlier deployment made and this one lacks.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Ask the cluster, with every webhook, and write nothing.")
+    ] = False,
+    wait: Annotated[bool, typer.Option(help="Wait until it serves.")] = True,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait.")] = 3600,
+    context: Context = "",
+    kubeconfig: Kubeconfig = "",
+    login: Login = "kubeconfig",
+) -> int:
+    """Check, apply and wait for a service; a second time changes nothing."""
+    named = sources(files, more)
+    from vllm_multinode.cluster import deploy as deploying
+    from vllm_multinode.cluster import inputs
+    from vllm_multinode.cluster.client import Cluster
+    from vllm_multinode.cluster.login import require_client
+
+    require_client()
+    # A mistake in a file is told before a cluster is asked.
+    given = inputs.read(named, name=name, kserve=kserve, target=target)
+    with Cluster.connect(
+        kubeconfig=kubeconfig, context=context, namespace=namespace, source=login
+    ) as cluster:
+        settle_namespace(cluster, namespace, [document.namespace for document in given.documents])
+        version = _version(cluster, given, kserve)
+        if version and version != kserve and inputs.specs_among(named):
+            given = inputs.read(named, name=name, kserve=version, target=target)
+        _check(cluster, given, version, force=force)
+        wanted = deploying.Deployment(
+            name=given.name,
+            bodies=[document.body for document in given.documents],
+            create_namespace=create_namespace,
+            force_conflicts=force_conflicts,
+            dry_run=dry_run,
+        )
+        deployed = deploying.deploy(cluster, wanted, announce=say, done=_tell)
+        _leftovers(cluster, deployed, given.name, prune=prune and not dry_run)
+        if wait and not dry_run:
+            _wait(cluster, given, timeout)
+    return ExitCode.OK
+
+
+def _version(cluster: "Cluster", given: "Given", asked: str) -> str:
+    """KServe's version, said where it was found out; empty where KServe has nothing to do with it."""
+    from vllm_multinode.cluster.versions import kserve_version
+
+    if not given.needs_kserve:
+        return ""
+    version, remark = kserve_version(cluster, asked)
+    if remark:
+        say(remark)
+    return version
+
+
+def _check(cluster: "Cluster", given: "Given", version: str, *, force: bool) -> None:
+    """What `multinode validate` says; what will not serve ends it, unless that was asked for."""
+    from vllm_multinode.authoring.rules import validate
+    from vllm_multinode.cluster.inputs import runtimes_of
+
+    documents = [*given.documents, *runtimes_of(cluster, given.documents)]
+    found = validate(documents, versions=[version]) if version else validate(documents)
+    stopping = [one for one in found if one.blocks]
+    for one in found:
+        if one.severity != "advice":
+            place = f"{one.file}:{one.line}" if one.line else one.file
+            warn(f"{place}: {one.severity}: {one.message} {one.mend}".rstrip())
+    if stopping and not force:
+        more = f"{len(stopping)} findings" if len(stopping) > 1 else "1 finding"
+        raise MultinodeError(
+            ExitCode.WILL_NOT_SERVE,
+            f"{given.name} will not serve: {more} above. Nothing was written.",
+            mend="Mend it, or go on with --force.",
+        )
+
+
+def _tell(outcome: "Outcome") -> None:
+    say(f"{outcome.shown} {outcome.result}" + (f" ({outcome.remark})" if outcome.remark else ""))
+
+
+def _leftovers(cluster: "Cluster", deployed: "Deployed", name: str, *, prune: bool) -> None:
+    """What an earlier deployment made and this one has not."""
+    from vllm_multinode.cli.delete import report
+    from vllm_multinode.cluster import delete as deleting
+
+    if not deployed.leftovers:
+        return
+    if prune:
+        report(deleting.delete(cluster, deployed.leftovers, name, say=say))
+        return
+    for item in deployed.leftovers:
+        say(f"{item.shown} is left from before; --prune deletes it")
+
+
+def _wait(cluster: "Cluster", given: "Given", timeout: float) -> None:
+    from vllm_multinode.cli.wait import follow
+    from vllm_multinode.cluster import marks
+    from vllm_multinode.cluster.wait import Target
+
+    services = [one for one in given.documents if one.kind in marks.SERVICES]
+    follow(cluster, [Target(one.api_version, one.kind, one.name) for one in services], timeout)

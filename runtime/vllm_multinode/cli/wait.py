@@ -1,0 +1,76 @@
+"""`multinode wait`: until a service serves, or until it is clear why it does not."""
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vllm_multinode.cli.cluster_options import Context, Kubeconfig, Login, Namespace, say
+from vllm_multinode.contract.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vllm_multinode.cluster.client import Cluster
+    from vllm_multinode.cluster.snapshot import Snapshot
+    from vllm_multinode.cluster.wait import Target
+
+
+def wait(
+    name: Annotated[str, typer.Argument(help="An InferenceService, a LeaderWorkerSet or a deployment.")],
+    *,
+    namespace: Namespace = "",
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait.")] = 3600,
+    ask: Annotated[
+        str, typer.Option(help="Let the model go on from this, once it serves.", show_default=False)
+    ] = "",
+    context: Context = "",
+    kubeconfig: Kubeconfig = "",
+    login: Login = "kubeconfig",
+) -> int:
+    """Show each pod's state until the service serves; exit code 75 and the reason where it will not."""
+    from vllm_multinode.cluster.client import Cluster
+    from vllm_multinode.cluster.wait import targets
+
+    with Cluster.connect(
+        kubeconfig=kubeconfig, context=context, namespace=namespace, source=login
+    ) as cluster:
+        follow(cluster, targets(cluster, name), timeout, ask)
+    return ExitCode.OK
+
+
+def follow(cluster: "Cluster", found: "Sequence[Target]", timeout: float, ask: str = "") -> None:
+    """Wait for each of the services, within `timeout` seconds for all of them.
+
+    Raises:
+        MultinodeError: the first that does not come to serve, with the reason.
+    """
+    from vllm_multinode.cluster.snapshot import is_head
+    from vllm_multinode.cluster.supervisor import completion
+
+    started = time.monotonic()
+    for target in found:
+        served = _shown(cluster, target, max(1.0, timeout - (time.monotonic() - started)))
+        at = f" at {served.url}" if served.url else ""
+        say(f"{served.shown} serves{at}, after {time.monotonic() - started:.0f} s.")
+        if served.stuck:
+            say("KServe says Ready=Unknown all the same; v0.16 to v0.19 do so over nodes (kserve#5703).")
+        if ask:
+            head = next(pod for pod in served.current if is_head(pod))
+            say(f"{ask}{completion(cluster, head, ask)}")
+
+
+def _shown(cluster: "Cluster", target: "Target", timeout: float) -> "Snapshot":
+    from vllm_multinode.cluster import progress
+    from vllm_multinode.cluster.wait import wait as until_it_serves
+
+    title = f"{target.kind} {cluster.namespace}/{target.name}"
+    with progress.display(title) as display:
+        display.say(f"Waiting for {title}")
+        return until_it_serves(
+            cluster,
+            target,
+            timeout=timeout,
+            show=lambda snapshot: display.show(list(progress.rows(snapshot))),
+            say=display.say,
+        )

@@ -1,0 +1,162 @@
+"""Why a service does not come to serve: the reason that a user can act on, from one snapshot. Pure."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from vllm_multinode.cluster import pods
+from vllm_multinode.cluster.pods import Trouble
+from vllm_multinode.cluster.snapshot import Snapshot
+from vllm_multinode.cluster.transport import Object
+from vllm_multinode.cluster.versions import Controller
+
+TAKEN_UP: Final = 45.0
+"""Seconds within which a controller that runs has written something into a new object's status."""
+_REMADE: Final = 4
+"""Deployments under one name within one wait; a service that is updated meanwhile makes two."""
+_FORMAT: Final = "Name a ServingRuntime that exists in this namespace and takes this model format."
+_FAILURES: Final = {
+    "RuntimeNotRecognized": _FORMAT,
+    "NoSupportingRuntime": _FORMAT,
+    "RuntimeUnhealthy": "See the runtime's pods.",
+    "RuntimeDisabled": "Enable the ServingRuntime (spec.disabled), or name another.",
+    "InvalidPredictorSpec": "Correct the predictor; `multinode validate` names the line.",
+    "InvalidGPUAllocation": "Make GPUs x nodes equal to TP x PP; `multinode validate` names the line.",
+}
+_EVENTS: Final = {
+    "ServerlessModeRejected": "Set serving.kserve.io/deploymentMode: Standard (RawDeployment before v0.16).",
+    "InvalidGPUAllocation": _FAILURES["InvalidGPUAllocation"],
+    "InternalError": "`multinode validate` knows most of what the controller stumbles over.",
+    "UpdateFailed": "",
+}
+
+
+def diagnose(snapshot: Snapshot, controller: Controller | None = None) -> list[Trouble]:
+    """What keeps the service from serving, the likeliest cause first; nothing where it only needs time.
+
+    Args:
+        snapshot: of the service.
+        controller: KServe's, where it could be seen.
+    """
+    if snapshot.service is None:
+        return [Trouble(snapshot.shown, "is not there any more.", "Somebody deleted it; deploy it again.", 0)]
+    found = [*_of_service(snapshot)]
+    for pod in snapshot.current:
+        found += pods.troubles(pod, snapshot.events)
+    found += _not_made(snapshot)
+    found += _not_taken_up(snapshot, controller)
+    found += _made_again_and_again(snapshot, controller)
+    if not found:
+        found += _not_routed(snapshot)
+    return sorted(found, key=lambda trouble: trouble.patience)
+
+
+def _of_service(snapshot: Snapshot) -> Iterator[Trouble]:
+    """What KServe's controller says of its own accord."""
+    failure = (snapshot.status.get("modelStatus") or {}).get("lastFailureInfo") or {}
+    reason = str(failure.get("reason") or "")
+    if reason in _FAILURES:
+        text = f"{reason}: {failure.get('message') or 'without a message'}"
+        yield Trouble(snapshot.shown, text, _FAILURES[reason], 10)
+    for name in ("PredictorReady", "Ready"):
+        condition = snapshot.condition(name)
+        reason = str(condition.get("reason") or "")
+        if condition.get("status") == "False" and reason in _FAILURES:
+            text = f"{reason}: {condition.get('message') or 'without a message'}"
+            yield Trouble(snapshot.shown, text, _FAILURES[reason], 5)
+            break
+    events = snapshot.of_service(*_EVENTS)
+    if events:
+        event = events[-1]
+        reason = str(event.get("reason"))
+        patience = 5.0 if reason == "ServerlessModeRejected" else pods.SHORT_PATIENCE
+        yield Trouble(snapshot.shown, f"{reason}: {event.get('message')}", _EVENTS[reason], patience)
+
+
+def _not_made(snapshot: Snapshot) -> Iterator[Trouble]:
+    """Pods that no ReplicaSet or StatefulSet was allowed to make."""
+    if snapshot.current:
+        return
+    prefix = f"{snapshot.name}-predictor" if snapshot.kind == "InferenceService" else snapshot.name
+    for event in snapshot.events:
+        involved = event.get("involvedObject") or {}
+        if event.get("reason") == "FailedCreate" and str(involved.get("name")).startswith(prefix):
+            text = str(event.get("message") or "")
+            yield Trouble(
+                f"{involved.get('kind')} {involved.get('name')}",
+                f"may not make its pods: {text}",
+                _mend_pod(text),
+            )
+            return
+
+
+def _mend_pod(text: str) -> str:
+    if "security context constraint" in text or "PodSecurity" in text:
+        return "Ask for no more than the namespace allows, or have it allow more."
+    if "exceeded quota" in text:
+        return "Ask for a larger quota."
+    if "serviceaccount" in text:
+        return "Create the service account that it names."
+    return ""
+
+
+def _not_taken_up(snapshot: Snapshot, controller: Controller | None) -> Iterator[Trouble]:
+    """Nobody has written a status."""
+    if snapshot.status.get("conditions") or snapshot.current:
+        return
+    if snapshot.kind == "LeaderWorkerSet":
+        what = f"no controller has taken it up within {snapshot.age:.0f} s."
+        mend = "Is the LeaderWorkerSet controller running (namespace lws-system, or its operator's)?"
+    elif controller is not None and controller.available == 0:
+        what = "KServe's controller does not run."
+        mend = f"See the Deployment kserve-controller-manager in namespace {controller.namespace}."
+    else:
+        what = f"KServe has made nothing of it within {snapshot.age:.0f} s, and says nothing."
+        mend = (
+            "Does its controller run, and has the ServingRuntime a workerSpec? Without one the controller "
+            "gives up in silence; `multinode validate` tells."
+        )
+    yield Trouble(snapshot.shown, what, mend, TAKEN_UP)
+
+
+def _made_again_and_again(snapshot: Snapshot, controller: Controller | None) -> Iterator[Trouble]:
+    """kserve#6113: v0.20.0 takes its own workers for orphans."""
+    for name, times in snapshot.made.items():
+        if times >= _REMADE:
+            version = f" {controller.version}" if controller is not None and controller.version else ""
+            yield Trouble(
+                f"Deployment {name}",
+                f"KServe{version} deletes and makes it again, {times} times so far (kserve#6113, v0.20.0).",
+                "Use v0.19.0 or a version that mends it, or `--target lws`.",
+                0,
+            )
+
+
+def _not_routed(snapshot: Snapshot) -> Iterator[Trouble]:
+    """The pods are well, and the way to them is not."""
+    condition = snapshot.condition("IngressReady")
+    if snapshot.condition("PredictorReady").get("status") == "True" and condition.get("status") == "False":
+        text = condition.get("message") or condition.get("reason") or "without a message"
+        mend = "See the ingress settings in KServe's ConfigMap inferenceservice-config."
+        yield Trouble(snapshot.shown, f"its pods serve, but its ingress is not ready: {text}", mend, 60)
+
+
+def state_words(snapshot: Snapshot) -> str:
+    """What the service does, where nothing is wrong yet."""
+    heads = [status for status in snapshot.heads.values() if status is not None]
+    ready = snapshot.condition("Ready")
+    if heads and all(head.state == "serving" for head in heads) and ready:
+        text = ready.get("message") or ready.get("reason") or "without a message"
+        return f"its head serves, and its controller says Ready={ready.get('status')}: {text}"
+    if heads:
+        head = heads[0]
+        return head.state + (f" ({head.reason})" if head.reason else "")
+    waiting = [pod for pod in snapshot.current if not pods.ready(pod)]
+    if waiting:
+        return f"{_named(waiting[0])} is {pods.words(waiting[0])}"
+    if not snapshot.current:
+        return "no pods yet"
+    return str(ready.get("message") or ready.get("reason") or "not ready")
+
+
+def _named(pod: Object) -> str:
+    return f"pod {pod['metadata']['name']}"

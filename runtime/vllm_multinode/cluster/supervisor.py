@@ -1,0 +1,117 @@
+"""What the head's supervisor and its engine say, asked through the API server."""
+
+import json
+from typing import Any, Final
+
+from vllm_multinode.cluster.client import Cluster
+from vllm_multinode.cluster.transport import Object
+from vllm_multinode.contract import env, ports
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.contract.model import Frozen
+
+_STATUS_TIMEOUT: Final = 3.0
+_ASK_TIMEOUT: Final = 120.0
+
+
+class Member(Frozen):
+    """One node of the group, as its head knows it."""
+
+    name: str
+    rank: int
+    state: str
+
+
+class HeadStatus(Frozen):
+    """A head's `/status`, as far as it is shown.
+
+    Attributes:
+        state: of the group; see the states in docs/reference.md.
+        reason: why, where it is not serving.
+        nodes: the group has when it is complete.
+        members: that are there, the head first.
+    """
+
+    state: str
+    reason: str = ""
+    nodes: int = 0
+    members: tuple[Member, ...] = ()
+
+
+def head_status(cluster: Cluster, pod: Object) -> HeadStatus | None:
+    """What the head's supervisor answers; None where it does not answer, or is not ours.
+
+    Raises:
+        MultinodeError: FORBIDDEN where the login may not use the pods' proxy; or the API is not reached.
+    """
+    metadata = pod["metadata"]
+    port = _port(pod, env.SUPERVISOR_PORT, ports.SUPERVISOR)
+    code, body = cluster.ask_pod(
+        str(metadata["namespace"]), str(metadata["name"]), port, "status", timeout=_STATUS_TIMEOUT
+    )
+    if code != 200:
+        return None
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return None
+    return _read(found)
+
+
+def _read(found: Any) -> HeadStatus | None:
+    if not isinstance(found, dict) or "state" not in found:
+        return None
+    members = [
+        Member(name=str(one.get("name")), rank=int(one.get("rank") or 0), state=str(one.get("state")))
+        for one in found.get("members") or []
+        if isinstance(one, dict)
+    ]
+    return HeadStatus(
+        state=str(found["state"]),
+        reason=str(found.get("reason") or found.get("refused") or ""),
+        nodes=int(found.get("nodes") or 0),
+        members=tuple(members),
+    )
+
+
+def completion(cluster: Cluster, pod: Object, prompt: str, *, tokens: int = 32) -> str:
+    """What the model goes on with, from the head's own API.
+
+    Raises:
+        MultinodeError: NOT_SERVING with what the engine said.
+    """
+    listed = _engine(cluster, pod, "v1/models", None)
+    model = str((listed.get("data") or [{}])[0].get("id"))
+    body = {"model": model, "prompt": prompt, "max_tokens": tokens, "temperature": 0}
+    answer = _engine(cluster, pod, "v1/completions", body)
+    return str((answer.get("choices") or [{}])[0].get("text") or "")
+
+
+def _engine(cluster: Cluster, pod: Object, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
+    metadata = pod["metadata"]
+    port = _port(pod, env.PORT, ports.API)
+    code, data = cluster.ask_pod(
+        str(metadata["namespace"]), str(metadata["name"]), port, path, body=body, timeout=_ASK_TIMEOUT
+    )
+    try:
+        found = json.loads(data)
+    except ValueError:
+        found = None
+    if code != 200 or not isinstance(found, dict):
+        said = " ".join(data.decode(errors="replace").split())[:200]
+        raise MultinodeError(
+            ExitCode.NOT_SERVING,
+            f"the engine answered {code} to /{path}: {said or 'nothing'}",
+            where=f"pod {metadata['name']}, port {port}",
+            mend="See the pod's log.",
+        )
+    return found
+
+
+def _port(pod: Object, variable: str, default: int) -> int:
+    """The port that a pod's own environment sets."""
+    for container in pod["spec"].get("containers") or []:
+        for entry in container.get("env") or []:
+            if entry.get("name") == variable and str(entry.get("value") or "").isdecimal():
+                return int(entry["value"])
+    return default

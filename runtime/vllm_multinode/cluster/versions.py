@@ -1,0 +1,118 @@
+"""Which KServe a cluster runs, and whether its controller does."""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from vllm_multinode.cluster.client import Cluster
+from vllm_multinode.cluster.transport import Object
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.contract.kserve import VERSIONS, parse_version
+
+_CONTROLLER: Final = "kserve-controller-manager"
+_NAMESPACES: Final = ("kserve", "redhat-ods-applications", "opendatahub")
+"""Upstream, OpenShift AI, Open Data Hub; asked one by one where listing everywhere is not allowed."""
+_TAG: Final = re.compile(r":v?(\d+\.\d+\.\d+)")
+_PLATFORM: Final = "platform.opendatahub.io/version"
+
+
+@dataclass(frozen=True)
+class Controller:
+    """KServe's controller.
+
+    Attributes:
+        namespace: that it runs in.
+        version: from its image's tag or its labels; empty where neither says.
+        platform: version of OpenShift AI, where that brought it.
+        available: replicas that are.
+    """
+
+    namespace: str
+    version: str
+    platform: str
+    available: int
+
+
+def controller(cluster: Cluster) -> Controller | None:
+    """KServe's controller; None where there is none, or this login may not look."""
+    deployment = cluster.resource("apps/v1", "Deployment")
+    try:
+        found, _ = cluster.list(deployment, everywhere=True, labels=f"control-plane={_CONTROLLER}")
+    except MultinodeError as error:
+        if error.code != ExitCode.FORBIDDEN:
+            raise
+        found = [one for namespace in _NAMESPACES if (one := _readable(cluster, namespace)) is not None]
+    return _described(found[0]) if found else None
+
+
+def _readable(cluster: Cluster, namespace: str) -> Object | None:
+    try:
+        return cluster.get(cluster.resource("apps/v1", "Deployment"), _CONTROLLER, namespace)
+    except MultinodeError as error:
+        if error.code != ExitCode.FORBIDDEN:
+            raise
+        return None
+
+
+def _described(deployment: Object) -> Controller:
+    metadata = deployment["metadata"]
+    words = {**(metadata.get("annotations") or {}), **(metadata.get("labels") or {})}
+    images = [
+        str(container.get("image") or "")
+        for container in deployment["spec"]["template"]["spec"].get("containers") or []
+        if "kserve" in str(container.get("image"))
+    ]
+    said = [*images, ":" + str(words.get("app.kubernetes.io/version") or "")]
+    tags = [tag[1] for text in said if (tag := _TAG.search(text))]
+    platform = str(words.get(_PLATFORM) or "")
+    return Controller(
+        namespace=str(metadata.get("namespace")),
+        version="" if platform or not tags else tags[0],
+        platform=platform,
+        available=int((deployment.get("status") or {}).get("availableReplicas") or 0),
+    )
+
+
+def kserve_version(cluster: Cluster, asked: str = "") -> tuple[str, str]:
+    """The supported version that holds for this cluster, and a remark on it.
+
+    Args:
+        cluster: where to look.
+        asked: by the user; it is taken as it is.
+
+    Raises:
+        MultinodeError: USAGE where it cannot be found out, KIND_MISSING without KServe.
+    """
+    if asked:
+        return nearest(asked)
+    cluster.resource("serving.kserve.io/v1beta1", "InferenceService")
+    found = controller(cluster)
+    if found is not None and found.version:
+        version, remark = nearest(found.version)
+        return version, remark or f"KServe {found.version} in namespace {found.namespace}."
+    what = "no controller can be seen"
+    if found is not None:
+        what = f"the controller in namespace {found.namespace} does not say"
+        if found.platform:
+            what = f"it is that of OpenShift AI {found.platform}"
+    raise MultinodeError(
+        ExitCode.USAGE,
+        f"the cluster's KServe version cannot be found out: {what}.",
+        mend="Give it with --kserve; one of " + ", ".join(VERSIONS) + ".",
+    )
+
+
+def nearest(version: str) -> tuple[str, str]:
+    """The newest supported version that is not newer, and a remark where it is another one.
+
+    Raises:
+        MultinodeError: USAGE, for what is no version, or has no multi-node support.
+    """
+    wanted = parse_version(version)
+    plain = ".".join(map(str, wanted))
+    if plain in VERSIONS:
+        return plain, ""
+    older = [known for known in VERSIONS if parse_version(known) <= wanted]
+    chosen = older[-1] if older else VERSIONS[0]
+    return chosen, f"KServe {version} was not tested; what holds for {chosen} is taken."
