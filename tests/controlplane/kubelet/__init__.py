@@ -1,0 +1,1 @@
+"""A small kubelet: it runs the Pods of one namespace on local nodes and writes their status."""

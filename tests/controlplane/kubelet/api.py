@@ -1,0 +1,90 @@
+"""The few requests that kubelets and a scheduler send."""
+
+import json
+import ssl
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any, Final
+
+Body = dict[str, Any]
+
+_TIMEOUT: Final = 30.0
+_GONE: Final = (404, 409)
+
+
+class PodApi:
+    """Nodes, and the Pods and Services of one namespace, as plain data."""
+
+    def __init__(self, kubeconfig: Path, namespace: str) -> None:
+        """Read who to speak to, and as whom, from a kubeconfig of the control plane's."""
+        config = json.loads(kubeconfig.read_text())
+        cluster = config["clusters"][0]["cluster"]
+        self._core = f"{cluster['server']}/api/v1"
+        self._namespace = f"namespaces/{namespace}"
+        self._trust = ssl.create_default_context(cafile=cluster["certificate-authority"])
+        self._token = config["users"][0]["user"]["token"]
+
+    def add_node(self, name: str) -> None:
+        """Make a Node: Services lead to no Pod whose Node is unknown."""
+        self._ask("POST", "nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
+
+    def remove_node(self, name: str) -> None:
+        """Remove a Node."""
+        self._ask("DELETE", f"nodes/{name}", gone=True)
+
+    def pods(self) -> list[Body]:
+        """All Pods, those being deleted too."""
+        return self._items("pods")
+
+    def services(self) -> list[Body]:
+        """All Services."""
+        return self._items("services")
+
+    def bind(self, pod: Body, node: str) -> None:
+        """Say on which node a Pod runs; what a scheduler does."""
+        name = pod["metadata"]["name"]
+        target = {"apiVersion": "v1", "kind": "Node", "name": node}
+        binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
+        self._ask("POST", f"{self._namespace}/pods/{name}/binding", binding)
+
+    def write_status(self, pod: Body, status: Body) -> None:
+        """Replace the parts of a Pod's status that are given; nothing where the Pod is gone."""
+        self._ask("PATCH", f"{self._path(pod)}/status", {"status": status}, gone=True)
+
+    def forget(self, pod: Body) -> None:
+        """Let go of a Pod that has ended; nothing where it is gone."""
+        options = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "gracePeriodSeconds": 0,
+            "preconditions": {"uid": pod["metadata"]["uid"]},
+        }
+        self._ask("DELETE", self._path(pod), options, gone=True)
+
+    def _path(self, pod: Body) -> str:
+        return f"{self._namespace}/pods/{pod['metadata']['name']}"
+
+    def _items(self, kind: str) -> list[Body]:
+        items: list[Body] = self._ask("GET", f"{self._namespace}/{kind}")["items"]
+        return items
+
+    def _ask(self, method: str, path: str, body: Body | None = None, *, gone: bool = False) -> Body:
+        request = urllib.request.Request(
+            f"{self._core}/{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={
+                "Authorization": f"Bearer {self._token}",
+                "Content-Type": f"application/{'merge-patch+' if method == 'PATCH' else ''}json",
+            },
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=_TIMEOUT, context=self._trust) as answer:
+                found: Body = json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                if gone and error.code in _GONE:
+                    return {}
+                raise RuntimeError(f"{method} {path}: {error.read().decode()}") from error
+        return found

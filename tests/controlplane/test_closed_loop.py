@@ -1,0 +1,210 @@
+"""From `kubectl apply -k` of a rendered folder to the real engine's answer, with KServe in between."""
+
+import json
+import secrets
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controlplane.kubelet.kubelet import Kubelet, kubelet
+from controlplane.plane.kubectl import Kubectl
+from controlplane.plane.running import Plane
+from engine.services import eventually
+from vllm_multinode.contract import ports
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.local import ask, isvc
+from vllm_multinode.local.make_model import make_model
+
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.skipif(
+        find_spec("vllm") is None, reason="no vLLM here; `multinode local install` installs it"
+    ),
+]
+
+PATIENCE = 600.0
+"""Seconds that a start of the engine, or its recovery, may take on a slow machine."""
+HEAD, WORKER = "app=isvc.tiny-predictor", "app=isvc.tiny-predictor-worker"
+CACHE = Path("/cache")
+
+
+def image() -> dict[str, str]:
+    """What an image's ENV would say on this machine."""
+    return {
+        "PATH": f"{Path(isvc.program()).parent}:/usr/local/bin:/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        # The nodes share this machine's few cores.
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+@dataclass
+class Served:
+    """One InferenceService, and where it lives.
+
+    Args:
+        kubectl: in its namespace.
+        kubelet: that runs its Pods.
+        spec: the deployment spec that it was rendered from.
+        folder: for the files.
+        version: of KServe.
+    """
+
+    kubectl: Kubectl
+    kubelet: Kubelet
+    spec: dict[str, Any]
+    folder: Path
+    version: str
+
+    def apply(self, **changed: Any) -> None:
+        """Render the spec, with these fields changed, and apply the folder; all as a user does it."""
+        self.spec |= changed
+        file, rendered = self.folder / "spec.json", self.folder / "rendered"
+        file.write_text(json.dumps(self.spec))
+        subprocess.run(
+            [
+                isvc.program(),
+                "render",
+                "-f",
+                file,
+                "--kserve",
+                self.version.removeprefix("v"),
+                "--out",
+                rendered,
+            ],
+            check=True,
+            capture_output=True,
+        )
+        self.kubectl("apply", "-k", rendered)
+
+    def pods(self, selector: str) -> list[dict[str, Any]]:
+        """The Pods that are not on their way out."""
+        self.kubelet.check()
+        found = self.kubectl.list("pods", selector)
+        return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+    def ready(self, generation: int) -> dict[str, Any]:
+        """The InferenceService, as soon as this generation of it serves and KServe has noticed."""
+        return eventually(lambda: self._ready(generation), PATIENCE, self._shown)
+
+    def answer(self) -> ask.Answer:
+        """A completion from the head's Pod."""
+        [head] = self.pods(HEAD)
+        return ask.ask(self.kubelet.url(head["metadata"]["name"], ports.API), "One two three", tokens=8)
+
+    def _ready(self, generation: int) -> dict[str, Any]:
+        self.kubelet.check()
+        found = self.kubectl.get("inferenceservice", "tiny")
+        pods = self.kubectl.list("pods")
+        current = all(
+            condition(pod, "Ready") == "True"
+            and pod["metadata"]["labels"]["isvc.generation"] == str(generation)
+            for pod in pods
+        )
+        noticed = condition(found, "PredictorReady") == ("Unknown" if self._never_ready else "True")
+        return found if len(pods) == 2 and current and noticed else {}
+
+    @property
+    def _never_ready(self) -> bool:
+        """Whether this KServe never finds a multi-node service ready: kserve#5703, mended in v0.20.0."""
+        return "v0.16" <= self.version < "v0.20"
+
+    def _shown(self) -> str:
+        logs = (f"{name}:\n{text[-3000:]}" for name, text in self.kubelet.logs().items())
+        found = self.kubectl("get", "inferenceservice,deployments,pods", "-o", "wide")
+        status = self.kubectl("get", "inferenceservice", "tiny", "-o", "jsonpath={.status}")
+        return "\n".join((found, status, *logs))
+
+
+def condition(body: dict[str, Any], kind: str) -> str:
+    """A condition's status; nothing where it has none."""
+    conditions = body.get("status", {}).get("conditions", [])
+    return next((str(one["status"]) for one in conditions if one["type"] == kind), "")
+
+
+@pytest.fixture(scope="session")
+def claim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A claim's folder with a small random Llama in it."""
+    folder = tmp_path_factory.mktemp("claim")
+    make_model(folder / "llama")
+    return folder
+
+
+@pytest.fixture(scope="class", params=["mp", "ray"])
+def served(
+    request: pytest.FixtureRequest, plane: Plane, claim: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """A service on two nodes, applied; each test leaves it ready."""
+    if request.param == "mp" and plane.kserve < "v0.18":
+        pytest.skip(f"KServe {plane.kserve} knows no executor but Ray")
+    namespace = f"loop-{secrets.token_hex(4)}"
+    plane.kubectl()("create", "namespace", namespace)
+    folder = tmp_path_factory.mktemp("k")
+    spec = {
+        "name": "tiny",
+        "model": {"claim": "models", "path": "llama"},
+        "parallelism": {"pipeline": 2},
+        "executor": request.param,
+        "accelerator": {"type": "none"},
+        "arguments": {"dtype": "float32"},
+        "sharedMemory": "1Gi",
+        "drain": 5,
+    }
+    try:
+        with kubelet(
+            plane.kubeconfig, namespace, nodes=4, claims={"models": claim}, image=image(), folder=folder
+        ) as found:
+            service = Served(plane.kubectl(namespace), found, spec, folder, plane.kserve)
+            service.apply()
+            yield service
+    except MultinodeError as error:
+        if error.code is ExitCode.NAMESPACES:
+            pytest.skip(str(error))
+        raise
+    finally:
+        plane.kubectl()("delete", "namespace", namespace, "--wait=false")
+
+
+class TestClosedLoop:
+    """Its tests build on each other, in this order."""
+
+    def test_what_was_applied_answers_over_two_nodes(self, served: Served) -> None:
+        service = served.ready(1)
+        assert condition(service, "Ready") == condition(service, "PredictorReady")
+        for deployment in served.kubectl.list("deployments"):
+            assert condition(deployment, "Available") == "True"
+        assert "-pp2-" in served.answer().fingerprint
+        nodes = {pod["spec"]["nodeName"] for pod in served.pods(HEAD) + served.pods(WORKER)}
+        assert len(nodes) == 2
+
+    def test_a_deleted_worker_is_replaced_and_the_group_heals(self, served: Served) -> None:
+        before = served.answer()
+        [head], [worker] = served.pods(HEAD), served.pods(WORKER)
+        served.kubectl("delete", "pod", worker["metadata"]["name"], "--wait=false")
+        # Not ready first: until the head has noticed, all looks as before.
+        eventually(lambda: condition(served.pods(HEAD)[0], "Ready") == "False", PATIENCE)
+        served.ready(1)
+        [kept], [replaced] = served.pods(HEAD), served.pods(WORKER)
+        assert replaced["metadata"]["uid"] != worker["metadata"]["uid"]
+        assert kept["metadata"]["uid"] == head["metadata"]["uid"]
+        assert kept["status"]["containerStatuses"][0]["restartCount"] == 0
+        assert served.answer() == before
+
+    def test_a_changed_spec_rolls_to_the_next_generation(self, served: Served) -> None:
+        before = served.answer()
+        old = {pod["metadata"]["uid"] for pod in served.pods(HEAD) + served.pods(WORKER)}
+        served.apply(context=64)
+        served.ready(2)
+        new = served.pods(HEAD) + served.pods(WORKER)
+        assert len(new) == 2
+        assert not old & {pod["metadata"]["uid"] for pod in new}
+        assert served.answer().text == before.text
