@@ -361,6 +361,8 @@ def test_the_live_controller_makes_what_the_preview_says(name: str, plane: Plane
     if found.refusals:
         _refused(found, written, kubectl)
         return
+    if name not in VARIATIONS and any("at random" in one.text for one in found.warnings):
+        pytest.skip("two types of GPU, of which KServe counts either")
     _apply(kubectl, *written)
     last: list[str] = ["nothing was looked at"]
 

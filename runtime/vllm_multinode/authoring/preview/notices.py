@@ -33,6 +33,7 @@ def warnings_of_group(source: Source, group: Group) -> list[Told]:
         *_worker_only(source, group),
         *_placement(source),
         *_custom_gpus(source, group),
+        *_two_types(source, group),
         *_head_services(source),
         *_never_ready(source),
     ]
@@ -156,6 +157,23 @@ def _custom_gpus(source: Source, group: Group) -> Iterator[Told]:
             ),
             ("metadata", "annotations", names.GPU_TYPES),
         )
+
+
+def _two_types(source: Source, group: Group) -> Iterator[Told]:
+    """KServe looks for the first GPU in a Go map, whose order is a new one each time it is walked."""
+    if source.version < (0, 15, 1) or group.executor == "mp":
+        return
+    for role in group.roles:
+        asked = gpus.resources(role.pod["containers"][0])
+        named = [one for one in names.GPU_RESOURCES if one in asked]
+        if len(named) > 1:
+            yield (
+                (
+                    f"The {role.role} asks for {' and '.join(named)}: KServe counts either of them, at "
+                    "random on every reconcile. Name one in both ServingRuntime and InferenceService."
+                ),
+                _WORKER if role.role == "worker" else (*_PREDICTOR, "model", "resources"),
+            )
 
 
 def _head_services(source: Source) -> Iterator[Told]:

@@ -256,6 +256,12 @@ def test_v0_20_keeps_what_the_inference_service_wrote_of_value_and_value_from() 
         pytest.param("0.16.0", {}, "three newest head Services", id="head-services"),
         pytest.param("0.19.0", {}, "never says Ready", id="never-ready"),
         pytest.param(
+            "0.19.0",
+            {"runtime": {"head": {"resources": gpus(1)}}, "model": {"resources": gpus(1, "amd.com/gpu")}},
+            "at random",
+            id="two-gpu-types",
+        ),
+        pytest.param(
             "0.15.0",
             {"model": {"resources": gpus(4)}},
             "4 GPUs under limits are overwritten by 1",
