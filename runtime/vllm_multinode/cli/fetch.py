@@ -1,7 +1,6 @@
 """`multinode fetch`: fill a claim. Like the roles it needs neither typer nor rich: an image may lack both."""
 
 import argparse
-import logging
 import os
 import signal
 import socket
@@ -14,6 +13,7 @@ from typing import Final, NoReturn
 from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.launcher.logs import log_to_stderr
 
 _ABOUT: Final = """Bring a model into a directory, such as a mounted claim, and check that it is whole.
 A run that was broken off goes on where it was; one over a whole directory ends at once."""
@@ -35,7 +35,7 @@ def main(arguments: tuple[str, ...]) -> ExitCode:
     """Run the command; what is wrong is one line on stderr."""
     try:
         given = _parser().parse_args(arguments)
-        _log_to_stderr()
+        log_to_stderr()
         signal.signal(signal.SIGTERM, _interrupt)
         return _fetch(given)
     except MultinodeError as error:
@@ -118,16 +118,6 @@ def _count(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) <= 3600:
         raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 1 to 3600")
     return int(text)
-
-
-def _log_to_stderr() -> None:
-    formatter = logging.Formatter("%(asctime)s %(levelname)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%SZ")
-    formatter.converter = time.gmtime
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter)
-    package = logging.getLogger("vllm_multinode")
-    package.addHandler(handler)
-    package.setLevel(logging.INFO)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -10,6 +10,7 @@ from vllm_multinode.authoring.documents import Document, read
 from vllm_multinode.authoring.rules import SEVERITIES, Finding, missing_runtimes
 from vllm_multinode.authoring.rules import validate as findings_of
 from vllm_multinode.authoring.rules.builtin import with_builtin_runtimes
+from vllm_multinode.authoring.rules.claims import claims_elsewhere
 from vllm_multinode.authoring.rules.schema import KINDS
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -93,6 +94,8 @@ def _notes(documents: Sequence[Document], findings: Sequence[Finding], versions:
     for name in missing_runtimes(with_builtin_runtimes(documents), versions[-1]):
         what = f"note: the ServingRuntime {name} was not given: what depends on it was not checked."
         typer.echo(what, err=True)
+    for what in claims_elsewhere(documents):
+        typer.echo(f"note: {what}", err=True)
     counts = {severity: sum(one.severity == severity for one in findings) for severity in SEVERITIES}
     told = ", ".join(f"{count} {severity}" for severity, count in counts.items() if count)
     checked = f"{len(known)} object{'' if len(known) == 1 else 's'}, KServe {', '.join(versions)}"

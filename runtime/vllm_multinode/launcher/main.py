@@ -2,12 +2,10 @@
 
 import asyncio
 import contextlib
-import logging
 import os
 import resource
 import socket
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +15,7 @@ from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.kserve import Role
 from vllm_multinode.launcher.head import Head
+from vllm_multinode.launcher.logs import log_to_stderr
 from vllm_multinode.launcher.processes import adopt_orphans
 from vllm_multinode.launcher.scheduling import ask_for_short_slices
 from vllm_multinode.launcher.settings import Settings, read_settings
@@ -31,7 +30,7 @@ def main(role: Role, arguments: tuple[str, ...]) -> ExitCode:
     sys.excepthook = _tell_of_a_bug
     try:
         settings = read_settings(role, environment, arguments, socket.gethostname())
-        _log_to_stderr(settings)
+        log_to_stderr(settings.log_level.upper(), settings.pod_name)
         adopt_orphans()
         _raise_file_limit()
         ask_for_short_slices()
@@ -44,18 +43,6 @@ def main(role: Role, arguments: tuple[str, ...]) -> ExitCode:
 async def _run(settings: Settings, environment: Mapping[str, str]) -> None:
     supervisor = Head if settings.role == "head" else Worker
     await supervisor(settings, environment).run()
-
-
-def _log_to_stderr(settings: Settings) -> None:
-    formatter = logging.Formatter(
-        f"%(asctime)s {settings.pod_name} %(levelname)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%SZ"
-    )
-    formatter.converter = time.gmtime
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter)
-    package = logging.getLogger("vllm_multinode")
-    package.addHandler(handler)
-    package.setLevel(settings.log_level.upper())
 
 
 def _raise_file_limit() -> None:

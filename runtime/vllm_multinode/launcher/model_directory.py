@@ -73,17 +73,18 @@ class Model:
         return sum(shard.bytes for shard in self.shards)
 
 
-def read_model(directory: Path, *, unfinished: bool = False) -> Model:
+def read_model(directory: Path, *, meant: str = "", unfinished: bool = False) -> Model:
     """Read a model directory: its configuration and the headers of its weights, never a tensor.
 
     Args:
         directory: the model directory.
+        meant: where the model was to come from, such as pvc://claim/path, for messages.
         unfinished: pass its marker over, as the fetch does that is about to call it whole.
 
     Raises:
         MultinodeError: MODEL_MISSING, MODEL_CONFIG, SHARD_ABSENT or SHARD_TRUNCATED.
     """
-    listing = _listing(directory)
+    listing = _listing(directory, meant)
     marker = None if unfinished else check_finished(directory)
     config_file = directory / (_CONFIG if _CONFIG in listing or _PARAMS not in listing else _PARAMS)
     if config_file.name not in listing:
@@ -110,9 +111,9 @@ def read_model(directory: Path, *, unfinished: bool = False) -> Model:
     )
 
 
-def _listing(directory: Path) -> frozenset[str]:
+def _listing(directory: Path, meant: str) -> frozenset[str]:
     """Return the names in the directory, which must be one, readable and not empty."""
-    hint = f"{mounted_from(directory)} Check the claim and path of storageUri, pvc://<claim>/<path>."
+    hint = f"{mounted_from(directory)} {_where_to_look(meant)}"
     try:
         listing = frozenset(entry.name for entry in directory.iterdir())
     except FileNotFoundError as error:
@@ -125,6 +126,15 @@ def _listing(directory: Path) -> frozenset[str]:
     if not listing:
         raise _missing(directory, "the model directory is empty.", hint)
     return listing
+
+
+def _where_to_look(meant: str) -> str:
+    scheme, _, place = meant.partition("://")
+    if scheme != "pvc":
+        return f"Check {meant or 'the claim and path of storageUri, pvc://<claim>/<path>'}."
+    claim, _, folder = place.partition("/")
+    place = f"folder {folder}" if folder else "the root"
+    return f"It was to be {place} of the claim {claim}: look into that claim."
 
 
 def _missing(directory: Path, what: str, mend: str) -> MultinodeError:

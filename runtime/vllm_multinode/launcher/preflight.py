@@ -63,7 +63,7 @@ def preflight(settings: Settings, environment: Mapping[str, str]) -> Readiness:
         MultinodeError: the first thing that is wrong.
     """
     mended = {**environment, **mend_home(environment, settings.scratch)}
-    model = read_model(settings.model_dir)
+    model = read_model(settings.model_dir, meant=settings.model_source)
     if settings.sizes is not None:
         check_parallel(model, settings.sizes.tensor_parallel, settings.sizes.pipeline_parallel)
     check_arguments(settings.arguments, contract(settings))

@@ -85,6 +85,9 @@ class Settings(Frozen):
     executor: Executor
     accelerator: AcceleratorChoice
     model_dir: Path
+    model_source: str = Field(
+        description="where the model was to come from, as pvc://claim/path; may be empty"
+    )
     model_name: str | None
     head_host: str | None = Field(description="name or address that workers reach the head by")
     group: GroupName
@@ -219,6 +222,8 @@ def read_settings(
             env.ACCELERATOR, "auto", ("auto", "cuda", "rocm", "xpu", "gaudi", "cpu"), ExitCode.VARIABLE
         ),
         model_dir=read.path(env.MODEL_DIR) or Path(MODEL_MOUNT),
+        # An annotation that is not there comes as an empty text.
+        model_source=environment.get(env.MODEL_SOURCE, "").strip(),
         model_name=read.text(env.MODEL_NAME),
         head_host=_head_host(read, role),
         group=_group_name(read, role),

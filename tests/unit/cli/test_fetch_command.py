@@ -1,5 +1,6 @@
 """`multinode fetch` as a Job runs it: a process with a log, an exit code and a SIGTERM."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -16,6 +17,17 @@ from sources.servers import serve
 from vllm_multinode.cli.fetch import main
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.marker import read_marker
+
+
+@pytest.fixture(autouse=True)
+def _handlers_as_before() -> Iterator[None]:
+    """A process of its own need not take back what it does to logging and signals; this one must."""
+    package, term = logging.getLogger("vllm_multinode"), signal.getsignal(signal.SIGTERM)
+    handlers, level = package.handlers[:], package.level
+    yield
+    package.handlers[:] = handlers
+    package.setLevel(level)
+    signal.signal(signal.SIGTERM, term)
 
 
 @contextmanager

@@ -41,3 +41,16 @@ def test_where_that_cannot_be_known_nothing_is_said(tmp_path: Path) -> None:
 def test_an_empty_model_directory_says_what_is_mounted_there(tmp_path: Path) -> None:
     with pytest.raises(MultinodeError, match=r"Nothing is mounted there\. Check the claim and path"):
         read_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("meant", "said"),
+    [
+        ("pvc://models/llama", "It was to be folder llama of the claim models"),
+        ("pvc://models", "It was to be the root of the claim models"),
+        ("oci://registry.example/llama:1", "Check oci://registry.example/llama:1"),
+    ],
+)
+def test_an_empty_model_directory_says_which_claim_was_meant(tmp_path: Path, meant: str, said: str) -> None:
+    with pytest.raises(MultinodeError, match=said):
+        read_model(tmp_path, meant=meant)

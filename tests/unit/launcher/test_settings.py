@@ -9,7 +9,10 @@ from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.kserve import Role
 from vllm_multinode.launcher.settings import GroupName, Ports, Sizes, heartbeat_interval, read_settings
 
-READ_BY_BOTH = sorted(env.OURS - {env.CPU_PLATFORM} | {env.POD_NAME, env.POD_IP, env.POD_NAMESPACE})
+MAY_BE_EMPTY = {env.MODEL_SOURCE}
+READ_BY_BOTH = sorted(
+    env.OURS - {env.CPU_PLATFORM} - MAY_BE_EMPTY | {env.POD_NAME, env.POD_IP, env.POD_NAMESPACE}
+)
 READ_BY_HEAD = [
     env.TENSOR_PARALLEL_SIZE,
     env.PIPELINE_PARALLEL_SIZE,
@@ -221,6 +224,17 @@ class TestGroup:
     def test_a_head_knows_its_generation_from_the_downward_api_alone(self) -> None:
         assert settings_of("head").group == GroupName(namespace="ns", service="llm", generation=None)
         assert settings_of("head", MULTINODE_GENERATION="4").group.generation == "4"
+
+    @pytest.mark.parametrize(
+        ("annotation", "known"),
+        [
+            pytest.param({}, "", id="another-runtime"),
+            pytest.param({"MULTINODE_MODEL_SOURCE": ""}, "", id="no-annotation"),
+            pytest.param({"MULTINODE_MODEL_SOURCE": "pvc://models/llama"}, "pvc://models/llama", id="told"),
+        ],
+    )
+    def test_where_the_model_was_to_come_from(self, annotation: dict[str, str], known: str) -> None:
+        assert settings_of("head", **annotation).model_source == known
 
     def test_from_v0_17_the_head_is_told_the_services_name_apart_from_the_models(self) -> None:
         settings = settings_of("head", INFERENCE_SERVICE_NAME="llm", MODEL_NAME="other")

@@ -27,6 +27,9 @@ NETWORKS: Final = "k8s.v1.cni.cncf.io/networks"
 GENERATION_LABEL: Final = "isvc.generation"
 """KServe's, on the pods of one generation."""
 
+SOURCE_ANNOTATION: Final = "internal.serving.kserve.io/storage-initializer-sourceuri"
+"""KServe's, on the pods of a service: its storageUri."""
+
 SHARED_MEMORY: Final = "shm"
 HOME: Final = "/home/multinode"
 TOKEN_FOLDER: Final = "/run/secrets/multinode"  # noqa: S105 - a path

@@ -77,6 +77,8 @@ def _container(
         image=image,
         generation_label=names.GENERATION_LABEL,
     )
+    source = f"metadata.annotations['{names.SOURCE_ANNOTATION}']"
+    made["env"].append({"name": env.MODEL_SOURCE, "valueFrom": {"fieldRef": {"fieldPath": source}}})
     if accelerator == "none":
         made["env"].append({"name": env.ACCELERATOR, "value": "cpu"})
     return made

@@ -24,7 +24,15 @@ _DNS_LABEL: Final = 63
 _LONGEST_NAME: Final = _DNS_LABEL - len("isvc.") - len("-predictor-worker")
 
 _RENDERED: Final = frozenset(
-    {env.EXECUTOR, env.GENERATION, env.TOKEN_FILE, env.PORT, env.SUPERVISOR_PORT, env.ACCELERATOR}
+    {
+        env.EXECUTOR,
+        env.GENERATION,
+        env.TOKEN_FILE,
+        env.PORT,
+        env.SUPERVISOR_PORT,
+        env.ACCELERATOR,
+        env.MODEL_SOURCE,
+    }
 )
 _RESERVED: Final = env.KSERVE | env.LWS | env.DOWNWARD | _RENDERED
 _OWN_ANNOTATIONS: Final = {
