@@ -4,6 +4,7 @@ import json
 import secrets
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,8 +31,8 @@ pytestmark = [
 
 PATIENCE = 600.0
 """Seconds that a start of the engine, or its recovery, may take on a slow machine."""
-HEAD, WORKER = "app=isvc.tiny-predictor", "app=isvc.tiny-predictor-worker"
 CACHE = Path("/cache")
+OVERLAY = Path(__file__).parents[2] / "overlays/tiny"
 
 
 def image() -> dict[str, str]:
@@ -54,22 +55,29 @@ class Served:
     Args:
         kubectl: in its namespace.
         kubelet: that runs its Pods.
-        spec: the deployment spec that it was rendered from.
-        folder: for the files.
+        name: of the InferenceService.
         version: of KServe.
     """
 
     kubectl: Kubectl
     kubelet: Kubelet
-    spec: dict[str, Any]
-    folder: Path
+    name: str
     version: str
 
-    def apply(self, **changed: Any) -> None:
-        """Render the spec, with these fields changed, and apply the folder; all as a user does it."""
-        self.spec |= changed
-        file, rendered = self.folder / "spec.json", self.folder / "rendered"
-        file.write_text(json.dumps(self.spec))
+    @property
+    def head(self) -> str:
+        """Selects the head's Pod."""
+        return f"app=isvc.{self.name}-predictor"
+
+    @property
+    def worker(self) -> str:
+        """Selects the worker's Pod."""
+        return f"{self.head}-worker"
+
+    def render(self, spec: dict[str, Any], folder: Path) -> None:
+        """Render a spec and apply what comes out; all as a user does it."""
+        file, rendered = folder / "spec.json", folder / "rendered"
+        file.write_text(json.dumps(spec))
         subprocess.run(
             [
                 isvc.program(),
@@ -98,12 +106,12 @@ class Served:
 
     def answer(self) -> ask.Answer:
         """A completion from the head's Pod."""
-        [head] = self.pods(HEAD)
+        [head] = self.pods(self.head)
         return ask.ask(self.kubelet.url(head["metadata"]["name"], ports.API), "One two three", tokens=8)
 
     def _ready(self, generation: int) -> dict[str, Any]:
         self.kubelet.check()
-        found = self.kubectl.get("inferenceservice", "tiny")
+        found = self.kubectl.get("inferenceservice", self.name)
         pods = self.kubectl.list("pods")
         current = all(
             condition(pod, "Ready") == "True"
@@ -121,7 +129,7 @@ class Served:
     def _shown(self) -> str:
         logs = (f"{name}:\n{text[-3000:]}" for name, text in self.kubelet.logs().items())
         found = self.kubectl("get", "inferenceservice,deployments,pods", "-o", "wide")
-        status = self.kubectl("get", "inferenceservice", "tiny", "-o", "jsonpath={.status}")
+        status = self.kubectl("get", "inferenceservice", self.name, "-o", "jsonpath={.status}")
         return "\n".join((found, status, *logs))
 
 
@@ -135,23 +143,36 @@ def condition(body: dict[str, Any], kind: str) -> str:
 def claim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A claim's folder with a small random Llama in it."""
     folder = tmp_path_factory.mktemp("claim")
-    make_model(folder / "llama")
+    make_model(folder / "tiny")
     return folder
 
 
-@pytest.fixture(scope="class", params=["mp", "ray"])
-def served(
-    request: pytest.FixtureRequest, plane: Plane, claim: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Served]:
-    """A service on two nodes, applied; each test leaves it ready."""
-    if request.param == "mp" and plane.kserve < "v0.18":
-        pytest.skip(f"KServe {plane.kserve} knows no executor but Ray")
+@contextmanager
+def serving(plane: Plane, name: str, claim: Path, folder: Path) -> Iterator[Served]:
+    """A namespace of its own, whose Pods run here, for the service of that name."""
     namespace = f"loop-{secrets.token_hex(4)}"
     plane.kubectl()("create", "namespace", namespace)
-    folder = tmp_path_factory.mktemp("k")
-    spec = {
+    try:
+        with kubelet(
+            plane.kubeconfig, namespace, nodes=4, claims={"models": claim}, image=image(), folder=folder
+        ) as found:
+            yield Served(plane.kubectl(namespace), found, name, plane.kserve)
+    except MultinodeError as error:
+        if error.code is ExitCode.NAMESPACES:
+            pytest.skip(str(error))
+        raise
+    finally:
+        plane.kubectl()("delete", "namespace", namespace, "--wait=false")
+
+
+@pytest.fixture(scope="class", params=["mp", "ray"])
+def spec(request: pytest.FixtureRequest, plane: Plane) -> dict[str, Any]:
+    """A deployment spec of two stages without accelerators."""
+    if request.param == "mp" and plane.kserve < "v0.18":
+        pytest.skip(f"KServe {plane.kserve} knows no executor but Ray")
+    return {
         "name": "tiny",
-        "model": {"claim": "models", "path": "llama"},
+        "model": {"claim": "models", "path": "tiny"},
         "parallelism": {"pipeline": 2},
         "executor": request.param,
         "accelerator": {"type": "none"},
@@ -159,19 +180,26 @@ def served(
         "sharedMemory": "1Gi",
         "drain": 5,
     }
-    try:
-        with kubelet(
-            plane.kubeconfig, namespace, nodes=4, claims={"models": claim}, image=image(), folder=folder
-        ) as found:
-            service = Served(plane.kubectl(namespace), found, spec, folder, plane.kserve)
-            service.apply()
-            yield service
-    except MultinodeError as error:
-        if error.code is ExitCode.NAMESPACES:
-            pytest.skip(str(error))
-        raise
-    finally:
-        plane.kubectl()("delete", "namespace", namespace, "--wait=false")
+
+
+@pytest.fixture(scope="class")
+def served(
+    plane: Plane, spec: dict[str, Any], claim: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """A service on two nodes, rendered and applied; each test leaves it ready."""
+    folder = tmp_path_factory.mktemp("k")
+    with serving(plane, spec["name"], claim, folder) as service:
+        service.render(spec, folder)
+        yield service
+
+
+def test_the_overlay_without_accelerators_answers(
+    plane: Plane, claim: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with serving(plane, "tiny-vllm", claim, tmp_path_factory.mktemp("o")) as service:
+        service.kubectl("apply", "-k", OVERLAY)
+        service.ready(1)
+        assert "-pp2-" in service.answer().fingerprint
 
 
 class TestClosedLoop:
@@ -183,28 +211,30 @@ class TestClosedLoop:
         for deployment in served.kubectl.list("deployments"):
             assert condition(deployment, "Available") == "True"
         assert "-pp2-" in served.answer().fingerprint
-        nodes = {pod["spec"]["nodeName"] for pod in served.pods(HEAD) + served.pods(WORKER)}
+        nodes = {pod["spec"]["nodeName"] for pod in served.pods(served.head) + served.pods(served.worker)}
         assert len(nodes) == 2
 
     def test_a_deleted_worker_is_replaced_and_the_group_heals(self, served: Served) -> None:
         before = served.answer()
-        [head], [worker] = served.pods(HEAD), served.pods(WORKER)
+        [head], [worker] = served.pods(served.head), served.pods(served.worker)
         served.kubectl("delete", "pod", worker["metadata"]["name"], "--wait=false")
         # Not ready first: until the head has noticed, all looks as before.
-        eventually(lambda: condition(served.pods(HEAD)[0], "Ready") == "False", PATIENCE)
+        eventually(lambda: condition(served.pods(served.head)[0], "Ready") == "False", PATIENCE)
         served.ready(1)
-        [kept], [replaced] = served.pods(HEAD), served.pods(WORKER)
+        [kept], [replaced] = served.pods(served.head), served.pods(served.worker)
         assert replaced["metadata"]["uid"] != worker["metadata"]["uid"]
         assert kept["metadata"]["uid"] == head["metadata"]["uid"]
         assert kept["status"]["containerStatuses"][0]["restartCount"] == 0
         assert served.answer() == before
 
-    def test_a_changed_spec_rolls_to_the_next_generation(self, served: Served) -> None:
+    def test_a_changed_spec_rolls_to_the_next_generation(
+        self, served: Served, spec: dict[str, Any], tmp_path: Path
+    ) -> None:
         before = served.answer()
-        old = {pod["metadata"]["uid"] for pod in served.pods(HEAD) + served.pods(WORKER)}
-        served.apply(context=64)
+        old = {pod["metadata"]["uid"] for pod in served.pods(served.head) + served.pods(served.worker)}
+        served.render(spec | {"context": 64}, tmp_path)
         served.ready(2)
-        new = served.pods(HEAD) + served.pods(WORKER)
+        new = served.pods(served.head) + served.pods(served.worker)
         assert len(new) == 2
         assert not old & {pod["metadata"]["uid"] for pod in new}
         assert served.answer().text == before.text
