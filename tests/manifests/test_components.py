@@ -171,12 +171,12 @@ spec: {predictor: {model: {env: [{name: MULTINODE_LOG_LEVEL, value: debug}]}}}
 
 
 def test_a_leaf_s_image_takes_the_place_of_the_component_s(tmp_path: Path) -> None:
-    images = [{"name": "vllm-multinode", "newName": "registry.internal/vllm-multinode"}]
+    images = [{"name": "vllm-multinode", "newName": "registry.example/vllm-multinode"}]
     (runtime,) = of_kind(build(leaf(tmp_path / "leaf", "amd", images=images)), "ServingRuntime")
     spec = runtime["spec"]
     used = {one["image"] for one in (*spec["containers"], *spec["workerSpec"]["containers"])}
     (tag,) = [one["newTag"] for one in kustomization(COMPONENTS / "amd")["images"]]
-    assert used == {f"registry.internal/vllm-multinode:{tag}"}
+    assert used == {f"registry.example/vllm-multinode:{tag}"}
 
 
 def test_hashed_names_are_followed(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_other_accelerators_image_and_shared_memory(tmp_path: Path) -> None:
         tmp_path / "leaf",
         "amd",
         namePrefix="mine-",
-        images=[{"name": "vllm-multinode", "newName": "registry.internal/vllm", "newTag": "1-rocm"}],
+        images=[{"name": "vllm-multinode", "newName": "registry.example/vllm", "newTag": "1-rocm"}],
         patches=[
             {"patch": yaml.safe_dump(patch)},
             {"patch": yaml.safe_dump(add), "target": {"kind": "InferenceService"}},
@@ -89,7 +89,7 @@ def test_other_accelerators_image_and_shared_memory(tmp_path: Path) -> None:
         "GPU_TYPE": "amd.com/gpu",
         "GPU_COUNT": "8",
         "CONTEXT": "4096",
-        "IMAGE": "registry.internal/vllm:1-rocm",
+        "IMAGE": "registry.example/vllm:1-rocm",
         "TOLERATIONS": "[]",
     }
     made = process(TEMPLATE, given)
