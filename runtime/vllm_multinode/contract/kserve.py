@@ -18,6 +18,8 @@ Version = tuple[int, int, int]
 VERSIONS: Final = ("0.15.0", "0.15.1", "0.15.2", "0.16.0", "0.17.1", "0.18.1", "0.19.0", "0.20.0")
 DEFAULT_VERSION: Final = "0.18.1"
 MODEL_MOUNT: Final = "/mnt/models"
+CLAIM_SCHEME: Final = "pvc://"
+"""Of a storageUri that names a claim."""
 
 
 class Layout(NamedTuple):
@@ -71,6 +73,17 @@ def parse_version(text: str) -> Version:
             mend="Use v0.15.0 or newer.",
         )
     return version
+
+
+def claim_and_path(uri: str) -> tuple[str, str]:
+    """Claim and subPath of `pvc://claim/path`; everything behind the first slash is path."""
+    claim, _, path = uri.removeprefix(CLAIM_SCHEME).partition("/")
+    return claim, path
+
+
+def knative_modes(version: Version) -> tuple[str, ...]:
+    """Values of the deployment mode's annotation that mean Knative; before v0.16 the old name alone."""
+    return ("Serverless", "Knative") if version >= (0, 16, 0) else ("Serverless",)
 
 
 def injected_environment(version: str, role: Role, service: Service) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.contract.kserve import CLAIM_SCHEME, claim_and_path
 from vllm_multinode.launcher.fetched import check_finished, check_shards
 from vllm_multinode.launcher.mounts import mounted_from
 from vllm_multinode.launcher.shards import Shard, Weights, find_weights, read_shards
@@ -129,10 +130,9 @@ def _listing(directory: Path, meant: str) -> frozenset[str]:
 
 
 def _where_to_look(meant: str) -> str:
-    scheme, _, place = meant.partition("://")
-    if scheme != "pvc":
+    if not meant.startswith(CLAIM_SCHEME):
         return f"Check {meant or 'the claim and path of storageUri, pvc://<claim>/<path>'}."
-    claim, _, folder = place.partition("/")
+    claim, folder = claim_and_path(meant)
     place = f"folder {folder}" if folder else "the root"
     return f"It was to be {place} of the claim {claim}: look into that claim."
 

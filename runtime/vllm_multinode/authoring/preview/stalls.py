@@ -6,7 +6,7 @@ from typing import Any, Final
 from vllm_multinode.authoring.preview import names
 from vllm_multinode.authoring.preview.model import Body, Group, Path, Role
 from vllm_multinode.authoring.preview.service import Source, merged
-from vllm_multinode.contract.kserve import Version
+from vllm_multinode.contract.kserve import Version, knative_modes
 
 Told = tuple[str, Path]
 
@@ -77,9 +77,7 @@ def _mode(service: Body, version: Version) -> Iterator[Told]:
     annotations = service["metadata"]["annotations"]
     mode = annotations[names.DEPLOYMENT_MODE]
     path: Path = ("metadata", "annotations", names.DEPLOYMENT_MODE)
-    # Before v0.16 the new name is none that KServe knows, and the cluster's default holds.
-    knative = ("Serverless", "Knative") if version >= (0, 16, 0) else ("Serverless",)
-    if mode in (*knative, "ModelMesh"):
+    if mode in (*knative_modes(version), "ModelMesh"):
         yield (
             (
                 f"The deployment mode is {mode}: no Deployment is made, and without Knative nothing is "

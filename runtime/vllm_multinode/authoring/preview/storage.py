@@ -13,9 +13,8 @@ from vllm_multinode.authoring.preview import names
 from vllm_multinode.authoring.preview.agent import with_puller
 from vllm_multinode.authoring.preview.containers import with_variable
 from vllm_multinode.authoring.preview.model import Body
-from vllm_multinode.contract.kserve import MODEL_MOUNT, Version
+from vllm_multinode.contract.kserve import CLAIM_SCHEME, MODEL_MOUNT, Version, claim_and_path
 
-_PVC: Final = "pvc://"
 _OCI: Final = "oci://"
 _CLAIM_VOLUME: Final = "kserve-pvc-source"
 _SHARED_VOLUME: Final = "kserve-provision-location"
@@ -58,7 +57,7 @@ def admitted(metadata: Mapping[str, Any], pod: Body, version: Version) -> tuple[
     main = _main_container(pod)
     if source.startswith(_OCI):
         pod = _with_modelcar(pod, main, source.removeprefix(_OCI), version)
-    elif source.startswith(_PVC):
+    elif source.startswith(CLAIM_SCHEME):
         pod = _with_claim(pod, main, source, annotations)
     elif source:
         pod = _with_initializer(pod, main, source, annotations, version)
@@ -67,12 +66,6 @@ def admitted(metadata: Mapping[str, Any], pod: Body, version: Version) -> tuple[
     annotations.setdefault(names.METRIC_AGGREGATION, "false")
     annotations.setdefault(names.PROMETHEUS_SCRAPING, "false")
     return {**metadata, "annotations": annotations}, pod
-
-
-def claim_and_path(uri: str) -> tuple[str, str]:
-    """Claim and subPath of `pvc://claim/path`; everything behind the first slash is path."""
-    claim, _, path = uri.removeprefix(_PVC).partition("/")
-    return claim, path
 
 
 def _main_container(pod: Body) -> str:

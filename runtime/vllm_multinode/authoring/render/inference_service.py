@@ -63,13 +63,6 @@ def runtime_name(spec: DeploymentSpec) -> str:
     return (spec.runtime and spec.runtime.name) or names.RUNTIME_NAMES[spec.executor]
 
 
-def storage_uri(spec: DeploymentSpec) -> str:
-    """Where KServe takes the model from."""
-    if spec.model.oci is not None:
-        return spec.model.oci
-    return f"pvc://{spec.model.claim}/{spec.model.path}" if spec.model.path else f"pvc://{spec.model.claim}"
-
-
 def _annotations(spec: DeploymentSpec, version: Version) -> Mapping[str, str]:
     told = _resource_types(spec)
     return {
@@ -101,7 +94,7 @@ def _model(spec: DeploymentSpec) -> Object:
     return {
         "modelFormat": {"name": names.MODEL_FORMAT},
         "runtime": runtime_name(spec),
-        "storageUri": storage_uri(spec),
+        "storageUri": spec.model.uri,
         **_container(spec, "head"),
     }
 

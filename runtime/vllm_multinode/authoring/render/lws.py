@@ -114,7 +114,7 @@ def _injected(spec: DeploymentSpec, role: Role) -> list[Object]:
         env.PIPELINE_PARALLEL_SIZE: str(spec.parallelism.pipeline),
         env.REQUEST_GPU_COUNT: str(spec.per_node),
         **({env.MODEL_NAME: spec.name} if role == "head" else {}),
-        env.MODEL_SOURCE: f"pvc://{spec.model.claim}/{spec.model.path}".rstrip("/"),
+        env.MODEL_SOURCE: spec.model.uri,
     }
     return [{"name": name, "value": value} for name, value in variables.items()]
 

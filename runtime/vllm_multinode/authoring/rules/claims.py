@@ -5,8 +5,7 @@ from collections.abc import Iterator, Sequence
 from vllm_multinode.authoring.documents import Document
 from vllm_multinode.authoring.look import text
 from vllm_multinode.authoring.rules.rule import MODEL
-
-_SCHEME = "pvc://"
+from vllm_multinode.contract.kserve import CLAIM_SCHEME, claim_and_path
 
 
 def claims_elsewhere(documents: Sequence[Document]) -> Iterator[str]:
@@ -14,9 +13,9 @@ def claims_elsewhere(documents: Sequence[Document]) -> Iterator[str]:
     given = {(one.namespace, one.name) for one in documents if one.kind == "PersistentVolumeClaim"}
     for document in documents:
         source = text(document.body, *MODEL, "storageUri")
-        if document.kind != "InferenceService" or not source.startswith(_SCHEME):
+        if document.kind != "InferenceService" or not source.startswith(CLAIM_SCHEME):
             continue
-        claim, _, folder = source.removeprefix(_SCHEME).partition("/")
+        claim, folder = claim_and_path(source)
         if claim and (document.namespace, claim) not in given:
             place = f"the folder {folder} of the claim {claim}" if folder else f"the claim {claim}"
             yield f"{document.name} reads {place}, which is not among these files: fill it first."

@@ -15,7 +15,7 @@ from vllm_multinode.authoring.rules.rule import (
     Rule,
     every,
 )
-from vllm_multinode.contract.kserve import Version
+from vllm_multinode.contract.kserve import CLAIM_SCHEME, Version, claim_and_path, knative_modes
 
 _TABLE: Final = "the running controllers of v0.15.0 to v0.20.0"
 _MODE: Final[Path] = ("metadata", "annotations", names.DEPLOYMENT_MODE)
@@ -45,13 +45,8 @@ def _runtime_without_workers(case: Case) -> Iterator[Found]:
         yield Found(WORKER_SPEC, what)
 
 
-def _knative_modes(version: Version) -> tuple[str, ...]:
-    """The annotation's values that mean Knative; before v0.16 only the old name was known."""
-    return ("Serverless", "Knative") if version >= (0, 16, 0) else ("Serverless",)
-
-
 def _knative(case: Case) -> Iterator[Found]:
-    if case.multi_node and at(case.body, *_MODE) in _knative_modes(case.version):
+    if case.multi_node and at(case.body, *_MODE) in knative_modes(case.version):
         yield Found(_MODE, fix=(Edit(_MODE, "RawDeployment"),))
 
 
@@ -63,7 +58,7 @@ def _mode_missing(case: Case) -> Iterator[Found]:
 def _mode_unknown(case: Case) -> Iterator[Found]:
     mode = at(case.body, *_MODE)
     raw = _RAW if case.version >= (0, 16, 0) else ("RawDeployment",)
-    known = (*_knative_modes(case.version), *raw)
+    known = (*knative_modes(case.version), *raw)
     if case.multi_node and isinstance(mode, str) and mode not in known:
         what = (
             f"KServe {case.label} does not know the deployment mode {mode} and takes the cluster's default."
@@ -108,9 +103,9 @@ def _custom_predictor(case: Case) -> Iterator[Found]:
 def _claim(case: Case) -> Iterator[Found]:
     uri = text(case.body, *MODEL, "storageUri")
     path: Path = (*MODEL, "storageUri")
-    if not (case.multi_node and uri.startswith("pvc://")):
+    if not (case.multi_node and uri.startswith(CLAIM_SCHEME)):
         return
-    claim, _, folder = uri.removeprefix("pvc://").partition("/")
+    claim, folder = claim_and_path(uri)
     if not claim:
         yield Found(path, "no claim is named, so no pod can be made.", "Write pvc://<claim>/<path>.")
     elif case.document.namespace and claim == case.document.namespace and "/" in folder:

@@ -20,6 +20,7 @@ from vllm_multinode.authoring.spec.base import (
     Text,
     scalar,
 )
+from vllm_multinode.contract.kserve import CLAIM_SCHEME
 
 AccessMode = Literal["ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod"]
 
@@ -49,6 +50,13 @@ class Model(Part):
         None, description="Size of the weights, such as 131Gi; the startup budget is computed from it."
     )
     create_claim: Claim | None = Field(None, description="Write the claim too, with this size and class.")
+
+    @property
+    def uri(self) -> str:
+        """The storageUri that KServe takes the model from."""
+        if self.oci is not None:
+            return self.oci
+        return f"{CLAIM_SCHEME}{self.claim}/{self.path}" if self.path else f"{CLAIM_SCHEME}{self.claim}"
 
 
 class Parallelism(Part):
