@@ -70,6 +70,12 @@ CASES: dict[str, Case] = {
         ExitCode.MODEL_MISSING,
         "/nonexistent/models",
     ),
+    "model-missing-from-its-claim": (
+        "head",
+        {"MODEL_DIR": "/nonexistent/models", "MULTINODE_MODEL_SOURCE": "pvc://models/llama"},
+        ExitCode.MODEL_MISSING,
+        "It was to be folder llama of the claim models",
+    ),
     "heads-not-divided-by-tp": (
         "head",
         {"TENSOR_PARALLEL_SIZE": "3", "REQUEST_GPU_COUNT": "3"},
