@@ -8,7 +8,7 @@ from pathlib import Path
 from bench import members, notice, soak, start, supervisor
 from bench.report import Figure
 from vllm_multinode.contract.kserve import Executor
-from vllm_multinode.local.make_model import make_model
+from vllm_multinode.local.tiny_model.make_model import make_model
 
 
 def main() -> None:

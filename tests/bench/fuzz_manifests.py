@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from unit.authoring.rules.examples import base, examples
-from vllm_multinode.authoring.documents import Document, from_text
-from vllm_multinode.authoring.emit import to_yaml
-from vllm_multinode.authoring.nodes import decode
 from vllm_multinode.authoring.rules import validate
 from vllm_multinode.authoring.rules.edits import Text, splice
 from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.k8s.documents import Document, from_text
+from vllm_multinode.k8s.emit import to_yaml
+from vllm_multinode.k8s.parser import decode
 
 VERSIONS = ("0.14.1", "0.15.0", "0.16.0", "0.19.0", "0.20.0")
 ODD: tuple[Any, ...] = (

@@ -18,10 +18,10 @@ from typing import Any
 import aiohttp
 
 from bench.report import Figure
+from vllm_multinode.checkpoint.model_directory import read_model
 from vllm_multinode.contract import env
 from vllm_multinode.launcher.identity import installed_versions
 from vllm_multinode.launcher.messages import Beat, Hello, Identity
-from vllm_multinode.launcher.model_directory import read_model
 from vllm_multinode.launcher.settings import GroupName, heartbeat_interval
 
 WORKERS = 1024

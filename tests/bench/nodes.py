@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Final, Literal
 
 from vllm_multinode.contract import env, ports
-from vllm_multinode.contract.kserve import Executor, Service
+from vllm_multinode.contract.kserve import Executor
 from vllm_multinode.launcher.engines.cpu import cpu_environment, write_vllm_metadata
-from vllm_multinode.local import isvc
-from vllm_multinode.local.localrun import Entrance, LocalRun, listen, url
-from vllm_multinode.local.pods import HostMount, PodSpec
-from vllm_multinode.local.protocol import Request
+from vllm_multinode.local.run import isvc
+from vllm_multinode.local.run.localrun import Entrance, LocalRun, listen, url
 from vllm_multinode.local.rundir import Runs
+from vllm_multinode.local.world.pods import HostMount, PodSpec
+from vllm_multinode.local.world.protocol import Request
+from vllm_multinode.platforms.kserve.environment import Service
 
 Way = Literal["launcher", "by hand"]
 

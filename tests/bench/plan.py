@@ -11,10 +11,10 @@ import sys
 import time
 from collections.abc import Callable
 
-from vllm_multinode.sizing.plan import choose
-from vllm_multinode.sizing.report import as_text
-from vllm_multinode.sizing.request import Request, find_gpu
-from vllm_multinode.sizing.sources import find_model
+from vllm_multinode.sizing.model.sources import find_model
+from vllm_multinode.sizing.planner.plan import choose
+from vllm_multinode.sizing.planner.report import as_text
+from vllm_multinode.sizing.planner.request import Request, find_gpu
 
 RUNS = 15
 CASES = (

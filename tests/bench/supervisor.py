@@ -14,8 +14,8 @@ from bench.nodes import Nodes, nodes
 from bench.report import Figure
 from vllm_multinode.contract import ports
 from vllm_multinode.contract.kserve import Executor
-from vllm_multinode.local.pods import PodSpec
-from vllm_multinode.local.protocol import Request
+from vllm_multinode.local.world.pods import PodSpec
+from vllm_multinode.local.world.protocol import Request
 
 _IDLE = 30.0
 _PROBES = 2000

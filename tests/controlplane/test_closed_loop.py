@@ -19,8 +19,8 @@ from engine.services import eventually
 from vllm_multinode.contract import ports
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.local import ask, isvc
-from vllm_multinode.local.make_model import make_model
+from vllm_multinode.local.run import ask, isvc
+from vllm_multinode.local.tiny_model.make_model import make_model
 
 pytestmark = [
     pytest.mark.engine,
@@ -123,7 +123,7 @@ class Served:
 
     @property
     def _never_ready(self) -> bool:
-        """Whether this KServe never finds a multi-node service ready: kserve#5703, mended in v0.20.0."""
+        """Whether this KServe never finds a multi-node service ready: kserve#5703, fixed in v0.20.0."""
         return "v0.16" <= self.version < "v0.20"
 
     def _shown(self) -> str:

@@ -9,8 +9,8 @@ import pytest
 from controlplane.plane.kubectl import Kubectl, KubectlError
 from controlplane.plane.running import Plane
 from unit.authoring.rules.examples import Example, base, documents, examples
-from vllm_multinode.authoring.look import at, listed
 from vllm_multinode.authoring.rules import RULES, validate
+from vllm_multinode.k8s.access import at, listed
 
 TIMEOUT: Final = 60.0
 OBJECTS: Final = "deployments,services"

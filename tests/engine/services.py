@@ -15,13 +15,15 @@ import pytest
 from vllm_multinode.contract import env, ports
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.kserve import DEFAULT_VERSION, Executor, Service
-from vllm_multinode.local import ask
-from vllm_multinode.local.isvc import LocalService
-from vllm_multinode.local.localrun import Entrance, LocalRun, listen, url
-from vllm_multinode.local.pods import PodSpec
-from vllm_multinode.local.protocol import Action, NodeStatus, Request
+from vllm_multinode.contract.kserve import Executor
+from vllm_multinode.local.run import ask
+from vllm_multinode.local.run.isvc import LocalService
+from vllm_multinode.local.run.localrun import Entrance, LocalRun, listen, url
 from vllm_multinode.local.rundir import Runs
+from vllm_multinode.local.world.pods import PodSpec
+from vllm_multinode.local.world.protocol import Action, NodeStatus, Request
+from vllm_multinode.platforms.kserve.environment import Service
+from vllm_multinode.platforms.versions import DEFAULT_VERSION
 
 T = TypeVar("T")
 PATIENCE = 60.0

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vllm_multinode.local import isvc
-from vllm_multinode.local.isvc import LocalService
-from vllm_multinode.local.pods import HostMount, PodSpec
+from vllm_multinode.local.run import isvc
+from vllm_multinode.local.run.isvc import LocalService
+from vllm_multinode.local.world.pods import HostMount, PodSpec
 
 HEARTBEAT = 2.0
 """Seconds; what a test of lost nodes waits for."""

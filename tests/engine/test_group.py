@@ -9,8 +9,9 @@ from engine.conftest import Start
 from engine.services import eventually, service
 from engine.stand_ins import StandIns, changed, value
 from vllm_multinode.contract import env as names
-from vllm_multinode.contract.kserve import DEFAULT_VERSION, Executor
-from vllm_multinode.local.pods import PodSpec
+from vllm_multinode.contract.kserve import Executor
+from vllm_multinode.local.world.pods import PodSpec
+from vllm_multinode.platforms.versions import DEFAULT_VERSION
 
 pytestmark = pytest.mark.netns
 

@@ -13,7 +13,7 @@ from engine.stand_ins import StandIns, never_restarted
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.kserve import Executor
-from vllm_multinode.local.protocol import Action
+from vllm_multinode.local.world.protocol import Action
 
 pytestmark = pytest.mark.netns
 
@@ -55,12 +55,12 @@ def test_a_killed_worker_is_noticed_at_once(
     assert len(group.shared_memory("head")) == 1
 
 
-@pytest.mark.parametrize(("harm", "mend"), [("freeze", "thaw"), ("cut", "join")])
-def test_a_silent_worker_is_noticed_by_its_heartbeat(group: LocalGroup, harm: Action, mend: Action) -> None:
+@pytest.mark.parametrize(("harm", "undo"), [("freeze", "thaw"), ("cut", "join")])
+def test_a_silent_worker_is_noticed_by_its_heartbeat(group: LocalGroup, harm: Action, undo: Action) -> None:
     before = group.act(harm, "worker-1")
     eventually(lambda: group.ready() == 503, why=group.shown)
     assert "no heartbeat" in group.noticed(before)
-    group.act(mend, "worker-1")
+    group.act(undo, "worker-1")
     group.wait_until_serving(epoch=2)
     assert_in_place(group)
 

@@ -13,8 +13,8 @@ from engine.conftest import Start, Step
 from engine.services import LocalGroup, eventually, open_group, service
 from vllm_multinode.contract.kserve import MODEL_MOUNT
 from vllm_multinode.launcher.engines import cpu
-from vllm_multinode.local import isvc
-from vllm_multinode.local.pods import HostMount, PodSpec
+from vllm_multinode.local.run import isvc
+from vllm_multinode.local.world.pods import HostMount, PodSpec
 
 pytestmark = [
     pytest.mark.engine,

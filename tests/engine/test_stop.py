@@ -9,7 +9,7 @@ from engine.conftest import Start
 from engine.services import LocalGroup, eventually, service
 from engine.stand_ins import StandIns
 from vllm_multinode.contract.errors import MultinodeError
-from vllm_multinode.local.ask import Answer
+from vllm_multinode.local.run.ask import Answer
 
 pytestmark = pytest.mark.netns
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from vllm_multinode.authoring.kustomize import builder
+from vllm_multinode.k8s.kustomize import builder
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "manifests"

@@ -7,10 +7,10 @@ import pytest
 
 from manifests.folders import MANIFESTS, OVERLAYS, ROOT, bases, build, leaves, name, of_kind
 from manifests.leaf import leaf
-from vllm_multinode.authoring.documents import read
 from vllm_multinode.authoring.preview import preview
 from vllm_multinode.authoring.rules import validate
-from vllm_multinode.contract.kserve import VERSIONS
+from vllm_multinode.k8s.files import read
+from vllm_multinode.platforms.versions import VERSIONS
 
 # 0.15.0 and 0.16.0 want their components, and v0.20.0 recreates the workers for ever (kserve#6113).
 AS_THEY_ARE = tuple(version for version in VERSIONS if version not in ("0.15.0", "0.16.0", "0.20.0"))

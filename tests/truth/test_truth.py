@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from unit.sizing.models import DATA, small
-from vllm_multinode.sizing import kv_cache as cache_module
-from vllm_multinode.sizing.architecture import read_architecture
-from vllm_multinode.sizing.kv_cache import kv_cache
-from vllm_multinode.sizing.splits import stage_sizes
+from vllm_multinode.sizing.model.architecture import read_architecture
+from vllm_multinode.sizing.model.splits import stage_sizes
+from vllm_multinode.sizing.planner import kv_cache as cache_module
+from vllm_multinode.sizing.planner.kv_cache import kv_cache
 
 pytestmark = pytest.mark.truth
 HERE = Path(__file__).parent

@@ -35,7 +35,7 @@ def write(folder: Path, texts: Mapping[str, str], *, force: bool = False) -> lis
                 ExitCode.USAGE,
                 f"holds files that multinode render did not write: {', '.join(foreign)}.",
                 where=str(folder),
-                mend="Choose another folder, or overwrite with --force.",
+                hint="Choose another folder, or overwrite with --force.",
             )
         if not folder.exists():
             return _make(folder, texts)

@@ -6,7 +6,6 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from vllm_multinode.authoring.emit import to_yaml
 from vllm_multinode.authoring.spec import (
     Accelerator,
     DeploymentSpec,
@@ -18,9 +17,10 @@ from vllm_multinode.authoring.spec import (
 from vllm_multinode.authoring.spec.accelerators import RESOURCES, AcceleratorType
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.sizing.choice import Choice, Plan
-from vllm_multinode.sizing.memory import UTILIZATION, default_batch
-from vllm_multinode.sizing.request import CLAIM_GBS
+from vllm_multinode.k8s.emit import to_yaml
+from vllm_multinode.sizing.planner.choice import Choice, Plan
+from vllm_multinode.sizing.planner.memory import UTILIZATION, default_batch
+from vllm_multinode.sizing.planner.request import CLAIM_GBS
 
 CLAIM: Final = "models"
 _LONGEST_NAME: Final = 40
@@ -87,8 +87,8 @@ def spec_of(
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"]))
-        mend = "Give --name, --claim or --path another value."
-        raise MultinodeError(ExitCode.SPEC, f"{field}: {first['msg']}.", mend=mend) from error
+        hint = "Give --name, --claim or --path another value."
+        raise MultinodeError(ExitCode.SPEC, f"{field}: {first['msg']}.", hint=hint) from error
 
 
 def spec_text(spec: DeploymentSpec, plan: Plan) -> str:

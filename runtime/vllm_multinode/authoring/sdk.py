@@ -9,7 +9,7 @@ from vllm_multinode.authoring.render import render
 from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.kserve import DEFAULT_VERSION
+from vllm_multinode.platforms.versions import DEFAULT_VERSION
 
 if TYPE_CHECKING:
     from kserve.models import V1beta1InferenceService
@@ -33,7 +33,7 @@ def inference_service(spec: DeploymentSpec, kserve: str = DEFAULT_VERSION) -> "V
             ExitCode.SPEC,
             f"{spec.replicas} replicas are {spec.replicas} InferenceServices.",
             where="replicas",
-            mend="Take render(spec), or one spec a replica.",
+            hint="Take render(spec), or one spec a replica.",
         )
     (body,) = render(spec, kserve).files["inference-service.yaml"]
     try:
@@ -43,7 +43,7 @@ def inference_service(spec: DeploymentSpec, kserve: str = DEFAULT_VERSION) -> "V
         raise MultinodeError(
             ExitCode.CLUSTER_EXTRA,
             f"The KServe SDK is not installed ({error.name} is missing).",
-            mend="Run: pip install 'vllm-multinode[sdk]'",
+            hint="Run: pip install 'vllm-multinode[sdk]'",
         ) from error
     # The SDK's own reader knows KServe's types and not those of Kubernetes.
     return cast("V1beta1InferenceService", _typed(body, "V1beta1InferenceService", (models, client)))

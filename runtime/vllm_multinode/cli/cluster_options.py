@@ -36,7 +36,7 @@ def sources(files: Sequence[str] | None, more: Sequence[str] | None) -> list[str
     """
     named = [*(files or []), *(more or [])]
     if not named:
-        raise MultinodeError(ExitCode.USAGE, "no file was named.", mend="Give one with -f.")
+        raise MultinodeError(ExitCode.USAGE, "no file was named.", hint="Give one with -f.")
     return named
 
 
@@ -52,7 +52,7 @@ def settle_namespace(cluster: "Cluster", asked: str, found: Sequence[str]) -> No
         raise MultinodeError(
             ExitCode.USAGE,
             f"-n {asked} was asked for, and an object is in namespace {other}.",
-            mend="Leave -n out, or the namespace in the object.",
+            hint="Leave -n out, or the namespace in the object.",
         )
     if not asked and len(named) == 1:
         cluster.namespace = named[0]

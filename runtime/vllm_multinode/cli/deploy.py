@@ -115,13 +115,13 @@ def _check(cluster: "Cluster", given: "Given", version: str, *, force: bool) -> 
     for one in found:
         if one.severity != "advice":
             place = f"{one.file}:{one.line}" if one.line else one.file
-            warn(f"{place}: {one.severity}: {one.message} {one.mend}".rstrip())
+            warn(f"{place}: {one.severity}: {one.message} {one.hint}".rstrip())
     if stopping and not force:
         more = f"{len(stopping)} findings" if len(stopping) > 1 else "1 finding"
         raise MultinodeError(
             ExitCode.WILL_NOT_SERVE,
             f"{given.name} will not serve: {more} above. Nothing was written.",
-            mend="Mend it, or go on with --force.",
+            hint="Mend it, or go on with --force.",
         )
 
 

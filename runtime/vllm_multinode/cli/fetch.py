@@ -28,7 +28,7 @@ class _Parser(argparse.ArgumentParser):
     """A mistake is one line, as everywhere."""
 
     def error(self, message: str) -> NoReturn:
-        raise MultinodeError(ExitCode.USAGE, f"{message}.", mend="See `multinode fetch --help`.")
+        raise MultinodeError(ExitCode.USAGE, f"{message}.", hint="See `multinode fetch --help`.")
 
 
 def main(arguments: tuple[str, ...]) -> ExitCode:
@@ -51,7 +51,7 @@ def main(arguments: tuple[str, ...]) -> ExitCode:
 def _fetch(given: argparse.Namespace) -> ExitCode:
     # Late, so that --help answers at once.
     from vllm_multinode.storage.fetch import Options, fetch
-    from vllm_multinode.storage.sources import open_source
+    from vllm_multinode.storage.sources.open import open_source
 
     began = time.monotonic()
     options = Options(

@@ -10,12 +10,15 @@ import typer
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.kserve import DEFAULT_VERSION, VERSIONS, Executor, Service
-from vllm_multinode.local import isvc, logs, refusals
-from vllm_multinode.local.client import RunClient
-from vllm_multinode.local.pods import Restart
-from vllm_multinode.local.protocol import Action, Request, RunStatus
+from vllm_multinode.contract.kserve import Executor
+from vllm_multinode.local.run import isvc, logs
+from vllm_multinode.local.run.client import RunClient
 from vllm_multinode.local.rundir import Runs
+from vllm_multinode.local.world import refusals
+from vllm_multinode.local.world.pods import Restart
+from vllm_multinode.local.world.protocol import Action, Request, RunStatus
+from vllm_multinode.platforms.kserve.environment import Service
+from vllm_multinode.platforms.versions import DEFAULT_VERSION, VERSIONS
 
 _FILE_WIDTH = 160
 
@@ -73,8 +76,8 @@ def run_(
 ) -> int:
     """Serve a model over several nodes of this machine, and show them, until Ctrl-C."""
     refusals.require_packages(("rich",))
-    from vllm_multinode.local.detach import in_background
-    from vllm_multinode.local.serve import RunOptions, serve
+    from vllm_multinode.local.run.detach import in_background
+    from vllm_multinode.local.run.serve import RunOptions, serve
 
     layout = isvc.fit(
         kserve,
@@ -166,7 +169,7 @@ def ask(
     run: RunName = None,
 ) -> None:
     """Print a greedy completion, and the engine's fingerprint that shows how it is split."""
-    from vllm_multinode.local.ask import ask as ask_engine
+    from vllm_multinode.local.run.ask import ask as ask_engine
 
     directory = Runs.of_this_user().find(run)
     if directory.info is None:
@@ -277,7 +280,7 @@ def make_model_(
     seed: Annotated[int, typer.Option(min=0, help="Of the weights.")] = 0,
 ) -> None:
     """Make a small random Llama with a tokenizer, the same bytes each time."""
-    from vllm_multinode.local.make_model import make_model
+    from vllm_multinode.local.tiny_model.make_model import make_model
 
     made = make_model(
         directory, layers=layers, heads=heads, kv_heads=kv_heads, width=width, shards=shards, seed=seed
@@ -306,7 +309,7 @@ def _act(
 def _show(status: RunStatus) -> None:
     from rich.console import Console
 
-    from vllm_multinode.local.display import table
+    from vllm_multinode.local.run.display import table
 
     console = Console()
     if not console.is_terminal:

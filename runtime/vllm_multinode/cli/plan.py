@@ -9,14 +9,14 @@ import typer
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.sizing.choice import Plan
-from vllm_multinode.sizing.explain import explain as explained
-from vllm_multinode.sizing.kv_cache import KvDtype
-from vllm_multinode.sizing.memory import UTILIZATION
-from vllm_multinode.sizing.plan import choose, preferred
-from vllm_multinode.sizing.report import as_object, as_text
-from vllm_multinode.sizing.request import CLAIM_GBS, GPUS_PER_NODE, Executor, Request, find_gpu
-from vllm_multinode.sizing.sources import Source, find_model
+from vllm_multinode.sizing.model.sources import Source, find_model
+from vllm_multinode.sizing.planner.choice import Plan
+from vllm_multinode.sizing.planner.explain import explain as explained
+from vllm_multinode.sizing.planner.kv_cache import KvDtype
+from vllm_multinode.sizing.planner.memory import UTILIZATION
+from vllm_multinode.sizing.planner.plan import choose, preferred
+from vllm_multinode.sizing.planner.report import as_object, as_text
+from vllm_multinode.sizing.planner.request import CLAIM_GBS, GPUS_PER_NODE, Executor, Request, find_gpu
 
 if TYPE_CHECKING:
     from vllm_multinode.cluster.offers import Offer
@@ -98,7 +98,7 @@ def plan(
     elif gpu:
         made = [choose(_of_options(wishes, source, gpu, gpu_memory, gpus_per_node, nodes))]
     else:
-        raise MultinodeError(ExitCode.USAGE, "No GPU was named.", mend="Give --gpu TYPE, or --from-cluster.")
+        raise MultinodeError(ExitCode.USAGE, "No GPU was named.", hint="Give --gpu TYPE, or --from-cluster.")
     order = sorted(range(len(made)), key=lambda number: preferred(made[number]))
     plans = [made[number] for number in order]
     if output == "spec":

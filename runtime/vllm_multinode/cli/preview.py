@@ -5,12 +5,12 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from vllm_multinode.authoring.documents import read
 from vllm_multinode.authoring.preview import Preview
 from vllm_multinode.authoring.preview import preview as previewed
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.kserve import DEFAULT_VERSION
+from vllm_multinode.k8s.files import read
+from vllm_multinode.platforms.versions import DEFAULT_VERSION
 
 Output = Literal["table", "yaml", "json"]
 _KINDS = ("InferenceService", "LeaderWorkerSet")
@@ -39,7 +39,7 @@ def preview(
             ExitCode.MANIFEST,
             "holds no InferenceService and no LeaderWorkerSet.",
             where=", ".join(file),
-            mend="Name the file of one with -f.",
+            hint="Name the file of one with -f.",
         )
     if diff:
         found = _print_update(bodies, [*shared, *_bodies([diff])], kserve, generation, output)
@@ -59,7 +59,7 @@ def _bodies(sources: list[str]) -> list[dict[str, Any]]:
 
 def _shown(found: Preview, output: Output) -> str:
     if output == "yaml":
-        from vllm_multinode.authoring.emit import to_yaml
+        from vllm_multinode.k8s.emit import to_yaml
 
         return to_yaml(found.objects) if found.objects else ""
     from vllm_multinode.authoring.preview.plain import as_object

@@ -11,7 +11,7 @@ from vllm_multinode.authoring.render import render as rendered
 from vllm_multinode.authoring.spec import load
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.kserve import DEFAULT_VERSION
+from vllm_multinode.platforms.versions import DEFAULT_VERSION
 
 STREAM = "-"
 
@@ -28,7 +28,7 @@ def render(
 ) -> None:
     """Write ServingRuntime, InferenceService, claim and kustomization of a deployment spec."""
     if not out:
-        raise MultinodeError(ExitCode.USAGE, "--out is empty.", mend="Name a folder, or - for a stream.")
+        raise MultinodeError(ExitCode.USAGE, "--out is empty.", hint="Name a folder, or - for a stream.")
     made = rendered(load(file), kserve, target)
     for note in made.notes:
         typer.echo(f"note: {note}", err=True)

@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from vllm_multinode.authoring.documents import Document, read
 from vllm_multinode.authoring.rules import SEVERITIES, Finding, missing_runtimes
 from vllm_multinode.authoring.rules import validate as findings_of
 from vllm_multinode.authoring.rules.builtin import with_builtin_runtimes
@@ -14,7 +13,9 @@ from vllm_multinode.authoring.rules.claims import claims_elsewhere
 from vllm_multinode.authoring.rules.schema import KINDS
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.kserve import VERSIONS
+from vllm_multinode.k8s.documents import Document
+from vllm_multinode.k8s.files import read
+from vllm_multinode.platforms.versions import VERSIONS
 
 Output = Literal["text", "json"]
 
@@ -34,13 +35,13 @@ def validate(
         str, typer.Option(help="The model's folder, or its name in the catalogue: checks that sizes fit it.")
     ] = "",
     fix: Annotated[
-        bool, typer.Option("--fix", help="Mend in the files what can be mended without a guess.")
+        bool, typer.Option("--fix", help="Fix in the files what can be fixed without a guess.")
     ] = False,
 ) -> int:
     """Say what will be refused and what will never serve; exit code 4 where there is any."""
     sources = list(dict.fromkeys([*(file or []), *(more or [])]))
     if not sources:
-        raise MultinodeError(ExitCode.USAGE, "no file is named.", mend="Name one with -f.")
+        raise MultinodeError(ExitCode.USAGE, "no file is named.", hint="Name one with -f.")
     versions = tuple(version.removeprefix("v") for version in kserve or VERSIONS)
     documents = read(sources)
     architecture = None
@@ -55,7 +56,7 @@ def validate(
         return [one for one in found if id(one.document) in own]
 
     if fix:
-        documents = _mend(sources, documents, check, versions)
+        documents = _hint(sources, documents, check, versions)
     findings = sorted(check(documents), key=Finding.order)
     if output == "json":
         typer.echo(json.dumps([finding.as_object() for finding in findings], indent=2))
@@ -66,13 +67,13 @@ def validate(
     return ExitCode.WILL_NOT_SERVE if any(finding.blocks for finding in findings) else ExitCode.OK
 
 
-def _mend(
+def _hint(
     sources: Sequence[str],
     documents: Sequence[Document],
     check: Callable[[Sequence[Document]], list[Finding]],
     versions: Sequence[str],
 ) -> list[Document]:
-    from vllm_multinode.authoring.rules.fix import mend
+    from vllm_multinode.authoring.rules.fix import apply_fixes
 
     for document in documents:
         if document.root is None:
@@ -80,7 +81,7 @@ def _mend(
                 f"note: {document.file} is built by kustomize; --fix leaves its files alone.", err=True
             )
             break
-    for fixed in mend(documents, check, versions):
+    for fixed in apply_fixes(documents, check, versions):
         for finding in fixed.findings:
             typer.echo(f"fixed: {finding.file}:{finding.line}: {finding.rule} {finding.path}", err=True)
     return read(sources)

@@ -122,7 +122,7 @@ def _wait_until_gone(
             raise MultinodeError(
                 ExitCode.NOT_SERVING,
                 f"after {timeout:g} s there is still: {words}.",
-                mend="Does the controller run that clears its finalizers, and are the nodes reachable?",
+                hint="Does the controller run that clears its finalizers, and are the nodes reachable?",
             )
         if words != told:
             say(f"Waiting for {words}")

@@ -133,7 +133,7 @@ def prepare(cluster: Cluster, bodies: Sequence[Mapping[str, Any]]) -> list[Item]
         kind, metadata = str(body.get("kind")), dict(body.get("metadata") or {})
         name = str(metadata.get("name") or "")
         if not name:
-            raise MultinodeError(ExitCode.MANIFEST, f"a {kind} has no name.", mend="Give it metadata.name.")
+            raise MultinodeError(ExitCode.MANIFEST, f"a {kind} has no name.", hint="Give it metadata.name.")
         resource = cluster.resource(str(body.get("apiVersion")), kind)
         kept = {key: value for key, value in metadata.items() if key not in _SERVERS}
         namespace = ""
@@ -191,7 +191,7 @@ def _own(cluster: Cluster, item: Item, identity: str, *, force: bool) -> None:
                 ExitCode.CONFLICT,
                 f"it is there already, made by {who}, and differs from what is asked for.",
                 where=item.shown,
-                mend="Use another name, or take it over with --force-conflicts; `delete` deletes it then.",
+                hint="Use another name, or take it over with --force-conflicts; `delete` deletes it then.",
             )
         item.foreign = True
         return

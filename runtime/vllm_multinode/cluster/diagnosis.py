@@ -84,12 +84,12 @@ def _not_made(snapshot: Snapshot) -> Iterator[Trouble]:
             yield Trouble(
                 f"{involved.get('kind')} {involved.get('name')}",
                 f"may not make its pods: {text}",
-                _mend_pod(text),
+                _pod_hint(text),
             )
             return
 
 
-def _mend_pod(text: str) -> str:
+def _pod_hint(text: str) -> str:
     if "security context constraint" in text or "PodSecurity" in text:
         return "Ask for no more than the namespace allows, or have it allow more."
     if "exceeded quota" in text:
@@ -105,17 +105,17 @@ def _not_taken_up(snapshot: Snapshot, controller: Controller | None) -> Iterator
         return
     if snapshot.kind == "LeaderWorkerSet":
         what = f"no controller has taken it up within {snapshot.age:.0f} s."
-        mend = "Is the LeaderWorkerSet controller running (namespace lws-system, or its operator's)?"
+        hint = "Is the LeaderWorkerSet controller running (namespace lws-system, or its operator's)?"
     elif controller is not None and controller.available == 0:
         what = "KServe's controller does not run."
-        mend = f"See the Deployment kserve-controller-manager in namespace {controller.namespace}."
+        hint = f"See the Deployment kserve-controller-manager in namespace {controller.namespace}."
     else:
         what = f"KServe has made nothing of it within {snapshot.age:.0f} s, and says nothing."
-        mend = (
+        hint = (
             "Does its controller run, and has the ServingRuntime a workerSpec? Without one the controller "
             "gives up in silence; `multinode validate` tells."
         )
-    yield Trouble(snapshot.shown, what, mend, TAKEN_UP)
+    yield Trouble(snapshot.shown, what, hint, TAKEN_UP)
 
 
 def _made_again_and_again(snapshot: Snapshot, controller: Controller | None) -> Iterator[Trouble]:
@@ -126,7 +126,7 @@ def _made_again_and_again(snapshot: Snapshot, controller: Controller | None) -> 
             yield Trouble(
                 f"Deployment {name}",
                 f"KServe{version} deletes and makes it again, {times} times so far (kserve#6113, v0.20.0).",
-                "Use v0.19.0 or a version that mends it, or `--target lws`.",
+                "Use v0.19.0 or a version that fixes it, or `--target lws`.",
                 0,
             )
 
@@ -136,8 +136,8 @@ def _not_routed(snapshot: Snapshot) -> Iterator[Trouble]:
     condition = snapshot.condition("IngressReady")
     if snapshot.condition("PredictorReady").get("status") == "True" and condition.get("status") == "False":
         text = condition.get("message") or condition.get("reason") or "without a message"
-        mend = "See the ingress settings in KServe's ConfigMap inferenceservice-config."
-        yield Trouble(snapshot.shown, f"its pods serve, but its ingress is not ready: {text}", mend, 60)
+        hint = "See the ingress settings in KServe's ConfigMap inferenceservice-config."
+        yield Trouble(snapshot.shown, f"its pods serve, but its ingress is not ready: {text}", hint, 60)
 
 
 def state_words(snapshot: Snapshot) -> str:

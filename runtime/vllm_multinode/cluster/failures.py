@@ -104,7 +104,7 @@ class FieldConflictError(MultinodeError):
             ExitCode.CONFLICT,
             _short(f"fields that are to change belong to others: {who}."),
             where=asked.where,
-            mend="Leave these fields out, or take them over with --force-conflicts.",
+            hint="Leave these fields out, or take them over with --force-conflicts.",
         )
         self.owners = owners
 
@@ -120,7 +120,7 @@ def refused(answer: Answer, asked: Asked, login: Login) -> MultinodeError:
             ExitCode.CLUSTER_UNREACHABLE,
             f"the API answered {answer.code}: {answer.message or 'nothing'}",
             where=asked.where,
-            mend=_mend_server(answer, login),
+            hint=_server_hint(answer, login),
         )
     )
 
@@ -133,14 +133,14 @@ def _of_admission(answer: Answer, asked: Asked) -> MultinodeError | None:
             ExitCode.WILL_NOT_SERVE,
             f"{who} refuses it: {found[2] or 'without a reason'}",
             where=asked.where,
-            mend="`multinode validate` names the line." if who == "KServe" else "",
+            hint="`multinode validate` names the line." if who == "KServe" else "",
         )
     if found := _SILENT_WEBHOOK.search(answer.message):
         return MultinodeError(
             ExitCode.CLUSTER_UNREACHABLE,
             f"the webhook {found[1]} does not answer: {found[2]}",
             where=asked.where,
-            mend="Its controller must run; `kubectl get pods -A` shows whether it does.",
+            hint="Its controller must run; `kubectl get pods -A` shows whether it does.",
         )
     if found := _POLICY.search(answer.message):
         return MultinodeError(
@@ -154,7 +154,7 @@ def _of_login(answer: Answer, asked: Asked, login: Login) -> MultinodeError | No
         return MultinodeError(
             ExitCode.UNAUTHORIZED,
             f"{login.server} does not take the login of {login.place}: it has expired or is not known there.",
-            mend=login.renewal,
+            hint=login.renewal,
         )
     if answer.code != 403:
         return None
@@ -163,14 +163,14 @@ def _of_login(answer: Answer, asked: Asked, login: Login) -> MultinodeError | No
             ExitCode.CONFLICT,
             f"the namespace {asked.namespace} is being deleted.",
             where=asked.where,
-            mend="Wait until it is gone, or use another.",
+            hint="Wait until it is gone, or use another.",
         )
     if "exceeded quota" in answer.message:
         return MultinodeError(
             ExitCode.FORBIDDEN,
             answer.message,
             where=asked.where,
-            mend="Ask for a larger quota, or ask for less.",
+            hint="Ask for a larger quota, or ask for less.",
         )
     if "violates PodSecurity" in answer.message or "security context constraint" in answer.message:
         return MultinodeError(ExitCode.WILL_NOT_SERVE, answer.message, where=asked.where)
@@ -180,7 +180,7 @@ def _of_login(answer: Answer, asked: Asked, login: Login) -> MultinodeError | No
         ExitCode.FORBIDDEN,
         f"{login.user or 'this login'} may not {asked.verb} {asked.resource}{place}.",
         where=asked.where if asked.name else "",
-        mend=f"Ask for a Role that allows it; `kubectl auth can-i {question}` tells.",
+        hint=f"Ask for a Role that allows it; `kubectl auth can-i {question}` tells.",
     )
 
 
@@ -194,13 +194,13 @@ def _of_object(answer: Answer, asked: Asked) -> MultinodeError | None:
             ExitCode.WILL_NOT_SERVE,
             f"the cluster's {asked.kind} has no field {found[1]}.",
             where=asked.where,
-            mend="Correct its name, or leave it out for this version.",
+            hint="Correct its name, or leave it out for this version.",
         )
     if answer.code in (400, 413, 422):
         # The message repeats every field of the causes.
-        mend = "" if answer.code == 400 else "Correct it and try again."
+        hint = "" if answer.code == 400 else "Correct it and try again."
         return MultinodeError(
-            ExitCode.WILL_NOT_SERVE, f"the API refuses it: {answer.message}", where=asked.where, mend=mend
+            ExitCode.WILL_NOT_SERVE, f"the API refuses it: {answer.message}", where=asked.where, hint=hint
         )
     if answer.code == 404:
         return missing_kind(asked) if answer.reason == "NoStatus" else None
@@ -218,7 +218,7 @@ def _conflict(answer: Answer, asked: Asked) -> MultinodeError:
             ExitCode.CONFLICT,
             f"somebody else changed it: {answer.message}",
             where=asked.where,
-            mend="Try again.",
+            hint="Try again.",
         )
     return FieldConflictError(owned, asked)
 
@@ -230,7 +230,7 @@ def missing_kind(asked: Asked) -> MultinodeError:
         ExitCode.KIND_MISSING,
         f"the cluster does not know {asked.kind or asked.resource} ({group or 'v1'}).",
         where=asked.where if asked.name else "",
-        mend=_OPERATORS.get(group, "Install what brings its CustomResourceDefinition."),
+        hint=_OPERATORS.get(group, "Install what brings its CustomResourceDefinition."),
     )
 
 
@@ -239,11 +239,11 @@ def missing_namespace(name: str) -> MultinodeError:
     return MultinodeError(
         ExitCode.NAMESPACE_MISSING,
         f"there is no namespace '{name}'.",
-        mend=f"Create it (kubectl create namespace {name}; oc new-project {name}), or name another with -n.",
+        hint=f"Create it (kubectl create namespace {name}; oc new-project {name}), or name another with -n.",
     )
 
 
-def _mend_server(answer: Answer, login: Login) -> str:
+def _server_hint(answer: Answer, login: Login) -> str:
     if answer.reason == "NoStatus":
         return f"{login.server} may be no Kubernetes API; look at `server` in the kubeconfig."
     return "Try again; the API server's own log says more."
@@ -252,9 +252,9 @@ def _mend_server(answer: Answer, login: Login) -> str:
 def unreachable(error: "HTTPError", login: Login) -> MultinodeError:
     """The error for an API that gave no answer."""
     reason = getattr(error, "reason", None) or error
-    what, mend = _network_words(type(reason).__name__, str(reason), login)
+    what, hint = _network_words(type(reason).__name__, str(reason), login)
     return MultinodeError(
-        ExitCode.CLUSTER_UNREACHABLE, login.redact(f"{login.server} {what}"), where=login.place, mend=mend
+        ExitCode.CLUSTER_UNREACHABLE, login.redact(f"{login.server} {what}"), where=login.place, hint=hint
     )
 
 

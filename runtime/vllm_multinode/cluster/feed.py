@@ -9,7 +9,7 @@ from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
 _FINAL: Final = (ExitCode.UNAUTHORIZED, ExitCode.FORBIDDEN, ExitCode.KIND_MISSING)
-"""What trying again does not mend."""
+"""What trying again does not help."""
 _WATCH_SECONDS: Final = 240
 _FIRST_WAIT: Final = 0.5
 _LONGEST_WAIT: Final = 10.0

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from vllm_multinode.authoring import documents
-from vllm_multinode.authoring.documents import Document
-from vllm_multinode.authoring.nodes import Node, decode, parse
 from vllm_multinode.cluster import marks
 from vllm_multinode.cluster.client import Cluster
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.k8s import documents, files
+from vllm_multinode.k8s.documents import Document
+from vllm_multinode.k8s.parser import Node, decode, parse
 
 Target = Literal["kserve", "lws"]
 
@@ -62,14 +62,12 @@ def read(sources: Sequence[str], *, name: str = "", kserve: str = "", target: Ta
             found += rendered
             names.append(named)
         else:
-            found += [
-                one for one in documents.read([source]) if not one.api_version.startswith(_KUSTOMIZE_GROUP)
-            ]
+            found += [one for one in files.read([source]) if not one.api_version.startswith(_KUSTOMIZE_GROUP)]
     names = names or [one.name for one in found if one.kind in marks.SERVICES]
     if not name and len(set(names)) != 1:
         what = "there is no service among them" if not names else "there are several: " + ", ".join(names)
         raise MultinodeError(
-            ExitCode.USAGE, f"the name of the deployment is not clear: {what}.", mend="Give it with --name."
+            ExitCode.USAGE, f"the name of the deployment is not clear: {what}.", hint="Give it with --name."
         )
     return Given(tuple(found), name or names[0])
 
@@ -97,7 +95,7 @@ def _runtime(document: Document) -> str:
 
 def _is_spec(source: str) -> bool:
     path = Path(source)
-    if source == documents.STDIN or path.name in documents.KUSTOMIZATIONS or not path.is_file():
+    if source == files.STDIN or path.name in documents.KUSTOMIZATIONS or not path.is_file():
         return False
     roots = parse(decode(path.read_bytes(), source), source)
     return bool(roots) and not any(_is_object(root) for root in roots)
@@ -110,7 +108,7 @@ def _is_object(root: Node) -> bool:
 def _rendered(source: str, kserve: str, target: Target) -> tuple[list[Document], str]:
     from vllm_multinode.authoring.render import render
     from vllm_multinode.authoring.spec import load
-    from vllm_multinode.contract.kserve import DEFAULT_VERSION
+    from vllm_multinode.platforms.versions import DEFAULT_VERSION
 
     spec = load(source)
     rendered = render(spec, kserve=kserve or DEFAULT_VERSION, target=target)

@@ -90,7 +90,7 @@ def require_client() -> None:
         raise MultinodeError(
             ExitCode.CLUSTER_EXTRA,
             f"the Kubernetes client is not installed ({error.name} is missing).",
-            mend="Run: pip install 'vllm-multinode[cluster]'",
+            hint="Run: pip install 'vllm-multinode[cluster]'",
         ) from error
 
 
@@ -123,7 +123,7 @@ def log_in(
         ExitCode.CLUSTER_UNREACHABLE,
         "no kubeconfig.",
         where=files,
-        mend="Log in with `oc login` or your cloud's tool, or set KUBECONFIG.",
+        hint="Log in with `oc login` or your cloud's tool, or set KUBECONFIG.",
     )
 
 
@@ -171,7 +171,7 @@ def _from_kubeconfig(content: Any, where: str, context: str) -> "tuple[Configura
             ExitCode.UNAUTHORIZED,
             f"'{login.command}' gave no credentials: {why}.",
             where=login.place,
-            mend=login.renewal,
+            hint=login.renewal,
         )
     return configuration, login
 
@@ -218,7 +218,7 @@ def _from_pod() -> "tuple[Configuration, Login]":
             ExitCode.CLUSTER_UNREACHABLE,
             f"this pod's service account cannot be used: {error}.",
             where=str(_ACCOUNT),
-            mend="Let automountServiceAccountToken be true, or set KUBECONFIG.",
+            hint="Let automountServiceAccountToken be true, or set KUBECONFIG.",
         ) from error
     file = _ACCOUNT / "namespace"
     token = (_ACCOUNT / "token").read_text().strip()
@@ -274,7 +274,7 @@ def _said() -> Iterator[list[str]]:
 
 def _unreadable(where: str, what: str) -> MultinodeError:
     return MultinodeError(
-        ExitCode.CLUSTER_UNREACHABLE, what, where=where, mend="See `kubectl config view` for what is in it."
+        ExitCode.CLUSTER_UNREACHABLE, what, where=where, hint="See `kubectl config view` for what is in it."
     )
 
 

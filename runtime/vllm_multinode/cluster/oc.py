@@ -31,10 +31,10 @@ def kubeconfig_of_oc(context: str = "") -> dict[str, Any]:
         found = json.loads(shown)
     except ValueError as error:
         raise MultinodeError(
-            ExitCode.CLUSTER_UNREACHABLE, "oc config view printed no JSON.", mend="Update oc."
+            ExitCode.CLUSTER_UNREACHABLE, "oc config view printed no JSON.", hint="Update oc."
         ) from error
     if not isinstance(found, dict):
-        raise MultinodeError(ExitCode.CLUSTER_UNREACHABLE, "oc has no kubeconfig.", mend="Run: oc login")
+        raise MultinodeError(ExitCode.CLUSTER_UNREACHABLE, "oc has no kubeconfig.", hint="Run: oc login")
     # With --minify the only context is the one asked for, whatever is the current one.
     if context:
         found["current-context"] = context
@@ -48,7 +48,7 @@ def _oc(verb: str, arguments: list[str]) -> str:
         raise MultinodeError(
             ExitCode.CLUSTER_EXTRA,
             "openshift-client is not installed.",
-            mend="Run: pip install 'vllm-multinode[openshift]', or leave --login out.",
+            hint="Run: pip install 'vllm-multinode[openshift]', or leave --login out.",
         ) from error
     try:
         with openshift_client.timeout(_TIMEOUT):
@@ -57,13 +57,13 @@ def _oc(verb: str, arguments: list[str]) -> str:
         raise MultinodeError(
             ExitCode.CLUSTER_EXTRA,
             "oc is not on PATH, and openshift-client needs it.",
-            mend="Install oc, or leave --login out: a kubeconfig of `oc login` is read without it.",
+            hint="Install oc, or leave --login out: a kubeconfig of `oc login` is read without it.",
         ) from error
     if result.status() != 0:
         why = " ".join(str(result.err()).split()).removeprefix("error: ")[:300]
         raise MultinodeError(
             ExitCode.UNAUTHORIZED,
             f"oc {verb} failed: {why or f'no answer within {_TIMEOUT:g} s'}.",
-            mend="Run: oc login",
+            hint="Run: oc login",
         )
     return str(result.out())

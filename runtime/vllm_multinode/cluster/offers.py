@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from vllm_multinode.cluster.nodes import RESOURCES, GpuNode
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.sizing.request import Gpu, find_gpu
+from vllm_multinode.sizing.planner.request import Gpu, find_gpu
 
 Taint = tuple[str, str, str]
 
@@ -107,10 +107,10 @@ def _nothing(
     found = [_offer(members) for members in kinds]
     if found:
         what = " ".join(note for one in found for note in one.notes)
-        return MultinodeError(ExitCode.DOES_NOT_FIT, what, mend="Free some, or add nodes.")
+        return MultinodeError(ExitCode.DOES_NOT_FIT, what, hint="Free some, or add nodes.")
     if unknown:
         return MultinodeError(ExitCode.DOES_NOT_FIT, _unnamed(unknown)[0])
     which = named or f"accelerators ({', '.join(RESOURCES)})"
     what = f"no node of the cluster has {which}."
-    mend = "Is the device plugin (GPU operator) running? `kubectl describe nodes` shows what they offer."
-    return MultinodeError(ExitCode.DOES_NOT_FIT, what, mend=mend)
+    hint = "Is the device plugin (GPU operator) running? `kubectl describe nodes` shows what they offer."
+    return MultinodeError(ExitCode.DOES_NOT_FIT, what, hint=hint)

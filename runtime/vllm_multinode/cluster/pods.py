@@ -27,13 +27,13 @@ class Trouble:
     Attributes:
         subject: what has it, such as pod llama-predictor-0.
         what: one sentence.
-        mend: one sentence.
+        hint: one sentence.
         patience: seconds that it may last, because it may yet pass; 0 is final.
     """
 
     subject: str
     what: str
-    mend: str = ""
+    hint: str = ""
     patience: float = SHORT_PATIENCE
 
 
@@ -70,8 +70,8 @@ def _unscheduled(name: str, text: str) -> Trouble:
     if "unbound immediate PersistentVolumeClaims" in text:
         return Trouble(name, what, "See the claim's events: it has no volume yet.", MOUNT_PATIENCE)
     if found := re.search(r"Insufficient (\S+?)[.,]?(?:\s|$)", text):
-        mend = f"Free {found[1]} on the nodes, or ask for less; `multinode plan` says what the model needs."
-        return Trouble(name, what, mend, SCHEDULING_PATIENCE)
+        hint = f"Free {found[1]} on the nodes, or ask for less; `multinode plan` says what the model needs."
+        return Trouble(name, what, hint, SCHEDULING_PATIENCE)
     if "untolerated taint" in text or "had taint" in text:
         return Trouble(name, what, "Add the toleration, for head and workers.", SCHEDULING_PATIENCE)
     if "node affinity" in text or "node selector" in text:
@@ -114,9 +114,9 @@ def _ended(name: str, container: dict[str, Any], ended: dict[str, Any], *, loopi
     said = _short(str(ended.get("message") or "").strip())
     label = f" {known[code]}" if code in known and code != 0 else ""
     what = f"ended with exit code {code}{label}{times}: {said or 'it left no message'}"
-    mend = "" if said else "See its log: kubectl logs --previous."
+    hint = "" if said else "See its log: kubectl logs --previous."
     final = code in _FINAL_CODES or (looping and restarts >= 3)
-    return Trouble(name, what, mend, 0 if final else MOUNT_PATIENCE)
+    return Trouble(name, what, hint, 0 if final else MOUNT_PATIENCE)
 
 
 def _mounts(name: str, pod: Object, events: Sequence[Object]) -> Iterator[Trouble]:
@@ -131,8 +131,8 @@ def _mounts(name: str, pod: Object, events: Sequence[Object]) -> Iterator[Troubl
         and event.get("reason") in ("FailedMount", "FailedAttachVolume", "FailedMapVolume")
     ]
     if said:
-        mend = "Correct the claim, Secret or ConfigMap that is named."
-        yield Trouble(name, _short(f"a volume cannot be mounted: {said[-1]}"), mend, MOUNT_PATIENCE)
+        hint = "Correct the claim, Secret or ConfigMap that is named."
+        yield Trouble(name, _short(f"a volume cannot be mounted: {said[-1]}"), hint, MOUNT_PATIENCE)
 
 
 def words(pod: Object) -> str:

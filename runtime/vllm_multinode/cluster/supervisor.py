@@ -103,7 +103,7 @@ def _engine(cluster: Cluster, pod: Object, path: str, body: dict[str, Any] | Non
             ExitCode.NOT_SERVING,
             f"the engine answered {code} to /{path}: {said or 'nothing'}",
             where=f"pod {metadata['name']}, port {port}",
-            mend="See the pod's log.",
+            hint="See the pod's log.",
         )
     return found
 

@@ -144,7 +144,7 @@ class Transport:
                 ExitCode.UNAUTHORIZED,
                 "the login's token is no text that HTTP can carry.",
                 where=self._login.place,
-                mend=self._login.renewal,
+                hint=self._login.renewal,
             ) from error
         if not tolerate and not 200 <= response.status < 300:
             answer = Answer.read(response.status, response.read())

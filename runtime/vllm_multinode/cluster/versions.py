@@ -8,7 +8,7 @@ from vllm_multinode.cluster.client import Cluster
 from vllm_multinode.cluster.transport import Object
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.kserve import VERSIONS, parse_version
+from vllm_multinode.platforms.versions import VERSIONS, parse_version
 
 _CONTROLLER: Final = "kserve-controller-manager"
 _NAMESPACES: Final = ("kserve", "redhat-ods-applications", "opendatahub")
@@ -99,7 +99,7 @@ def kserve_version(cluster: Cluster, asked: str = "") -> tuple[str, str]:
     raise MultinodeError(
         ExitCode.USAGE,
         f"the cluster's KServe version cannot be found out: {what}.",
-        mend="Give it with --kserve; one of " + ", ".join(VERSIONS) + ".",
+        hint="Give it with --kserve; one of " + ", ".join(VERSIONS) + ".",
     )
 
 

@@ -84,7 +84,7 @@ def targets(cluster: Cluster, name: str) -> list[Target]:
             ExitCode.NOT_SERVING,
             f"there is no InferenceService, LeaderWorkerSet or deployment '{name}'.",
             where=f"namespace {cluster.namespace}",
-            mend="Deploy it first, or name its namespace with -n.",
+            hint="Deploy it first, or name its namespace with -n.",
         )
     return found
 
@@ -223,7 +223,7 @@ def wait(
         The service as it was when it served.
 
     Raises:
-        MultinodeError: NOT_SERVING, with the reason and how to mend it; or the API cannot be used any more.
+        MultinodeError: NOT_SERVING, with the reason and how to fix it; or the API cannot be used any more.
     """
     deadline = time.monotonic() + timeout
     waiter = Waiter(cluster, target)
@@ -235,7 +235,7 @@ def wait(
             if snapshot.ready and not waiter.lost():
                 return snapshot
             if trouble := waiter.verdict(snapshot):
-                raise _failure(snapshot, trouble.subject, trouble.what, trouble.mend)
+                raise _failure(snapshot, trouble.subject, trouble.what, trouble.hint)
             for remark in _remarks(waiter):
                 if remark not in told:
                     told.add(remark)
@@ -257,11 +257,11 @@ def _late(snapshot: Snapshot, waiter: Waiter, timeout: float) -> MultinodeError:
         return lost
     troubles = diagnose(snapshot)
     if troubles:
-        return _failure(snapshot, troubles[0].subject, troubles[0].what, troubles[0].mend)
+        return _failure(snapshot, troubles[0].subject, troubles[0].what, troubles[0].hint)
     what = f"does not serve after {timeout:g} s: {state_words(snapshot)}."
     return _failure(snapshot, snapshot.shown, what, "Give it more --timeout, or see the head's log.")
 
 
-def _failure(snapshot: Snapshot, subject: str, what: str, mend: str) -> MultinodeError:
+def _failure(snapshot: Snapshot, subject: str, what: str, hint: str) -> MultinodeError:
     where = snapshot.shown if subject == snapshot.shown else f"{snapshot.shown}: {subject}"
-    return MultinodeError(ExitCode.NOT_SERVING, what, where=where, mend=mend)
+    return MultinodeError(ExitCode.NOT_SERVING, what, where=where, hint=hint)

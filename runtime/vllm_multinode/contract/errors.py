@@ -1,4 +1,4 @@
-"""The one exception that a user sees: what is wrong, where, and how to mend it."""
+"""The one exception that a user sees: what is wrong, where, and how to fix it."""
 
 from vllm_multinode.contract.exit_codes import ExitCode
 
@@ -10,19 +10,19 @@ class MultinodeError(Exception):
         code: the process's exit status.
         what: one sentence that says what is wrong, with the values.
         where: the variable, file or node that it was found in.
-        mend: one sentence that says how to mend it.
+        hint: one sentence that says how to fix it.
     """
 
-    def __init__(self, code: ExitCode, what: str, *, where: str = "", mend: str = "") -> None:
+    def __init__(self, code: ExitCode, what: str, *, where: str = "", hint: str = "") -> None:
         super().__init__(what)
         self.code = code
         self.what = what
         self.where = where
-        self.mend = mend
+        self.hint = hint
 
     def __str__(self) -> str:
         """The whole on one line, as it goes to stderr and to the termination log."""
         parts = [f"{self.where}: {self.what}" if self.where else self.what]
-        if self.mend:
-            parts.append(self.mend)
+        if self.hint:
+            parts.append(self.hint)
         return " ".join(" ".join(part.split()) for part in parts)

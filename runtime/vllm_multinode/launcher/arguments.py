@@ -153,9 +153,9 @@ def check_arguments(arguments: Sequence[str], contract: Mapping[str, Fixed]) -> 
         if fixed is None or (fixed.value is not None and _agrees(name, option.value, fixed.value)):
             continue
         what = f"{option.written} contradicts the contract: {fixed.source}."
-        mend = "Leave it out; the launcher gives vLLM what it needs."
+        hint = "Leave it out; the launcher gives vLLM what it needs."
         where = option.origin or "arguments"
-        raise MultinodeError(ExitCode.ARGUMENTS, what, where=where, mend=mend)
+        raise MultinodeError(ExitCode.ARGUMENTS, what, where=where, hint=hint)
 
 
 def given(arguments: Sequence[str], name: str) -> bool:
@@ -279,16 +279,16 @@ def _config_arguments(path: str) -> list[str]:
     """Flatten a --config file to arguments as vLLM does."""
     if not path.endswith((".yaml", ".yml")):
         raise _refused(f"--config {path}", "vLLM takes a file that ends in .yaml or .yml.", "Rename it.")
-    mend = "Check the file."
+    hint = "Check the file."
     try:
         content: Any = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         what = f"the file cannot be read: {error.strerror or error}."
         raise _refused(f"--config {path}", what, "Check the path and its permissions.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise _refused(f"--config {path}", f"the file is not YAML: {error}", mend) from error
+        raise _refused(f"--config {path}", f"the file is not YAML: {error}", hint) from error
     if not isinstance(content, dict):
-        raise _refused(f"--config {path}", "the file is not a mapping of option names to values.", mend)
+        raise _refused(f"--config {path}", "the file is not a mapping of option names to values.", hint)
     arguments: list[str] = []
     for key, value in content.items():
         if value is False:
@@ -301,5 +301,5 @@ def _config_arguments(path: str) -> list[str]:
     return arguments
 
 
-def _refused(written: str, what: str, mend: str) -> MultinodeError:
-    return MultinodeError(ExitCode.ARGUMENTS, what, where=written, mend=mend)
+def _refused(written: str, what: str, hint: str) -> MultinodeError:
+    return MultinodeError(ExitCode.ARGUMENTS, what, where=written, hint=hint)

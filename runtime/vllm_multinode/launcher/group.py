@@ -98,7 +98,7 @@ class Group:
             raise MultinodeError(
                 ExitCode.GROUP,
                 f"worker {identity.pod} belongs to {difference}, as head {self.head.pod} does.",
-                mend="Each generation of a service forms a group of its own, with its own head.",
+                hint="Each generation of a service forms a group of its own, with its own head.",
             )
 
     def heard(self, pod: str, now: float) -> None:
@@ -128,26 +128,26 @@ def check_same(head: Identity, worker: Identity, executor: Executor) -> None:
             raise MultinodeError(
                 ExitCode.VERSIONS_DIFFER,
                 f"{name}: {pods.format(ours or 'none', theirs or 'none')}",
-                mend="Run the same image on both; an InferenceService's model.image changes the head only.",
+                hint="Run the same image on both; an InferenceService's model.image changes the head only.",
             )
     if head.accelerator != worker.accelerator:
         raise MultinodeError(
             ExitCode.ACCELERATORS_DIFFER,
             f"accelerators: {pods.format(head.accelerator, worker.accelerator)}",
-            mend="Give head and workers the same type.",
+            hint="Give head and workers the same type.",
         )
     if head.fingerprint != worker.fingerprint:
         raise MultinodeError(
             ExitCode.MODELS_DIFFER,
             f"model directories differ: head {head.pod} has {head.model_dir} ({head.fingerprint[:12]}), "
             f"worker {worker.pod} has {worker.model_dir} ({worker.fingerprint[:12]}).",
-            mend="Mount the same claim and path on both.",
+            hint="Mount the same claim and path on both.",
         )
     if executor == "ray" and head.model_dir != worker.model_dir:
         raise MultinodeError(
             ExitCode.MODELS_DIFFER,
             f"model path: {pods.format(head.model_dir, worker.model_dir)}",
-            mend="Under Ray every node opens the head's path; mount the model at the same place.",
+            hint="Under Ray every node opens the head's path; mount the model at the same place.",
         )
 
 

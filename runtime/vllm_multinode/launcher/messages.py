@@ -90,7 +90,7 @@ class Refused(Frozen):
     type: Literal["refused"] = "refused"
     code: ExitCode
     what: str
-    mend: str = ""
+    hint: str = ""
     final: bool = True
 
 

@@ -69,7 +69,7 @@ def port_taken(variable: str, port: int) -> MultinodeError:
         ExitCode.PORT_TAKEN,
         f"port {port} is taken by another process of this node.",
         where=variable,
-        mend=f"Stop that process, or set {variable} to a free port on every node.",
+        hint=f"Stop that process, or set {variable} to a free port on every node.",
     )
 
 

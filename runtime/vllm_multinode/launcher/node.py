@@ -7,16 +7,16 @@ import signal
 from collections.abc import Coroutine, Mapping
 from typing import Any
 
+from vllm_multinode.checkpoint.model_directory import Model
+from vllm_multinode.checkpoint.stages import shards_of_stage
 from vllm_multinode.launcher.arguments import last_value
 from vllm_multinode.launcher.engines.common import unset_variables
-from vllm_multinode.launcher.model_directory import Model
 from vllm_multinode.launcher.processes import Engine, Reaper, stopped_processes
 from vllm_multinode.launcher.readahead import ReadAhead
 from vllm_multinode.launcher.recovery import Cause, Incident
 from vllm_multinode.launcher.settings import Settings, Sizes
 from vllm_multinode.launcher.shared_memory import clean_shared_memory, list_shared_memory
 from vllm_multinode.launcher.sizes import stages_of_node
-from vllm_multinode.launcher.stages import shards_of_stage
 from vllm_multinode.launcher.states import Status
 from vllm_multinode.launcher.watchdog import EngineApi
 
@@ -30,7 +30,7 @@ class Supervision:
 
     Args:
         settings: of this pod.
-        environment: of this process, which preflight may mend.
+        environment: of this process, which preflight may complete.
     """
 
     def __init__(self, settings: Settings, environment: Mapping[str, str]) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from vllm_multinode.checkpoint.model_directory import Model, read_model
+from vllm_multinode.checkpoint.stages import check_parallel
 from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -15,13 +17,11 @@ from vllm_multinode.launcher.engines.common import DEFAULT_TEMP
 from vllm_multinode.launcher.engines.cpu import write_vllm_metadata
 from vllm_multinode.launcher.identity import installed_versions
 from vllm_multinode.launcher.messages import Identity
-from vllm_multinode.launcher.model_directory import Model, read_model
 from vllm_multinode.launcher.network import check_ports_free, interface_of, own_address
 from vllm_multinode.launcher.plan import Node
 from vllm_multinode.launcher.settings import Settings, Sizes
 from vllm_multinode.launcher.shared_memory import check_shared_memory
-from vllm_multinode.launcher.stages import check_parallel
-from vllm_multinode.launcher.writable import mend_home
+from vllm_multinode.launcher.writable import writable_home
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class Readiness:
     Attributes:
         identity: what the peers compare.
         model: what the model directory holds.
-        environment: the process's, with HOME and caches mended.
+        environment: the process's, with HOME and caches completed.
         settings: of the pod.
     """
 
@@ -62,7 +62,7 @@ def preflight(settings: Settings, environment: Mapping[str, str]) -> Readiness:
     Raises:
         MultinodeError: the first thing that is wrong.
     """
-    mended = {**environment, **mend_home(environment, settings.scratch)}
+    fixed = {**environment, **writable_home(environment, settings.scratch)}
     model = read_model(settings.model_dir, meant=settings.model_source)
     if settings.sizes is not None:
         check_parallel(model, settings.sizes.tensor_parallel, settings.sizes.pipeline_parallel)
@@ -70,7 +70,7 @@ def preflight(settings: Settings, environment: Mapping[str, str]) -> Readiness:
     accelerators = detect(environment, settings.accelerator, settings.gpus)
     _check_accelerators(settings, accelerators)
     if accelerators.kind == "cpu":
-        mended = _with_vllm_metadata(mended)
+        fixed = _with_vllm_metadata(fixed)
     check_shared_memory(settings.shared_memory_min)
     check_ports_free(_ports(settings))
     identity = Identity(
@@ -96,7 +96,7 @@ def preflight(settings: Settings, environment: Mapping[str, str]) -> Readiness:
         identity.versions.ray,
         identity.versions.python,
     )
-    return Readiness(identity, model, mended, settings)
+    return Readiness(identity, model, fixed, settings)
 
 
 def contract(settings: Settings) -> dict[str, Fixed]:
@@ -139,7 +139,7 @@ def _check_accelerators(settings: Settings, seen: Accelerators) -> None:
         ExitCode.ACCELERATORS,
         f"this pod was given {settings.gpus} accelerators and sees {seen.count} ({seen.kind}).",
         where=env.REQUEST_GPU_COUNT,
-        mend="Check the device plugin on this machine and the accelerator's limits of this container, "
+        hint="Check the device plugin on this machine and the accelerator's limits of this container, "
         f"or set {env.ACCELERATOR} where the kind is taken for another.",
     )
 

@@ -176,7 +176,7 @@ class Engine:
 
     Args:
         processes: in the order of their start.
-        environment: the supervisor's own, already mended; each process's own is added.
+        environment: the supervisor's own, already completed; each process's own is added.
         unset: variables that the engine must not see.
         reaper: collects the children.
     """

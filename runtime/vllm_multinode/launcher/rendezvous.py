@@ -169,7 +169,7 @@ class Rendezvous:
             raise MultinodeError(
                 ExitCode.VERSIONS_DIFFER,
                 f"{request.remote} does not speak this head's protocol {PROTOCOL}.",
-                mend="Run the same image on head and workers.",
+                hint="Run the same image on head and workers.",
             ) from error
         if not isinstance(hello, Hello) or hello.protocol != PROTOCOL:
             raise MultinodeError(ExitCode.VERSIONS_DIFFER, f"{request.remote} speaks another protocol.")
@@ -185,7 +185,7 @@ class Rendezvous:
         if not expected:
             lack = "presents a token and the head has none"
         raise MultinodeError(
-            ExitCode.TOKEN, f"{request.remote} {lack}.", mend="Mount the same Secret on head and workers."
+            ExitCode.TOKEN, f"{request.remote} {lack}.", hint="Mount the same Secret on head and workers."
         )
 
     def _admit(self, hello: Hello) -> Member:
@@ -204,7 +204,7 @@ class Rendezvous:
         else:
             # A name that leads to another group's head for a moment is DNS catching up.
             final = error.code is not ExitCode.GROUP
-            refused = Refused(code=error.code, what=error.what, mend=error.mend, final=final)
+            refused = Refused(code=error.code, what=error.what, hint=error.hint, final=final)
             if self.last_refusal != str(error):
                 self.last_refusal = str(error)
                 log.warning("refused: %s", error)

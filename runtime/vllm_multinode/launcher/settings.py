@@ -123,7 +123,7 @@ class _Reader:
             return None
         if not value.strip():
             raise MultinodeError(
-                ExitCode.VARIABLE, "is set but empty.", where=name, mend="Give it a value or remove it."
+                ExitCode.VARIABLE, "is set but empty.", where=name, hint="Give it a value or remove it."
             )
         return value.strip()
 
@@ -176,7 +176,7 @@ class _Reader:
         value = self.text(name) or default
         if value not in choices:
             raise MultinodeError(
-                code, f"'{value}' is unknown.", where=name, mend=f"One of {', '.join(choices)}."
+                code, f"'{value}' is unknown.", where=name, hint=f"One of {', '.join(choices)}."
             )
         return value
 
@@ -327,7 +327,7 @@ def _token(path: Path | None) -> str | None:
             ExitCode.VARIABLE,
             f"{path} cannot be read: {error.strerror}.",
             where=env.TOKEN_FILE,
-            mend="Mount the Secret that holds the group's token there.",
+            hint="Mount the Secret that holds the group's token there.",
         ) from error
     if not token:
         raise MultinodeError(ExitCode.VARIABLE, f"{path} is empty.", where=env.TOKEN_FILE)

@@ -27,16 +27,16 @@ def check_shared_memory(minimum: int, directory: Path = SHARED_MEMORY) -> None:
     """
     if minimum == 0:
         return
-    mend = f"Mount an emptyDir of medium Memory, sizeLimit {minimum}Mi or more, at {directory}."
+    hint = f"Mount an emptyDir of medium Memory, sizeLimit {minimum}Mi or more, at {directory}."
     try:
         status = os.statvfs(directory)
     except OSError as error:
         what = f"there is no shared memory: {error.strerror or error}."
-        raise MultinodeError(ExitCode.SHARED_MEMORY, what, where=str(directory), mend=mend) from error
+        raise MultinodeError(ExitCode.SHARED_MEMORY, what, where=str(directory), hint=hint) from error
     size = status.f_blocks * status.f_frsize // _MIB
     if size < minimum:
         what = f"{size} MiB, and MULTINODE_SHARED_MEMORY_MIN is {minimum} MiB."
-        raise MultinodeError(ExitCode.SHARED_MEMORY, what, where=str(directory), mend=mend)
+        raise MultinodeError(ExitCode.SHARED_MEMORY, what, where=str(directory), hint=hint)
 
 
 def list_shared_memory(directory: Path = SHARED_MEMORY) -> frozenset[str]:

@@ -9,8 +9,8 @@ from vllm_multinode.contract.kserve import Executor
 from vllm_multinode.launcher.settings import Sizes
 
 
-def _refuse(what: str, mend: str) -> MultinodeError:
-    return MultinodeError(ExitCode.SIZES, what, where=env.RAY_NODE_COUNT, mend=mend)
+def _refuse(what: str, hint: str) -> MultinodeError:
+    return MultinodeError(ExitCode.SIZES, what, where=env.RAY_NODE_COUNT, hint=hint)
 
 
 def check_sizes(executor: Executor, sizes: Sizes, head_gpus: int | None) -> None:

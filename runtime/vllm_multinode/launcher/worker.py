@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 from pydantic import ValidationError
 
+from vllm_multinode.checkpoint.stages import check_parallel
 from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -32,7 +33,6 @@ from vllm_multinode.launcher.node import Supervision, frozen
 from vllm_multinode.launcher.preflight import Readiness, preflight
 from vllm_multinode.launcher.processes import Engine
 from vllm_multinode.launcher.settings import heartbeat_interval
-from vllm_multinode.launcher.stages import check_parallel
 from vllm_multinode.launcher.states import State
 
 log = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ class Worker(Supervision):
                     ExitCode.HEAD_UNREACHABLE,
                     f"no head for {alone:.0f} s: {reason}.",
                     where=env.HEAD_SVC,
-                    mend="Look at the head pod's state and log, and at its Service.",
+                    hint="Look at the head pod's state and log, and at its Service.",
                 )
             self.status.set(State.FORMING if not self.status.served else State.RECOVERING, reason)
             await asyncio.sleep(wait)
@@ -205,7 +205,7 @@ class Worker(Supervision):
             self._welcomed(said)
         elif isinstance(said, Refused):
             if said.final:
-                raise MultinodeError(said.code, said.what, where="refused by the head", mend=said.mend)
+                raise MultinodeError(said.code, said.what, where="refused by the head", hint=said.hint)
             raise _LinkEndedError(said.what)
         elif isinstance(said, Start):
             await self._start(said)

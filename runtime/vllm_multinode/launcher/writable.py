@@ -1,4 +1,4 @@
-"""Home and caches that this UID can write, found or mended before the engine needs them.
+"""Home and caches that this UID can write, found or replaced before the engine needs them.
 
 OpenShift runs a container as a UID that no image knows: no entry in /etc/passwd, HOME often "/", and with a
 read-only root filesystem only what is mounted can be written.
@@ -58,7 +58,7 @@ def is_writable(directory: Path) -> bool:
         return False
 
 
-def mend_home(
+def writable_home(
     environment: Mapping[str, str],
     scratch: Path | None = None,
     *,
@@ -93,8 +93,8 @@ def mend_home(
     if base is None:
         tried = ", ".join(map(str, places))
         what = f"{next(iter(moves))} cannot be written, and neither can any of {tried}."
-        mend = "Mount an emptyDir at /tmp, or name a writable directory in MULTINODE_SCRATCH."
-        raise MultinodeError(ExitCode.NOT_WRITABLE, what, where=_where(moves), mend=mend)
+        hint = "Mount an emptyDir at /tmp, or name a writable directory in MULTINODE_SCRATCH."
+        raise MultinodeError(ExitCode.NOT_WRITABLE, what, where=_where(moves), hint=hint)
     for variable, old in moves.items():
         new = base / variable.lower()
         new.mkdir(mode=0o700, exist_ok=True)

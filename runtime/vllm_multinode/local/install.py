@@ -50,7 +50,7 @@ def requirements(extra: str = EXTRA) -> list[str]:
         raise MultinodeError(
             ExitCode.ENGINE_MISSING,
             f"{DISTRIBUTION} is not installed, so its requirements cannot be read.",
-            mend=f"Install it: pip install '{DISTRIBUTION}[{EXTRA}]'.",
+            hint=f"Install it: pip install '{DISTRIBUTION}[{EXTRA}]'.",
         ) from error
     found: dict[str, None] = {}
     for line in declared:
@@ -146,7 +146,7 @@ def _find_uv(python: Path) -> list[str]:
         ExitCode.ENGINE_MISSING,
         "uv, which installs the engine, was not found.",
         where=str(python),
-        mend=f"Install it: {python} -m pip install uv.",
+        hint=f"Install it: {python} -m pip install uv.",
     )
 
 
@@ -199,5 +199,5 @@ def _failure(what: str) -> MultinodeError:
     return MultinodeError(
         ExitCode.ENGINE_MISSING,
         f"The engine could not be installed: {what}; its reason stands above.",
-        mend="Check that PyPI or a mirror of it can be reached (UV_DEFAULT_INDEX), then try again.",
+        hint="Check that PyPI or a mirror of it can be reached (UV_DEFAULT_INDEX), then try again.",
     )

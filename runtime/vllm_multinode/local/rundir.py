@@ -131,7 +131,7 @@ class Runs:
             ExitCode.LOCAL_RUN,
             f"a run named '{name or default}' is there already.",
             where=str(self.base),
-            mend="Give another --run, or end it with 'multinode local stop'.",
+            hint="Give another --run, or end it with 'multinode local stop'.",
         )
 
     def _take(self, name: str) -> HeldRun | None:
@@ -176,10 +176,10 @@ class Runs:
         names = ", ".join(directory.name for directory in living)
         if names:
             raise MultinodeError(
-                ExitCode.LOCAL_RUN, f"there are several runs: {names}.", mend="Say --run NAME."
+                ExitCode.LOCAL_RUN, f"there are several runs: {names}.", hint="Say --run NAME."
             )
         what = f"no run named '{name}' lives." if name else "no run lives."
-        raise MultinodeError(ExitCode.LOCAL_RUN, what, mend="Start one with 'multinode local run'.")
+        raise MultinodeError(ExitCode.LOCAL_RUN, what, hint="Start one with 'multinode local run'.")
 
     def clean(self) -> list[str]:
         """Remove what dead runs left, and the base directory where it is empty then.
@@ -244,7 +244,7 @@ def _wait_for(base: Path) -> int | None:
             ExitCode.LOCAL_RUN,
             f"another process holds it for more than {_LOCK_TIMEOUT:g} s.",
             where=str(base),
-            mend=f"See which with 'fuser {base}', and end it.",
+            hint=f"See which with 'fuser {base}', and end it.",
         ) from error
 
 
@@ -254,7 +254,7 @@ def _check_name(name: str) -> None:
             ExitCode.USAGE,
             f"'{name}' cannot name a run.",
             where="--run",
-            mend="Take up to 40 small letters, digits and dashes.",
+            hint="Take up to 40 small letters, digits and dashes.",
         )
 
 
@@ -264,7 +264,7 @@ def _check_socket(path: Path) -> None:
             ExitCode.LOCAL_RUN,
             f"{path} is longer than a socket's path may be ({_SOCKET_PATH_LIMIT} bytes).",
             where="XDG_RUNTIME_DIR",
-            mend="Unset it, or give a shorter --run.",
+            hint="Unset it, or give a shorter --run.",
         )
 
 
@@ -280,5 +280,5 @@ def _check_owner(base: Path) -> None:
         ExitCode.LOCAL_RUN,
         "is not a directory of yours that only you can enter.",
         where=str(base),
-        mend="Remove it, or set XDG_RUNTIME_DIR.",
+        hint="Remove it, or set XDG_RUNTIME_DIR.",
     )

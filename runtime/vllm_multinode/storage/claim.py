@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from vllm_multinode.checkpoint.marker import WORK
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.marker import WORK
-from vllm_multinode.storage.sources import Item
 
 GIB: Final = 1 << 30
 _MARGIN: Final = 64 << 20
@@ -35,10 +34,10 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             what = "the claim is full: no space was left while this was written."
-            raise MultinodeError(ExitCode.CLAIM_FULL, what, where=str(path), mend=_LARGER) from error
+            raise MultinodeError(ExitCode.CLAIM_FULL, what, where=str(path), hint=_LARGER) from error
         what = f"cannot be written: {error.strerror or error}."
-        mend = "Check that the claim is mounted read-write and that its group or fsGroup may write."
-        raise MultinodeError(ExitCode.NOT_WRITABLE, what, where=str(path), mend=mend) from error
+        hint = "Check that the claim is mounted read-write and that its group or fsGroup may write."
+        raise MultinodeError(ExitCode.NOT_WRITABLE, what, where=str(path), hint=hint) from error
 
 
 def prepare(directory: Path) -> None:
@@ -71,13 +70,13 @@ def check_room(directory: Path, needed: int, total: int) -> None:
         f"{needed / GIB:.1f} GiB are still to come of {total / GIB:.1f} GiB, "
         f"and {free / GIB:.1f} GiB are free of {status.f_blocks * status.f_frsize / GIB:.1f} GiB."
     )
-    raise MultinodeError(ExitCode.CLAIM_FULL, what, where=str(directory), mend=_LARGER)
+    raise MultinodeError(ExitCode.CLAIM_FULL, what, where=str(directory), hint=_LARGER)
 
 
-def partial_of(directory: Path, item: Item) -> Path:
+def partial_of(directory: Path, name: str, version: str) -> Path:
     """Where an item lies until it is whole: another version of it gets another file."""
-    version = hashlib.sha256(item.version.encode()).hexdigest()[:12]
-    return directory / WORK / f"{item.name}.{version}.partial"
+    short = hashlib.sha256(version.encode()).hexdigest()[:12]
+    return directory / WORK / f"{name}.{short}.partial"
 
 
 def length_of(path: Path) -> int:
@@ -114,5 +113,5 @@ def refuse_foreign_weights(directory: Path, ours: Iterable[str]) -> None:
     if foreign:
         more = f" and {len(foreign) - 1} more" if foreign[1:] else ""
         what = f"there are weights that are not of this source: {foreign[0]}{more}."
-        mend = "Name a directory of its own for each model, or remove them."
-        raise MultinodeError(ExitCode.USAGE, what, where=str(directory), mend=mend)
+        hint = "Name a directory of its own for each model, or remove them."
+        raise MultinodeError(ExitCode.USAGE, what, where=str(directory), hint=hint)

@@ -10,15 +10,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+from vllm_multinode.checkpoint.marker import MarkedFile, Marker, now, read_marker, write_marker
+from vllm_multinode.checkpoint.model_directory import read_model
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.marker import MarkedFile, Marker, now, read_marker, write_marker
-from vllm_multinode.launcher.model_directory import read_model
 from vllm_multinode.storage.claim import GIB, clear, prepare, refuse_foreign_weights, remove, writing
 from vllm_multinode.storage.filling import Filling
 from vllm_multinode.storage.lease import Lease
 from vllm_multinode.storage.selection import select
-from vllm_multinode.storage.sources import Listing, PassingError, Source, StoppedError
+from vllm_multinode.storage.sources.source import Listing, PassingError, Source, StoppedError
 from vllm_multinode.storage.unpacking import Unpacking
 
 log = logging.getLogger(__name__)
@@ -123,9 +123,9 @@ def _listing(source: Source, options: Options, stop: threading.Event) -> Listing
         except PassingError as error:
             if attempt == _ATTEMPTS:
                 what = f"{error} ({attempt} times in a row)."
-                mend = "Check the network, the proxy and the address."
+                hint = "Check the network, the proxy and the address."
                 raise MultinodeError(
-                    ExitCode.SOURCE_UNREACHABLE, what, where=source.name, mend=mend
+                    ExitCode.SOURCE_UNREACHABLE, what, where=source.name, hint=hint
                 ) from error
             pause = max(error.wait, options.backoff * 2 ** (attempt - 1))
             log.warning("%s; again in %.0f s", error, pause)
@@ -139,7 +139,7 @@ def _listing(source: Source, options: Options, stop: threading.Event) -> Listing
     if not items:
         what = f"none of its {len(found.items)} files is to be fetched."
         raise MultinodeError(
-            ExitCode.MODEL_MISSING, what, where=source.name, mend="Check --include and --exclude."
+            ExitCode.MODEL_MISSING, what, where=source.name, hint="Check --include and --exclude."
         )
     return Listing(found.revision, items)
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from vllm_multinode.contract.marker import MarkedFile
+from vllm_multinode.checkpoint.marker import MarkedFile
 from vllm_multinode.storage.claim import GIB, check_room, length_of, partial_of, remove
-from vllm_multinode.storage.digests import Digest
 from vllm_multinode.storage.progress import Progress
-from vllm_multinode.storage.sources import Item, Listing, Source, StoppedError
+from vllm_multinode.storage.sources.digests import Digest
+from vllm_multinode.storage.sources.source import Item, Listing, Source, StoppedError
 from vllm_multinode.storage.transfer import Transfer, checksum_of
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,9 @@ class Filling:
         missing = [item for item in self.listing.items if item.name not in have]
         total = sum(item.size for item in self.listing.items)
         here = total - sum(item.size for item in missing)
-        begun = sum(min(length_of(partial_of(self.directory, item)), item.size) for item in missing)
+        begun = sum(
+            min(length_of(partial_of(self.directory, item.name, item.version)), item.size) for item in missing
+        )
         if here or begun:
             log.info(
                 "%.2f GiB are here already, of them %.2f GiB unfinished", (here + begun) / GIB, begun / GIB
@@ -109,7 +111,9 @@ class Filling:
 
     def _fetch_one(self, transfer: Transfer, item: Item) -> str:
         digest = None if self.manner.sizes_only else self.source.digest(item)
-        transfer.fetch(item, self.directory / item.name, partial_of(self.directory, item), digest)
+        transfer.fetch(
+            item, self.directory / item.name, partial_of(self.directory, item.name, item.version), digest
+        )
         return _text(digest)
 
 

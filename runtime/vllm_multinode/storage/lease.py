@@ -19,7 +19,7 @@ from typing import Final, Self
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.storage.claim import writing
-from vllm_multinode.storage.sources import StoppedError
+from vllm_multinode.storage.sources.source import StoppedError
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class Lease:
                 "another fetch has taken this directory over: this one showed no sign of life for too long."
             )
             raise MultinodeError(
-                ExitCode.CONFLICT, what, where=str(self._path), mend="Leave one of the two Jobs."
+                ExitCode.CONFLICT, what, where=str(self._path), hint="Leave one of the two Jobs."
             )
 
     @property

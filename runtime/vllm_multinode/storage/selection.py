@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from typing import Final
 
-from vllm_multinode.storage.sources import Item, is_model_file
+from vllm_multinode.storage.sources.source import Item, is_model_file
 
 _SAFETENSORS: Final = "*.safetensors"
 # The same weights again, in a form that vLLM passes over where there are safetensors beside it.

@@ -10,8 +10,8 @@ from typing import BinaryIO, Final
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.storage.claim import writing
-from vllm_multinode.storage.digests import Digest, running
-from vllm_multinode.storage.sources import Item, PassingError, Source, StoppedError, Tell
+from vllm_multinode.storage.sources.digests import Digest, running
+from vllm_multinode.storage.sources.source import Item, PassingError, Source, StoppedError, Tell
 
 log = logging.getLogger(__name__)
 
@@ -110,8 +110,8 @@ class Transfer:
         """Wait before the next attempt, or give up."""
         if failures >= _ATTEMPTS:
             what = f"{error} ({failures} times in a row)."
-            mend = "Run it again: it goes on from where it is."
-            raise MultinodeError(ExitCode.SOURCE_UNREACHABLE, what, where=item.name, mend=mend) from error
+            hint = "Run it again: it goes on from where it is."
+            raise MultinodeError(ExitCode.SOURCE_UNREACHABLE, what, where=item.name, hint=hint) from error
         wait = min(max(error.wait, self.backoff * 2 ** (failures - 1)), _LONGEST_WAIT)
         log.warning("%s: %s; again in %.0f s", item.name, error, wait)
         if self.stop.wait(wait):
@@ -193,5 +193,5 @@ def _differs(item: Item, digest: Digest) -> MultinodeError:
         ExitCode.SHARD_TRUNCATED,
         f"twice came something else than the source says ({digest.algorithm} {digest.value}).",
         where=item.name,
-        mend="The copy at the source is damaged; upload it again there.",
+        hint="The copy at the source is damaged; upload it again there.",
     )

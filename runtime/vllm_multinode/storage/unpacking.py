@@ -9,9 +9,9 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
+from vllm_multinode.checkpoint.marker import WORK, MarkedFile, Marker
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.marker import WORK, MarkedFile, Marker
 from vllm_multinode.storage.claim import (
     check_room,
     length_of,
@@ -22,7 +22,7 @@ from vllm_multinode.storage.claim import (
 )
 from vllm_multinode.storage.filling import Manner
 from vllm_multinode.storage.progress import Progress
-from vllm_multinode.storage.sources import Item, Listing, Source
+from vllm_multinode.storage.sources.source import Item, Listing, Source
 from vllm_multinode.storage.transfer import Transfer
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class Unpacking:
                 ExitCode.MODEL_MISSING,
                 "the image holds no file below /models.",
                 where=self.source.name,
-                mend="Copy the model to /models when the image is built, as for a modelcar.",
+                hint="Copy the model to /models when the image is built, as for a modelcar.",
             )
         return found
 
@@ -123,4 +123,4 @@ class Unpacking:
         return self.directory / WORK / f"{item.name}.json"
 
     def _partial(self, item: Item) -> Path:
-        return partial_of(self.directory, item)
+        return partial_of(self.directory, item.name, item.version)

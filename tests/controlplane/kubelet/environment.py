@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Mapping
 from typing import Any, Final
 
-from vllm_multinode.local.pods import PodField
+from vllm_multinode.local.world.pods import PodField
 
 _REFERENCE: Final = re.compile(r"\$(\$|\(([-._a-zA-Z][-._a-zA-Z0-9]*)\))")
 _ADDRESS: Final = "status.podIP"

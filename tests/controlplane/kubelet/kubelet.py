@@ -10,7 +10,7 @@ from typing import Any, Final
 from controlplane.kubelet.api import Body, PodApi
 from controlplane.kubelet.pod import Machine, PodRunner
 from vllm_multinode.contract import ports
-from vllm_multinode.local.localrun import Entrance, LocalRun, listen, url
+from vllm_multinode.local.run.localrun import Entrance, LocalRun, listen, url
 from vllm_multinode.local.rundir import Runs
 
 log = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ from controlplane.kubelet import environment, volumes
 from controlplane.kubelet.api import Body, PodApi
 from controlplane.kubelet.probes import Probes, http_get
 from controlplane.kubelet.status import Seen, status
-from vllm_multinode.local.client import RunClient
-from vllm_multinode.local.pods import HostMount, PodSpec
-from vllm_multinode.local.protocol import NodeStatus, Request
+from vllm_multinode.local.run.client import RunClient
+from vllm_multinode.local.world.pods import HostMount, PodSpec
+from vllm_multinode.local.world.protocol import NodeStatus, Request
 
 log = logging.getLogger(__name__)
 

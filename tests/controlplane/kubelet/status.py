@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from vllm_multinode.local.protocol import NodeStatus
+from vllm_multinode.local.world.protocol import NodeStatus
 
 _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 

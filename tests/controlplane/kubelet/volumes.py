@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from vllm_multinode.authoring.quantity import parse
-from vllm_multinode.local.pods import HostMount
+from vllm_multinode.k8s.quantity import parse
+from vllm_multinode.local.world.pods import HostMount
 
 # A local node has its own.
 _OWN: Final = ("/dev/shm", "/tmp")

@@ -87,15 +87,15 @@ def go_version() -> str:
         GoMissingError: there is none, or it is too old.
     """
     least = ".".join(map(str, _LEAST_GO))
-    mend = f"Install Go {least} or newer (https://go.dev/dl)."
+    hint = f"Install Go {least} or newer (https://go.dev/dl)."
     if shutil.which("go") is None:
-        raise GoMissingError(f"The control plane is built with Go, and no 'go' is on PATH. {mend}")
+        raise GoMissingError(f"The control plane is built with Go, and no 'go' is on PATH. {hint}")
     asked = subprocess.run(["go", "env", "GOVERSION"], capture_output=True, text=True, check=False)
     version = asked.stdout.strip()
     numbers = re.match(r"go(\d+)\.(\d+)(?:\.(\d+))?", version)
     if numbers is None or tuple(int(part or 0) for part in numbers.groups()) < _LEAST_GO:
         raise GoMissingError(
-            f"The control plane is built with Go, and '{version}' on PATH is too old. {mend}"
+            f"The control plane is built with Go, and '{version}' on PATH is too old. {hint}"
         )
     return version
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from vllm_multinode.local import syscalls
+from vllm_multinode.local.world import syscalls
 
 _POLL: Final = 0.05
 _END_TIMEOUT: Final = 10.0

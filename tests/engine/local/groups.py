@@ -15,10 +15,10 @@ import pytest
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.local.localrun import Entrance, LocalRun, listen, url
-from vllm_multinode.local.pods import HostMount, PodSpec, Role
-from vllm_multinode.local.protocol import NodeStatus, Request
+from vllm_multinode.local.run.localrun import Entrance, LocalRun, listen, url
 from vllm_multinode.local.rundir import Runs
+from vllm_multinode.local.world.pods import HostMount, PodSpec, Role
+from vllm_multinode.local.world.protocol import NodeStatus, Request
 
 STAND_IN = Path(__file__).parent / "stand_in.py"
 PATH = f"{Path(sys.executable).parent}:/usr/bin:/bin"

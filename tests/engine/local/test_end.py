@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine.local.groups import STAND_IN, eventually, processes_with
-from vllm_multinode.local.client import RunClient
+from vllm_multinode.local.run.client import RunClient
 from vllm_multinode.local.rundir import RunDirectory, Runs
 
 pytestmark = pytest.mark.netns
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.netns
 RUN = """
 import sys
 from vllm_multinode.cli.main import main
-from vllm_multinode.local import isvc, serve
+from vllm_multinode.local.run import isvc, serve
 isvc.program = lambda: {stand_in!r}
 serve._NEEDED = ("pyroute2",)
 sys.argv = ["multinode", "local", "run", *{arguments!r}]
@@ -129,7 +129,7 @@ def test_the_worlds_violent_death_ends_the_runner(
     world = [
         pid
         for pid in processes_with(str(directory.path))
-        if b"vllm_multinode.local.enter" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        if b"vllm_multinode.local.world.enter" in Path(f"/proc/{pid}/cmdline").read_bytes()
     ]
     os.kill(max(world), signal.SIGKILL)
     output, _ = running.communicate(timeout=20)

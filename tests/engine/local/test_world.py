@@ -9,8 +9,8 @@ import pytest
 
 from engine.local.groups import PATH, Group, eventually, open_group, process_state, processes_with, stand_in
 from vllm_multinode.contract.errors import MultinodeError
-from vllm_multinode.local.pods import HostMount
-from vllm_multinode.local.protocol import Request
+from vllm_multinode.local.world.pods import HostMount
+from vllm_multinode.local.world.protocol import Request
 
 pytestmark = pytest.mark.netns
 

@@ -12,9 +12,9 @@ from vllm_multinode.authoring.spec import DeploymentSpec, loads
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.sizing.catalogue import names
-from vllm_multinode.sizing.choice import Plan
-from vllm_multinode.sizing.plan import choose
-from vllm_multinode.sizing.request import find_gpu
+from vllm_multinode.sizing.planner.choice import Plan
+from vllm_multinode.sizing.planner.plan import choose
+from vllm_multinode.sizing.planner.request import find_gpu
 
 
 def plan(name: str = "llama-3.3-70b", **fields: Any) -> Plan:

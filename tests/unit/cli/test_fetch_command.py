@@ -14,9 +14,9 @@ import pytest
 from sources import hub
 from sources.models import SHARDS, model, same
 from sources.servers import serve
+from vllm_multinode.checkpoint.marker import read_marker
 from vllm_multinode.cli.fetch import main
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.marker import read_marker
 
 
 @pytest.fixture(autouse=True)

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from unit.authoring.rules.examples import base
-from vllm_multinode.authoring.emit import to_yaml
 from vllm_multinode.cli.app import run
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.k8s.emit import to_yaml
 
-KEYS = ["rule", "severity", "versions", "file", "kind", "name", "path", "line", "message", "mend"]
+KEYS = ["rule", "severity", "versions", "file", "kind", "name", "path", "line", "message", "hint"]
 NEVER_IMPORTED = ("kserve", "kubernetes", "ray", "vllm", "aiohttp", "torch", "rich", "ruamel")
 
 
@@ -42,7 +42,7 @@ def test_nothing_found(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert counted == "nothing found (2 objects, KServe 0.19.0)"
 
 
-def test_text_names_place_rule_and_mend(bad: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_names_place_rule_and_hint(bad: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["validate", "-f", str(bad), "--kserve", "0.19.0"]) == ExitCode.WILL_NOT_SERVE
     (line,) = capsys.readouterr().out.splitlines()
     number = next(n for n, text in enumerate(bad.read_text().splitlines(), 1) if "autoscalerClass" in text)
@@ -76,10 +76,10 @@ def test_json_of_nothing(good: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_fix_and_again(bad: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["validate", "-f", str(bad), "--kserve", "0.19.0", "--fix"]) == ExitCode.OK
     assert "fixed: " in capsys.readouterr().err
-    mended = bad.read_bytes()
+    fixed = bad.read_bytes()
     assert run(["validate", "-f", str(bad), "--kserve", "0.19.0", "--fix"]) == ExitCode.OK
     assert "fixed: " not in capsys.readouterr().err
-    assert bad.read_bytes() == mended
+    assert bad.read_bytes() == fixed
 
 
 def test_standard_input(

@@ -9,9 +9,9 @@ from vllm_multinode.contract.exit_codes import ExitCode
     [
         pytest.param(MultinodeError(ExitCode.SIZES, "too few."), "too few.", id="what"),
         pytest.param(MultinodeError(ExitCode.SIZES, "too few.", where="TP"), "TP: too few.", id="where"),
-        pytest.param(MultinodeError(ExitCode.SIZES, "too few.", mend="Add."), "too few. Add.", id="mend"),
+        pytest.param(MultinodeError(ExitCode.SIZES, "too few.", hint="Add."), "too few. Add.", id="hint"),
         pytest.param(
-            MultinodeError(ExitCode.SIZES, "too\n  few.", where="TP", mend="Add\tsome."),
+            MultinodeError(ExitCode.SIZES, "too\n  few.", where="TP", hint="Add\tsome."),
             "TP: too few. Add some.",
             id="always-one-line",
         ),

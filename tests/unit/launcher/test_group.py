@@ -123,7 +123,7 @@ def test_a_worker_that_differs_is_refused_by_name(
         found.admit(identity("w", **changes), NAME, now=0)
     assert refused.value.code is code
     assert words in refused.value.what
-    assert refused.value.mend
+    assert refused.value.hint
     assert not found.members
 
 

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from unit.launcher.alone import Alone
 from unit.launcher.launching import Launcher, until
 from unit.launcher.pods import identity
+from vllm_multinode.checkpoint.model_directory import read_model
 from vllm_multinode.launcher.identity import installed_versions
 from vllm_multinode.launcher.messages import (
     EngineExited,
@@ -24,7 +25,6 @@ from vllm_multinode.launcher.messages import (
     Welcome,
     from_head,
 )
-from vllm_multinode.launcher.model_directory import read_model
 from vllm_multinode.launcher.settings import GroupName
 
 

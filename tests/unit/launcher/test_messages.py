@@ -36,7 +36,7 @@ FROM_HEAD = [
         sizes=Sizes(tensor_parallel=1, pipeline_parallel=2, nodes=2),
         heartbeat_timeout=5,
     ),
-    Refused(code=ExitCode.TOKEN, what="no token", mend="Mount it.", final=True),
+    Refused(code=ExitCode.TOKEN, what="no token", hint="Mount it.", final=True),
     Beat(epoch=2, state="recovering", reason="lost w"),
     Start(epoch=2, plan=plan(arguments=("--seed", "1"))),
     Stop(epoch=2, reason="lost w"),

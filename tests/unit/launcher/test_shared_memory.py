@@ -26,7 +26,7 @@ def test_large_enough(tmp_path: Path) -> None:
         pytest.param(1, "absent", "there is no shared memory", id="absent"),
     ],
 )
-def test_too_small_says_how_to_mend_it(tmp_path: Path, minimum: int, directory: str, words: str) -> None:
+def test_too_small_says_how_to_fix_it(tmp_path: Path, minimum: int, directory: str, words: str) -> None:
     with pytest.raises(MultinodeError) as raised:
         check_shared_memory(minimum, tmp_path / directory)
     assert raised.value.code is ExitCode.SHARED_MEMORY

@@ -30,7 +30,7 @@ def test_sizes_that_do_not_fit(
         check_sizes(executor, sizes(*group), gpus)
     assert refused.value.code is ExitCode.SIZES
     assert refused.value.where == "RAY_NODE_COUNT"
-    assert refused.value.mend
+    assert refused.value.hint
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_mp_refuses_unequal_nodes_by_name() -> None:
     with pytest.raises(MultinodeError, match="head h has 4 accelerators and worker w2 has 2") as refused:
         check_members("mp", sizes(4, 3, 3), {"h": 4, "w1": 4, "w2": 2})
     assert refused.value.code is ExitCode.SIZES
-    assert "MULTINODE_EXECUTOR=ray" in refused.value.mend
+    assert "MULTINODE_EXECUTOR=ray" in refused.value.hint
 
 
 def test_ray_takes_unequal_nodes() -> None:

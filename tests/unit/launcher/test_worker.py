@@ -209,7 +209,7 @@ async def test_a_refusal_that_may_pass_is_asked_again(launcher: Launcher, head: 
 async def test_a_final_refusal_ends_it_with_the_heads_words(launcher: Launcher, head: Head) -> None:
     async with worker(launcher) as alone:
         link = await head.link()
-        await link.refuse(Refused(code=ExitCode.MODELS_DIFFER, what="models differ.", mend="Mount the same."))
+        await link.refuse(Refused(code=ExitCode.MODELS_DIFFER, what="models differ.", hint="Mount the same."))
         assert await exited(alone) == ExitCode.MODELS_DIFFER
     line = "multinode: refused by the head: models differ. Mount the same. (exit code 41)\n"
     assert launcher.termination_log.read_text() == line

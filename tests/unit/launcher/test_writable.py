@@ -7,7 +7,7 @@ import pytest
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.launcher.writable import is_writable, mend_home
+from vllm_multinode.launcher.writable import is_writable, writable_home
 
 NAMED = {"USER": "vllm"}
 
@@ -25,7 +25,7 @@ def test_what_is_writable_stays(tmp_path: Path) -> None:
         "VLLM_CACHE_ROOT": str(tmp_path / "cache" / "vllm"),
         **NAMED,
     }
-    assert mend_home(environment, candidates=()) == {}
+    assert writable_home(environment, candidates=()) == {}
     assert (tmp_path / "cache" / "vllm").is_dir()
 
 
@@ -40,17 +40,17 @@ def test_what_is_writable_stays(tmp_path: Path) -> None:
 )
 def test_home_moves(tmp_path: Path, home: str | None, caplog: pytest.LogCaptureFixture) -> None:
     environment = {**NAMED, "TMPDIR": str(tmp_path), **({} if home is None else {"HOME": home})}
-    changes = mend_home(environment, candidates=(tmp_path,), writable=only_under(tmp_path))
+    changes = writable_home(environment, candidates=(tmp_path,), writable=only_under(tmp_path))
     assert changes == {"HOME": str(tmp_path / f"multinode-{os.getuid()}" / "home")}
     assert Path(changes["HOME"]).is_dir()
     assert stat.S_IMODE(Path(changes["HOME"]).parent.stat().st_mode) == 0o700
     assert f"HOME cannot be written at {home or 'unset'}; it is {changes['HOME']}" in caplog.text
-    assert mend_home({**environment, **changes}, candidates=(), writable=only_under(tmp_path)) == {}
+    assert writable_home({**environment, **changes}, candidates=(), writable=only_under(tmp_path)) == {}
 
 
 def test_home_moves_out_of_the_root_directory_even_where_root_may_write(tmp_path: Path) -> None:
     environment = {**NAMED, "HOME": "/", "TMPDIR": str(tmp_path)}
-    assert set(mend_home(environment, candidates=(tmp_path,), writable=lambda _: True)) == {"HOME"}
+    assert set(writable_home(environment, candidates=(tmp_path,), writable=lambda _: True)) == {"HOME"}
 
 
 def test_only_what_cannot_be_written_moves(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_only_what_cannot_be_written_moves(tmp_path: Path) -> None:
         "TRITON_CACHE_DIR": "/opt/triton",
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
     }
-    changes = mend_home(environment, candidates=(tmp_path,), writable=only_under(tmp_path))
+    changes = writable_home(environment, candidates=(tmp_path,), writable=only_under(tmp_path))
     assert set(changes) == {"TRITON_CACHE_DIR"}
     assert Path(changes["TRITON_CACHE_DIR"]).is_dir()
 
@@ -73,12 +73,12 @@ def test_scratch_comes_first_and_the_best_of_the_others_next(tmp_path: Path) -> 
     environment = {**NAMED, "TMPDIR": str(tmp_path)}
     for number in range(3):
         writable = only_under(*places[number:])
-        changes = mend_home(environment, places[0], candidates=tuple(places[1:]), writable=writable)
+        changes = writable_home(environment, places[0], candidates=tuple(places[1:]), writable=writable)
         assert Path(changes["HOME"]).is_relative_to(places[number])
 
 
 def test_tmpdir_moves_with_a_read_only_root(tmp_path: Path) -> None:
-    changes = mend_home(
+    changes = writable_home(
         {**NAMED, "HOME": str(tmp_path)}, candidates=(tmp_path,), writable=only_under(tmp_path)
     )
     assert set(changes) == {"TMPDIR"}
@@ -89,7 +89,7 @@ def test_no_place_is_refused(tmp_path: Path) -> None:
     blocked.write_text("")
     environment = {**NAMED, "HOME": str(blocked / "home"), "TMPDIR": str(tmp_path)}
     with pytest.raises(MultinodeError) as raised:
-        mend_home(environment, blocked, candidates=(blocked / "deeper",))
+        writable_home(environment, blocked, candidates=(blocked / "deeper",))
     assert raised.value.code is ExitCode.NOT_WRITABLE
     assert f"HOME ({blocked / 'home'})" in str(raised.value)
     assert "MULTINODE_SCRATCH" in str(raised.value)
@@ -100,10 +100,12 @@ def test_a_read_only_hf_home_with_models_is_kept(tmp_path: Path) -> None:
     (hf_home / "hub").mkdir(parents=True)
     writes = tmp_path / "writes"
     environment = {**NAMED, "HOME": str(writes), "TMPDIR": str(writes), "HF_HOME": str(hf_home)}
-    changes = mend_home(environment, candidates=(writes,), writable=only_under_made(writes))
+    changes = writable_home(environment, candidates=(writes,), writable=only_under_made(writes))
     assert set(changes) == {"HF_MODULES_CACHE"}
     (hf_home / "hub").rmdir()
-    assert set(mend_home(environment, candidates=(writes,), writable=only_under_made(writes))) == {"HF_HOME"}
+    assert set(writable_home(environment, candidates=(writes,), writable=only_under_made(writes))) == {
+        "HF_HOME"
+    }
 
 
 def only_under_made(place: Path) -> Callable[[Path], bool]:
@@ -116,7 +118,7 @@ def test_a_place_that_somebody_laid_out_for_us_is_not_used(tmp_path: Path) -> No
     trap.mkdir()
     (tmp_path / "elsewhere").mkdir()
     (trap / f"multinode-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
-    changes = mend_home({**NAMED, "TMPDIR": str(tmp_path)}, candidates=(trap, good))
+    changes = writable_home({**NAMED, "TMPDIR": str(tmp_path)}, candidates=(trap, good))
     assert Path(changes["HOME"]).is_relative_to(good)
 
 
@@ -132,11 +134,11 @@ def test_a_uid_without_passwd_entry_gets_a_name(
     tmp_path: Path, environment: dict[str, str], named: dict[str, str]
 ) -> None:
     environment = {**environment, "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
-    assert mend_home(environment, uid=3999999999) == named
+    assert writable_home(environment, uid=3999999999) == named
 
 
 def test_a_known_uid_needs_no_name(tmp_path: Path) -> None:
-    assert mend_home({"HOME": str(tmp_path), "TMPDIR": str(tmp_path)}, uid=0) == {}
+    assert writable_home({"HOME": str(tmp_path), "TMPDIR": str(tmp_path)}, uid=0) == {}
 
 
 def test_writable_is_tried(tmp_path: Path) -> None:

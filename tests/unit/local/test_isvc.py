@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
-from vllm_multinode.contract import kserve
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.kserve import VERSIONS, Role, Service
-from vllm_multinode.local import isvc
-from vllm_multinode.local.isvc import LocalService, fit, pods, variables
+from vllm_multinode.contract.kserve import Executor, Role
+from vllm_multinode.local.run import isvc
+from vllm_multinode.local.run.isvc import LocalService, fit, pods, variables
+from vllm_multinode.platforms.kserve.environment import Service, injected_environment
+from vllm_multinode.platforms.versions import VERSIONS
 
 RUNTIME = {
     "PATH",
@@ -48,7 +49,7 @@ def test_the_environment_is_kserves_and_the_runtimes_and_nothing_else(
     given = local(tmp_path, version=version, env={"MINE": "1"})
     pod = next(pod for pod in pods(given, tmp_path / "cache") if pod.role == role)
     found = pod.environment("pod-name", "10.77.0.9")
-    injected = kserve.injected_environment(version, role, given.service)
+    injected = injected_environment(version, role, given.service)
     assert set(found) == RUNTIME | {"MINE"} | set(injected)
     assert injected.items() <= found.items()
     assert (found["POD_NAME"], found["POD_IP"]) == ("pod-name", "10.77.0.9")
@@ -106,7 +107,7 @@ def test_a_missing_model_directory_is_refused_by_name(tmp_path: Path) -> None:
     ],
 )
 def test_nodes_are_counted_as_kserve_counts_them(
-    executor: kserve.Executor,
+    executor: Executor,
     nodes: int | None,
     parallel: tuple[int, int],
     gpus: tuple[int, int],

@@ -13,8 +13,8 @@ import pytest
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.local import model_tokenizer, model_weights
-from vllm_multinode.local.make_model import make_model
+from vllm_multinode.local.tiny_model import model_tokenizer, model_weights
+from vllm_multinode.local.tiny_model.make_model import make_model
 
 FLOAT32_DIGEST = "b767ed6cc888e27537386d0fd46f87f34b66fdb9026f87efa628834104257497"
 BFLOAT16_DIGEST = "6ec53a0695afd83ecf190f16bb9deb18317ca34aa065492e88cac9a9898db3a4"

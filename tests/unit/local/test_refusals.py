@@ -6,7 +6,7 @@ import pytest
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.local import refusals
+from vllm_multinode.local.world import refusals
 
 
 @pytest.mark.parametrize(("platform", "name"), [("darwin", "macOS"), ("win32", "Windows")])
@@ -28,7 +28,7 @@ def test_a_missing_engine_names_the_command_that_installs_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "settings", "mend"),
+    ("number", "settings", "hint"),
     [
         pytest.param(
             errno.ENOSPC,
@@ -54,12 +54,12 @@ def test_a_missing_engine_names_the_command_that_installs_it() -> None:
     ],
 )
 def test_a_refused_namespace_says_which_setting_to_change(
-    tmp_path: Path, number: int, settings: dict[str, int], mend: str
+    tmp_path: Path, number: int, settings: dict[str, int], hint: str
 ) -> None:
     for name, value in settings.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(f"{value}\n")
     error = refusals.namespaces_refused(OSError(number, os.strerror(number)), tmp_path)
     assert error.code == ExitCode.NAMESPACES
-    assert mend in error.mend
+    assert hint in error.hint
     assert "\n" not in str(error)

@@ -8,10 +8,10 @@ from rich.console import Console
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.local import logs
-from vllm_multinode.local.display import Lines, age, table
-from vllm_multinode.local.foreground import refusal
-from vllm_multinode.local.protocol import NodeStatus, RunStatus
+from vllm_multinode.local.run import logs
+from vllm_multinode.local.run.display import Lines, age, table
+from vllm_multinode.local.run.foreground import refusal
+from vllm_multinode.local.world.protocol import NodeStatus, RunStatus
 
 
 def node(**changes: Any) -> NodeStatus:

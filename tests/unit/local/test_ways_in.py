@@ -9,10 +9,10 @@ import pytest
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.local import probe
-from vllm_multinode.local.localrun import listen
-from vllm_multinode.local.proxy import Proxy
-from vllm_multinode.local.rootfs import outermost
+from vllm_multinode.local.run.localrun import listen
+from vllm_multinode.local.world import probe
+from vllm_multinode.local.world.proxy import Proxy
+from vllm_multinode.local.world.rootfs import outermost
 
 
 def test_a_taken_port_is_refused_by_number_and_a_default_one_gives_way() -> None:

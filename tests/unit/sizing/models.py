@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vllm_multinode.sizing.request import Gpu, Request
-from vllm_multinode.sizing.sources import Source, from_config
+from vllm_multinode.sizing.model.sources import Source, from_config
+from vllm_multinode.sizing.planner.request import Gpu, Request
 
 DATA = Path(__file__).parents[2] / "data" / "sizing"
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from unit.sizing.models import DATA, config
-from vllm_multinode.sizing.architecture import Architecture, read_architecture
-from vllm_multinode.sizing.kv_cache import kv_cache, layer_pages
-from vllm_multinode.sizing.layers import LatentAttention
-from vllm_multinode.sizing.rules import refusals
-from vllm_multinode.sizing.splits import cut, stage_sizes
+from vllm_multinode.sizing.model.architecture import Architecture, read_architecture
+from vllm_multinode.sizing.model.layers import LatentAttention
+from vllm_multinode.sizing.model.splits import cut, stage_sizes
+from vllm_multinode.sizing.planner.kv_cache import kv_cache, layer_pages
+from vllm_multinode.sizing.planner.rules import refusals
 
 RECORDED: dict[str, dict[str, Any]] = json.loads((DATA / "engine.json").read_text())
 BLOCK = 16

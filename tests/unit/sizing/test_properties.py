@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from unit.sizing.models import config, names, request, small, source
 from vllm_multinode.contract.errors import MultinodeError
-from vllm_multinode.sizing.choice import Plan
-from vllm_multinode.sizing.explain import explain
-from vllm_multinode.sizing.plan import choose
-from vllm_multinode.sizing.report import as_object, as_text
-from vllm_multinode.sizing.request import Gpu, Request
+from vllm_multinode.sizing.planner.choice import Plan
+from vllm_multinode.sizing.planner.explain import explain
+from vllm_multinode.sizing.planner.plan import choose
+from vllm_multinode.sizing.planner.report import as_object, as_text
+from vllm_multinode.sizing.planner.request import Gpu, Request
 
 KINDS = ("llama-3.1-8b", "mixtral-8x7b", "deepseek-v2-lite", "gemma-3-27b-text", "jamba-mini", "falcon-7b")
 SOURCES = {name: source(config(name)) for name in KINDS}

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from unit.sizing.models import config, small
-from vllm_multinode.sizing.architecture import read_architecture
-from vllm_multinode.sizing.rules import refusals
+from vllm_multinode.sizing.model.architecture import read_architecture
+from vllm_multinode.sizing.planner.rules import refusals
 
 FP8 = {"quant_method": "fp8", "weight_block_size": [128, 128]}
 GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128}

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from unit.sizing.models import DATA, config, names
-from vllm_multinode.sizing.architecture import read_architecture
-from vllm_multinode.sizing.splits import cut
+from vllm_multinode.sizing.model.architecture import read_architecture
+from vllm_multinode.sizing.model.splits import cut
 
 RECORDED: dict[str, dict[str, Any]] = json.loads((DATA / "transformers.json").read_text())
 

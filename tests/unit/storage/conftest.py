@@ -9,9 +9,9 @@ import pytest
 
 from sources import s3 as s3_server
 from sources.servers import Server, serve
-from vllm_multinode.contract.marker import Marker
+from vllm_multinode.checkpoint.marker import Marker
 from vllm_multinode.storage.fetch import Options, fetch
-from vllm_multinode.storage.sources import open_source
+from vllm_multinode.storage.sources.open import open_source
 
 Serve = Callable[[Server], Server]
 

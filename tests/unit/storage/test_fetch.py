@@ -14,13 +14,13 @@ import pytest
 
 from sources.models import SHARDS, model, same
 from unit.storage.conftest import Fetch
+from vllm_multinode.checkpoint.marker import MARKER, WORK, Marker, now, read_marker, write_marker
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.marker import MARKER, WORK, Marker, now, read_marker, write_marker
 from vllm_multinode.storage.claim import writing
-from vllm_multinode.storage.directory import Directory
 from vllm_multinode.storage.lease import LOCK, Lease
-from vllm_multinode.storage.sources import Item
+from vllm_multinode.storage.sources.directory import Directory
+from vllm_multinode.storage.sources.source import Item
 from vllm_multinode.storage.transfer import Transfer, _Content
 
 
@@ -171,7 +171,7 @@ def test_a_claim_that_fills_up_on_the_way(
         add(self, chunk)
 
     monkeypatch.setattr(_Content, "add", full)
-    monkeypatch.setattr("vllm_multinode.storage.directory._CHUNK", 1 << 18)
+    monkeypatch.setattr("vllm_multinode.storage.sources.directory._CHUNK", 1 << 18)
     with pytest.raises(MultinodeError, match="claim is full") as caught:
         fetching(f"file://{claim}")
     assert caught.value.code is ExitCode.CLAIM_FULL
@@ -260,7 +260,7 @@ def test_who_was_taken_for_dead_stops(tmp_path: Path) -> None:
 def test_a_fetch_that_lost_its_directory_writes_no_more(
     fetching: Fetch, claim: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vllm_multinode.storage.directory._CHUNK", 1 << 12)
+    monkeypatch.setattr("vllm_multinode.storage.sources.directory._CHUNK", 1 << 12)
     quick(monkeypatch)
     taken = threading.Event()
     add = _Content.add

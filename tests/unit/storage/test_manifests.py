@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
-from vllm_multinode.authoring import kustomize
 from vllm_multinode.authoring.render.names import default_image
 from vllm_multinode.cli.fetch import _parser
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.storage.sources import open_source
+from vllm_multinode.k8s import kustomize
+from vllm_multinode.storage.sources.open import open_source
 
 ROOT = Path(__file__).parents[3]
 STORAGE = ROOT / "manifests" / "storage"

@@ -1,7 +1,7 @@
 import pytest
 
 from vllm_multinode.storage.selection import select
-from vllm_multinode.storage.sources import Item, is_model_file
+from vllm_multinode.storage.sources.source import Item, is_model_file
 
 LLAMA = (
     ".gitattributes",

@@ -6,16 +6,17 @@ preview(bodies, "0.18.1").objects
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vllm_multinode.authoring.preview import admission, shape, versions
-from vllm_multinode.authoring.preview.defaulting import defaulted, runtime_spec
-from vllm_multinode.authoring.preview.lws import lws_group
-from vllm_multinode.authoring.preview.model import Body, Finding, Group, Path, Preview, Role
-from vllm_multinode.authoring.preview.notices import warnings_of_group, warnings_of_input
-from vllm_multinode.authoring.preview.pods import NothingMade
-from vllm_multinode.authoring.preview.selection import Selection, select
-from vllm_multinode.authoring.preview.service import Source, group
-from vllm_multinode.authoring.preview.stalls import stalls_of_group, stalls_of_input
-from vllm_multinode.contract.kserve import Version
+from vllm_multinode.platforms import versions
+from vllm_multinode.platforms.kserve import admission, schema
+from vllm_multinode.platforms.kserve.defaulting import defaulted, runtime_spec
+from vllm_multinode.platforms.kserve.notices import warnings_of_group, warnings_of_input
+from vllm_multinode.platforms.kserve.pods import NothingMade
+from vllm_multinode.platforms.kserve.reconcile import Source, group
+from vllm_multinode.platforms.kserve.selection import Selection, select
+from vllm_multinode.platforms.kserve.stalls import stalls_of_group, stalls_of_input
+from vllm_multinode.platforms.lws import lws_group
+from vllm_multinode.platforms.model import Body, Finding, Group, Path, Preview, Role
+from vllm_multinode.platforms.versions import Version
 
 __all__ = ["Finding", "Group", "Preview", "Role", "preview"]
 
@@ -37,7 +38,7 @@ def preview(
     version = versions.parse(kserve)
     bodies = [body for body in bodies if isinstance(body.get("kind"), str)]
     for body in bodies:
-        shape.check(body)
+        schema.check(body)
     found = _Findings()
     runtimes = _runtimes(bodies, version, found)
     groups: list[Group] = []

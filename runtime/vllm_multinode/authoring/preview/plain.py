@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from vllm_multinode.authoring.preview.model import Finding, Group, Preview
 from vllm_multinode.authoring.preview.update import Update
+from vllm_multinode.platforms.model import Finding, Group, Preview
 
 
 def as_object(found: Preview) -> dict[str, Any]:

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from vllm_multinode.authoring.preview.model import Body, Finding, Group, Preview, Role
-from vllm_multinode.authoring.preview.names import GENERATION_LABEL
 from vllm_multinode.authoring.preview.update import Update, gpus_of, surge
 from vllm_multinode.contract import env
+from vllm_multinode.platforms.model import Body, Finding, Group, Preview, Role
+from vllm_multinode.platforms.names import GENERATION_LABEL
 
 _WIDTH: Final = 110
 _SHOWN_ENV: Final = (*sorted(env.KSERVE), *sorted(env.LWS))

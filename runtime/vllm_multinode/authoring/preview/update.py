@@ -4,11 +4,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from vllm_multinode.authoring.merge import MERGE_KEYS
 from vllm_multinode.authoring.preview import preview
-from vllm_multinode.authoring.preview.defaulting import defaulted
-from vllm_multinode.authoring.preview.model import Body, Group, Preview
-from vllm_multinode.authoring.preview.versions import parse
+from vllm_multinode.k8s.merge import MERGE_KEYS
+from vllm_multinode.platforms.kserve.defaulting import defaulted
+from vllm_multinode.platforms.model import Body, Group, Preview
+from vllm_multinode.platforms.versions import parse
 
 _PERCENT: Final = "%"
 

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from vllm_multinode.authoring.emit import to_yaml
 from vllm_multinode.authoring.render import beside, versions
 from vllm_multinode.authoring.render.inference_service import inference_service, runtime_name
 from vllm_multinode.authoring.render.lws import leader_worker_set
 from vllm_multinode.authoring.render.runtime import serving_runtime
 from vllm_multinode.authoring.spec import DeploymentSpec
-from vllm_multinode.contract.kserve import DEFAULT_VERSION, parse_version
+from vllm_multinode.k8s.emit import to_yaml
+from vllm_multinode.platforms.versions import DEFAULT_VERSION, parse_version
 
 __all__ = ["KUSTOMIZATION", "Rendered", "Target", "render", "serving_runtime"]
 

@@ -17,7 +17,8 @@ from vllm_multinode.authoring.render.pod import (
 from vllm_multinode.authoring.render.versions import autoscaler_class, deployment_mode
 from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.authoring.spec.accelerators import COUNTED
-from vllm_multinode.contract.kserve import Role, Version
+from vllm_multinode.contract.kserve import Role
+from vllm_multinode.platforms.versions import Version
 
 Object = dict[str, Any]
 

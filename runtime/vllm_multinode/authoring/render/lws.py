@@ -7,7 +7,6 @@ LWS_GROUP_SIZE, which LeaderWorkerSet injects. Types: sigs.k8s.io/lws v0.7, lead
 from collections.abc import Mapping
 from typing import Any
 
-from vllm_multinode.authoring.merge import strategic_merge
 from vllm_multinode.authoring.render import names
 from vllm_multinode.authoring.render import pod as pods
 from vllm_multinode.authoring.render.container import container, volumes
@@ -16,6 +15,7 @@ from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.kserve import MODEL_MOUNT, Role
+from vllm_multinode.k8s.merge import strategic_merge
 
 Object = dict[str, Any]
 
@@ -35,7 +35,7 @@ def leader_worker_set(spec: DeploymentSpec) -> Object:
             ExitCode.SPEC,
             "KServe mounts images as models, LeaderWorkerSet does not.",
             where="model.oci",
-            mend="Copy the model to a claim and name model.claim.",
+            hint="Copy the model to a claim and name model.claim.",
         )
     meta = pods.metadata(spec, spec.name)
     annotations = pods.annotations(spec)

@@ -6,7 +6,6 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from vllm_multinode.authoring.quantity import parse
 from vllm_multinode.authoring.render import names
 from vllm_multinode.authoring.render.container import shared_memory_volume
 from vllm_multinode.authoring.spec import DeploymentSpec
@@ -15,7 +14,8 @@ from vllm_multinode.authoring.spec.arguments import as_list
 from vllm_multinode.authoring.spec.parts import EnvSource, SpreadConstraint
 from vllm_multinode.contract import env
 from vllm_multinode.contract.kserve import Role
-from vllm_multinode.sizing.startup import startup_budget
+from vllm_multinode.k8s.quantity import parse
+from vllm_multinode.sizing.planner.startup import startup_budget
 
 Object = dict[str, Any]
 

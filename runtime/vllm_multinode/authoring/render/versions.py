@@ -7,7 +7,8 @@ from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.authoring.spec.accelerators import COUNTED
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.kserve import Version, layout
+from vllm_multinode.platforms.kserve.nodes import layout
+from vllm_multinode.platforms.versions import Version
 
 _HEAD_SERVICES_KEPT = 3
 _LWS = "Or render with --target lws."
@@ -73,10 +74,10 @@ def _check_nodes(spec: DeploymentSpec, version: Version, text: str) -> None:
         f"{made.head_gpus}: it counts {_rule(version)}."
     )
     if spec.accelerator_resource in COUNTED:
-        mend = "Set accelerator.perNode to TP, so that PP is the number of nodes."
+        hint = "Set accelerator.perNode to TP, so that PP is the number of nodes."
     else:
-        mend = "Set accelerator.perNode to 1, or take the executor mp with KServe 0.18 or newer."
-    raise _refusal("accelerator.perNode", what, f"{mend} {_LWS}")
+        hint = "Set accelerator.perNode to 1, or take the executor mp with KServe 0.18 or newer."
+    raise _refusal("accelerator.perNode", what, f"{hint} {_LWS}")
 
 
 def _rule(version: Version) -> str:
@@ -85,8 +86,8 @@ def _rule(version: Version) -> str:
     return f"{', '.join(sorted(COUNTED))}, and nothing else"
 
 
-def _refusal(field: str, what: str, mend: str) -> MultinodeError:
-    return MultinodeError(ExitCode.SPEC, what, where=field, mend=mend)
+def _refusal(field: str, what: str, hint: str) -> MultinodeError:
+    return MultinodeError(ExitCode.SPEC, what, where=field, hint=hint)
 
 
 def notes(spec: DeploymentSpec, version: Version) -> Iterator[str]:

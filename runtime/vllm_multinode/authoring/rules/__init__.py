@@ -3,9 +3,6 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from vllm_multinode.authoring.documents import Document
-from vllm_multinode.authoring.look import shown
-from vllm_multinode.authoring.preview import versions as preview_versions
 from vllm_multinode.authoring.rules import (
     executors,
     groups,
@@ -20,10 +17,13 @@ from vllm_multinode.authoring.rules import (
 )
 from vllm_multinode.authoring.rules.finding import Finding
 from vllm_multinode.authoring.rules.rule import SEVERITIES, Case, Found, Rule, Severity
-from vllm_multinode.contract.kserve import VERSIONS
+from vllm_multinode.k8s.access import shown
+from vllm_multinode.k8s.documents import Document
+from vllm_multinode.platforms import versions as preview_versions
+from vllm_multinode.platforms.versions import VERSIONS
 
 if TYPE_CHECKING:
-    from vllm_multinode.sizing.architecture import Architecture
+    from vllm_multinode.sizing.model.architecture import Architecture
 
 __all__ = ["RULES", "SEVERITIES", "Finding", "Rule", "Severity", "validate"]
 
@@ -50,7 +50,7 @@ def validate(
     """What each rule says of each document, for each version; the same finding once, with its versions.
 
     Args:
-        documents: as `authoring.documents.read` returns them; a service is checked with its ServingRuntime
+        documents: as `k8s.files.read` returns them; a service is checked with its ServingRuntime
             where that is among them.
         versions: of KServe, such as "0.18.1".
         model: the model that is to be served, as `read_model` reads it.
@@ -64,7 +64,7 @@ def validate(
         for number, document in enumerate(documents):
             case = Case(document, documents, version, label.removeprefix("v"), model)
             for rule, one in _broken(case):
-                key = (number, rule.id, shown(one.path), one.message, one.mend)
+                key = (number, rule.id, shown(one.path), one.message, one.hint)
                 found.setdefault(key, (rule, one, document, []))[3].append(case.label)
     return [_finding(*parts) for parts in found.values()]
 
@@ -95,7 +95,7 @@ def _finding(rule: Rule, one: Found, document: Document, versions: list[str]) ->
         path=shown(one.path),
         line=document.line(one.path) or None,
         message=one.message or rule.message,
-        mend=one.mend or rule.mend,
+        hint=one.hint or rule.hint,
         document=document,
         steps=one.path,
         fix=one.fix,

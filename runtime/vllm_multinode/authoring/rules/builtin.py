@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Final
 
-from vllm_multinode.authoring.documents import Document
-from vllm_multinode.authoring.look import text
 from vllm_multinode.authoring.rules.rule import MODEL, RUNTIMES
 from vllm_multinode.contract.kserve import Executor
+from vllm_multinode.k8s.access import text
+from vllm_multinode.k8s.documents import Document
 
 _OURS: Final[dict[str, Executor]] = {"vllm-multinode-ray": "ray", "vllm-multinode-mp": "mp"}
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from vllm_multinode.authoring.documents import Document
-from vllm_multinode.authoring.look import text
 from vllm_multinode.authoring.rules.rule import MODEL
 from vllm_multinode.contract.kserve import CLAIM_SCHEME, claim_and_path
+from vllm_multinode.k8s.access import text
+from vllm_multinode.k8s.documents import Document
 
 
 def claims_elsewhere(documents: Sequence[Document]) -> Iterator[str]:

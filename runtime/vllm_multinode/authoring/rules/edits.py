@@ -6,8 +6,8 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Final
 
-from vllm_multinode.authoring.look import Path
-from vllm_multinode.authoring.nodes import Node
+from vllm_multinode.k8s.access import Path
+from vllm_multinode.k8s.parser import Node
 
 Value = str | int | bool
 _BREAK: Final = re.compile("\r\n|[\n\r\x85\u2028\u2029]")

@@ -3,19 +3,13 @@
 from collections.abc import Iterator
 from typing import Final
 
-from vllm_multinode.authoring.look import Path, at, mapping, text, variable
-from vllm_multinode.authoring.preview import names
 from vllm_multinode.authoring.rules.edits import Edit
-from vllm_multinode.authoring.rules.rule import (
-    PREDICTOR,
-    RUNTIMES,
-    WORKER_SPEC,
-    Case,
-    Found,
-    Rule,
-)
+from vllm_multinode.authoring.rules.rule import PREDICTOR, RUNTIMES, WORKER_SPEC, Case, Found, Rule
 from vllm_multinode.contract import env
-from vllm_multinode.contract.kserve import Layout, Version
+from vllm_multinode.k8s.access import Path, at, mapping, text, variable
+from vllm_multinode.platforms import names
+from vllm_multinode.platforms.kserve.nodes import Layout
+from vllm_multinode.platforms.versions import Version
 
 _TABLE: Final = "the running controllers of v0.15.0 to v0.20.0"
 _KINDS: Final = ("InferenceService", *RUNTIMES)
@@ -75,12 +69,12 @@ def _executor_disagrees(case: Case) -> Iterator[Found]:
         value = text(container.body, "env", index, "value") if index is not None else ""
         if value in ("ray", "mp") and value != counted:
             what = f"{env.EXECUTOR} is {value}, and KServe counts nodes and GPUs for {counted}."
-            mend = (
+            hint = (
                 f"Set {names.EXECUTOR}: mp in spec.annotations."
                 if value == "mp"
                 else "Remove the annotation."
             )
-            yield Found((*container.path, "env", index or 0), what, mend)
+            yield Found((*container.path, "env", index or 0), what, hint)
 
 
 RULES: Final = (

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from vllm_multinode.authoring.documents import Document
-from vllm_multinode.authoring.look import Path
 from vllm_multinode.authoring.rules.edits import Edit
 from vllm_multinode.authoring.rules.rule import SEVERITIES, Severity
+from vllm_multinode.k8s.access import Path
+from vllm_multinode.k8s.documents import Document
 
 _OPENSHIFT_AI: Final = {"0.15.0": "0.15.0 (OpenShift AI 2.14 to 2.16)"}
 
@@ -25,9 +25,9 @@ class Finding:
         path: in the object: spec.predictor.model.env[0].name.
         line: in the file, from 1; None where there is no text to point into.
         message: one sentence: what will happen.
-        mend: one sentence: what to do.
+        hint: one sentence: what to do.
         document: the object.
-        fix: edits that mend it without a guess; empty where a person has to decide.
+        fix: edits that fix it without a guess; empty where a person has to decide.
     """
 
     rule: str
@@ -39,7 +39,7 @@ class Finding:
     path: str
     line: int | None
     message: str
-    mend: str
+    hint: str
     document: Document | None = field(default=None, repr=False, compare=False)
     steps: Path = field(default=(), repr=False, compare=False)
     fix: tuple[Edit, ...] = field(default=(), repr=False, compare=False)
@@ -61,7 +61,7 @@ class Finding:
             "path": self.path,
             "line": self.line,
             "message": self.message,
-            "mend": self.mend,
+            "hint": self.hint,
         }
 
     def as_text(self, asked: tuple[str, ...]) -> str:
@@ -73,7 +73,7 @@ class Finding:
         if self.versions != asked:
             held = f" (KServe {', '.join(_OPENSHIFT_AI.get(one, one) for one in self.versions)})"
         message = self.message[:1].upper() + self.message[1:]
-        return " ".join(f"{place}: {self.severity} {self.rule}: {message} {self.mend}{held}".split())
+        return " ".join(f"{place}: {self.severity} {self.rule}: {message} {self.hint}{held}".split())
 
     def order(self) -> tuple[str, int, int, str]:
         """Files in order, worst first."""

@@ -1,4 +1,4 @@
-"""Mends what can be mended without a guess, in the text itself, so that comments and layout stay."""
+"""Fixes what can be fixed without a guess, in the text itself, so that comments and layout stay."""
 
 import contextlib
 import os
@@ -8,24 +8,25 @@ from dataclasses import dataclass
 from pathlib import Path as File
 from typing import TYPE_CHECKING
 
-from vllm_multinode.authoring.documents import STDIN, Document, from_text
-from vllm_multinode.authoring.nodes import read_text
 from vllm_multinode.authoring.rules.edits import Edit, Splice, Text, splice
 from vllm_multinode.authoring.rules.finding import Finding
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.k8s.documents import Document, from_text
+from vllm_multinode.k8s.files import STDIN
+from vllm_multinode.k8s.parser import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _MOST_ROUNDS = 8
-"""One mend may uncover another finding: a renamed field is looked at for the first time."""
+"""One fix may uncover another finding: a renamed field is looked at for the first time."""
 
 
 @dataclass(frozen=True)
 class Fixed:
-    """What was mended in one file.
+    """What was fixed in one file.
 
     Attributes:
         file: that was written.
@@ -36,14 +37,14 @@ class Fixed:
     findings: tuple[Finding, ...]
 
 
-def mend(
+def apply_fixes(
     documents: Sequence[Document],
     check: "Callable[[Sequence[Document]], list[Finding]]",
     versions: Sequence[str],
 ) -> list[Fixed]:
     """Rewrite each file whose findings say how; a file is replaced as a whole or left as it is.
 
-    A finding is mended only where it holds for all the versions that are asked for: what is right for one of
+    A finding is fixed only where it holds for all the versions that are asked for: what is right for one of
     them may be wrong for another.
 
     Args:
@@ -80,7 +81,7 @@ def _place(finding: Finding) -> tuple[str, str, str]:
 
 
 def _changes(findings: Sequence[Finding], versions: Sequence[str]) -> dict[str, list[Finding]]:
-    """The findings that can be mended, by file."""
+    """The findings that can be fixed, by file."""
     changes: dict[str, list[Finding]] = {}
     asked = tuple(version.removeprefix("v") for version in versions)
     for finding in findings:
@@ -91,7 +92,7 @@ def _changes(findings: Sequence[Finding], versions: Sequence[str]) -> dict[str, 
                     ExitCode.USAGE,
                     "--fix has no file to write.",
                     where=STDIN,
-                    mend="Name the file instead of '-'.",
+                    hint="Name the file instead of '-'.",
                 )
             changes.setdefault(document.file, []).append(finding)
     return changes
@@ -155,5 +156,5 @@ def _write(path: File, text: str) -> None:
     except OSError as error:
         what = f"cannot be written: {error.strerror or error}."
         raise MultinodeError(
-            ExitCode.MANIFEST, what, where=str(path), mend="Check its permissions."
+            ExitCode.MANIFEST, what, where=str(path), hint="Check its permissions."
         ) from error

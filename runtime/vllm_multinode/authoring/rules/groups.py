@@ -3,9 +3,6 @@
 from collections.abc import Iterator
 from typing import Final
 
-from vllm_multinode.authoring import quantity
-from vllm_multinode.authoring.look import Path, at, mapping, text
-from vllm_multinode.authoring.preview import names
 from vllm_multinode.authoring.rules.edits import Edit
 from vllm_multinode.authoring.rules.rule import (
     MODEL,
@@ -19,7 +16,11 @@ from vllm_multinode.authoring.rules.rule import (
     every,
 )
 from vllm_multinode.contract.errors import MultinodeError
-from vllm_multinode.contract.kserve import Layout, Version
+from vllm_multinode.k8s import quantity
+from vllm_multinode.k8s.access import Path, at, mapping, text
+from vllm_multinode.platforms import names
+from vllm_multinode.platforms.kserve.nodes import Layout
+from vllm_multinode.platforms.versions import Version
 
 _TABLE: Final = "the running controllers of v0.15.0 to v0.20.0"
 _KINDS: Final = ("InferenceService", *RUNTIMES)

@@ -3,7 +3,7 @@
 from typing import Final
 
 from vllm_multinode.authoring.rules import RULES, SEVERITIES, Rule, Severity
-from vllm_multinode.contract.kserve import VERSIONS, Version
+from vllm_multinode.platforms.versions import VERSIONS, Version
 
 _KNOWN: Final = ("0.14.1", *VERSIONS)
 _TITLES: Final[dict[Severity, str]] = {
@@ -26,7 +26,7 @@ def as_markdown() -> str:
     parts = [_HEAD]
     for severity in SEVERITIES:
         rows = [_row(rule) for rule in RULES if rule.severity == severity]
-        head = "| rule | KServe | what happens | how to mend it | seen in |\n|---|---|---|---|---|"
+        head = "| rule | KServe | what happens | how to fix it | seen in |\n|---|---|---|---|---|"
         parts.append("\n".join((f"## {_TITLES[severity]}\n", head, *rows, "")))
     return "\n".join(parts)
 
@@ -42,7 +42,7 @@ def versions(rule: Rule) -> str:
 
 
 def _row(rule: Rule) -> str:
-    cells = (f"`{rule.id}`", versions(rule), rule.message, rule.mend, rule.seen)
+    cells = (f"`{rule.id}`", versions(rule), rule.message, rule.hint, rule.seen)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import Final
 
-from vllm_multinode.authoring.look import at, listed, number, text, variable
-from vllm_multinode.authoring.preview import gpus
 from vllm_multinode.authoring.rules.rule import LWS_TEMPLATE, Case, Container, Found, Rule, always, is_ours
 from vllm_multinode.contract import env
+from vllm_multinode.k8s.access import at, listed, number, text, variable
+from vllm_multinode.platforms import gpus
 
 _KINDS: Final = ("LeaderWorkerSet",)
 

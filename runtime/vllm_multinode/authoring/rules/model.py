@@ -8,9 +8,9 @@ from vllm_multinode.authoring.rules.lws import sizes_of
 from vllm_multinode.authoring.rules.rule import LWS_TEMPLATE, WORKER_SPEC, Case, Found, Rule, always
 
 if TYPE_CHECKING:
-    from vllm_multinode.authoring.look import Path
-    from vllm_multinode.sizing.architecture import Architecture
-    from vllm_multinode.sizing.rules import Refusal
+    from vllm_multinode.k8s.access import Path
+    from vllm_multinode.sizing.model.architecture import Architecture
+    from vllm_multinode.sizing.planner.rules import Refusal
 
 _KINDS: Final = ("InferenceService", "LeaderWorkerSet")
 _RULES: Final = {"heads": "model-heads", "kv-heads": "model-heads", "layers": "model-layers"}
@@ -24,10 +24,10 @@ def read_model(place: str) -> "Architecture":
         MultinodeError: MODEL_MISSING, MODEL_CONFIG, SHARD_ABSENT, SHARD_TRUNCATED; USAGE for unknown names.
     """
     # What reads models is loaded where there is one to read.
-    from vllm_multinode.sizing.sources import find_model
+    from vllm_multinode.sizing.model.sources import find_model
 
     if File(place).is_dir():
-        from vllm_multinode.launcher.model_directory import read_model as check_files
+        from vllm_multinode.checkpoint.model_directory import read_model as check_files
 
         check_files(File(place))
     return find_model(place).model
@@ -37,7 +37,7 @@ def _refusals(case: Case) -> list["Refusal"]:
     sizes = _sizes(case)
     if case.architecture is None or sizes is None or min(sizes) < 1:
         return []
-    from vllm_multinode.sizing.rules import refusals
+    from vllm_multinode.sizing.planner.rules import refusals
 
     return list(refusals(case.architecture, *sizes))
 

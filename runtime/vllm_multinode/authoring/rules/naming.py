@@ -3,16 +3,10 @@
 from collections.abc import Iterator
 from typing import Final
 
-from vllm_multinode.authoring.look import at, containers, text
-from vllm_multinode.authoring.preview import names
 from vllm_multinode.authoring.rules.edits import Edit
-from vllm_multinode.authoring.rules.rule import (
-    PREDICTOR,
-    RUNTIMES,
-    Case,
-    Found,
-    Rule,
-)
+from vllm_multinode.authoring.rules.rule import PREDICTOR, RUNTIMES, Case, Found, Rule
+from vllm_multinode.k8s.access import at, containers, text
+from vllm_multinode.platforms import names
 
 _TABLE: Final = "the running controllers of v0.15.0 to v0.20.0"
 _ON_CLUSTERS: Final = "default"

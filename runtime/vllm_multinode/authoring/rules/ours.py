@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Final
 
-from vllm_multinode.authoring.look import listed, mapping, number, text, variable
 from vllm_multinode.authoring.rules.rule import (
     PREDICTOR,
     RUNTIMES,
@@ -15,6 +14,7 @@ from vllm_multinode.authoring.rules.rule import (
     is_ours,
 )
 from vllm_multinode.contract import env
+from vllm_multinode.k8s.access import listed, mapping, number, text, variable
 
 _KINDS: Final = ("InferenceService", *RUNTIMES, "LeaderWorkerSet")
 _WRITING: Final = (*RUNTIMES, "LeaderWorkerSet")

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from vllm_multinode.authoring.look import Path, at, listed, text
 from vllm_multinode.authoring.rules.edits import Edit
 from vllm_multinode.authoring.rules.rule import (
     LWS_TEMPLATE,
@@ -18,6 +17,7 @@ from vllm_multinode.authoring.rules.rule import (
     always,
     lws_parts,
 )
+from vllm_multinode.k8s.access import Path, at, listed, text
 
 _KINDS: Final = ("InferenceService", *RUNTIMES, "LeaderWorkerSet")
 _WRITING: Final = (*RUNTIMES, "LeaderWorkerSet")

@@ -5,13 +5,14 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-from vllm_multinode.authoring.look import Path, at, listed, number
-from vllm_multinode.authoring.preview import defaulting, names
-from vllm_multinode.authoring.preview.admission import Refusal, refusals_of_runtime, refusals_of_service
 from vllm_multinode.authoring.rules.edits import Edit
 from vllm_multinode.authoring.rules.rule import PREDICTOR, RUNTIMES, Case, Found, Rule, every
 from vllm_multinode.contract import env
-from vllm_multinode.contract.kserve import Version
+from vllm_multinode.k8s.access import Path, at, listed, number
+from vllm_multinode.platforms import names
+from vllm_multinode.platforms.kserve import defaulting
+from vllm_multinode.platforms.kserve.admission import Refusal, refusals_of_runtime, refusals_of_service
+from vllm_multinode.platforms.versions import Version
 
 _KINDS: Final = ("InferenceService", *RUNTIMES)
 _OTHER: Final = "webhook-refuses"
@@ -23,7 +24,7 @@ class _Words(NamedTuple):
     words: str
     id: str
     message: str
-    mend: str
+    hint: str
     seen: str = "KServe's webhook"
     holds: Callable[[Version], bool] = every
 
@@ -207,12 +208,12 @@ def _check(rule: str, case: Case) -> Iterator[Found]:
             told.add(refusal.path)
             said = refusal.message.rstrip(".").removesuffix(" in namespace")
             yield Found(
-                refusal.path, f"KServe refuses it: {said}.", _mend(rule, case), _fix(rule, case, refusal)
+                refusal.path, f"KServe refuses it: {said}.", _hint(rule, case), _fix(rule, case, refusal)
             )
 
 
-def _mend(rule: str, case: Case) -> str:
-    """The mend where it depends on the version; empty: the rule's own."""
+def _hint(rule: str, case: Case) -> str:
+    """The hint where it depends on the version; empty: the rule's own."""
     if rule == "autoscaler-class":
         return f"Set the annotation {names.AUTOSCALER_CLASS} to {_autoscaler(case.version)}."
     if rule == "strategy-mode":
@@ -221,7 +222,7 @@ def _mend(rule: str, case: Case) -> str:
 
 
 def _fix(rule: str, case: Case, refusal: Refusal) -> tuple[Edit, ...]:
-    """The edits that mend it without a guess."""
+    """The edits that fix it without a guess."""
     annotations: Path = ("metadata", "annotations")
     if rule == "autoscaler-class":
         return (Edit((*annotations, names.AUTOSCALER_CLASS), _autoscaler(case.version)),)
@@ -264,7 +265,7 @@ RULES: Final = (
             one.id,
             "refused",
             one.message,
-            one.mend,
+            one.hint,
             one.seen,
             functools.partial(_check, one.id),
             _KINDS,

@@ -5,13 +5,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, Literal
 
-from vllm_multinode.authoring.documents import Document
-from vllm_multinode.authoring.look import Body, Path, at, containers, listed, mapping, number, text
-from vllm_multinode.authoring.preview import defaulting, gpus, names, shape
-from vllm_multinode.authoring.preview.selection import Selection, select
 from vllm_multinode.authoring.rules.edits import Edit
 from vllm_multinode.contract.errors import MultinodeError
-from vllm_multinode.contract.kserve import Executor, Layout, Version, layout
+from vllm_multinode.contract.kserve import Executor
+from vllm_multinode.k8s.access import Body, Path, at, containers, listed, mapping, number, text
+from vllm_multinode.k8s.documents import Document
+from vllm_multinode.platforms import gpus, names
+from vllm_multinode.platforms.kserve import defaulting, schema
+from vllm_multinode.platforms.kserve.nodes import Layout, layout
+from vllm_multinode.platforms.kserve.selection import Selection, select
+from vllm_multinode.platforms.versions import Version
 
 Severity = Literal["refused", "stalls", "risk", "advice"]
 SEVERITIES: Final[tuple[Severity, ...]] = ("refused", "stalls", "risk", "advice")
@@ -39,7 +42,7 @@ class Found:
 
     path: Path
     message: str = ""
-    mend: str = ""
+    hint: str = ""
     fix: tuple[Edit, ...] = ()
 
 
@@ -51,7 +54,7 @@ class Rule:
         id: stable; what people search for and what scripts compare.
         severity: see `SEVERITIES`.
         message: one sentence: what will happen.
-        mend: one sentence: what to do.
+        hint: one sentence: what to do.
         seen: where it was seen.
         check: yields the places of one document that break it.
         kinds: of the documents that it looks at.
@@ -61,7 +64,7 @@ class Rule:
     id: str
     severity: Severity
     message: str
-    mend: str
+    hint: str
     seen: str
     check: "Callable[[Case], Iterator[Found]]"
     kinds: tuple[str, ...] = ("InferenceService",)
@@ -231,7 +234,7 @@ def lws_parts(body: Body) -> list[tuple[str, Literal["head", "worker"]]]:
 def shaped(body: Body) -> bool:
     """Whether an object has the types that its kind's schema wants."""
     try:
-        shape.check(body)
+        schema.check(body)
     except MultinodeError:
         return False
     return True

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path as File
 from typing import Any, Final
 
-from vllm_multinode.authoring.look import Path, at, mapping
-from vllm_multinode.authoring.nodes import shorten
-from vllm_multinode.authoring.preview.defaulting import POD_FIELDS
 from vllm_multinode.authoring.rules.edits import Edit
 from vllm_multinode.authoring.rules.rule import RUNTIMES, Case, Found, Rule, always
+from vllm_multinode.k8s.access import Path, at, mapping
+from vllm_multinode.k8s.parser import shorten
+from vllm_multinode.platforms.kserve.defaulting import POD_FIELDS
 
 KINDS: Final = ("InferenceService", *RUNTIMES, "LeaderWorkerSet")
 _GROUPS: Final = ("serving.kserve.io", "leaderworkerset.x-k8s.io")
@@ -139,13 +139,13 @@ class _Walk:
     def _wrong_type(self, value: Any, wanted: str, path: Path) -> None:
         shown = json.dumps(value) if isinstance(value, (bool, int, float, str)) else _TYPES[_type_of(value)]
         what = f"the API server refuses it: {shorten(shown)} is not {_TYPES.get(wanted, wanted)}."
-        mend = f"Write {_TYPES.get(wanted, wanted)}."
+        hint = f"Write {_TYPES.get(wanted, wanted)}."
         fix: tuple[Edit, ...] = ()
         if wanted == "string" and isinstance(value, (bool, int, float)):
-            mend, fix = "Put it in quotes.", (Edit(path, quote=True),)
+            hint, fix = "Put it in quotes.", (Edit(path, quote=True),)
         elif wanted == "integer" and isinstance(value, str) and value.isdecimal() and len(value) < 10:
-            mend, fix = "Leave the quotes out.", (Edit(path, int(value)),)
-        self.found["wrong-value"].append(Found(path, what, mend, fix))
+            hint, fix = "Leave the quotes out.", (Edit(path, int(value)),)
+        self.found["wrong-value"].append(Found(path, what, hint, fix))
 
     def _unknown(self, name: str, known: list[str], path: Path) -> None:
         runtime = self._case.document.kind in RUNTIMES
@@ -157,9 +157,9 @@ class _Walk:
         )
         same = [one for one in known if one.lower() == name.lower()]
         near = same or difflib.get_close_matches(name, known, 1)
-        mend = f"Write {near[0]}." if near else ""
+        hint = f"Write {near[0]}." if near else ""
         fix = (Edit(path, rename=same[0]),) if len(same) == 1 else ()
-        self.found["unknown-field"].append(Found(path, what, mend, fix))
+        self.found["unknown-field"].append(Found(path, what, hint, fix))
 
 
 def _dropped(name: str) -> str:
@@ -227,8 +227,8 @@ def _same_object(case: Case) -> Iterator[Found]:
             return
 
 
-def _rule(name: str, message: str, mend: str, seen: str = "API server, by the CRD's schema") -> Rule:
-    return Rule(name, "refused", message, mend, seen, functools.partial(_of, name), KINDS, always)
+def _rule(name: str, message: str, hint: str, seen: str = "API server, by the CRD's schema") -> Rule:
+    return Rule(name, "refused", message, hint, seen, functools.partial(_of, name), KINDS, always)
 
 
 RULES: Final = (

@@ -3,19 +3,12 @@
 from collections.abc import Iterator
 from typing import Final
 
-from vllm_multinode.authoring.look import Path, at, listed, mapping, number, text
-from vllm_multinode.authoring.preview import names
 from vllm_multinode.authoring.rules.edits import Edit
-from vllm_multinode.authoring.rules.rule import (
-    MODEL,
-    PREDICTOR,
-    WORKER_SPEC,
-    Case,
-    Found,
-    Rule,
-    every,
-)
-from vllm_multinode.contract.kserve import CLAIM_SCHEME, Version, claim_and_path, knative_modes
+from vllm_multinode.authoring.rules.rule import MODEL, PREDICTOR, WORKER_SPEC, Case, Found, Rule, every
+from vllm_multinode.contract.kserve import CLAIM_SCHEME, claim_and_path
+from vllm_multinode.k8s.access import Path, at, listed, mapping, number, text
+from vllm_multinode.platforms import names
+from vllm_multinode.platforms.versions import Version, knative_modes
 
 _TABLE: Final = "the running controllers of v0.15.0 to v0.20.0"
 _MODE: Final[Path] = ("metadata", "annotations", names.DEPLOYMENT_MODE)

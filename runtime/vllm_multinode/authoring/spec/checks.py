@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from vllm_multinode.authoring.quantity import parse
 from vllm_multinode.authoring.spec import arguments
 from vllm_multinode.authoring.spec.accelerators import product_label
 from vllm_multinode.authoring.spec.parts import EnvSource
 from vllm_multinode.contract import env, ports
+from vllm_multinode.k8s.quantity import parse
 
 if TYPE_CHECKING:
     from vllm_multinode.authoring.spec.deployment import DeploymentSpec
@@ -44,7 +44,7 @@ _OWN_ANNOTATIONS: Final = {
 
 
 class Fault(NamedTuple):
-    """One contradiction: the field to mend, by its names in Python, and what is wrong with it."""
+    """One contradiction: the field to correct, by its names in Python, and what is wrong with it."""
 
     path: tuple[str | int, ...]
     message: str

@@ -10,10 +10,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 
-from vllm_multinode.authoring.nodes import Node, parse, read_text
 from vllm_multinode.authoring.spec.deployment import DeploymentSpec
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.k8s.parser import Node, parse, read_text
 
 STDIN: Final = "-"
 _MOST_NAMED = 3
@@ -80,17 +80,17 @@ def loads(text: str, where: str = STDIN) -> DeploymentSpec:
     data = root.data()
     if {"apiVersion", "kind"} <= data.keys():
         what = f"is a {data['kind']} for Kubernetes, not a deployment spec."
-        mend = "`multinode validate` and `preview` take manifests; `multinode schema` shows a spec's fields."
-        raise _refusal(where, root.line, what, mend)
+        hint = "`multinode validate` and `preview` take manifests; `multinode schema` shows a spec's fields."
+        raise _refusal(where, root.line, what, hint)
     try:
         return DeploymentSpec.model_validate(data)
     except ValidationError as error:
         raise _first_of(error, root, where) from error
 
 
-def _refusal(where: str, line: int, what: str, mend: str = "") -> MultinodeError:
+def _refusal(where: str, line: int, what: str, hint: str = "") -> MultinodeError:
     place = f"{where}:{line}" if line else where
-    return MultinodeError(ExitCode.SPEC, what, where=place, mend=mend)
+    return MultinodeError(ExitCode.SPEC, what, where=place, hint=hint)
 
 
 def _first_of(error: ValidationError, root: Node, where: str) -> MultinodeError:

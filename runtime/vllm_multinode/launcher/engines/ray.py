@@ -1,12 +1,7 @@
 """Ray: `ray start` on every node, `vllm serve` on the head."""
 
 from vllm_multinode.contract import ports
-from vllm_multinode.launcher.engines.common import (
-    DEFAULT_TEMP,
-    head_arguments,
-    node_defaults,
-    serve_command,
-)
+from vllm_multinode.launcher.engines.common import DEFAULT_TEMP, head_arguments, node_defaults, serve_command
 from vllm_multinode.launcher.plan import GroupPlan, Listener, Node, Process
 
 # vLLM moves tensors over its own channels; Ray's default would take a third of the memory out of /dev/shm.

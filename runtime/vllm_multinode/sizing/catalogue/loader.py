@@ -77,7 +77,7 @@ def _find(kind: Kind, name: str, index: Mapping[str, str]) -> str:
         raise MultinodeError(
             ExitCode.USAGE,
             f"The catalogue has no {kind} {name!r}.",
-            mend=_suggestion(folded(name), index),
+            hint=_suggestion(folded(name), index),
         )
     return found
 

@@ -7,9 +7,7 @@ from typing import Any
 
 import pytest
 
-from vllm_multinode.authoring.documents import from_text
 from vllm_multinode.authoring.folder import MARKER
-from vllm_multinode.authoring.nodes import parse
 from vllm_multinode.authoring.preview import preview
 from vllm_multinode.authoring.render import render
 from vllm_multinode.authoring.rules import validate
@@ -17,7 +15,9 @@ from vllm_multinode.authoring.spec import load
 from vllm_multinode.authoring.spec.reference import reference
 from vllm_multinode.authoring.spec.schema import json_schema
 from vllm_multinode.contract.errors import MultinodeError
-from vllm_multinode.contract.kserve import VERSIONS
+from vllm_multinode.k8s.documents import from_text
+from vllm_multinode.k8s.parser import parse
+from vllm_multinode.platforms.versions import VERSIONS
 
 _ROOT = Path(__file__).parents[4]
 _EXAMPLES = _ROOT / "tests/data/authoring"

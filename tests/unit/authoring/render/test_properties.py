@@ -6,13 +6,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from vllm_multinode.authoring.documents import from_text
 from vllm_multinode.authoring.preview import preview
 from vllm_multinode.authoring.render import render
 from vllm_multinode.authoring.rules import validate
 from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.contract.errors import MultinodeError
-from vllm_multinode.contract.kserve import VERSIONS
+from vllm_multinode.k8s.documents import from_text
+from vllm_multinode.platforms.versions import VERSIONS
 
 # Nothing that is written for v0.20.0 serves there.
 _SERVING = [version for version in VERSIONS if version != "0.20.0"]

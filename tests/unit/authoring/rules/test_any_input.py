@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bench.fuzz_manifests import cases, judge
 from unit.authoring.rules.examples import base
-from vllm_multinode.authoring.emit import to_yaml
+from vllm_multinode.k8s.emit import to_yaml
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

@@ -2,8 +2,8 @@
 
 import pytest
 
-from vllm_multinode.authoring.documents import from_text
 from vllm_multinode.authoring.rules.claims import claims_elsewhere
+from vllm_multinode.k8s.documents import from_text
 
 CLAIM = "{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: models}}"
 

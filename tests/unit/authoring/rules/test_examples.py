@@ -4,8 +4,8 @@ import pytest
 
 from unit.authoring.rules.examples import Example, base, documents, examples
 from vllm_multinode.authoring.rules import RULES, validate
-from vllm_multinode.contract.kserve import VERSIONS
-from vllm_multinode.sizing.sources import find_model
+from vllm_multinode.platforms.versions import VERSIONS
+from vllm_multinode.sizing.model.sources import find_model
 
 MODEL = find_model("meta-llama/Llama-3.1-8B-Instruct").model
 BY_ID = {rule.id: rule for rule in RULES}
@@ -53,6 +53,6 @@ def test_base_has_no_findings(version: str) -> None:
 def test_messages_are_sentences(example: Example) -> None:
     for one in validate(documents(example.bad), [example.version], MODEL):
         assert one.message.endswith("."), one.message
-        assert one.mend.endswith("."), one.mend
+        assert one.hint.endswith("."), one.hint
         assert one.line is not None
         assert "\n" not in one.as_text((example.version,))

@@ -1,4 +1,4 @@
-"""`--fix`: mends without a guess, keeps comments and layout, and a second run changes nothing."""
+"""`--fix`: fixes without a guess, keeps comments and layout, and a second run changes nothing."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from unit.authoring.rules.examples import Example, examples
-from vllm_multinode.authoring.documents import Document, from_text, read
-from vllm_multinode.authoring.emit import to_yaml
 from vllm_multinode.authoring.rules import Finding, validate
 from vllm_multinode.authoring.rules.edits import Edit, Text, splice
-from vllm_multinode.authoring.rules.fix import mend
+from vllm_multinode.authoring.rules.fix import apply_fixes
 from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.k8s.documents import Document, from_text
+from vllm_multinode.k8s.emit import to_yaml
+from vllm_multinode.k8s.files import read
 
 VERSIONS = ("0.18.1", "0.19.0")
 TEXT = """# first
@@ -79,15 +80,15 @@ def _check(documents: Sequence[Document]) -> list[Finding]:
     return validate(documents, VERSIONS)
 
 
-def _mend(file: Path) -> list[str]:
-    return [one.rule for fixed in mend(read([str(file)]), _check, VERSIONS) for one in fixed.findings]
+def _hint(file: Path) -> list[str]:
+    return [one.rule for fixed in apply_fixes(read([str(file)]), _check, VERSIONS) for one in fixed.findings]
 
 
 def test_comments_and_layout_stay(tmp_path: Path) -> None:
     file = tmp_path / "service.yaml"
     file.write_text(TEXT)
     file.chmod(0o640)
-    assert set(_mend(file)) == {
+    assert set(_hint(file)) == {
         "unknown-field",
         "metadata-not-text",
         "autoscaler-class",
@@ -104,9 +105,9 @@ def test_comments_and_layout_stay(tmp_path: Path) -> None:
 def test_second_run_changes_nothing(tmp_path: Path, break_: str) -> None:
     file = tmp_path / "service.yaml"
     file.write_bytes(TEXT.replace("\n", break_).encode("utf-8-sig"))
-    assert _mend(file)
+    assert _hint(file)
     once = file.read_bytes()
-    assert _mend(file) == []
+    assert _hint(file) == []
     assert file.read_bytes() == once == MENDED.replace("\n", break_).encode("utf-8-sig")
 
 
@@ -115,7 +116,7 @@ def test_json_stays_json(tmp_path: Path) -> None:
 
     file = tmp_path / "service.json"
     file.write_text(json.dumps(from_text(TEXT, "f")[0].body, indent=2))
-    assert _mend(file)
+    assert _hint(file)
     assert json.loads(file.read_text()) == from_text(MENDED, "f")[0].body | {
         "metadata": from_text(MENDED, "f")[0].body["metadata"]
         | {
@@ -129,7 +130,7 @@ def test_json_stays_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("example", [pytest.param(one, id=one.rule) for one in examples()])
-def test_every_mend_leaves_its_finding_behind(example: Example, tmp_path: Path) -> None:
+def test_every_fix_leaves_its_finding_behind(example: Example, tmp_path: Path) -> None:
     file = tmp_path / "example.yaml"
     file.write_text(to_yaml(example.bad))
     version = (example.version,)
@@ -138,19 +139,19 @@ def test_every_mend_leaves_its_finding_behind(example: Example, tmp_path: Path) 
         return validate(documents, version)
 
     before = check(read([str(file)]))
-    for fixed in mend(read([str(file)]), check, version):
+    for fixed in apply_fixes(read([str(file)]), check, version):
         assert fixed.findings
     after = check(read([str(file)]))
     blocked = {one.rule for one in before if one.blocks}
     assert {one.rule for one in after if one.blocks} <= blocked
-    assert mend(read([str(file)]), check, version) == []
+    assert apply_fixes(read([str(file)]), check, version) == []
 
 
 def test_what_holds_for_some_versions_only_is_left(tmp_path: Path) -> None:
     file = tmp_path / "service.yaml"
     file.write_text(TEXT)
     versions = ("0.15.0", "0.19.0")
-    mend(read([str(file)]), lambda documents: validate(documents, versions), versions)
+    apply_fixes(read([str(file)]), lambda documents: validate(documents, versions), versions)
     assert "autoscalerClass: hpa" in file.read_text()
 
 
@@ -167,7 +168,7 @@ def test_link_stays_a_link(tmp_path: Path) -> None:
     file, link = tmp_path / "service.yaml", tmp_path / "link.yaml"
     file.write_text(TEXT)
     link.symlink_to(file)
-    assert _mend(link)
+    assert _hint(link)
     assert link.is_symlink()
     assert file.read_text() == MENDED
 
@@ -181,7 +182,7 @@ def test_file_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(MultinodeError, match="No space left"):
-        _mend(file)
+        _hint(file)
     assert file.read_text() == TEXT
     assert [one.name for one in tmp_path.iterdir()] == ["service.yaml"]
 
@@ -189,4 +190,4 @@ def test_file_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_standard_input_has_no_file() -> None:
     documents = from_text(TEXT, "-")
     with pytest.raises(MultinodeError, match="--fix has no file"):
-        mend(documents, _check, VERSIONS)
+        apply_fixes(documents, _check, VERSIONS)

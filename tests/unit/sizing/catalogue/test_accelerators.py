@@ -83,14 +83,14 @@ def test_an_unknown_name_offers_close_ones(asked: str, offered: tuple[str, ...])
         accelerator(asked)
     assert refusal.value.code is ExitCode.USAGE
     assert asked in refusal.value.what
-    assert all(name in refusal.value.mend for name in offered)
+    assert all(name in refusal.value.hint for name in offered)
 
 
 @pytest.mark.parametrize("asked", ["", "zzz"])
 def test_nothing_is_offered_where_nothing_is_close(asked: str) -> None:
     with pytest.raises(MultinodeError) as refusal:
         accelerator(asked)
-    assert refusal.value.mend == ""
+    assert refusal.value.hint == ""
 
 
 def test_the_driver_reports_less_than_an_h100_prints() -> None:

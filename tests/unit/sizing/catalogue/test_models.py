@@ -110,7 +110,7 @@ def test_an_unknown_model_offers_close_ones() -> None:
     with pytest.raises(MultinodeError) as refusal:
         model("Llama-3.3-8B")
     assert refusal.value.code is ExitCode.USAGE
-    assert "Llama-3" in refusal.value.mend
+    assert "Llama-3" in refusal.value.hint
 
 
 def test_deepseek_v3_keeps_what_sizing_needs() -> None:

@@ -59,4 +59,4 @@ def test_an_unknown_shape_offers_close_ones() -> None:
     with pytest.raises(MultinodeError) as refusal:
         shape("p5.24xlarge")
     assert refusal.value.code is ExitCode.USAGE
-    assert "24xlarge" in refusal.value.mend
+    assert "24xlarge" in refusal.value.hint

@@ -1,0 +1,1 @@
+"""What a model directory holds, and what of it a group can be cut into."""

@@ -1,0 +1,119 @@
+"""Manifests as their author wrote them: files, folders and kustomizations, every value with its line."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from vllm_multinode.k8s.parser import Node, parse, read_text, refusal
+
+KUSTOMIZATIONS: Final = ("kustomization.yaml", "kustomization.yml", "Kustomization")
+
+
+@dataclass(frozen=True)
+class Document:
+    """One object.
+
+    Attributes:
+        file: as the user named it; "-" for standard input, the folder for what kustomize has built.
+        index: from 0, among the objects of that file.
+        body: the object as plain data.
+        root: its text's nodes; None for what was never a text.
+        source: where the same object stands in a kustomization's own files, as far as it can be found.
+    """
+
+    file: str
+    index: int
+    body: dict[str, Any]
+    root: Node | None = field(default=None, repr=False, compare=False)
+    source: "Document | None" = field(default=None, repr=False, compare=False)
+
+    @property
+    def api_version(self) -> str:
+        """Such as serving.kserve.io/v1beta1."""
+        return str(self.body["apiVersion"])
+
+    @property
+    def kind(self) -> str:
+        """Such as InferenceService."""
+        return str(self.body["kind"])
+
+    @property
+    def name(self) -> str:
+        """Its name, or that which its own is generated from; empty without either."""
+        metadata = self.body.get("metadata") or {}
+        return str(metadata.get("name") or metadata.get("generateName") or "")
+
+    @property
+    def namespace(self) -> str:
+        """Empty where the command line or the kubeconfig decides."""
+        return str((self.body.get("metadata") or {}).get("namespace") or "")
+
+    def line(self, path: Sequence[str | int]) -> int:
+        """The line of `path` or of its nearest parent, from 1; 0 where there is no text to point into."""
+        if self.source is not None:
+            return self.source.line(path)
+        return self.root.find(path)[1] if self.root is not None else 0
+
+
+def from_text(text: str, file: str) -> list[Document]:
+    """The objects of a YAML or JSON text.
+
+    Raises:
+        MultinodeError: MANIFEST.
+    """
+    roots = [item for node in parse(text, file) for item in _unpacked(node, file)]
+    return [Document(file, index, root.data(), root) for index, root in enumerate(roots)]
+
+
+def from_file(path: Path, name: str) -> list[Document]:
+    """The objects of a file, which messages call `name`.
+
+    Raises:
+        MultinodeError: MANIFEST.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as stream:
+        return from_text(read_text(stream, name), name)
+
+
+def _unpacked(node: Node, file: str) -> Iterator[Node]:
+    """An object, or the items of a List, once it is sure that Kubernetes could read it as one."""
+    entries = node.value
+    if not isinstance(entries, dict):
+        what = f"is {_described(node)}, not an object with apiVersion and kind."
+        raise refusal(what, file, node.line)
+    for name in ("apiVersion", "kind"):
+        if name not in entries or not isinstance(entries[name][1].value, str) or not entries[name][1].value:
+            line = entries[name][0].line if name in entries else node.line
+            raise refusal(f"the object has no {name}.", file, line, f"Add {name}, as text.")
+    _check_metadata(entries, file)
+    items = entries.get("items")
+    if str(entries["kind"][1].value).endswith("List") and items is not None:
+        if not isinstance(items[1].value, list):
+            raise refusal("items is no list.", file, items[0].line)
+        for item in items[1].value:
+            yield from _unpacked(item, file)
+        return
+    yield node
+
+
+def _check_metadata(entries: dict[str, tuple[Node, Node]], file: str) -> None:
+    """What every reader of a document relies on: names are text, labels and annotations are mappings."""
+    if "metadata" not in entries or entries["metadata"][1].value is None:
+        return
+    metadata = entries["metadata"][1]
+    if not isinstance(metadata.value, dict):
+        raise refusal(f"metadata is {_described(metadata)}, not a mapping.", file, metadata.line)
+    for name, (_, value) in metadata.value.items():
+        if name in ("name", "generateName", "namespace") and not isinstance(value.value, str | None):
+            what = f"metadata.{name} is {_described(value)}, not text."
+            raise refusal(what, file, value.line, "Quote it.")
+        if name in ("labels", "annotations") and not isinstance(value.value, dict | None):
+            raise refusal(f"metadata.{name} is {_described(value)}, not a mapping.", file, value.line)
+
+
+def _described(node: Node) -> str:
+    """A value's type in words."""
+    names = {bool: "a boolean", int: "a number", float: "a number", str: "text", list: "a list"}
+    return names.get(type(node.value), "a mapping" if isinstance(node.value, dict) else "nothing")

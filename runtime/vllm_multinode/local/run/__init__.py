@@ -1,0 +1,1 @@
+"""A service over local nodes: its pods, its display, its commands."""

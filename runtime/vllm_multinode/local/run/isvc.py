@@ -1,0 +1,198 @@
+"""An InferenceService as pods of this machine: what KServe and our ServingRuntime would make of it."""
+
+import math
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from pydantic import Field
+
+from vllm_multinode.contract import env
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.contract.kserve import MODEL_MOUNT, Executor, Role
+from vllm_multinode.contract.model import Frozen
+from vllm_multinode.local.world.pods import HostMount, PodSpec, Restart
+from vllm_multinode.platforms.kserve.environment import Service, injected_environment
+from vllm_multinode.platforms.kserve.nodes import Layout, layout
+from vllm_multinode.platforms.versions import DEFAULT_VERSION
+
+NAMESPACE: Final = "default"
+_CACHE: Final = Path("/cache")
+_SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# A template's hash, as the Deployment's controller puts into its pods' names.
+_TEMPLATE: Final = "6b8f7c9d5"
+
+
+class LocalService(Frozen):
+    """What is to run: the InferenceService, and what only this machine knows."""
+
+    service: Service
+    model: Path
+    executor: Executor = "ray"
+    version: str = DEFAULT_VERSION
+    env: dict[str, str] = Field(default={})
+    args: tuple[str, ...] = ()
+    """For the head's vLLM, as an InferenceService's args are appended to the ServingRuntime's."""
+    restart: Restart = "always"
+    pin: bool = False
+    """Whether each node gets cores of its own."""
+
+
+def fit(
+    version: str,
+    executor: Executor,
+    *,
+    nodes: int | None,
+    tensor_parallel: int,
+    pipeline_parallel: int,
+    head_gpus: int = 0,
+    worker_gpus: int = 0,
+) -> Layout:
+    """The nodes and their accelerators; where only `nodes` is given, it says what each must hold.
+
+    Raises:
+        MultinodeError: KServe `version` makes another number of nodes of this.
+    """
+    total = tensor_parallel * pipeline_parallel
+    if nodes is not None and not head_gpus and not worker_gpus and nodes > 1:
+        worker_gpus = math.ceil(total / nodes)
+        head_gpus = max(total - worker_gpus * (nodes - 1), 0)
+    elif nodes == 1 and not worker_gpus:
+        head_gpus = head_gpus or total
+    found = layout(
+        version,
+        executor,
+        tensor_parallel=tensor_parallel,
+        pipeline_parallel=pipeline_parallel,
+        head_gpus=head_gpus,
+        worker_gpus=worker_gpus,
+    )
+    if nodes is not None and nodes != found.nodes:
+        raise MultinodeError(
+            ExitCode.SIZES,
+            f"KServe {version} makes {found.nodes} nodes of TP {tensor_parallel} x PP {pipeline_parallel} "
+            f"with the {executor} executor (head {found.head_gpus}, worker {found.worker_gpus} "
+            f"accelerators), not {nodes}.",
+            where="--nodes",
+            hint="Change --nodes, --tp, --pp, --head-gpus or --worker-gpus.",
+        )
+    return found
+
+
+def variables(pairs: Sequence[str]) -> dict[str, str]:
+    """NAME=VALUE, each, as a mapping.
+
+    Raises:
+        MultinodeError: one without a name or without an equals sign.
+    """
+    found: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not name or not equals:
+            raise MultinodeError(ExitCode.USAGE, f"'{pair}' is not NAME=VALUE.", where="--env")
+        found[name] = value
+    return found
+
+
+def cache_directory() -> Path:
+    """What the nodes of all runs share, so that a second start finds what the first one worked out."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "vllm-multinode"
+
+
+def pods(local: LocalService, cache: Path) -> tuple[PodSpec, ...]:
+    """The head, and the workers.
+
+    Args:
+        local: what is to run.
+        cache: a directory of this machine that all nodes may write to.
+
+    Raises:
+        MultinodeError: a model directory that is none, or an unwritable cache.
+    """
+    if not local.model.is_dir():
+        raise MultinodeError(
+            ExitCode.MODEL_MISSING,
+            "is not a directory.",
+            where=str(local.model),
+            hint="Make one with 'multinode local make-model DIR'.",
+        )
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MultinodeError(
+            ExitCode.NOT_WRITABLE,
+            f"cannot be made ({error.strerror}).",
+            where=str(cache),
+            hint="Set XDG_CACHE_HOME.",
+        ) from error
+    nodes = local.service.nodes
+    cores = _shares(nodes) if local.pin else [()] * nodes
+    head = _pod(local, cache, "head", "head", cores[0])
+    workers = (_pod(local, cache, "worker", f"worker-{number}", cores[number]) for number in range(1, nodes))
+    return head, *workers
+
+
+def program() -> str:
+    """The `multinode` command of this environment."""
+    return str(Path(sys.executable).parent / "multinode")
+
+
+def runtime_environment(local: LocalService) -> dict[str, str]:
+    """What the image and our ServingRuntime give every container, POD_IP and POD_NAME aside."""
+    return {
+        "PATH": f"{Path(sys.executable).parent}:{_SYSTEM_PATH}",
+        "HOME": "/tmp",  # noqa: S108 - the container's own
+        "LANG": "C.UTF-8",
+        "HF_HOME": str(_CACHE / "huggingface"),
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_CACHE_ROOT": str(_CACHE / "vllm"),
+        "VLLM_NO_USAGE_STATS": "1",
+        # The nodes share this machine. Left to itself, vLLM binds the first worker of every node to the same
+        # core, twenty times slower on two cores; and with one thread there is no pool for a fork to lose.
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "OMP_NUM_THREADS": "1",
+        env.POD_NAMESPACE: NAMESPACE,
+        env.EXECUTOR: local.executor,
+        env.GENERATION: str(local.service.generation),
+        env.ACCELERATOR: "cpu",
+    }
+
+
+def _pod(local: LocalService, cache: Path, role: Role, node: str, cores: tuple[int, ...]) -> PodSpec:
+    service = local.service
+    head = role == "head"
+    deployment = f"{service.name}-predictor" + ("" if head else "-worker")
+    return PodSpec(
+        node=node,
+        role=role,
+        generate_name=f"{deployment}-{_TEMPLATE}-",
+        argv=(program(), role, *(local.args if head else ())),
+        env={
+            **runtime_environment(local),
+            **local.env,
+            **injected_environment(local.version, role, service),
+        },
+        fields={env.POD_IP: "status.podIP", env.POD_NAME: "metadata.name"},
+        mounts=(
+            HostMount(source=local.model.resolve(), target=Path(MODEL_MOUNT)),
+            HostMount(source=cache, target=_CACHE, read_only=False),
+        ),
+        services=_names(service.head_service if head else service.workers_service),
+        cpus=cores,
+        restart=local.restart,
+    )
+
+
+def _names(service: str) -> tuple[str, ...]:
+    """All that a cluster's resolver answers to."""
+    return (service, *(f"{service}.{NAMESPACE}{suffix}" for suffix in ("", ".svc", ".svc.cluster.local")))
+
+
+def _shares(nodes: int) -> list[tuple[int, ...]]:
+    """This process's cores, dealt out; nodes share where there are fewer cores than nodes."""
+    cores = sorted(os.sched_getaffinity(0))
+    return [tuple(cores[node % len(cores) :: nodes][: max(1, len(cores) // nodes)]) for node in range(nodes)]

@@ -1,0 +1,1 @@
+"""A small random Llama with a tokenizer."""

@@ -1,0 +1,170 @@
+"""The pods' network: a bridge in the world's network namespace, and a veth pair for each pod."""
+
+import fcntl
+import ipaddress
+import os
+import socket
+import struct
+from pathlib import Path
+from typing import Final
+
+from pyroute2 import AsyncIPRoute
+
+from vllm_multinode.local.world import syscalls
+from vllm_multinode.local.world.syscalls import Namespace
+
+SUBNET: Final = ipaddress.IPv4Network("10.77.0.0/16")
+_GATEWAY: Final = SUBNET[1]
+_BRIDGE: Final = "pods"
+_POD_INTERFACE: Final = "eth0"
+# ioctl(2) numbers and flags of linux/sockios.h, net/if.h and net/route.h.
+_SIOCADDRT: Final = 0x890B
+_SIOCSIFFLAGS: Final = 0x8914
+_SIOCSIFADDR: Final = 0x8916
+_SIOCSIFNETMASK: Final = 0x891C
+_UP: Final = 0x1
+_ROUTE_UP_GATEWAY: Final = 0x3
+
+
+class PodNetwork:
+    """A pod's network namespace and its link; both outlive a restart of its container."""
+
+    def __init__(self, address: ipaddress.IPv4Address, namespace: int) -> None:
+        self.address = address
+        self.namespace = namespace
+        self.link = f"pod{int(address) - int(SUBNET.network_address)}"
+        self.cut = False
+
+
+class Network:
+    """Makes, cuts, joins and removes pods' links; only for the process whose network namespace this is."""
+
+    def __init__(self) -> None:
+        self._home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        self._next = 2
+        self._taken: set[int] = set()
+
+    async def make_bridge(self) -> None:
+        """Make the bridge that the pods are plugged into.
+
+        Raises:
+            pyroute2.NetlinkError: the kernel has no bridges.
+        """
+        _up("lo")
+        # A pod has a default route, as in a cluster; what leaves the subnet is refused at once, not dropped.
+        _set_sysctl("net.ipv4.ip_forward", "1")
+        async with AsyncIPRoute() as netlink:
+            await netlink.link("add", ifname=_BRIDGE, kind="bridge", state="up")
+            index = (await netlink.link_lookup(ifname=_BRIDGE))[0]
+            await netlink.addr("add", index=index, address=str(_GATEWAY), prefixlen=SUBNET.prefixlen)
+
+    async def add(self, sysctls: dict[str, str]) -> PodNetwork:
+        """A new namespace with lo, eth0, the next address and a default route.
+
+        Args:
+            sysctls: settings of the namespace, by dotted name.
+
+        Raises:
+            OSError: a setting does not exist or is not one of a network namespace.
+        """
+        pod = PodNetwork(self._address(), self._new_namespace())
+        try:
+            await self._plug(pod, sysctls)
+        except BaseException:
+            await self.remove(pod)
+            raise
+        return pod
+
+    async def _plug(self, pod: PodNetwork, sysctls: dict[str, str]) -> None:
+        peer = {"ifname": _POD_INTERFACE, "net_ns_fd": pod.namespace}
+        async with AsyncIPRoute() as netlink:
+            bridge = (await netlink.link_lookup(ifname=_BRIDGE))[0]
+            await netlink.link("add", ifname=pod.link, kind="veth", peer=peer, master=bridge, state="up")
+        with syscalls.inside(pod.namespace, self._home, Namespace.NET):
+            _up("lo")
+            _configure(_POD_INTERFACE, pod.address)
+            for name, value in sysctls.items():
+                _set_sysctl(name, value)
+
+    async def cut(self, pod: PodNetwork) -> None:
+        """Take the pod's link down: nothing arrives any more, and nobody is told."""
+        await self._set(pod, "down")
+        pod.cut = True
+
+    async def join(self, pod: PodNetwork) -> None:
+        """Take the pod's link up again."""
+        await self._set(pod, "up")
+        pod.cut = False
+
+    async def remove(self, pod: PodNetwork) -> None:
+        """Remove the link and let go of the namespace; its address is free again, later."""
+        async with AsyncIPRoute() as netlink:
+            for index in await netlink.link_lookup(ifname=pod.link):
+                await netlink.link("del", index=index)
+        os.close(pod.namespace)
+        self._taken.discard(int(pod.address))
+
+    async def _set(self, pod: PodNetwork, state: str) -> None:
+        async with AsyncIPRoute() as netlink:
+            for index in await netlink.link_lookup(ifname=pod.link):
+                await netlink.link("set", index=index, state=state)
+
+    def _new_namespace(self) -> int:
+        syscalls.unshare(Namespace.NET)
+        try:
+            return os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        finally:
+            syscalls.enter(self._home, Namespace.NET)
+
+    def _address(self) -> ipaddress.IPv4Address:
+        """The next one, so that a replacement never has the address of what it replaces."""
+        last = SUBNET.num_addresses - 1
+        while True:
+            found = SUBNET[self._next]
+            self._next = 2 if self._next + 1 >= last else self._next + 1
+            if int(found) not in self._taken:
+                self._taken.add(int(found))
+                return found
+
+
+def _set_sysctl(name: str, value: str) -> None:
+    Path("/proc/sys", *name.split(".")).write_text(value)
+
+
+def _up(interface: str) -> None:
+    _ask(_SIOCSIFFLAGS, struct.pack("16sH22x", interface.encode(), _UP))
+
+
+def _configure(interface: str, address: ipaddress.IPv4Address) -> None:
+    name = interface.encode()
+    _ask(_SIOCSIFADDR, struct.pack("16s16s8x", name, _socket_address(address)))
+    _ask(_SIOCSIFNETMASK, struct.pack("16s16s8x", name, _socket_address(SUBNET.netmask)))
+    _up(interface)
+    nowhere = _socket_address(ipaddress.IPv4Address(0))
+    # struct rtentry: destination, gateway and mask, then flags; the rest is zero.
+    route = struct.pack(
+        "@L16s16s16sHhLPhPLLH",
+        0,
+        nowhere,
+        _socket_address(_GATEWAY),
+        nowhere,
+        _ROUTE_UP_GATEWAY,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+    )
+    _ask(_SIOCADDRT, route)
+
+
+def _socket_address(address: ipaddress.IPv4Address) -> bytes:
+    return struct.pack("=HH4s8x", socket.AF_INET, 0, address.packed)
+
+
+def _ask(request: int, argument: bytes) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+        fcntl.ioctl(asker, request, argument)

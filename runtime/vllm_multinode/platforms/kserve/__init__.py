@@ -1,0 +1,1 @@
+"""KServe's webhooks and controllers, told without a cluster."""

@@ -1,0 +1,285 @@
+"""What KServe's webhooks refuse, in their own words and in their order, version by version.
+
+A webhook answers with its first objection; these functions give all of them, the first one first.
+
+Source: pkg/apis/serving/v1beta1/inference_service_validation.go and component.go,
+pkg/webhook/admission/servingruntime/servingruntime_webhook.go, v0.14.1 to v0.20.0.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from vllm_multinode.contract import env
+from vllm_multinode.platforms import gpus, names
+from vllm_multinode.platforms.kserve.admission_runtime import runtime_priorities, runtime_spec
+from vllm_multinode.platforms.kserve.admission_scaling import replicas, scaling
+from vllm_multinode.platforms.model import Path
+from vllm_multinode.platforms.versions import Version
+
+SERVICE_WEBHOOK: Final = "inferenceservice.kserve-webhook-server.validator"
+RUNTIME_WEBHOOKS: Final = {
+    "ServingRuntime": "servingruntime.kserve-webhook-server.validator",
+    "ClusterServingRuntime": "clusterservingruntime.kserve-webhook-server.validator",
+}
+BLOCKED_ENV: Final = "PYTHONPATH"
+_NAME: Final = "[a-z]([-a-z0-9]*[a-z0-9])?"
+_NAME_TEXT: Final = (
+    'the InferenceService "%s" is invalid: a InferenceService name must consist of lower case alphanumeric '
+    "characters or '-', and must start with alphabetical character. "
+    '(e.g. "my-name" or "abc-123", regex used for validation is \'%s\')'
+)
+_PREDICTOR: Final[Path] = ("spec", "predictor")
+_STRUCT_FIELDS: Final = (*names.FRAMEWORKS.values(), "Model")
+
+
+class Refusal(NamedTuple):
+    """One objection: KServe's message without the webhook's prefix, and the field that it is about."""
+
+    message: str
+    path: Path
+
+
+def prefix(kind: str) -> str:
+    """What the API server puts before a webhook's message for an object of this kind."""
+    webhook = RUNTIME_WEBHOOKS.get(kind, SERVICE_WEBHOOK)
+    return f'admission webhook "{webhook}" denied the request: '
+
+
+def refusals_of_service(body: Mapping[str, Any], version: Version) -> list[Refusal]:
+    """Objections to creating an InferenceService, after KServe's defaulting; empty where it is accepted."""
+    return [Refusal(message, path) for message, path in _service(body, version)]
+
+
+def refusals_of_runtime(
+    body: Mapping[str, Any], version: Version, existing: Sequence[Mapping[str, Any]] = ()
+) -> list[Refusal]:
+    """Objections to creating a ServingRuntime or ClusterServingRuntime, or to updating one of the same name.
+
+    Args:
+        body: the runtime.
+        version: of KServe.
+        existing: the runtimes of its kind and namespace that are there already.
+    """
+    spec = body["spec"]
+    if spec.get("disabled"):
+        return []
+    kind, name = body["kind"], body["metadata"]["name"]
+    found = list(runtime_priorities(body, existing))
+    if version >= (0, 15, 0):
+        before: Mapping[str, Any] = next(
+            (one["spec"] for one in existing if one["metadata"]["name"] == name), {}
+        )
+        for message, path in runtime_spec(spec, before, version):
+            found.append((f"the {kind} {name} is invalid: {message}", path))
+    if version >= (0, 18, 0):
+        worker = spec.get("workerSpec") or {}
+        parts = (("spec",), spec.get("containers")), (("spec", "workerSpec"), worker.get("containers"))
+        for path, containers in parts:
+            for message, place in _blocked(containers, (*path, "containers")):
+                found.append((f'the {kind} "{name}" is invalid: {message}', place))
+    return [Refusal(message, path) for message, path in found]
+
+
+def _service(body: Mapping[str, Any], version: Version) -> Iterator[tuple[str, Path]]:
+    name = body["metadata"]["name"]
+    annotations = body["metadata"].get("annotations") or {}
+    predictor = body["spec"]["predictor"]
+    if not re.fullmatch(_NAME, name):
+        yield _NAME_TEXT % (name, _NAME), ("metadata", "name")
+    yield from _autoscaler_class(annotations, version)
+    if version >= (0, 18, 0):
+        for message, path in _blocked_of_service(predictor):
+            yield f'the InferenceService "{name}" is invalid: {message}', path
+    if version >= (0, 15, 0) and predictor.get("workerSpec") is not None:
+        for message, path in _multi_node(name, annotations, predictor, version):
+            yield message, path
+    yield from _storage_in_transformer(predictor)
+    if version >= (0, 16, 0):
+        for implementation in (*names.FRAMEWORKS, "model"):
+            if (predictor.get(implementation) or {}).get("name"):
+                yield (
+                    "the 'name' field is not allowed in standard predictor",
+                    (*_PREDICTOR, implementation, "name"),
+                )
+        yield from _storage_uris(predictor)
+    yield from _one_implementation(predictor, version)
+    yield from replicas(predictor)
+    yield from scaling(predictor, annotations, version)
+    if version >= (0, 20, 0):
+        yield from _canaries(body, annotations)
+
+
+def _autoscaler_class(annotations: Mapping[str, str], version: Version) -> Iterator[tuple[str, Path]]:
+    allowed = {"hpa", "external"}
+    if version >= (0, 15, 0):
+        allowed.add("keda")
+    if version >= (0, 15, 1):
+        allowed.add("none")
+    value = annotations.get(names.AUTOSCALER_CLASS)
+    if value is not None and value not in allowed:
+        path = ("metadata", "annotations", names.AUTOSCALER_CLASS)
+        yield f"[{value}] is not a supported autoscaler class type", path
+
+
+def _blocked_of_service(predictor: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
+    worker = predictor.get("workerSpec") or {}
+    for field in ("containers", "initContainers"):
+        yield from _blocked(predictor.get(field), (*_PREDICTOR, field))
+    for implementation in ("model", *names.FRAMEWORKS):
+        if predictor.get(implementation):
+            for message, path in _blocked([predictor[implementation]], ()):
+                yield message, (*_PREDICTOR, implementation, *path[1:])
+            break
+    for field in ("containers", "initContainers"):
+        yield from _blocked(worker.get(field), (*_PREDICTOR, "workerSpec", field))
+
+
+def _blocked(containers: Sequence[Mapping[str, Any]] | None, path: Path) -> Iterator[tuple[str, Path]]:
+    for index, container in enumerate(containers or []):
+        place = _env_place(container, BLOCKED_ENV)
+        if place is not None:
+            name = container.get("name") or ""
+            message = f'setting {BLOCKED_ENV} in container "{name}" is not allowed for security reasons'
+            yield message, (*path, index, "env", place)
+
+
+def _env_place(container: Mapping[str, Any], variable: str) -> int | None:
+    for index, one in enumerate(container.get("env") or []):
+        if one.get("name") == variable:
+            return index
+    return None
+
+
+def _multi_node(
+    name: str, annotations: Mapping[str, str], predictor: Mapping[str, Any], version: Version
+) -> Iterator[tuple[str, Path]]:
+    worker = predictor["workerSpec"]
+    invalid = f'the InferenceService "{name}" is invalid: '
+    path: Path = (*_PREDICTOR, "workerSpec")
+    containers = worker.get("containers") or []
+    if len(containers) > 1:
+        yield f"{invalid}setting multiple containers in workerSpec is not allowed", (*path, "containers")
+    if predictor.get("model") is not None:
+        yield from _multi_node_model(invalid, annotations, predictor["model"], version)
+    least = 2 if version < (0, 15, 1) else 1
+    sizes = (
+        ("PipelineParallelSize", "pipelineParallelSize", least),
+        ("TensorParallelSize", "tensorParallelSize", 1),
+    )
+    for shown, field, smallest in sizes:
+        size = worker.get(field)
+        if size is not None and size < smallest:
+            yield f"{invalid}WorkerSpec.{shown} cannot be less than {smallest}({size})", (*path, field)
+    for index, container in enumerate(containers):
+        yield from _gpu_types(invalid, container, annotations, (*path, "containers", index))
+
+
+def _multi_node_model(
+    invalid: str, annotations: Mapping[str, str], model: Mapping[str, Any], version: Version
+) -> Iterator[tuple[str, Path]]:
+    path: Path = (*_PREDICTOR, "model")
+    for variable in (env.PIPELINE_PARALLEL_SIZE, env.TENSOR_PARALLEL_SIZE):
+        place = _env_place(model, variable)
+        if place is not None:
+            message = f"{invalid}setting {variable} in environment variables is not allowed"
+            yield message, (*path, "env", place)
+    yield from _gpu_types(invalid, model, annotations, path)
+    uri = model.get("storageUri")
+    if uri is None:
+        yield f"{invalid}StorageURI must be set for multinode enabled", path
+    else:
+        protocols = ("pvc",) if version < (0, 16, 0) else ("pvc", "oci")
+        protocol = uri.split("://")[0]
+        if protocol not in protocols:
+            listed = " and ".join(f"'{one}'" for one in protocols)
+            message = f"{invalid}Multinode only supports {listed} Storage Protocol({protocol})"
+            yield message, (*path, "storageUri")
+    wanted = "external" if version < (0, 15, 1) else "none"
+    given = annotations.get(names.AUTOSCALER_CLASS, "")
+    if given != wanted:
+        message = f"{invalid}Multinode only supports '{wanted}' autoscaler({given})"
+        yield message, ("metadata", "annotations", names.AUTOSCALER_CLASS)
+
+
+def _gpu_types(
+    invalid: str, container: Mapping[str, Any], annotations: Mapping[str, str], path: Path
+) -> Iterator[tuple[str, Path]]:
+    try:
+        found = gpus.unknown(container, annotations)
+    except gpus.GpuTypesError as error:
+        yield str(error), ("metadata", "annotations", names.GPU_TYPES)
+        return
+    if found:
+        message = (
+            f"{invalid}Unknown GPU resource type. Set '{names.GPU_TYPES}' annotation to use custom gpu "
+            "resource type"
+        )
+        part = "limits" if found[0] in (container["resources"].get("limits") or {}) else "requests"
+        yield message, (*path, "resources", part, found[0])
+
+
+def _storage_in_transformer(predictor: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
+    for index, container in enumerate(predictor.get("containers") or []):
+        if container["name"] == names.TRANSFORMER_CONTAINER:
+            place = _env_place(container, "STORAGE_URI")
+            if place is not None:
+                path = (*_PREDICTOR, "containers", index, "env", place)
+                yield "storage uri should not be specified in transformer container", path
+            return
+
+
+def _storage_uris(predictor: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
+    uris = predictor.get("storageUris")
+    if uris is None:
+        return
+    path: Path = (*_PREDICTOR, "storageUris")
+    if (predictor.get("model") or {}).get("storageUri") is not None:
+        yield "Setting both StorageURI and StorageURIs is not supported.", path
+    for index, one in enumerate(uris):
+        mount = one.get("mountPath", "/mnt/models")
+        if mount == "/":
+            yield "storage path cannot be empty", (*path, index, "mountPath")
+        elif not mount.startswith("/"):
+            yield f"storage path must be absolute: {mount}", (*path, index, "mountPath")
+        elif ".." in mount:
+            message = f"storage path cannot contain '..' for security reasons: {mount}"
+            yield message, (*path, index, "mountPath")
+
+
+def _one_implementation(predictor: Mapping[str, Any], version: Version) -> Iterator[tuple[str, Path]]:
+    containers = predictor.get("containers") or []
+    given = [one for one in (*names.FRAMEWORKS, "model") if predictor.get(one) is not None]
+    count = len(given) + sum(one["name"] == names.HEAD_CONTAINER for one in containers)
+    if count == 0 and containers:
+        count = 1  # without a kserve-container the first container is the predictor
+    if count == 1:
+        return
+    fields = [*_STRUCT_FIELDS]
+    if version >= (0, 16, 0):
+        fields.append("StorageUris")
+    if version >= (0, 15, 0):
+        fields.append("WorkerSpec")
+    if version >= (0, 20, 0):
+        fields.insert(0, "Name")
+    fields.append("PodSpec")
+    yield f"exactly one of [{', '.join(fields)}] must be specified in PredictorSpec", _PREDICTOR
+
+
+def _canaries(body: Mapping[str, Any], annotations: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
+    canaries = body["spec"].get("canary") or []
+    if canaries and annotations.get(names.DEPLOYMENT_MODE) != "Standard":
+        yield "canary is only supported in Standard deployment mode", ("spec", "canary")
+    for index, canary in enumerate(canaries):
+        predictor = canary.get("predictor") or {}
+        path: Path = ("spec", "canary", index, "predictor")
+        name = predictor.get("name", "")
+        if not name:
+            yield f"canary[{index}] predictor.name is required", path
+        elif name == body["spec"]["predictor"].get("name", ""):
+            yield f'canary predictor.name "{name}" conflicts with stable predictor name', (*path, "name")
+        if predictor.get("workerSpec") is not None:
+            yield (
+                f'canary "{name}" must not set workerSpec (multi-node is not yet supported for canary)',
+                (*path, "workerSpec"),
+            )

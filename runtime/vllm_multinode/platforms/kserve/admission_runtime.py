@@ -1,0 +1,135 @@
+"""The part of admission that looks at a ServingRuntime's spec."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from vllm_multinode.contract import env
+from vllm_multinode.platforms import gpus, names
+from vllm_multinode.platforms.model import Path
+from vllm_multinode.platforms.versions import Version
+
+_WORKER: Path = ("spec", "workerSpec")
+
+
+def runtime_spec(
+    spec: Mapping[str, Any], before: Mapping[str, Any], version: Version
+) -> Iterator[tuple[str, Path]]:
+    """Objections to a runtime's multi-node part, given the spec that it replaces."""
+    worker = spec.get("workerSpec")
+    if worker is None:
+        if before.get("workerSpec") is not None:
+            yield "removing workerSpec where it already exists is not allowed", ("spec",)
+        return
+    containers = worker.get("containers") or []
+    if len(containers) > 1:
+        yield "setting multiple containers in workerSpec is not allowed", (*_WORKER, "containers")
+    yield from _head_container(spec)
+    if containers and containers[0]["name"] == names.WORKER_CONTAINER:
+        yield from _gpu_types(containers[0], spec, (*_WORKER, "containers", 0))
+    yield from _sizes(worker, version)
+
+
+def _head_container(spec: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
+    for index, container in enumerate(spec["containers"]):
+        if container["name"] != names.HEAD_CONTAINER:
+            continue
+        for variable in (env.PIPELINE_PARALLEL_SIZE, env.TENSOR_PARALLEL_SIZE):
+            for place, one in enumerate(container.get("env") or []):
+                if one["name"] == variable:
+                    path = ("spec", "containers", index, "env", place)
+                    yield f"setting {variable} in environment variables is not allowed", path
+                    break
+        yield from _gpu_types(container, spec, ("spec", "containers", index))
+
+
+def _gpu_types(
+    container: Mapping[str, Any], spec: Mapping[str, Any], path: Path
+) -> Iterator[tuple[str, Path]]:
+    try:
+        found = gpus.unknown(container, spec.get("annotations") or {})
+    except gpus.GpuTypesError as error:
+        yield str(error), ("spec", "annotations", names.GPU_TYPES)
+        return
+    if found:
+        part = "limits" if found[0] in (container["resources"].get("limits") or {}) else "requests"
+        message = f"unknown GPU resource type in a container({container['name']})"
+        yield message, (*path, "resources", part, found[0])
+
+
+def _sizes(worker: Mapping[str, Any], version: Version) -> Iterator[tuple[str, Path]]:
+    pipeline, tensor = worker.get("pipelineParallelSize"), worker.get("tensorParallelSize")
+    if version < (0, 15, 1):
+        if pipeline is None:
+            yield "pipelineParallelSize must be set when WorkerSpec is set", _WORKER
+        if tensor is None:
+            yield "tensorParallelSize must be set when WorkerSpec is set", _WORKER
+        if pipeline is not None and pipeline < 2:
+            yield (
+                (
+                    f"the WorkerSpec.PipelineParallelSize cannot be less than 2 ({pipeline}) because "
+                    "WorkerSpec.PipelineParallelSize should include at least 1 head node and 1 worker node"
+                ),
+                (*_WORKER, "pipelineParallelSize"),
+            )
+    elif pipeline is not None and pipeline < 1:
+        message = f"the WorkerSpec.PipelineParallelSize cannot be less than 1({pipeline})"
+        yield message, (*_WORKER, "pipelineParallelSize")
+    if tensor is not None and tensor < 1:
+        message = f"the WorkerSpec.TensorParallelSize cannot be less than 1({tensor})"
+        yield message, (*_WORKER, "tensorParallelSize")
+
+
+def runtime_priorities(
+    body: Mapping[str, Any], existing: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[str, Path]]:
+    """Objections to a runtime's priorities: within itself, and against those that are there already."""
+    if not existing:
+        return  # KServe compares only while it walks over the existing ones
+    kind, name = body["kind"], body["metadata"]["name"]
+    seen: dict[str, int | None] = {}
+    for index, one in _formats(body):
+        priority = one.get("priority")
+        first = seen.setdefault(one["name"], priority)
+        if first is not None and priority is not None and first != priority:
+            yield (
+                (
+                    f"different priorities assigned for the model format {one['name']} under the "
+                    f"{kind.lower()} {name}"
+                ),
+                ("spec", "supportedModelFormats", index, "priority"),
+            )
+    for other in existing:
+        if other["metadata"]["name"] != name:
+            yield from _against(body, other)
+
+
+def _against(body: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
+    spec, there = body["spec"], other["spec"]
+    if there.get("disabled") or bool(spec.get("multiModel")) != bool(there.get("multiModel")):
+        return
+    if not set(spec.get("protocolVersions") or []) & set(there.get("protocolVersions") or []):
+        return
+    for index, mine in _formats(body):
+        for _, theirs in _formats(other):
+            same = mine["name"].lower() == theirs["name"].lower() and mine.get("version") == theirs.get(
+                "version"
+            )
+            if same and mine.get("priority") is not None and mine["priority"] == theirs.get("priority"):
+                yield (
+                    f"same priority assigned for the model format {mine['name']} in the "
+                    f"{body['kind'].lower()}s {other['metadata']['name']} and {body['metadata']['name']}"
+                    + _in_namespace(body),
+                    ("spec", "supportedModelFormats", index, "priority"),
+                )
+
+
+def _in_namespace(body: Mapping[str, Any]) -> str:
+    if body["kind"] != "ServingRuntime":
+        return ""
+    return f" in namespace {body['metadata'].get('namespace', '')}".rstrip()
+
+
+def _formats(body: Mapping[str, Any]) -> list[tuple[int, Mapping[str, Any]]]:
+    """The model formats that may be selected automatically, with their place."""
+    formats = body["spec"].get("supportedModelFormats") or []
+    return [(index, one) for index, one in enumerate(formats) if one.get("autoSelect")]

@@ -1,0 +1,1 @@
+"""A model as an engine sees it: architecture, layers, weights."""

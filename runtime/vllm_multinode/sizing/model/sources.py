@@ -1,0 +1,137 @@
+"""Finds the model that a user names: a folder, a config.json, or a name of the catalogue."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.sizing import catalogue
+from vllm_multinode.sizing.model.architecture import Architecture, read_architecture
+from vllm_multinode.sizing.model.checkpoint import Tensor, contradictions, cut_tensors, read_tensors
+from vllm_multinode.sizing.model.splits import Cut, cut
+
+_CONFIG = "config.json"
+_MOST_CONFIG = 64 << 20
+# Counted and published bytes that differ by less are the same, but for the files' own headers.
+_AGREE = 0.01
+# Beyond this factor the layers are not the model's.
+_CLOSE = 1.25
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model, and where its facts come from.
+
+    Attributes:
+        name: as the user gave it.
+        model: its architecture.
+        tensors: of its files, where they were read; the weights are then exact.
+        published_bytes: of its files, where only that is known.
+        scale: by which the derived weights are corrected to what is published.
+        notes: what does not agree, and what is unconfirmed.
+    """
+
+    name: str
+    model: Architecture
+    tensors: tuple[Tensor, ...] = ()
+    published_bytes: int | None = None
+    scale: float = 1.0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def exact(self) -> bool:
+        """Whether weights were counted from files rather than from the configuration."""
+        return bool(self.tensors)
+
+    def cut(self, tp: int) -> Cut:
+        """Its weights for one tensor parallel size."""
+        if self.tensors:
+            return cut_tensors(self.tensors, self.model, tp)
+        counted = cut(self.model, tp)
+        return counted if self.scale == 1 else counted.scaled(self.scale)
+
+
+def find_model(name: str) -> Source:
+    """Find a model.
+
+    Args:
+        name: a folder with a config.json, such a file, or a name of the catalogue.
+
+    Raises:
+        MultinodeError: MODEL_MISSING, MODEL_CONFIG, SHARD_ABSENT, SHARD_TRUNCATED; USAGE for unknown names.
+    """
+    path = Path(name)
+    if path.is_dir():
+        return _from_folder(path, name)
+    if path.is_file() or path.suffix == ".json":
+        return Source(name, read_architecture(read_config(path), str(path)))
+    if name.startswith((".", "/", "~")):
+        what = "there is no such folder or file."
+        raise MultinodeError(
+            ExitCode.MODEL_MISSING, what, where=name, hint="Give a folder with a config.json."
+        )
+    facts = catalogue.model(name)
+    place = f"catalogue, {facts.name}"
+    found = from_config(name, facts.config, place, facts.weight_bytes)
+    doubts = (f"{place}: {key} is unconfirmed ({why})." for key, why in facts.unconfirmed.items())
+    return replace(found, notes=(*found.notes, *doubts))
+
+
+def from_config(name: str, config: dict[str, Any], place: str, published: int | None = None) -> Source:
+    """A model of a parsed configuration, checked against the bytes that its publisher gives, if any."""
+    model = read_architecture(config, place)
+    notes: tuple[str, ...] = ()
+    scale = 1.0
+    if published:
+        counted = max(cut(model, 1).checkpoint, 1.0)
+        if abs(published / counted - 1) > _AGREE:
+            scale = published / counted
+            figures = f"{published / 1e9:.2f} GB are published, {counted / 1e9:.2f} GB are counted"
+            notes = (f"{place}: {figures}; weights are scaled to what is published.",)
+            if not 1 / _CLOSE < scale < _CLOSE:
+                notes += (f"{place}: the configuration lacks much; KV cache and stages are guesses.",)
+    return Source(name, model, published_bytes=published, scale=scale, notes=notes)
+
+
+def _from_folder(folder: Path, name: str) -> Source:
+    config = folder / _CONFIG
+    if not config.is_file():
+        what = "the folder has no config.json."
+        raise MultinodeError(
+            ExitCode.MODEL_MISSING, what, where=str(folder), hint="Give the model's own folder."
+        )
+    model = read_architecture(read_config(config), str(config))
+    tensors = read_tensors(folder)
+    notes = contradictions(tensors, model, cut(model, 1).checkpoint) if tensors else ()
+    return Source(name, model, tensors, notes=tuple(f"{folder}: {note}" for note in notes))
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Parse a config.json.
+
+    Raises:
+        MultinodeError: MODEL_MISSING or MODEL_CONFIG.
+    """
+    try:
+        if path.stat().st_size > _MOST_CONFIG:
+            raise MultinodeError(
+                ExitCode.MODEL_CONFIG, "the file is too large for a configuration.", where=str(path)
+            )
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise MultinodeError(ExitCode.MODEL_MISSING, "there is no such file.", where=str(path)) from error
+    except OSError as error:
+        what = f"the file cannot be read: {error.strerror or error}."
+        raise MultinodeError(ExitCode.MODEL_CONFIG, what, where=str(path)) from error
+    except (ValueError, RecursionError) as error:
+        line = getattr(error, "lineno", None)
+        where = f" (line {line})" if line else ""
+        what = f"the file is no complete JSON{where}: {str(error).split(':')[0]}."
+        raise MultinodeError(
+            ExitCode.MODEL_CONFIG, what, where=str(path), hint="Copy the file again."
+        ) from error
+    if not isinstance(found, dict):
+        raise MultinodeError(ExitCode.MODEL_CONFIG, "the file holds no JSON object.", where=str(path))
+    return found

@@ -1,0 +1,1 @@
+"""From a model and GPUs to sizes: request, memory, choice, report."""

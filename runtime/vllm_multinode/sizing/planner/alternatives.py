@@ -1,0 +1,47 @@
+"""The runners-up: which are worth naming, and why one would choose them."""
+
+from vllm_multinode.sizing.planner.choice import Choice
+
+_ALTERNATIVES = 4
+
+
+def varied(others: list[Choice], best: Choice | None) -> list[Choice]:
+    """The next best that are better than the best in something, and always the fastest of one request."""
+    kept = [choice for choice in others if best is None or not _dominated(choice, best)]
+    quickest = sorted(kept, key=lambda choice: -(choice.speed.stream_tokens_per_s or 0))[:1]
+    kept = kept[: _ALTERNATIVES - 1]
+    return [*kept, *(choice for choice in quickest if choice not in kept)]
+
+
+def _dominated(choice: Choice, best: Choice) -> bool:
+    """Whether it needs no fewer GPUs and is better in nothing."""
+
+    def merits(one: Choice) -> tuple[float, ...]:
+        speed = one.speed
+        return (
+            -one.gpus, one.max_context, one.max_concurrency, speed.stream_tokens_per_s or 0,
+            speed.total_tokens_per_s or 0,
+        )  # fmt: skip
+
+    return all(here <= there for here, there in zip(merits(choice), merits(best), strict=True))
+
+
+def why(choice: Choice, best: Choice | None) -> str:
+    """What it costs and gains beside the best."""
+    if best is None:
+        return ""
+    if choice.crosses:
+        return "TP spans nodes: every layer waits for the network"
+    requests = f"{choice.max_concurrency} at once instead of {best.max_concurrency}"
+    if choice.nodes > best.nodes:
+        return f"more nodes, {requests}"
+    if choice.gpus > best.gpus:
+        return f"{_gpus(choice.gpus - best.gpus)} more, {requests}"
+    if choice.pipeline_parallel > best.pipeline_parallel:
+        fewer = f"{_gpus(best.gpus - choice.gpus)} fewer, " if choice.gpus < best.gpus else ""
+        return f"{fewer}more stages: less traffic between GPUs, longer for one request, {requests}"
+    return f"fewer stages, {requests}"
+
+
+def _gpus(count: int) -> str:
+    return "1 GPU" if count == 1 else f"{count} GPUs"

@@ -1,0 +1,160 @@
+"""Every formula with its numbers, so that a plan can be checked by hand."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from vllm_multinode.sizing.model.architecture import Architecture
+from vllm_multinode.sizing.model.layers import Attention, Experts, LatentAttention
+from vllm_multinode.sizing.model.splits import stage_sizes
+from vllm_multinode.sizing.planner import memory
+from vllm_multinode.sizing.planner.choice import Choice, Plan
+from vllm_multinode.sizing.planner.memory import GIB
+
+
+def explain(plan: Plan) -> str:
+    """The arithmetic of the best choice, in the order in which it was done."""
+    best = plan.best
+    if best is None:
+        return "No cut is allowed, so there is nothing to compute.\n"
+    model = plan.request.source.model
+    sections = (
+        ("Model", _model(plan, model)),
+        ("Weights", _weights(plan, model, best)),
+        ("KV cache", _cache(plan, model, best)),
+        ("Other parts (estimates)", _rest(model, best)),
+        ("Sum on the fullest GPU", _sum(plan, best)),
+        ("Bounds on time", _time(plan, model, best)),
+    )
+    return "\n".join("\n".join([title, *(f"  {line}" for line in lines), ""]) for title, lines in sections)
+
+
+def _model(plan: Plan, model: Architecture) -> Iterator[str]:
+    name = f"{model.name or 'unnamed'} ({model.model_type or 'no model_type'})"
+    yield f"{name}, {len(model.layers)} layers, width {model.hidden}"
+    yield f"vocabulary {model.vocabulary}, embedding and head {'tied' if model.tied else 'apart'}"
+    kinds = Counter(_kind(mixer) for layer in model.layers for mixer in layer.mixers)
+    yield "mixers: " + ", ".join(f"{count} x {kind}" for kind, count in kinds.items())
+    blocks = Counter(_block(layer.mlp) for layer in model.layers if layer.mlp)
+    yield "feed-forward: " + ", ".join(f"{count} x {kind}" for kind, count in blocks.items())
+    if model.quantization.method:
+        forms = ", ".join(f"{scheme.form} {scheme.bits} bits" for _, scheme in model.quantization.schemes)
+        kept = len(model.quantization.skipped)
+        method = model.quantization.method
+        yield f"quantisation {method}: {forms or 'none'}; {kept} modules named to stay as they are"
+    how = (
+        "counted from the safetensors headers"
+        if plan.request.source.exact
+        else "derived from the configuration"
+    )
+    yield f"weights are {how}"
+
+
+def _kind(mixer: object) -> str:
+    if isinstance(mixer, LatentAttention):
+        return f"MLA ({mixer.heads} heads, latent {mixer.kv_rank} + {mixer.rope_dim})"
+    if isinstance(mixer, Attention):
+        reach = (
+            f", window {mixer.window}" if mixer.window else f", chunk {mixer.chunk}" if mixer.chunk else ""
+        )
+        return f"attention ({mixer.heads} heads, {mixer.kv_heads} KV heads of {mixer.head_dim}{reach})"
+    return type(mixer).__name__
+
+
+def _block(block: object) -> str:
+    if isinstance(block, Experts):
+        shared = f", shared {block.shared}" if block.shared else ""
+        return f"experts ({block.active} of {block.routed}, each {block.expert.intermediate} wide{shared})"
+    return f"dense ({getattr(block, 'intermediate', 0)} wide)"
+
+
+def _weights(plan: Plan, model: Architecture, best: Choice) -> Iterator[str]:
+    tp, pp = best.tensor_parallel, best.pipeline_parallel
+    cut = plan.request.source.cut(tp)
+    yield f"in the files: {_gib(cut.checkpoint)} ({cut.checkpoint / 1e9:.2f} GB)"
+    sizes = ", ".join(map(str, stage_sizes(len(model.layers), pp)))
+    yield f"layers per stage: {sizes} (vLLM's get_pp_indices)"
+    head = " (tied: loaded again where stages part)" if model.tied else ""
+    table = _gib(cut.embedding.loaded)
+    yield f"on one of {tp} TP ranks: embedding {table}, head {_gib(cut.head.loaded)}{head}"
+    if cut.towers.loaded:
+        yield f"towers, on every stage: {_gib(cut.towers.loaded)}"
+    if cut.drafts.stored:
+        yield f"multi-token prediction, in the files and not loaded: {_gib(cut.drafts.stored)}"
+    for part, count in Counter(cut.layers).items():
+        loaded, stored = part.loaded / memory.MIB, part.stored / memory.MIB
+        yield f"{count} layers of {loaded:.2f} MiB a rank, {stored:.2f} MiB in all"
+    for number, stage in enumerate(best.stages):
+        yield f"stage {number + 1}: {_gib(stage.loaded)} a GPU"
+
+
+def _cache(plan: Plan, model: Architecture, best: Choice) -> Iterator[str]:
+    cache, request = best.cache, plan.request
+    if not cache.groups:
+        yield "no layer keeps keys or values"
+        return
+    tp = best.tensor_parallel
+    yield f"dtype {request.kv_dtype}, blocks of {cache.block_tokens} tokens"
+    first = next(
+        (m for layer in model.layers for m in layer.mixers if isinstance(m, Attention | LatentAttention)),
+        None,
+    )
+    width = 1 if request.kv_dtype == "fp8" else model.dtype_bytes
+    if isinstance(first, LatentAttention):
+        each = (first.kv_rank + first.rope_dim) * width
+        formula = f"({first.kv_rank} + {first.rope_dim}) x {width}"
+        yield f"a token in one MLA layer: {formula} = {each} bytes on every TP rank"
+    elif first is not None:
+        heads = max(1, first.kv_heads // tp)
+        each = heads * (first.head_dim + first.v_head_dim) * width
+        yield (
+            f"a token in one layer: max(1, {first.kv_heads} / {tp}) x"
+            f" ({first.head_dim} + {first.v_head_dim}) x {width} = {each} bytes a rank"
+        )
+    for number, size in enumerate(cache.stage_block_bytes):
+        yield f"stage {number + 1}: {size} bytes a block, {cache.stage_token_bytes[number]} bytes a token"
+    held = cache.blocks(plan.context)
+    rules = Counter(page.rule for page in cache.groups)
+    drawn = ", ".join(f"{count} {rule}" for rule, count in rules.items())
+    yield f"groups of layers that draw blocks: {drawn}"
+    many = request.concurrency
+    yield f"a request of {plan.context} tokens holds {held} blocks; {many} of them and one spare:"
+    size = cache.stage_block_bytes[best.stage]
+    yield f"({held} x {request.concurrency} + 1) x {size} bytes = {_gib(best.memory.kv_cache)}"
+
+
+def _rest(model: Architecture, best: Choice) -> Iterator[str]:
+    batch = best.batch
+    yield f"one step: {batch.tokens} tokens (max_num_batched_tokens)"
+    yield f"and {batch.requests} requests (max_num_seqs)"
+    most = "the widest layer over all tokens, the logits, or a tower over its patches"
+    yield f"activations: {most}: {_gib(best.memory.activations)}"
+    layers = stage_sizes(len(model.layers), best.pipeline_parallel)[best.stage]
+    width = f"max(1, {model.hidden} / 4096)"
+    yield f"graphs: 200 MiB + 8 MiB x {layers} layers x {width} = {_gib(best.memory.graphs)}"
+    parts = "framework 600 MiB, TP 800 MiB, PP 200 MiB where there are any"
+    yield f"reserve: {parts} = {_gib(best.memory.reserve)}"
+
+
+def _sum(plan: Plan, best: Choice) -> Iterator[str]:
+    one = best.memory
+    yield f"usable: {plan.request.utilization:g} x {_gib(one.total)} = {_gib(one.usable)}"
+    parts = " + ".join(map(_gib, (one.weights, one.activations, one.graphs, one.reserve)))
+    yield f"{parts} = {_gib(one.fixed)}"
+    room = f"{_gib(one.usable)} - {_gib(one.fixed)}"
+    yield f"for the cache: {room} = {_gib(one.for_cache)}, {best.blocks} blocks"
+    yield f"left: {_gib(one.left)}"
+
+
+def _time(plan: Plan, model: Architecture, best: Choice) -> Iterator[str]:
+    gpu, speed = plan.request.gpu, best.speed
+    yield f"load: the files of a node's stages / {plan.request.claim_gbs:g} GB/s = {speed.load_seconds:.0f} s"
+    active = sum(part.active for part in best.stages)
+    if gpu.bandwidth_gbs and speed.stream_tokens_per_s:
+        yield f"one token reads {_gib(active)} a TP rank, stage after stage, at {gpu.bandwidth_gbs:g} GB/s"
+        if best.tensor_parallel > 1:
+            yield f"and sends 2 all-reduces of {model.hidden} numbers in each of {len(model.layers)} layers"
+        yield f"so one request gets at most {speed.stream_tokens_per_s:.3g} tokens/s"
+
+
+def _gib(size: float) -> str:
+    return f"{size / GIB:.2f} GiB"

@@ -1,0 +1,150 @@
+"""What is asked for: a model on some accelerators."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.sizing import catalogue
+from vllm_multinode.sizing.catalogue import Accelerator
+from vllm_multinode.sizing.model.sources import Source
+from vllm_multinode.sizing.planner.kv_cache import KvDtype
+from vllm_multinode.sizing.planner.memory import GIB, UTILIZATION
+
+Executor = Literal["ray", "mp"]
+
+GPUS_PER_NODE = 8
+# GB/s that a node reads from a claim, where nothing else is known.
+CLAIM_GBS = 1.0
+_MOST_NODES = 1024
+_MOST_CONTEXT = 1 << 28
+_BITS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One accelerator.
+
+    Attributes:
+        name: as the catalogue has it.
+        memory_gib: as the driver reports it.
+        bandwidth_gbs: of its memory, GB/s; None for unknown.
+        link_gbs: to its peers in the node, one direction, GB/s.
+        network_gbs: its share of the node's network, GB/s.
+        tflops: dense, in sixteen bits.
+        fp8: whether it multiplies FP8; None for unknown.
+        capability: CUDA's compute capability; empty for others.
+        resource: the Kubernetes resource that a pod requests; empty for unknown.
+        notes: what is unconfirmed.
+    """
+
+    name: str
+    memory_gib: float
+    bandwidth_gbs: float | None = None
+    link_gbs: float | None = None
+    network_gbs: float | None = None
+    tflops: float | None = None
+    fp8: bool | None = None
+    capability: str = ""
+    resource: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        """Its memory."""
+        return int(self.memory_gib * GIB)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to plan.
+
+    Attributes:
+        source: the model.
+        gpu: the accelerator.
+        node_gpus: accelerators of each node there is; empty for as many nodes of gpus_per_node as it takes.
+        gpus_per_node: of every node, where node_gpus does not say.
+        context: tokens of a request; 0 for the model's own limit.
+        concurrency: requests at once.
+        kv_dtype: of the cache.
+        executor: what spreads the engine.
+        utilization: part of a GPU's memory that vLLM may take.
+        claim_gbs: GB/s that a node reads from the claim.
+        notes: how the request came to be.
+    """
+
+    source: Source
+    gpu: Gpu
+    node_gpus: tuple[int, ...] = ()
+    gpus_per_node: int = GPUS_PER_NODE
+    context: int = 0
+    concurrency: int = 1
+    kv_dtype: KvDtype = "auto"
+    executor: Executor = "ray"
+    utilization: float = UTILIZATION
+    claim_gbs: float = CLAIM_GBS
+    notes: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        bounds = (
+            ("gpus per node", min((*self.node_gpus, self.gpus_per_node)), 1, 1 << 12),
+            ("gpus per node", max((*self.node_gpus, self.gpus_per_node)), 1, 1 << 12),
+            ("nodes", len(self.node_gpus), 0, _MOST_NODES),
+            ("context", self.context, 0, _MOST_CONTEXT),
+            ("concurrency", self.concurrency, 1, 1 << 24),
+            ("utilization", self.utilization, 0.01, 1.0),
+            ("claim bandwidth", self.claim_gbs, 1e-6, 1e6),
+            ("GPU memory", self.gpu.memory_gib, 0.01, 1 << 20),
+        )
+        for name, value, least, most in bounds:
+            if not least <= value <= most:
+                what = f"{name} is {value:g}, which is not within {least:g} and {most:g}."
+                raise MultinodeError(ExitCode.USAGE, what)
+
+
+def find_gpu(name: str, memory_gib: float | None = None) -> tuple[Gpu, int | None, tuple[str, ...]]:
+    """An accelerator by its name, or by a node shape that has it.
+
+    Args:
+        name: of an accelerator or a node shape of the catalogue.
+        memory_gib: to take instead of the catalogue's; lets an unknown name pass.
+
+    Returns:
+        The accelerator, how many the shape has (None where an accelerator was named), and notes.
+
+    Raises:
+        MultinodeError: USAGE, with close matches, for an unknown name; where its memory is unknown.
+    """
+    try:
+        return _from_facts(catalogue.accelerator(name), memory_gib), None, ()
+    except MultinodeError as error:
+        unknown = error
+    try:
+        shape = catalogue.shape(name)
+    except MultinodeError:
+        if memory_gib is not None:
+            note = f"{name} is not in the catalogue: its memory is as given, its speed unknown."
+            return Gpu(name, memory_gib, notes=(note,)), None, ()
+        raise unknown from None
+    network = shape.network_gbps / _BITS / shape.accelerators if shape.network_gbps else None
+    gpu = _from_facts(catalogue.accelerator(shape.accelerator), memory_gib, network)
+    return gpu, shape.accelerators, (f"{shape.name} has {shape.accelerators} x {gpu.name}.",)
+
+
+def _from_facts(facts: Accelerator, memory_gib: float | None, network: float | None = None) -> Gpu:
+    memory = memory_gib if memory_gib is not None else facts.memory_gib
+    if memory is None:
+        what = f"the catalogue does not know the memory of {facts.name}."
+        raise MultinodeError(ExitCode.USAGE, what, hint="Give it with --gpu-memory GIB.")
+    return Gpu(
+        name=facts.name,
+        memory_gib=memory,
+        bandwidth_gbs=facts.bandwidth_gbs,
+        link_gbs=facts.interconnect_gbs,
+        network_gbs=network,
+        tflops=facts.bf16_tflops or facts.fp16_tflops,
+        fp8=facts.fp8,
+        capability=facts.compute_capability or "",
+        resource=facts.resource,
+        notes=tuple(f"{facts.name}: {key} is unconfirmed ({why})." for key, why in facts.unconfirmed.items()),
+    )

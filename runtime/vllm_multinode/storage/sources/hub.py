@@ -1,0 +1,108 @@
+"""hf://org/name[@revision]: a model of the Hugging Face Hub, or of a mirror with its API (HF_ENDPOINT).
+
+The API: https://huggingface.co/docs/hub/api (models/{repo}/revision/{revision}?blobs=true, {repo}/resolve/…).
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import requests
+
+from vllm_multinode.contract import env
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.storage.sources import web
+from vllm_multinode.storage.sources.digests import Digest
+from vllm_multinode.storage.sources.source import Item, Listing, no_address
+
+_ENDPOINT: Final = "https://huggingface.co"
+_ADDRESS: Final = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+?)(@(?P<revision>[\w./-]+))?/?")
+_SECRET: Final = "HF_TOKEN, and accept the model's licence on its page"  # noqa: S105 - a name
+
+
+@dataclass
+class Hub:
+    """One revision of one model. The commit is asked for once, and every file is read at that commit."""
+
+    repository: str
+    revision: str
+    endpoint: str
+    token: str | None = field(repr=False)
+    _session: requests.Session = field(default_factory=requests.Session)
+    _commit: str = ""
+
+    @classmethod
+    def parse(cls, rest: str, environment: Mapping[str, str]) -> "Hub":
+        """Read what stands behind hf://, and the token from HF_TOKEN or from the file of HF_TOKEN_PATH."""
+        match = _ADDRESS.fullmatch(rest)
+        if match is None:
+            raise no_address(f"hf://{rest}")
+        endpoint = environment.get(env.HF_ENDPOINT, "").strip().rstrip("/") or _ENDPOINT
+        return cls(match["repository"], match["revision"] or "main", endpoint, _token(environment))
+
+    @property
+    def name(self) -> str:
+        """As it was asked for."""
+        return f"hf://{self.repository}" + ("" if self.revision == "main" else f"@{self.revision}")
+
+    def listing(self) -> Listing:
+        """Ask for the commit and its files."""
+        url = f"{self.endpoint}/api/models/{self.repository}/revision/{quote(self.revision, safe='')}"
+        with web.get(self._session, url, self._headers(), params={"blobs": "true"}) as response:
+            self._check(response)
+            try:
+                found = response.json()
+                self._commit = str(found["sha"])
+                items = tuple(_item(one) for one in found["siblings"])
+            except (requests.RequestException, ValueError, KeyError, TypeError) as error:
+                what = f"{web.host_of(url)} does not answer like a hub: there is no list of files."
+                hint = "Check HF_ENDPOINT."
+                raise MultinodeError(ExitCode.SOURCE_UNREACHABLE, what, where=self.name, hint=hint) from error
+        return Listing(self._commit, items)
+
+    def read(self, item: Item, offset: int) -> tuple[int, Iterator[bytes]]:
+        """Read a file of the commit."""
+        url = f"{self.endpoint}/{self.repository}/resolve/{self._commit}/{quote(item.name)}"
+        return web.ranged(self._session, url, self._headers, item.size, offset, self._check)
+
+    def digest(self, item: Item) -> Digest | None:
+        """SHA-256 of what lies in LFS or Xet, git's blob id of what lies in git."""
+        return item.digest
+
+    def _headers(self) -> Mapping[str, str]:
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+
+    def _check(self, response: requests.Response) -> None:
+        # The hub says in a header what a status alone does not tell.
+        if response.headers.get("X-Error-Code") == "RevisionNotFound":
+            what = f"there is no revision {self.revision}."
+            raise MultinodeError(ExitCode.MODEL_MISSING, what, where=self.name, hint="Check its name.")
+        web.refuse(response, self.name, secret=_SECRET)
+
+
+def _item(one: Mapping[str, Any]) -> Item:
+    lfs = one.get("lfs")
+    digest = Digest("sha256", str(lfs["sha256"])) if lfs else Digest("git-sha1", str(one["blobId"]))
+    size = int((lfs or one)["size"])
+    return Item(str(one["rfilename"]), size, digest, str(digest))
+
+
+def _token(environment: Mapping[str, str]) -> str | None:
+    if token := environment.get(env.HF_TOKEN, "").strip():
+        return token
+    path = environment.get(env.HF_TOKEN_PATH, "").strip()
+    if not path:
+        return None
+    try:
+        return Path(path).read_text(encoding="utf-8").strip() or None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not text"
+        what = f"the token's file cannot be read: {reason}."
+        hint = "Check that the Secret is mounted there."
+        raise MultinodeError(
+            ExitCode.VARIABLE, what, where=f"{env.HF_TOKEN_PATH} ({path})", hint=hint
+        ) from error

@@ -1,0 +1,174 @@
+"""s3://bucket/prefix: objects of AWS, MinIO, Ceph or another store (AWS_ENDPOINT_URL), read by boto3.
+
+boto3 is in vLLM's image for CUDA, where it comes with the Run:ai streamer; where an image lacks it, it is the
+extra [s3]. Credentials are what boto3 finds: AWS_ACCESS_KEY_ID, a shared file, a pod's identity.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from vllm_multinode.contract import env
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.storage.sources.digests import Digest
+from vllm_multinode.storage.sources.source import Item, Listing, PassingError, no_address, version_of
+from vllm_multinode.storage.sources.web import CHUNK, host_of
+
+# The last is what a connection of OpenShift AI is called.
+_ENDPOINTS: Final = (env.AWS_ENDPOINT_URL_S3, env.AWS_ENDPOINT_URL, env.AWS_S3_ENDPOINT)
+_DENIED: Final = frozenset(
+    {
+        "401",
+        "403",
+        "AccessDenied",
+        "ExpiredToken",
+        "InvalidAccessKeyId",
+        "InvalidToken",
+        "SignatureDoesNotMatch",
+    }
+)
+_MISSING: Final = frozenset({"404", "NoSuchBucket", "NoSuchKey"})
+_CHANGED: Final = frozenset({"412", "PreconditionFailed"})
+_MD5: Final = re.compile(r"[0-9a-f]{32}")
+_KEYS: Final = "Give AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or an identity of the pod that may read."
+
+
+@dataclass
+class Bucket:
+    """The objects below a prefix."""
+
+    bucket: str
+    prefix: str
+    endpoint: str
+    _client: Any
+
+    @classmethod
+    def parse(cls, rest: str, environment: Mapping[str, str]) -> "Bucket":
+        """Read what stands behind s3://.
+
+        Raises:
+            MultinodeError: USAGE, where boto3 is not installed.
+        """
+        bucket, _, prefix = rest.partition("/")
+        endpoint = next((environment[name] for name in _ENDPOINTS if environment.get(name)), "")
+        if endpoint and "://" not in endpoint:
+            endpoint = f"https://{endpoint}"
+        return cls(bucket, prefix.strip("/"), endpoint, _client(endpoint))
+
+    @property
+    def name(self) -> str:
+        """As it was asked for."""
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+    def listing(self) -> Listing:
+        """List the objects; their ETags make up the revision."""
+        start = f"{self.prefix}/" if self.prefix else ""
+        items = []
+        with self._asking(self.name):
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=start)
+            for one in (one for page in pages for one in page.get("Contents", ())):
+                # What ends in a slash is a folder that a console made.
+                if not one["Key"].endswith("/"):
+                    tag = str(one["ETag"]).strip('"')
+                    items.append(Item(str(one["Key"]).removeprefix(start), int(one["Size"]), None, tag))
+        if not items:
+            what = "there is no object below this prefix."
+            raise MultinodeError(ExitCode.MODEL_MISSING, what, where=self.name, hint="Check the prefix.")
+        return Listing(version_of(items), tuple(items))
+
+    def read(self, item: Item, offset: int) -> tuple[int, Iterator[bytes]]:
+        """Read an object, as long as it is the one that was listed."""
+        wanted = {"Range": f"bytes={offset}-"} if offset else {}
+        with self._asking(item.name):
+            answer = self._client.get_object(
+                Bucket=self.bucket, Key=self._key(item), IfMatch=f'"{item.version}"', **wanted
+            )
+        return (offset if "ContentRange" in answer else 0), self._chunks(item, answer["Body"])
+
+    def digest(self, item: Item) -> Digest | None:
+        """MD5, which the ETag is unless the object is encrypted with a key of KMS or of the customer's.
+
+        Of an object that was uploaded in parts the size of the first part tells that of all.
+        """
+        try:
+            with self._asking(item.name):
+                about = self._client.head_object(Bucket=self.bucket, Key=self._key(item), PartNumber=1)
+        except (MultinodeError, PassingError):
+            # Not every store knows parts; what is wrong besides shows when the object is read.
+            return None
+        if about.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in about:
+            return None
+        value, _, count = item.version.partition("-")
+        if not _MD5.fullmatch(value):
+            return None
+        if not count:
+            return Digest("md5", value)
+        part = int(about["ContentLength"])
+        known = part > 0 and count.isdecimal() and -(-item.size // part) == int(count)
+        return Digest("md5-parts", value, part) if known else None
+
+    def _key(self, item: Item) -> str:
+        return f"{self.prefix}/{item.name}" if self.prefix else item.name
+
+    def _chunks(self, item: Item, body: Any) -> Iterator[bytes]:
+        with closing(body), self._asking(item.name):
+            yield from body.iter_chunks(CHUNK)
+
+    @contextmanager
+    def _asking(self, what: str) -> Iterator[None]:
+        """Turn what boto3 raises into a refusal or into something that passes."""
+        from botocore import exceptions
+
+        host = host_of(self.endpoint) if self.endpoint else "S3"
+        try:
+            yield
+        except exceptions.ClientError as error:
+            raise self._refusal(
+                what, host, str(error.response.get("Error", {}).get("Code", "")), error
+            ) from error
+        except (
+            exceptions.NoCredentialsError,
+            exceptions.PartialCredentialsError,
+            exceptions.CredentialRetrievalError,
+        ) as error:
+            said = "there are no credentials, or only a part of them."
+            raise MultinodeError(ExitCode.SOURCE_DENIED, said, where=self.name, hint=_KEYS) from error
+        except exceptions.ParamValidationError as error:
+            raise no_address(self.name) from error
+        except exceptions.BotoCoreError as error:
+            raise PassingError(f"{host} does not answer, or broke off: {type(error).__name__}") from error
+
+    def _refusal(self, what: str, host: str, code: str, error: Exception) -> Exception:
+        if code in _DENIED:
+            said = f"{host} refuses it ({code})."
+            return MultinodeError(ExitCode.SOURCE_DENIED, said, where=self.name, hint=_KEYS)
+        if code in _MISSING:
+            said = f"{host} has no such thing ({code})."
+            hint = "Check the bucket, the prefix and AWS_ENDPOINT_URL."
+            return MultinodeError(ExitCode.MODEL_MISSING, said, where=self.name, hint=hint)
+        if code in _CHANGED:
+            said = "was changed at the source while it was fetched."
+            return MultinodeError(ExitCode.SHARD_TRUNCATED, said, where=what, hint="Run it again.")
+        return PassingError(f"{host} answers {code or type(error).__name__}")
+
+
+def _client(endpoint: str) -> Any:
+    try:
+        import boto3
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
+    except ImportError as error:
+        what = "reading from S3 needs boto3, which this image does not have."
+        hint = "Use the image for CUDA, or install vllm-multinode[s3]."
+        raise MultinodeError(ExitCode.USAGE, what, where="s3://", hint=hint) from error
+    # What breaks while bytes come is taken up by the transfer, at the byte where it broke.
+    config = Config(connect_timeout=15, read_timeout=30, retries={"mode": "standard", "max_attempts": 3})
+    try:
+        return boto3.session.Session().client("s3", endpoint_url=endpoint or None, config=config)
+    except (BotoCoreError, ValueError) as error:
+        what = f"boto3 refuses its settings: {type(error).__name__}."
+        hint = "Check AWS_ENDPOINT_URL, AWS_PROFILE and the region."
+        raise MultinodeError(ExitCode.VARIABLE, what, where="AWS_*", hint=hint) from error
