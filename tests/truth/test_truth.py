@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from unit.sizing.models import DATA, small
+from vllm_multinode.checkpoint.stages import layer_split
 from vllm_multinode.sizing.model.architecture import read_architecture
-from vllm_multinode.sizing.model.splits import stage_sizes
 from vllm_multinode.sizing.planner import kv_cache as cache_module
 from vllm_multinode.sizing.planner.kv_cache import kv_cache
 
@@ -85,7 +85,7 @@ def test_a_running_engine(
         monkeypatch.setattr(cache_module, name, found["block_tokens"])
     model = read_architecture(config)
     cache = kv_cache(model, 1, pp, in_flight=found["in_flight"])
-    sizes = stage_sizes(len(model.layers), pp)
+    sizes = layer_split(len(model.layers), pp)
     assert [stage["layers"] for stage in found["stages"]] == [
         [sum(sizes[:number]), sum(sizes[: number + 1])] for number in range(pp)
     ]

@@ -7,6 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vllm_multinode.checkpoint.config import (
+    CONFIG,
+    HEADS,
+    LAYERS,
+    VOCABULARY,
+    count,
+    kv_heads,
+    language_model,
+    read_config,
+)
 from vllm_multinode.checkpoint.fetched import check_finished, check_shards
 from vllm_multinode.checkpoint.mounts import mounted_from
 from vllm_multinode.checkpoint.shards import Shard, Weights, find_weights, read_shards
@@ -14,26 +24,11 @@ from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.kserve import CLAIM_SCHEME, claim_and_path
 
-_CONFIG = "config.json"
 # Mistral's own format, which vLLM reads as well.
 _PARAMS = "params.json"
 _TOKENIZER_FILES = frozenset(
     {"merges.txt", "tekken.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json"}
 )
-# Multimodal models keep the language model's sizes one level down.
-_NESTED = ("text_config", "llm_config", "language_config", "thinker_config")
-
-_HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
-_KV_HEADS = (
-    "num_key_value_heads",
-    "n_head_kv",
-    "num_kv_heads",
-    "multi_query_group_num",
-    "num_attention_groups",
-    "n_kv_heads",
-)
-_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-_VOCABULARY = ("vocab_size",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,24 +82,24 @@ def read_model(directory: Path, *, meant: str = "", unfinished: bool = False) ->
     """
     listing = _listing(directory, meant)
     marker = None if unfinished else check_finished(directory)
-    config_file = directory / (_CONFIG if _CONFIG in listing or _PARAMS not in listing else _PARAMS)
+    config_file = directory / (CONFIG if CONFIG in listing or _PARAMS not in listing else _PARAMS)
     if config_file.name not in listing:
         raise _no_config(directory, listing)
-    config = _read_object(config_file)
+    config = read_config(config_file)
     weights = find_weights(directory, sorted(listing))
     shards = read_shards(directory, weights)
     if marker is not None:
         check_shards(directory, marker, shards)
-    text = _text_config(config)
+    text = language_model(config)
     architectures = config.get("architectures")
     return Model(
         path=directory,
         config_file=config_file,
         architectures=tuple(map(str, architectures)) if isinstance(architectures, list) else (),
-        attention_heads=_count(text, _HEADS),
-        kv_heads=_kv_heads(text),
-        hidden_layers=_count(text, _LAYERS),
-        vocabulary=_count(text, _VOCABULARY),
+        attention_heads=count(text, HEADS),
+        kv_heads=kv_heads(text),
+        hidden_layers=count(text, LAYERS),
+        vocabulary=count(text, VOCABULARY),
         quantization=_quantization(config, text),
         shards=shards,
         fingerprint=_fingerprint(directory, config, weights, shards, listing),
@@ -144,61 +139,12 @@ def _missing(directory: Path, what: str, hint: str) -> MultinodeError:
 def _no_config(directory: Path, listing: frozenset[str]) -> MultinodeError:
     """Say that config.json is not there, and where one is, should it be a level or two deeper."""
     hint = "Finish the copy of the model, or point the path of storageUri at the folder that has it."
-    patterns = (f"*/{_CONFIG}", f"snapshots/*/{_CONFIG}", f"models--*/snapshots/*/{_CONFIG}")
+    patterns = (f"*/{CONFIG}", f"snapshots/*/{CONFIG}", f"models--*/snapshots/*/{CONFIG}")
     deeper = (found for pattern in patterns for found in sorted(directory.glob(pattern)))
     if found := next(deeper, None):
         hint = f"There is one in {found.parent.relative_to(directory)}: add that to the path of storageUri."
-    what = f"there is no {_CONFIG} among the {len(listing)} entries of the model directory."
-    return MultinodeError(ExitCode.MODEL_CONFIG, what, where=str(directory / _CONFIG), hint=hint)
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object."""
-    hint = "Copy this file again."
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        what = f"cannot be read: {error.strerror or error}."
-    except json.JSONDecodeError as error:
-        what = f"is not JSON: {error.msg} (line {error.lineno}, column {error.colno})."
-    except (UnicodeDecodeError, RecursionError):
-        what = "is not JSON: not text in UTF-8, or nested without end."
-    else:
-        if isinstance(content, dict):
-            return content
-        what = f"is not a JSON object but a {type(content).__name__}."
-    raise MultinodeError(ExitCode.MODEL_CONFIG, what, where=str(path), hint=hint)
-
-
-def _text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the language model's part of the configuration; the whole where it is not divided.
-
-    What that part leaves out is the model class's own default, not the outer configuration's value.
-    """
-    for key in _NESTED:
-        nested = config.get(key)
-        if isinstance(nested, dict):
-            return _text_config(nested)
-    return config
-
-
-def _count(config: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
-    """Return the first of the names that gives a positive whole number."""
-    for name in names:
-        value = config.get(name)
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-            return value
-    return None
-
-
-def _kv_heads(config: Mapping[str, Any]) -> int | None:
-    """Return the number of KV heads where tensor parallelism has to split or repeat them."""
-    if config.get("kv_lora_rank") is not None:
-        return None
-    if config.get("multi_query") is True and not config.get("new_decoder_architecture"):
-        # The older Falcons name as many KV heads as heads and yet share one.
-        return 1
-    return _count(config, _KV_HEADS)
+    what = f"there is no {CONFIG} among the {len(listing)} entries of the model directory."
+    return MultinodeError(ExitCode.MODEL_CONFIG, what, where=str(directory / CONFIG), hint=hint)
 
 
 def _quantization(config: Mapping[str, Any], text: Mapping[str, Any]) -> str:

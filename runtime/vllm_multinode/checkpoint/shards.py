@@ -1,31 +1,27 @@
 """The weight files of a model directory: which ones the engine loads, and whether they are whole.
 
-Only file lengths and safetensors headers are read, never a tensor. A safetensors file is eight bytes of
-little-endian header length, the header (JSON: tensor name -> dtype, shape, data_offsets), then the tensors:
-its length is therefore 8 + header length + the largest end of data_offsets.
+Only file lengths and safetensors headers are read, never a tensor.
 """
 
 import hashlib
-import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+from vllm_multinode.checkpoint.config import read_object
+from vllm_multinode.checkpoint.safetensors import damaged, read_header, unreadable
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
 Part = Literal["embedding", "norm", "head", "other"]
 """Where a tensor outside the hidden layers belongs; "other" is what its name does not tell."""
 
-# The safetensors library refuses longer headers.
-_LONGEST_HEADER = 100_000_000
 # Enough to hide a network filesystem's latency, few enough to leave the server alone.
 _READERS = 8
-_LFS_POINTER = b"version https://git-lfs"
 # File name patterns and index of each format, in the order in which vLLM looks for them.
 _FORMATS = (
     ("consolidated*.safetensors", "consolidated.safetensors.index.json"),
@@ -155,27 +151,20 @@ def read_shard(directory: Path, name: str) -> Shard:
             header says or when it has no header.
     """
     path = directory / name
+    if name.endswith(".safetensors"):
+        header = read_header(path)
+        places = {place(tensor) for tensor in header.entries}
+        layers = frozenset(where for where in places if isinstance(where, int))
+        parts = frozenset(where for where in places if not isinstance(where, int))
+        return Shard(name, header.file_bytes, True, header.digest, layers, parts)
     try:
-        with path.open("rb") as file:
-            length = file.seek(0, 2)
-            file.seek(0)
-            if not name.endswith(".safetensors"):
-                if length == 0:
-                    raise _damaged(path, "the file is empty.")
-                return Shard(name, length, False, "", frozenset(), frozenset({"other"}))
-            start = file.read(max(8, len(_LFS_POINTER)))
-            header_length = _header_length(path, start, length)
-            file.seek(8)
-            header = file.read(header_length)
+        length = path.stat().st_size
+        path.open("rb").close()
     except OSError as error:
-        what = f"the weight file cannot be read: {error.strerror or error}."
-        hint = "Check the copy of the model and its permissions."
-        raise MultinodeError(ExitCode.SHARD_ABSENT, what, where=str(path), hint=hint) from error
-    end, layers, parts = _contents(path, header)
-    expected = 8 + header_length + end
-    if length != expected:
-        raise _damaged(path, f"its header says {expected} bytes, the file has {length}.")
-    return Shard(name, length, True, hashlib.sha256(header).hexdigest(), layers, parts)
+        raise unreadable(path, error) from error
+    if length == 0:
+        raise damaged(path, "the file is empty.")
+    return Shard(name, length, False, "", frozenset(), frozenset({"other"}))
 
 
 def place(tensor: str) -> int | Part:
@@ -196,13 +185,10 @@ def _indexed(directory: Path, index: str) -> Weights:
     path = directory / index
     try:
         content = path.read_bytes()
-        names = _named_files(content)
+        names = _named_files(read_object(content, path))
     except OSError as error:
         raise _bad_index(path, f"cannot be read: {error.strerror or error}.") from error
-    except json.JSONDecodeError as error:
-        what = f"is not JSON: {error.msg} (line {error.lineno}, column {error.colno})."
-        raise _bad_index(path, what) from error
-    except (UnicodeError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (UnicodeError, KeyError, TypeError, AttributeError) as error:
         raise _bad_index(path, 'is not an index: there is no "weight_map" of file names.') from error
     if not names or any(not _inside(name) for name in names):
         raise _bad_index(path, 'is not an index: its "weight_map" names no file in this directory.')
@@ -212,13 +198,13 @@ def _indexed(directory: Path, index: str) -> Weights:
     return Weights(tuple(names), index, hashlib.sha256(content).hexdigest())
 
 
-def _named_files(content: bytes) -> list[str]:
+def _named_files(index: Mapping[str, Any]) -> list[str]:
     """Return the file names of an index, each once, in order.
 
     As new strings: one that survived the parse would keep alive the memory around it, some 16 MiB in all for
     the ninety thousand tensors of a large mixture of experts.
     """
-    names = sorted(set(json.loads(content)["weight_map"].values()))
+    names = sorted(set(index["weight_map"].values()))
     return [name.encode().decode() for name in names]
 
 
@@ -241,39 +227,6 @@ def _refuse_gaps(directory: Path, names: Sequence[str]) -> None:
             first = next(number for number in range(1, int(of) + 1) if number not in numbers)
             name = f"{stem}-{first:0{width}d}-of-{of}{suffix}"
             raise _absent(directory, name, absent, f"by their numbers there are {int(of)}")
-
-
-def _header_length(path: Path, start: bytes, length: int) -> int:
-    """Return the header's length in bytes, refused where no safetensors file could have it."""
-    if start.startswith(_LFS_POINTER):
-        hint = "Fetch the weights themselves: git lfs pull."
-        raise _damaged(path, "the file is a Git LFS pointer, not the weights.", hint)
-    if len(start) < 8:
-        raise _damaged(path, f"its header should begin with eight bytes, the file has {length}.")
-    header_length = int.from_bytes(start[:8], "little")
-    if header_length > _LONGEST_HEADER:
-        raise _damaged(path, "this is not a safetensors file: what it begins with is no header length.")
-    if 8 + header_length > length:
-        what = f"its header alone says {8 + header_length} bytes, the file has {length}."
-        raise _damaged(path, what)
-    return header_length
-
-
-def _contents(path: Path, header: bytes) -> tuple[int, frozenset[int], frozenset[Part]]:
-    """Return a header's largest end of data_offsets, and where its tensors belong."""
-    try:
-        entries: dict[str, Any] = json.loads(header)
-        entries.pop("__metadata__", None)
-        end = max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
-        raise _damaged(path, "its header is not that of a safetensors file.") from error
-    places = {place(tensor) for tensor in entries}
-    layers = frozenset(where for where in places if isinstance(where, int))
-    return end, layers, frozenset(where for where in places if not isinstance(where, int))
-
-
-def _damaged(path: Path, what: str, hint: str = "Copy this file again.") -> MultinodeError:
-    return MultinodeError(ExitCode.SHARD_TRUNCATED, what, where=str(path), hint=hint)
 
 
 def _bad_index(path: Path, what: str) -> MultinodeError:

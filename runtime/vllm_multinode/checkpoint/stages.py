@@ -3,7 +3,9 @@
 from itertools import accumulate
 
 from vllm_multinode.checkpoint.model_directory import Model
+from vllm_multinode.checkpoint.parallel import Indivisible, heads_refusal, kv_heads_refusal, layers_refusal
 from vllm_multinode.checkpoint.shards import Shard
+from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
@@ -19,34 +21,33 @@ def check_parallel(model: Model, tensor_parallel: int, pipeline_parallel: int) -
     Raises:
         MultinodeError: HEADS or LAYERS.
     """
-    where = str(model.config_file)
-    heads, kv_heads, layers = model.attention_heads, model.kv_heads, model.hidden_layers
-    if heads is not None and heads % tensor_parallel:
-        what = f"{heads} attention heads do not divide by TENSOR_PARALLEL_SIZE={tensor_parallel}."
-        hint = f"Every rank takes an equal number of heads: use one of {_divisors(heads)}."
-        raise MultinodeError(ExitCode.HEADS, what, where=where, hint=hint)
-    if kv_heads is not None and max(kv_heads, tensor_parallel) % min(kv_heads, tensor_parallel):
-        size = f"TENSOR_PARALLEL_SIZE={tensor_parallel}"
-        what = f"{kv_heads} KV heads can be neither split nor repeated over {size}."
-        hint = f"Use a divisor or a multiple of {kv_heads}."
-        raise MultinodeError(ExitCode.HEADS, what, where=where, hint=hint)
-    if layers is not None and layers < pipeline_parallel:
-        what = f"{layers} hidden layers are fewer than PIPELINE_PARALLEL_SIZE={pipeline_parallel}."
-        hint = f"Every stage needs a layer: use {layers} stages at most."
-        raise MultinodeError(ExitCode.LAYERS, what, where=where, hint=hint)
+    tp = f"{env.TENSOR_PARALLEL_SIZE}={tensor_parallel}"
+    pp = f"{env.PIPELINE_PARALLEL_SIZE}={pipeline_parallel}"
+    if model.attention_heads is not None:
+        _raise(model, ExitCode.HEADS, heads_refusal(model.attention_heads, tensor_parallel, tp))
+    if model.kv_heads is not None:
+        _raise(model, ExitCode.HEADS, kv_heads_refusal(model.kv_heads, tensor_parallel, tp))
+    if model.hidden_layers is not None:
+        _raise(model, ExitCode.LAYERS, layers_refusal(model.hidden_layers, pipeline_parallel, pp))
 
 
-def layer_split(layers: int, pipeline_parallel: int) -> list[int]:
-    """Return how many hidden layers each stage holds, as vLLM's `get_pp_indices` cuts them.
+def _raise(model: Model, code: ExitCode, refusal: Indivisible | None) -> None:
+    if refusal is not None:
+        raise MultinodeError(code, refusal.what, where=str(model.config_file), hint=refusal.hint)
+
+
+def layer_split(layers: int, pipeline_parallel: int) -> tuple[int, ...]:
+    """Hidden layers of each stage, as vLLM's `get_pp_indices` cuts them.
 
     The remainder goes one each to the stages before the last, from the back: first and last stage also hold
-    the embeddings and the head. `VLLM_PP_LAYER_PARTITION`, which overrides this in vLLM, is not looked at.
+    the embeddings and the head; 10 layers on 4 stages are 2, 3, 3, 2. `VLLM_PP_LAYER_PARTITION`, which
+    overrides this in vLLM, is not looked at.
     """
     each, remainder = divmod(layers, pipeline_parallel)
     split = [each] * pipeline_parallel
     for back in range(2, remainder + 2):
         split[-back] += 1
-    return split
+    return tuple(split)
 
 
 def shards_of_stage(model: Model, stage: int, pipeline_parallel: int) -> tuple[Shard, ...]:
@@ -63,7 +64,7 @@ def shards_of_stage(model: Model, stage: int, pipeline_parallel: int) -> tuple[S
     """
     if model.hidden_layers is None or pipeline_parallel == 1:
         return model.shards
-    ends = list(accumulate(layer_split(model.hidden_layers, pipeline_parallel)))
+    ends = tuple(accumulate(layer_split(model.hidden_layers, pipeline_parallel)))
     begin = ends[stage - 1] if stage else 0
     is_last = stage == pipeline_parallel - 1
     tied = not any("head" in shard.parts for shard in model.shards)
@@ -79,9 +80,3 @@ def shards_of_stage(model: Model, stage: int, pipeline_parallel: int) -> tuple[S
         )
 
     return tuple(shard for shard in model.shards if needed(shard))
-
-
-def _divisors(number: int) -> str:
-    """List the divisors of a number of heads for a message."""
-    found = [size for size in range(1, number + 1) if number % size == 0]
-    return ", ".join(map(str, found))

@@ -112,7 +112,10 @@ def test_the_split_is_vllms() -> None:
     for layers in range(1, 100):
         for stages in range(1, min(layers, 17) + 1):
             ranges = [engines_own(layers, stage, stages) for stage in range(stages)]
-            assert layer_split(layers, stages) == [end - begin for begin, end in ranges], (layers, stages)
+            assert list(layer_split(layers, stages)) == [end - begin for begin, end in ranges], (
+                layers,
+                stages,
+            )
 
 
 @pytest.mark.parametrize(

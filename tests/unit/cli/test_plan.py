@@ -111,8 +111,8 @@ def test_a_node_shape_says_how_many_gpus_it_has(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "arguments", "code", "says"),
     [
-        pytest.param('{"hidden_size": 4096, "num_', (), 21, "no complete JSON", id="truncated"),
-        pytest.param("[]", (), 21, "no JSON object", id="not-an-object"),
+        pytest.param('{"hidden_size": 4096, "num_', (), 21, "is not JSON", id="truncated"),
+        pytest.param("[]", (), 21, "is not a JSON object", id="not-an-object"),
         pytest.param('{"hidden_size": 8}', (), 21, "num_hidden_layers is missing", id="lacks-a-field"),
         pytest.param(json.dumps(small(vocab_size=10**12)), (), 21, "vocab_size", id="absurd"),
         pytest.param(json.dumps(small()), ("--context", "9000"), 11, "limit of 8192", id="context"),

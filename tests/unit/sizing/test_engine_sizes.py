@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from unit.sizing.models import DATA, config
+from vllm_multinode.checkpoint.stages import layer_split
 from vllm_multinode.sizing.model.architecture import Architecture, read_architecture
 from vllm_multinode.sizing.model.layers import LatentAttention
-from vllm_multinode.sizing.model.splits import cut, stage_sizes
+from vllm_multinode.sizing.model.splits import cut
 from vllm_multinode.sizing.planner.kv_cache import kv_cache, layer_pages
 from vllm_multinode.sizing.planner.rules import refusals
 
@@ -25,7 +26,7 @@ BUILT = [case for case in CASES if isinstance(case.values[3], dict) and "weights
 
 def derived_after_loading(model: Architecture, tp: int, stage: int, pp: int) -> float:
     """Latent attention's second form, which the engine makes of what it has loaded."""
-    sizes = stage_sizes(len(model.layers), pp)
+    sizes = layer_split(len(model.layers), pp)
     first = sum(sizes[:stage])
     layers = model.layers[first : first + sizes[stage]]
     mixers = [mixer for layer in layers for mixer in layer.mixers if isinstance(mixer, LatentAttention)]
@@ -47,7 +48,7 @@ def test_weights_of_every_stage(name: str, tp: int, pp: int, found: dict[str, An
 def test_pages_of_every_stage(name: str, tp: int, pp: int, found: dict[str, Any]) -> None:
     model = read_architecture(config(name))
     first = 0
-    for size, recorded in zip(stage_sizes(len(model.layers), pp), found["pages"], strict=True):
+    for size, recorded in zip(layer_split(len(model.layers), pp), found["pages"], strict=True):
         counted: Counter[str] = Counter()
         for index in range(first, first + size):
             for page in layer_pages(model, index, tp, model.dtype_bytes, BLOCK):

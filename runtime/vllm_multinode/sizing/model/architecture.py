@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vllm_multinode.checkpoint.config import HIDDEN, LAYERS, NESTED
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.sizing.model import blocks
 from vllm_multinode.sizing.model.fields import MOST, MOST_LAYERS, Fields
 from vllm_multinode.sizing.model.layers import Attention, LatentAttention
 from vllm_multinode.sizing.model.patterns import layer_kinds
@@ -17,7 +17,6 @@ from vllm_multinode.sizing.model.towers import patches_per_token, tower_weights
 from vllm_multinode.sizing.model.traits import Traits, traits_of
 from vllm_multinode.sizing.model.weights import Weight
 
-_NESTED = ("text_config", "llm_config", "language_config", "thinker_config")
 _DTYPES = {
     "float32": 4, "float": 4, "float16": 2, "half": 2, "bfloat16": 2, "float8_e4m3fn": 1, "fp32": 4,
     "fp16": 2, "bf16": 2,
@@ -108,7 +107,7 @@ def read_architecture(config: Mapping[str, Any], place: str = "config.json") -> 
     traits = traits_of(text.model_type)
     built = build_layers(text, traits, kinds)
     attentions = [m for layer in built for m in layer.mixers if isinstance(m, Attention | LatentAttention)]
-    hidden, vocabulary = text.count(*blocks.HIDDEN), _vocabulary(text, outer)
+    hidden, vocabulary = text.count(*HIDDEN), _vocabulary(text, outer)
     quantization = read_quantization(outer, text)
     towers, tower_guesses = tower_weights(outer, text, hidden)
     name = _name(outer, text)
@@ -138,7 +137,7 @@ def read_architecture(config: Mapping[str, Any], place: str = "config.json") -> 
 
 def _language_model(outer: Fields) -> Fields:
     """The object that describes the language model: the configuration, or one inside it."""
-    for name in _NESTED:
+    for name in NESTED:
         inner = outer.inner(name)
         if inner is not None and inner.values:
             return inner if name != "thinker_config" else _language_model(inner)
@@ -155,7 +154,7 @@ def _first(text: Fields, traits: Traits, hidden: int) -> tuple[Weight, ...]:
         found.append(Weight("embed_positions", text.count(*_CONTEXT, default=2048), hidden))
     width = text.count("hidden_size_per_layer_input", default=0, least=0)
     if width:
-        all_layers = width * text.count(*blocks.LAYERS, most=MOST_LAYERS)
+        all_layers = width * text.count(*LAYERS, most=MOST_LAYERS)
         rows = text.count("vocab_size_per_layer_input", default=text.count("vocab_size"))
         found.append(Weight("embed_tokens_per_layer", rows, all_layers, "vocabulary"))
         found.append(Weight("per_layer_model_projection", all_layers, hidden, linear=True))

@@ -1,5 +1,6 @@
 """Builds the mixer and the feed-forward block of a layer from a configuration."""
 
+from vllm_multinode.checkpoint.config import HEADS, HIDDEN, KV_HEADS
 from vllm_multinode.sizing.model.fields import Fields
 from vllm_multinode.sizing.model.layers import Attention, Dense, Experts, LatentAttention
 from vllm_multinode.sizing.model.patterns import Kind
@@ -13,17 +14,6 @@ from vllm_multinode.sizing.model.recurrent import (
 )
 from vllm_multinode.sizing.model.traits import Traits
 
-HIDDEN = ("hidden_size", "d_model", "n_embd", "dim")
-LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
-KV_HEADS = (
-    "num_key_value_heads",
-    "n_head_kv",
-    "num_kv_heads",
-    "multi_query_group_num",
-    "num_attention_groups",
-    "n_kv_heads",
-)
 EXPERTS = ("n_routed_experts", "num_experts", "num_local_experts", "moe_num_experts")
 _ACTIVE = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_top_k", "moe_k", "top_k_experts")
 _WIDE = ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size", "block_ff_dim")

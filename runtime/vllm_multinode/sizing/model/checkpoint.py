@@ -1,24 +1,17 @@
 """Weights counted from the headers of safetensors files, tensor by tensor, told apart by their names."""
 
-import json
 import re
-import struct
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from vllm_multinode.contract.errors import MultinodeError
-from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.checkpoint.safetensors import Tensor, read_header
+from vllm_multinode.checkpoint.shards import find_weights
 from vllm_multinode.sizing.model.architecture import Architecture
 from vllm_multinode.sizing.model.layers import LatentAttention
 from vllm_multinode.sizing.model.splits import Cut, Part
 from vllm_multinode.sizing.model.traits import everywhere
 from vllm_multinode.sizing.model.weights import Split, share
 
-_INDEX = "model.safetensors.index.json"
-# A header's length stands in its first eight bytes; no real one is longer than this.
-_MOST_HEADER = 512 << 20
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|layer)\.(\d+)\.(.*)$")
 _TOWER = re.compile(
     r"^(?:model\.)?(?:visual|vision|audio|multi_modal|mm_|embed_vision|embed_audio|image|thinker\.(?:visual|audio)|mlp1)"
@@ -36,76 +29,18 @@ _WHOLE = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """One tensor of a checkpoint.
-
-    Attributes:
-        name: as the file has it.
-        shape: as stored.
-        bytes: as stored.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    bytes: int
-
-
 def read_tensors(folder: Path) -> tuple[Tensor, ...]:
     """Every tensor of a model folder; empty where there is no safetensors file.
 
     Raises:
-        MultinodeError: SHARD_ABSENT or SHARD_TRUNCATED, where index, files and headers contradict each other.
+        MultinodeError: MODEL_CONFIG, SHARD_ABSENT or SHARD_TRUNCATED, where index, files and headers
+            contradict each other.
     """
-    names = _files(folder)
-    return tuple(tensor for name in names for tensor in _header(folder / name))
-
-
-def _files(folder: Path) -> list[str]:
-    index = folder / _INDEX
-    if not index.exists():
-        return sorted(path.name for path in folder.glob("*.safetensors"))
-    try:
-        table = json.loads(index.read_bytes())["weight_map"]
-        names = sorted({str(name) for name in table.values()})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        what = "weight_map cannot be read."
-        raise MultinodeError(
-            ExitCode.MODEL_CONFIG, what, where=str(index), hint="Copy the file again."
-        ) from error
-    present = [name for name in names if (folder / name).exists()]
-    if present and len(present) < len(names):
-        missing = next(name for name in names if name not in present)
-        what = f"{missing} is named here and absent ({len(names) - len(present)} of {len(names)} files are)."
-        raise MultinodeError(ExitCode.SHARD_ABSENT, what, where=str(index), hint="Copy the missing files.")
-    return present
-
-
-def _header(path: Path) -> Iterator[Tensor]:
-    def bad(what: str) -> MultinodeError:
-        return MultinodeError(ExitCode.SHARD_TRUNCATED, what, where=str(path), hint="Copy the file again.")
-
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            raw = file.read(8)
-            length = struct.unpack("<Q", raw)[0] if len(raw) == 8 else -1
-            if not 2 <= length <= min(_MOST_HEADER, size - 8):
-                raise bad("the header's length is beyond the file.")
-            entries: dict[str, Any] = json.loads(file.read(length))
-    except (OSError, ValueError) as error:
-        raise bad("the header cannot be read.") from error
-    for name, entry in entries.items() if isinstance(entries, dict) else ():
-        if name == "__metadata__":
-            continue
-        try:
-            start, end = entry["data_offsets"]
-            tensor = Tensor(name, tuple(int(side) for side in entry["shape"]), int(end) - int(start))
-        except (KeyError, TypeError, ValueError) as error:
-            raise bad(f"tensor {name} has no shape or offsets.") from error
-        if tensor.bytes < 0 or 8 + length + int(end) > size:
-            raise bad(f"tensor {name} ends beyond the file.")
-        yield tensor
+    listing = [path.name for path in folder.iterdir()]
+    if not any(name.endswith(".safetensors") for name in listing):
+        return ()
+    files = find_weights(folder, listing).names
+    return tuple(tensor for name in files for tensor in read_header(folder / name).tensors())
 
 
 def cut_tensors(tensors: Iterable[Tensor], model: Architecture, tp: int) -> Cut:

@@ -1,19 +1,18 @@
 """Finds the model that a user names: a folder, a config.json, or a name of the catalogue."""
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from vllm_multinode.checkpoint.config import CONFIG, read_config
+from vllm_multinode.checkpoint.safetensors import Tensor
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.sizing import catalogue
 from vllm_multinode.sizing.model.architecture import Architecture, read_architecture
-from vllm_multinode.sizing.model.checkpoint import Tensor, contradictions, cut_tensors, read_tensors
+from vllm_multinode.sizing.model.checkpoint import contradictions, cut_tensors, read_tensors
 from vllm_multinode.sizing.model.splits import Cut, cut
 
-_CONFIG = "config.json"
-_MOST_CONFIG = 64 << 20
 # Counted and published bytes that differ by less are the same, but for the files' own headers.
 _AGREE = 0.01
 # Beyond this factor the layers are not the model's.
@@ -96,7 +95,7 @@ def from_config(name: str, config: dict[str, Any], place: str, published: int | 
 
 
 def _from_folder(folder: Path, name: str) -> Source:
-    config = folder / _CONFIG
+    config = folder / CONFIG
     if not config.is_file():
         what = "the folder has no config.json."
         raise MultinodeError(
@@ -106,32 +105,3 @@ def _from_folder(folder: Path, name: str) -> Source:
     tensors = read_tensors(folder)
     notes = contradictions(tensors, model, cut(model, 1).checkpoint) if tensors else ()
     return Source(name, model, tensors, notes=tuple(f"{folder}: {note}" for note in notes))
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """Parse a config.json.
-
-    Raises:
-        MultinodeError: MODEL_MISSING or MODEL_CONFIG.
-    """
-    try:
-        if path.stat().st_size > _MOST_CONFIG:
-            raise MultinodeError(
-                ExitCode.MODEL_CONFIG, "the file is too large for a configuration.", where=str(path)
-            )
-        found = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise MultinodeError(ExitCode.MODEL_MISSING, "there is no such file.", where=str(path)) from error
-    except OSError as error:
-        what = f"the file cannot be read: {error.strerror or error}."
-        raise MultinodeError(ExitCode.MODEL_CONFIG, what, where=str(path)) from error
-    except (ValueError, RecursionError) as error:
-        line = getattr(error, "lineno", None)
-        where = f" (line {line})" if line else ""
-        what = f"the file is no complete JSON{where}: {str(error).split(':')[0]}."
-        raise MultinodeError(
-            ExitCode.MODEL_CONFIG, what, where=str(path), hint="Copy the file again."
-        ) from error
-    if not isinstance(found, dict):
-        raise MultinodeError(ExitCode.MODEL_CONFIG, "the file holds no JSON object.", where=str(path))
-    return found

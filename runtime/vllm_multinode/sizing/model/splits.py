@@ -2,23 +2,12 @@
 
 from dataclasses import dataclass
 
+from vllm_multinode.checkpoint.stages import layer_split
 from vllm_multinode.sizing.model.architecture import Architecture
 from vllm_multinode.sizing.model.quantization import Scheme
 from vllm_multinode.sizing.model.stack import Layer
 from vllm_multinode.sizing.model.traits import Everywhere, everywhere
 from vllm_multinode.sizing.model.weights import Weight, share
-
-
-def stage_sizes(layers: int, pp: int) -> tuple[int, ...]:
-    """Layers of each pipeline stage, as vLLM's get_pp_indices gives them.
-
-    What does not divide goes to the stages before the last, from the back: 10 layers on 4 stages are 2, 3,
-    3, 2.
-    """
-    sizes = [layers // pp] * pp
-    for place in range(2, layers % pp + 2):
-        sizes[-place] += 1
-    return tuple(sizes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +72,7 @@ class Cut:
 
     def stages(self, pp: int) -> tuple[Part, ...]:
         """What each pipeline stage loads, on its fullest rank."""
-        sizes = stage_sizes(len(self.layers), pp)
+        sizes = layer_split(len(self.layers), pp)
         parts, start = [], 0
         for stage, size in enumerate(sizes):
             part = sum(self.layers[start : start + size], self.towers)

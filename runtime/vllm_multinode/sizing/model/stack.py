@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from vllm_multinode.checkpoint.config import HIDDEN, LAYERS
 from vllm_multinode.sizing.model import blocks
 from vllm_multinode.sizing.model.fields import MOST_LAYERS, Fields
 from vllm_multinode.sizing.model.layers import Attention, Dense, Experts, LatentAttention
@@ -39,7 +40,7 @@ def layer_count(text: Fields) -> int:
     listed = text.listed("layers_block_type", "layer_types")
     pattern = text.text("hybrid_override_pattern").replace("|", "")
     length = len(listed) or len(pattern)
-    return text.count(*blocks.LAYERS, default=length or None, most=MOST_LAYERS)
+    return text.count(*LAYERS, default=length or None, most=MOST_LAYERS)
 
 
 def build_layers(text: Fields, traits: Traits, kinds: tuple[Kind, ...]) -> tuple[Layer, ...]:
@@ -109,7 +110,7 @@ def _mark(text: Fields, index: int) -> str:
 
 
 def _layer(text: Fields, traits: Traits, kind: Kind, index: int, count: int, *, sparse: bool) -> Layer:
-    hidden = text.count(*blocks.HIDDEN)
+    hidden = text.count(*HIDDEN)
     norms = (Weight("norms", hidden * traits.norms * (2 if traits.norm_bias else 1)),) if traits.norms else ()
     extra = norms + _per_layer_inputs(text, hidden)
     mark = _mark(text, index)
@@ -126,7 +127,7 @@ def _layer(text: Fields, traits: Traits, kind: Kind, index: int, count: int, *, 
 
 def _mixer(text: Fields, traits: Traits, kind: Kind, index: int, count: int) -> Mixer:
     if kind == "recurrent":
-        return blocks.recurrent(text, text.count(*blocks.HIDDEN))
+        return blocks.recurrent(text, text.count(*HIDDEN))
     return blocks.attention(text, traits, kind, index, count)
 
 

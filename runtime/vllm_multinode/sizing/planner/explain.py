@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Iterator
 
+from vllm_multinode.checkpoint.stages import layer_split
 from vllm_multinode.sizing.model.architecture import Architecture
 from vllm_multinode.sizing.model.layers import Attention, Experts, LatentAttention
-from vllm_multinode.sizing.model.splits import stage_sizes
 from vllm_multinode.sizing.planner import memory
 from vllm_multinode.sizing.planner.choice import Choice, Plan
 from vllm_multinode.sizing.planner.memory import GIB
@@ -71,7 +71,7 @@ def _weights(plan: Plan, model: Architecture, best: Choice) -> Iterator[str]:
     tp, pp = best.tensor_parallel, best.pipeline_parallel
     cut = plan.request.source.cut(tp)
     yield f"in the files: {_gib(cut.checkpoint)} ({cut.checkpoint / 1e9:.2f} GB)"
-    sizes = ", ".join(map(str, stage_sizes(len(model.layers), pp)))
+    sizes = ", ".join(map(str, layer_split(len(model.layers), pp)))
     yield f"layers per stage: {sizes} (vLLM's get_pp_indices)"
     head = " (tied: loaded again where stages part)" if model.tied else ""
     table = _gib(cut.embedding.loaded)
@@ -128,7 +128,7 @@ def _rest(model: Architecture, best: Choice) -> Iterator[str]:
     yield f"and {batch.requests} requests (max_num_seqs)"
     most = "the widest layer over all tokens, the logits, or a tower over its patches"
     yield f"activations: {most}: {_gib(best.memory.activations)}"
-    layers = stage_sizes(len(model.layers), best.pipeline_parallel)[best.stage]
+    layers = layer_split(len(model.layers), best.pipeline_parallel)[best.stage]
     width = f"max(1, {model.hidden} / 4096)"
     yield f"graphs: 200 MiB + 8 MiB x {layers} layers x {width} = {_gib(best.memory.graphs)}"
     parts = "framework 600 MiB, TP 800 MiB, PP 200 MiB where there are any"

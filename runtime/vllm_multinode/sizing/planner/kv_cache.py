@@ -4,10 +4,10 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from vllm_multinode.checkpoint.stages import layer_split
 from vllm_multinode.sizing.model.architecture import Architecture
 from vllm_multinode.sizing.model.layers import Attention, LatentAttention
 from vllm_multinode.sizing.model.recurrent import Mamba2
-from vllm_multinode.sizing.model.splits import stage_sizes
 
 KvDtype = Literal["auto", "fp8"]
 Rule = Literal["full", "window", "chunk", "state"]
@@ -118,7 +118,7 @@ def kv_cache(model: Architecture, tp: int, pp: int, dtype: KvDtype = "auto", in_
         block = _LATENT_BLOCK_BESIDE_STATES
     pages = [layer_pages(model, index, tp, width, block) for index in range(len(model.layers))]
     pages, block = _aligned(pages, block)
-    sizes = stage_sizes(len(model.layers), pp)
+    sizes = layer_split(len(model.layers), pp)
     if not any(pages):
         return Cache(block, (0,) * pp, (0,) * pp, (), in_flight)
     assigned, groups = _grouped(_padded(pages))

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from vllm_multinode.checkpoint.stages import layer_split
 from vllm_multinode.sizing.model.architecture import Architecture
 from vllm_multinode.sizing.model.layers import Dense, Experts
-from vllm_multinode.sizing.model.splits import stage_sizes
 from vllm_multinode.sizing.model.weights import VOCABULARY_PADDING
 
 GIB = 1 << 30
@@ -120,7 +120,7 @@ def stage_memory(
         batch: of one step.
         kv_bytes: of the cache for what was asked.
     """
-    layers = stage_sizes(len(model.layers), pp)[part]
+    layers = layer_split(len(model.layers), pp)[part]
     return Memory(
         total=total,
         usable=int(total * utilization),

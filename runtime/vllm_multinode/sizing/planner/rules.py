@@ -4,6 +4,12 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from vllm_multinode.checkpoint.parallel import (
+    Indivisible,
+    heads_refusal,
+    kv_heads_refusal,
+    layers_refusal,
+)
 from vllm_multinode.sizing.model.architecture import Architecture
 from vllm_multinode.sizing.model.layers import Attention, Dense, Experts, LatentAttention
 from vllm_multinode.sizing.model.quantization import Scheme
@@ -52,9 +58,7 @@ def pipeline_refusals(model: Architecture, pp: int) -> tuple[Refusal, ...]:
     if pp > 1 and model.tied and model.model_type in _TIED_WITHOUT_STAGES:
         what = f"vLLM cannot tie embedding and head of a {model.model_type} across stages."
         found.append(Refusal("pipeline", what))
-    if pp > len(model.layers):
-        what = f"{len(model.layers)} layers cannot fill {pp} pipeline stages (vLLM would divide by zero)."
-        found.append(Refusal("layers", what))
+    found += _shared(layers_refusal(len(model.layers), pp))
     return tuple(found)
 
 
@@ -66,11 +70,11 @@ def tensor_refusals(model: Architecture, tp: int) -> tuple[Refusal, ...]:
     mixers = dict.fromkeys(mixer for layer in model.layers for mixer in layer.mixers)
     blocks = dict.fromkeys(layer.mlp for layer in model.layers if layer.mlp is not None)
     found: list[Refusal] = []
-    if model.heads and model.heads % tp:
-        found.append(Refusal("heads", f"{model.heads} attention heads do not divide by TP {tp}."))
+    if model.heads:
+        found += _shared(heads_refusal(model.heads, tp))
     for mixer in mixers:
         if isinstance(mixer, Attention):
-            found += _kv_heads(mixer, tp) or _projections(model, mixer, tp)
+            found += _shared(kv_heads_refusal(mixer.kv_heads, tp)) or _projections(model, mixer, tp)
         elif not isinstance(mixer, LatentAttention) and (why := mixer.refuses(tp)):
             found.append(Refusal("recurrent", f"{why} do not divide by TP {tp}."))
     for block in blocks:
@@ -82,14 +86,9 @@ def tensor_refusals(model: Architecture, tp: int) -> tuple[Refusal, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _kv_heads(mixer: Attention, tp: int) -> list[Refusal]:
-    """More KV heads than ranks are divided, fewer are replicated; either must come out even."""
-    heads = mixer.kv_heads
-    if heads >= tp and heads % tp:
-        return [Refusal("kv-heads", f"{heads} KV heads do not divide by TP {tp}.")]
-    if heads < tp and tp % heads:
-        return [Refusal("kv-heads", f"{heads} KV heads cannot be replicated evenly over TP {tp}.")]
-    return []
+def _shared(refusal: Indivisible | None) -> list[Refusal]:
+    """What the launcher's preflight refuses as well."""
+    return [] if refusal is None else [Refusal(refusal.rule, refusal.what)]
 
 
 def _projections(model: Architecture, mixer: Attention, tp: int) -> list[Refusal]:

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from vllm_multinode.checkpoint.stages import layer_split
 from vllm_multinode.sizing.model.architecture import Architecture
-from vllm_multinode.sizing.model.splits import Cut, stage_sizes
+from vllm_multinode.sizing.model.splits import Cut
 from vllm_multinode.sizing.planner.kv_cache import Cache
 from vllm_multinode.sizing.planner.startup import startup_budget
 
@@ -89,7 +90,7 @@ def _round(
 ) -> float:
     """Seconds in which every request under way gains one token: through all stages, one after another."""
     seconds = 0.0
-    sizes = stage_sizes(len(model.layers), pp)
+    sizes = layer_split(len(model.layers), pp)
     for stage, part in enumerate(cut.stages(pp)):
         # A batch touches at least one request's experts and at most all.
         read = min(part.loaded, part.active * max(1.0, requests))
