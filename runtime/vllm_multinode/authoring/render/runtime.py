@@ -26,7 +26,7 @@ def serving_runtime(
 
     Args:
         executor: ray or mp.
-        accelerator: recomfixed by OpenShift AI's dashboard; all four makers' where None.
+        accelerator: recommended by OpenShift AI's dashboard; all four makers' where None.
         name: vllm-multinode-ray or -mp by default.
         namespace: left out where None.
         image: this package's version of vllm-multinode by default.
@@ -87,9 +87,9 @@ def _container(
 def _dashboard(executor: Executor, accelerator: AcceleratorType | None) -> dict[str, str]:
     """What OpenShift AI's dashboard shows, as in the templates of opendatahub-io/odh-model-controller."""
     makers = [accelerator] if accelerator is not None else [maker for maker in RESOURCES if maker != "none"]
-    recomfixed = [RESOURCES[maker] for maker in makers if maker != "none"]
+    recommended = [RESOURCES[maker] for maker in makers if maker != "none"]
     return {
         "openshift.io/display-name": _TITLES[executor],
         "opendatahub.io/apiProtocol": "REST",
-        **({"opendatahub.io/recomfixed-accelerators": json.dumps(recomfixed)} if recomfixed else {}),
+        **({"opendatahub.io/recommended-accelerators": json.dumps(recommended)} if recommended else {}),
     }

@@ -172,3 +172,16 @@ def test_lws_environment_is_what_the_launcher_reads() -> None:
         )
         assert (settings.gpus, settings.executor) == (4, "mp")
         assert settings.head_host == (None if role == "head" else "a-0.a.n")
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "recommended"),
+    [
+        pytest.param("amd", '["amd.com/gpu"]', id="one"),
+        pytest.param("none", None, id="none"),
+    ],
+)
+def test_what_the_dashboard_of_openshift_ai_reads(accelerator: Any, recommended: str | None) -> None:
+    annotations = serving_runtime("ray", accelerator)["metadata"]["annotations"]
+    assert annotations.get("opendatahub.io/recommended-accelerators") == recommended
+    assert annotations["openshift.io/display-name"] == "vLLM over several nodes (Ray)"
