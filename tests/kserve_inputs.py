@@ -1,9 +1,13 @@
 """A ServingRuntime and an InferenceService that KServe accepts, to vary one field at a time."""
 
 import copy
-from typing import Any
+from typing import Any, Final
+
+from vllm_multinode.platforms.releases import MULTI_NODE_KSERVE
 
 Body = dict[str, Any]
+VERSIONS: Final = tuple(one.number for one in MULTI_NODE_KSERVE)
+"""Every known KServe that makes services over several nodes."""
 
 _CONTAINER: Body = {
     "image": "example.com/vllm-multinode:1",

@@ -6,7 +6,7 @@ From Python, typed::
 
     model = {"claim": "models", "path": "llama"}
     spec = DeploymentSpec(name="llama", model=model, parallelism={"tensor": 4, "pipeline": 2})
-    print(render(spec, kserve="0.18.1").stream())
+    print(render(spec, platform="kserve-0.19.0").stream())
 
 Nothing of it is imported before it is asked for: the launcher shares this package.
 """

@@ -21,8 +21,9 @@ from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.k8s.documents import Document, from_text
 from vllm_multinode.k8s.emit import to_yaml
 from vllm_multinode.k8s.parser import decode
+from vllm_multinode.platforms.releases import find
 
-VERSIONS = ("0.14.1", "0.15.0", "0.16.0", "0.19.0", "0.20.0")
+RELEASES = tuple(map(find, ("0.14.1", "0.15.0", "0.16.0", "0.19.0", "0.20.0", "openshift-ai-2.25")))
 ODD: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 2**63, 10**400, 0.5, "", " ", "a", "mp", "0", "-1", "1e400", "8GB", "\x7f",
     "é" * 300, "pvc://", "pvc:///x", "s3://a", "://", [], {}, [None], [[]], [{}], [1, "a"], {"": None},
@@ -38,7 +39,7 @@ def judge(raw: bytes) -> str:
     """What comes of some bytes: "read" with findings, or the code of the one line; anything else is a bug."""
     try:
         documents = from_text(decode(raw, "case"), "case")
-        texts = [finding.as_text(VERSIONS) for finding in _findings(documents, raw)]
+        texts = [finding.as_text(RELEASES) for finding in _findings(documents, raw)]
     except MultinodeError as error:
         line = str(error)
         assert len(line) < 1000, line
@@ -50,7 +51,7 @@ def judge(raw: bytes) -> str:
 
 def _findings(documents: list[Document], raw: bytes) -> Iterator[Any]:
     text = Text(decode(raw, "case"))
-    for finding in validate(documents, VERSIONS):
+    for finding in validate(documents, RELEASES):
         json.dumps(finding.as_object())
         for edit in finding.fix:
             document = finding.document

@@ -11,6 +11,7 @@ from controlplane.plane.running import Plane
 from unit.authoring.rules.examples import Example, base, documents, examples
 from vllm_multinode.authoring.rules import RULES, validate
 from vllm_multinode.k8s.access import at, listed
+from vllm_multinode.platforms.releases import find
 
 TIMEOUT: Final = 60.0
 OBJECTS: Final = "deployments,services"
@@ -88,7 +89,7 @@ def test_every_rule_is_shown_somewhere() -> None:
 def test_good_examples_are_accepted_and_made(plane: Plane, kubectl: Kubectl) -> None:
     version = plane.kserve.removeprefix("v")
     bodies = [base()["runtime"], base()["service"], base()["group"]]
-    assert not [one.rule for one in validate(documents(bodies), [version]) if one.blocks]
+    assert not [one.rule for one in validate(documents(bodies), [find(version)]) if one.blocks]
     kubectl("apply", "-f", "-", documents=bodies)
     _eventually(lambda: _whole(kubectl, "llm"), "Deployments and Services of the good example")
 
@@ -109,7 +110,7 @@ def test_good_twin_is_accepted(example: Example, plane: Plane, kubectl: Kubectl)
 def test_refused(example: Example, plane: Plane, kubectl: Kubectl) -> None:
     version = _fitting(example, plane)
     (said, *_) = [
-        one.message for one in validate(documents(example.bad), [version]) if one.rule == example.rule
+        one.message for one in validate(documents(example.bad), [find(version)]) if one.rule == example.rule
     ]
     words = said.removeprefix("KServe refuses it: ").rstrip(".")
     *first, last = _order(example)
@@ -131,7 +132,9 @@ def test_refused(example: Example, plane: Plane, kubectl: Kubectl) -> None:
 
 def _order(example: Example) -> list[dict[str, Any]]:
     """The example's objects, the one that is refused last and what comes behind it left out."""
-    found = [one for one in validate(documents(example.bad), [example.version]) if one.rule == example.rule]
+    found = [
+        one for one in validate(documents(example.bad), [find(example.version)]) if one.rule == example.rule
+    ]
     document = found[0].document
     assert document is not None
     return example.bad[: document.index + 1]

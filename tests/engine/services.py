@@ -23,7 +23,7 @@ from vllm_multinode.local.rundir import Runs
 from vllm_multinode.local.world.pods import PodSpec
 from vllm_multinode.local.world.protocol import Action, NodeStatus, Request
 from vllm_multinode.platforms.kserve.environment import Service
-from vllm_multinode.platforms.versions import DEFAULT_VERSION
+from vllm_multinode.platforms.releases import DEFAULT, find
 
 T = TypeVar("T")
 PATIENCE = 60.0
@@ -54,7 +54,7 @@ def service(
     nodes: int = 2,
     tp: int = 1,
     pp: int | None = None,
-    version: str = DEFAULT_VERSION,
+    version: str = DEFAULT.number,
     generation: int = 1,
     env: dict[str, str] | None = None,
     args: Sequence[str] = (),
@@ -75,7 +75,7 @@ def service(
         ),
         model=model,
         executor=executor,
-        version=version,
+        release=find(version),
         env=env or {},
         args=tuple(args),
     )

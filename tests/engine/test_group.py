@@ -11,7 +11,7 @@ from engine.stand_ins import StandIns, changed, value
 from vllm_multinode.contract import env as names
 from vllm_multinode.contract.kserve import Executor
 from vllm_multinode.local.world.pods import PodSpec
-from vllm_multinode.platforms.versions import DEFAULT_VERSION
+from vllm_multinode.platforms.releases import DEFAULT
 
 pytestmark = pytest.mark.netns
 
@@ -71,7 +71,7 @@ def lws(pod: PodSpec) -> PodSpec:
 def test_each_environment_is_enough(
     start: Start, stand_ins: StandIns, made_model: Path, told_by: str
 ) -> None:
-    version = DEFAULT_VERSION if told_by == "lws" else told_by
+    version = DEFAULT.number if told_by == "lws" else told_by
     pods = stand_ins.pods(service(made_model, version=version))
     if told_by == "lws":
         pods = [lws(pod) for pod in pods]

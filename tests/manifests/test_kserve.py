@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from kserve_inputs import VERSIONS
 from manifests.folders import MANIFESTS, OVERLAYS, ROOT, bases, build, leaves, name, of_kind
 from manifests.leaf import leaf
 from vllm_multinode.authoring.preview import preview
 from vllm_multinode.authoring.rules import validate
 from vllm_multinode.k8s.files import read
-from vllm_multinode.platforms.versions import VERSIONS
+from vllm_multinode.platforms.releases import find, listed
 
 # 0.15.0 and 0.16.0 want their components, and v0.20.0 recreates the workers for ever (kserve#6113).
 AS_THEY_ARE = tuple(version for version in VERSIONS if version not in ("0.15.0", "0.16.0", "0.20.0"))
@@ -26,8 +27,8 @@ def versions(folder: Path) -> tuple[str, ...]:
 
 def blocking(folder: Path, tested: tuple[str, ...]) -> list[str]:
     runtime = [str(MANIFESTS / "runtime/cluster")] if folder.name == "base" else []
-    documents = read([str(folder), *runtime])
-    return [f"{one.rule} {one.versions}: {one.message}" for one in validate(documents, tested) if one.blocks]
+    found = validate(read([str(folder), *runtime]), [find(version) for version in tested])
+    return [f"{one.rule} {listed(one.releases)}: {one.message}" for one in found if one.blocks]
 
 
 @pytest.mark.parametrize("folder", SERVING, ids=name)

@@ -9,7 +9,7 @@ from vllm_multinode.authoring.render import render
 from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.platforms.versions import DEFAULT_VERSION
+from vllm_multinode.platforms.releases import DEFAULT
 
 if TYPE_CHECKING:
     from kserve.models import V1beta1InferenceService
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 _COLLECTION: Final = re.compile(r"list\[(?P<inner>.+)\]|dict[\[(]str, ?(?P<value>.+)[\])]")
 
 
-def inference_service(spec: DeploymentSpec, kserve: str = DEFAULT_VERSION) -> "V1beta1InferenceService":
+def inference_service(spec: DeploymentSpec, platform: str = DEFAULT.name) -> "V1beta1InferenceService":
     """The service as `kserve.KServeClient().create()` takes it.
 
     Args:
         spec: of one replica; `render` gives the others, and everything else that belongs to them.
-        kserve: KServe's version in the cluster.
+        platform: as `render`'s.
 
     Raises:
-        MultinodeError: SPEC for what this version cannot do, or for several replicas; CLUSTER_EXTRA where the
+        MultinodeError: SPEC for what this release cannot do, or for several replicas; CLUSTER_EXTRA where the
             SDK is not installed.
     """
     if spec.replicas > 1:
@@ -35,7 +35,7 @@ def inference_service(spec: DeploymentSpec, kserve: str = DEFAULT_VERSION) -> "V
             where="replicas",
             hint="Take render(spec), or one spec a replica.",
         )
-    (body,) = render(spec, kserve).files["inference-service.yaml"]
+    (body,) = render(spec, platform).files["inference-service.yaml"]
     try:
         from kserve import models
         from kubernetes import client

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vllm_multinode.cluster.client import Cluster
     from vllm_multinode.cluster.deploy import Deployed, Outcome
     from vllm_multinode.cluster.inputs import Given
+    from vllm_multinode.platforms.releases import Release
 
 RenderTarget = Literal["kserve", "lws"]
 
@@ -74,10 +75,10 @@ def deploy(
         kubeconfig=kubeconfig, context=context, namespace=namespace, source=login
     ) as cluster:
         settle_namespace(cluster, namespace, [document.namespace for document in given.documents])
-        version = _version(cluster, given, kserve)
-        if version and version != kserve and inputs.specs_among(named):
-            given = inputs.read(named, name=name, kserve=version, target=target)
-        _check(cluster, given, version, force=force)
+        release = _release(cluster, given, kserve)
+        if release and release.number != kserve and inputs.specs_among(named):
+            given = inputs.read(named, name=name, kserve=release.name, target=target)
+        _check(cluster, given, release, force=force)
         wanted = deploying.Deployment(
             name=given.name,
             bodies=[document.body for document in given.documents],
@@ -92,25 +93,25 @@ def deploy(
     return ExitCode.OK
 
 
-def _version(cluster: "Cluster", given: "Given", asked: str) -> str:
-    """KServe's version, said where it was found out; empty where KServe has nothing to do with it."""
-    from vllm_multinode.cluster.versions import kserve_version
+def _release(cluster: "Cluster", given: "Given", asked: str) -> "Release | None":
+    """The cluster's release, said where it was found out; None where KServe has nothing to do with it."""
+    from vllm_multinode.cluster.versions import release_of
 
     if not given.needs_kserve:
-        return ""
-    version, remark = kserve_version(cluster, asked)
+        return None
+    release, remark = release_of(cluster, asked)
     if remark:
         say(remark)
-    return version
+    return release
 
 
-def _check(cluster: "Cluster", given: "Given", version: str, *, force: bool) -> None:
+def _check(cluster: "Cluster", given: "Given", release: "Release | None", *, force: bool) -> None:
     """What `multinode validate` says; what will not serve ends it, unless that was asked for."""
     from vllm_multinode.authoring.rules import validate
     from vllm_multinode.cluster.inputs import runtimes_of
 
     documents = [*given.documents, *runtimes_of(cluster, given.documents)]
-    found = validate(documents, versions=[version]) if version else validate(documents)
+    found = validate(documents, [release]) if release else validate(documents)
     stopping = [one for one in found if one.blocks]
     for one in found:
         if one.severity != "advice":

@@ -18,7 +18,7 @@ from vllm_multinode.local.world import refusals
 from vllm_multinode.local.world.pods import Restart
 from vllm_multinode.local.world.protocol import Action, Request, RunStatus
 from vllm_multinode.platforms.kserve.environment import Service
-from vllm_multinode.platforms.versions import DEFAULT_VERSION, VERSIONS
+from vllm_multinode.platforms.releases import DEFAULT, find_multi_node, known_numbers
 
 _FILE_WIDTH = 160
 
@@ -48,7 +48,7 @@ def run_(
     tp: Annotated[int, typer.Option(min=1, help="Tensor parallel size.")] = 1,
     pp: Annotated[int, typer.Option(min=1, help="Pipeline parallel size.")] = 1,
     executor: Annotated[Executor, typer.Option(help="What spreads the engine over the nodes.")] = "ray",
-    kserve: Annotated[str, typer.Option(help=f"KServe's version: {', '.join(VERSIONS)}.")] = DEFAULT_VERSION,
+    kserve: Annotated[str, typer.Option(help=f"KServe's version: {known_numbers()}.")] = DEFAULT.number,
     head_gpus: Annotated[int, typer.Option(min=0, help="Accelerators of the head; 0: as KServe counts.")] = 0,
     worker_gpus: Annotated[
         int, typer.Option(min=0, help="Accelerators of each worker; 0: as KServe counts.")
@@ -79,8 +79,9 @@ def run_(
     from vllm_multinode.local.run.detach import in_background
     from vllm_multinode.local.run.serve import RunOptions, serve
 
+    release = find_multi_node(kserve)
     layout = isvc.fit(
-        kserve,
+        release,
         executor,
         nodes=nodes,
         tensor_parallel=tp,
@@ -101,7 +102,7 @@ def run_(
         service=service,
         model=model,
         executor=executor,
-        version=kserve,
+        release=release,
         env=isvc.variables(env or []),
         args=tuple(vllm_args or ()),
         restart=restart,

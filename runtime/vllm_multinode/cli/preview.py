@@ -10,7 +10,7 @@ from vllm_multinode.authoring.preview import preview as previewed
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.k8s.files import read
-from vllm_multinode.platforms.versions import DEFAULT_VERSION
+from vllm_multinode.platforms.releases import DEFAULT
 
 Output = Literal["table", "yaml", "json"]
 _KINDS = ("InferenceService", "LeaderWorkerSet")
@@ -19,7 +19,7 @@ _KINDS = ("InferenceService", "LeaderWorkerSet")
 def preview(
     file: Annotated[list[str], typer.Option("--file", "-f", help="Manifests: files, folders, - for stdin.")],
     *,
-    kserve: Annotated[str, typer.Option(help="KServe's version, from 0.14 on.")] = DEFAULT_VERSION,
+    kserve: Annotated[str, typer.Option(help="KServe's version, from 0.14 on.")] = DEFAULT.number,
     runtime: Annotated[
         list[str] | None, typer.Option(help="A further file that holds ServingRuntimes.")
     ] = None,

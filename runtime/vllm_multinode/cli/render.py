@@ -11,7 +11,7 @@ from vllm_multinode.authoring.render import render as rendered
 from vllm_multinode.authoring.spec import load
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.platforms.versions import DEFAULT_VERSION
+from vllm_multinode.platforms.releases import DEFAULT
 
 STREAM = "-"
 
@@ -19,7 +19,7 @@ STREAM = "-"
 def render(
     file: Annotated[str, typer.Option("--file", "-f", help="The deployment spec; - for standard input.")],
     *,
-    kserve: Annotated[str, typer.Option(help="KServe's version in the cluster.")] = DEFAULT_VERSION,
+    kserve: Annotated[str, typer.Option(help="KServe's version in the cluster.")] = DEFAULT.number,
     target: Annotated[Target, typer.Option(help="An InferenceService, or a LeaderWorkerSet.")] = "kserve",
     out: Annotated[str, typer.Option(help="Folder to write to; - prints one stream.")] = STREAM,
     force: Annotated[

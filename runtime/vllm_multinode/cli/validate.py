@@ -15,7 +15,7 @@ from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.k8s.documents import Document
 from vllm_multinode.k8s.files import read
-from vllm_multinode.platforms.versions import VERSIONS
+from vllm_multinode.platforms.releases import MULTI_NODE_KSERVE, Release, find, listed
 
 Output = Literal["text", "json"]
 
@@ -42,7 +42,7 @@ def validate(
     sources = list(dict.fromkeys([*(file or []), *(more or [])]))
     if not sources:
         raise MultinodeError(ExitCode.USAGE, "no file is named.", hint="Name one with -f.")
-    versions = tuple(version.removeprefix("v") for version in kserve or VERSIONS)
+    releases = tuple(map(find, kserve)) if kserve else MULTI_NODE_KSERVE
     documents = read(sources)
     architecture = None
     if model:
@@ -52,18 +52,18 @@ def validate(
 
     def check(given: Sequence[Document]) -> list[Finding]:
         own = set(map(id, given))
-        found = findings_of(with_builtin_runtimes(given), versions, architecture)
+        found = findings_of(with_builtin_runtimes(given), releases, architecture)
         return [one for one in found if id(one.document) in own]
 
     if fix:
-        documents = _hint(sources, documents, check, versions)
+        documents = _hint(sources, documents, check, releases)
     findings = sorted(check(documents), key=Finding.order)
     if output == "json":
         typer.echo(json.dumps([finding.as_object() for finding in findings], indent=2))
     else:
         for finding in findings:
-            typer.echo(finding.as_text(versions))
-    _notes(documents, findings, versions)
+            typer.echo(finding.as_text(releases))
+    _notes(documents, findings, releases)
     return ExitCode.WILL_NOT_SERVE if any(finding.blocks for finding in findings) else ExitCode.OK
 
 
@@ -71,7 +71,7 @@ def _hint(
     sources: Sequence[str],
     documents: Sequence[Document],
     check: Callable[[Sequence[Document]], list[Finding]],
-    versions: Sequence[str],
+    releases: Sequence[Release],
 ) -> list[Document]:
     from vllm_multinode.authoring.rules.fix import apply_fixes
 
@@ -81,27 +81,27 @@ def _hint(
                 f"note: {document.file} is built by kustomize; --fix leaves its files alone.", err=True
             )
             break
-    for fixed in apply_fixes(documents, check, versions):
+    for fixed in apply_fixes(documents, check, releases):
         for finding in fixed.findings:
             typer.echo(f"fixed: {finding.file}:{finding.line}: {finding.rule} {finding.path}", err=True)
     return read(sources)
 
 
-def _notes(documents: Sequence[Document], findings: Sequence[Finding], versions: Sequence[str]) -> None:
+def _notes(documents: Sequence[Document], findings: Sequence[Finding], releases: Sequence[Release]) -> None:
     """What was not checked, and a count: on stderr, so that stdout holds findings alone."""
     known = [document for document in documents if document.kind in KINDS]
     if not known:
         typer.echo(f"note: nothing was checked: there is none of {', '.join(KINDS)}.", err=True)
-    for name in missing_runtimes(with_builtin_runtimes(documents), versions[-1]):
+    for name in missing_runtimes(with_builtin_runtimes(documents), releases[-1]):
         what = f"note: the ServingRuntime {name} was not given: what depends on it was not checked."
         typer.echo(what, err=True)
     for what in claims_elsewhere(documents):
         typer.echo(f"note: {what}", err=True)
     counts = {severity: sum(one.severity == severity for one in findings) for severity in SEVERITIES}
     told = ", ".join(f"{count} {severity}" for severity, count in counts.items() if count)
-    checked = f"{len(known)} object{'' if len(known) == 1 else 's'}, KServe {', '.join(versions)}"
+    checked = f"{len(known)} object{'' if len(known) == 1 else 's'}, {listed(releases)}"
     typer.echo(f"{told or 'nothing found'} ({checked})", err=True)
-    blocked = {version for finding in findings if finding.blocks for version in finding.versions}
-    if blocked and blocked != set(versions):
-        serving = ", ".join(version for version in versions if version not in blocked)
-        typer.echo(f"nothing is refused or stalls with KServe {serving}", err=True)
+    blocked = {release for finding in findings if finding.blocks for release in finding.releases}
+    serving = [release for release in releases if release not in blocked]
+    if blocked and serving:
+        typer.echo(f"nothing is refused or stalls with {listed(serving)}", err=True)

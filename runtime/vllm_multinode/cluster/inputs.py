@@ -108,10 +108,10 @@ def _is_object(root: Node) -> bool:
 def _rendered(source: str, kserve: str, target: Target) -> tuple[list[Document], str]:
     from vllm_multinode.authoring.render import render
     from vllm_multinode.authoring.spec import load
-    from vllm_multinode.platforms.versions import DEFAULT_VERSION
+    from vllm_multinode.platforms.releases import DEFAULT
 
     spec = load(source)
-    rendered = render(spec, kserve=kserve or DEFAULT_VERSION, target=target)
+    rendered = render(spec, kserve or DEFAULT.name, target)
     found = [
         document
         for file in rendered.files

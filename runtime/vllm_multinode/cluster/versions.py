@@ -8,7 +8,7 @@ from vllm_multinode.cluster.client import Cluster
 from vllm_multinode.cluster.transport import Object
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.platforms.versions import VERSIONS, parse_version
+from vllm_multinode.platforms.releases import Release, find_multi_node, known_numbers
 
 _CONTROLLER: Final = "kserve-controller-manager"
 _NAMESPACES: Final = ("kserve", "redhat-ods-applications", "opendatahub")
@@ -74,8 +74,8 @@ def _described(deployment: Object) -> Controller:
     )
 
 
-def kserve_version(cluster: Cluster, asked: str = "") -> tuple[str, str]:
-    """The supported version that holds for this cluster, and a remark on it.
+def release_of(cluster: Cluster, asked: str = "") -> tuple[Release, str]:
+    """The release that this cluster runs, and a remark on it.
 
     Args:
         cluster: where to look.
@@ -85,12 +85,13 @@ def kserve_version(cluster: Cluster, asked: str = "") -> tuple[str, str]:
         MultinodeError: USAGE where it cannot be found out, KIND_MISSING without KServe.
     """
     if asked:
-        return nearest(asked)
+        release = find_multi_node(asked)
+        return release, release.remark
     cluster.resource("serving.kserve.io/v1beta1", "InferenceService")
     found = controller(cluster)
     if found is not None and found.version:
-        version, remark = nearest(found.version)
-        return version, remark or f"KServe {found.version} in namespace {found.namespace}."
+        release = find_multi_node(found.version)
+        return release, release.remark or f"KServe {found.version} in namespace {found.namespace}."
     what = "no controller can be seen"
     if found is not None:
         what = f"the controller in namespace {found.namespace} does not say"
@@ -99,20 +100,5 @@ def kserve_version(cluster: Cluster, asked: str = "") -> tuple[str, str]:
     raise MultinodeError(
         ExitCode.USAGE,
         f"the cluster's KServe version cannot be found out: {what}.",
-        hint="Give it with --kserve; one of " + ", ".join(VERSIONS) + ".",
+        hint=f"Give it with --kserve; one of {known_numbers()}.",
     )
-
-
-def nearest(version: str) -> tuple[str, str]:
-    """The newest supported version that is not newer, and a remark where it is another one.
-
-    Raises:
-        MultinodeError: USAGE, for what is no version, or has no multi-node support.
-    """
-    wanted = parse_version(version)
-    plain = ".".join(map(str, wanted))
-    if plain in VERSIONS:
-        return plain, ""
-    older = [known for known in VERSIONS if parse_version(known) <= wanted]
-    chosen = older[-1] if older else VERSIONS[0]
-    return chosen, f"KServe {version} was not tested; what holds for {chosen} is taken."

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from vllm_multinode.platforms.releases import Release
+
 Body = dict[str, Any]
 Path = tuple[str | int, ...]
 
@@ -90,17 +92,17 @@ class Group:
 
 @dataclass(frozen=True)
 class Preview:
-    """What one KServe makes of some ServingRuntimes and InferenceServices.
+    """What one release makes of some ServingRuntimes and InferenceServices.
 
     Attributes:
-        kserve: the version, such as "0.18.1".
+        release: of KServe or OpenShift AI.
         groups: one for each InferenceService that leads to pods, in the order of the input.
         refusals: what admission answers; nothing is made of a refused object.
         stalls: what is accepted and then never serves.
         warnings: what is dropped, overwritten or assumed; it may serve all the same.
     """
 
-    kserve: str
+    release: Release
     groups: tuple[Group, ...] = ()
     refusals: tuple[Finding, ...] = ()
     stalls: tuple[Finding, ...] = ()

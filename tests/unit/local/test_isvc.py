@@ -4,13 +4,14 @@ from typing import Any
 
 import pytest
 
+from kserve_inputs import VERSIONS
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.kserve import Executor, Role
 from vllm_multinode.local.run import isvc
 from vllm_multinode.local.run.isvc import LocalService, fit, pods, variables
 from vllm_multinode.platforms.kserve.environment import Service, injected_environment
-from vllm_multinode.platforms.versions import VERSIONS
+from vllm_multinode.platforms.releases import find
 
 RUNTIME = {
     "PATH",
@@ -46,10 +47,10 @@ def test_the_environment_is_kserves_and_the_runtimes_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, role: Role
 ) -> None:
     monkeypatch.setenv("OF_THE_CALLER", "1")
-    given = local(tmp_path, version=version, env={"MINE": "1"})
+    given = local(tmp_path, release=find(version), env={"MINE": "1"})
     pod = next(pod for pod in pods(given, tmp_path / "cache") if pod.role == role)
     found = pod.environment("pod-name", "10.77.0.9")
-    injected = injected_environment(version, role, given.service)
+    injected = injected_environment(find(version), role, given.service)
     assert set(found) == RUNTIME | {"MINE"} | set(injected)
     assert injected.items() <= found.items()
     assert (found["POD_NAME"], found["POD_IP"]) == ("pod-name", "10.77.0.9")
@@ -114,7 +115,7 @@ def test_nodes_are_counted_as_kserve_counts_them(
     expected: tuple[int, int, int],
 ) -> None:
     found = fit(
-        "0.18.1",
+        find("0.18.1"),
         executor,
         nodes=nodes,
         tensor_parallel=parallel[0],
@@ -127,7 +128,7 @@ def test_nodes_are_counted_as_kserve_counts_them(
 
 def test_a_count_that_kserve_would_not_make_is_refused() -> None:
     with pytest.raises(MultinodeError, match=r"makes 1 nodes of TP 2 x PP 1.*not 2") as refused:
-        fit("0.18.1", "mp", nodes=2, tensor_parallel=2, pipeline_parallel=1)
+        fit(find("0.18.1"), "mp", nodes=2, tensor_parallel=2, pipeline_parallel=1)
     assert refused.value.code == ExitCode.SIZES
 
 

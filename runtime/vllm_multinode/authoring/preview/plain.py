@@ -9,7 +9,7 @@ from vllm_multinode.platforms.model import Finding, Group, Preview
 def as_object(found: Preview) -> dict[str, Any]:
     """The preview as plain data, for `-o json`."""
     return {
-        "kserve": found.kserve,
+        "release": found.release.name,
         "serves": found.serves,
         "groups": [_group_object(group) for group in found.groups],
         "refusals": [_finding_object(one) for one in found.refusals],

@@ -15,7 +15,7 @@ _LONGEST: Final = 44  # characters of a value
 
 def as_text(found: Preview) -> str:
     """Nodes, roles, accelerators, names, ports and environment; then what does not serve, and why."""
-    lines = [f"KServe {found.kserve}"]
+    lines = [found.release.label]
     for group in found.groups:
         lines += ["", *_group(group)]
     if not found.groups:

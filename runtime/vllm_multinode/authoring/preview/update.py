@@ -8,7 +8,7 @@ from vllm_multinode.authoring.preview import preview
 from vllm_multinode.k8s.merge import MERGE_KEYS
 from vllm_multinode.platforms.kserve.defaulting import defaulted
 from vllm_multinode.platforms.model import Body, Group, Preview
-from vllm_multinode.platforms.versions import parse
+from vllm_multinode.platforms.releases import find
 
 _PERCENT: Final = "%"
 
@@ -73,29 +73,32 @@ class Update(NamedTuple):
 
 
 def updates(
-    before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], kserve: str, generation: int = 1
+    before: Sequence[Mapping[str, Any]],
+    after: Sequence[Mapping[str, Any]],
+    platform: str,
+    generation: int = 1,
 ) -> tuple[Preview, list[Update]]:
     """The preview after an update, and what the update does to each group.
 
     Args:
         before: what is applied now.
         after: what will be applied.
-        kserve: a version from 0.14 on.
+        platform: as `preview`'s.
         generation: metadata.generation of the InferenceServices now.
 
     Raises:
         MultinodeError: as `preview`.
     """
-    old = {_key(one): one for one in preview(before, kserve, generation=generation).groups}
-    same, next_one = (preview(after, kserve, generation=number) for number in (generation, generation + 1))
-    moved = _moved(before, after, kserve)
+    old = {_key(one): one for one in preview(before, platform, generation=generation).groups}
+    same, next_one = (preview(after, platform, generation=number) for number in (generation, generation + 1))
+    moved = _moved(before, after, platform)
     groups = [
         risen if moved.get((risen.namespace, risen.name), False) and _key(risen) in old else kept
         for kept, risen in zip(same.groups, next_one.groups, strict=True)
     ]
     new = {_key(one): one for one in groups}
     found = [_update(old.get(key), new.get(key)) for key in {**old, **new}]
-    return Preview(same.kserve, tuple(groups), same.refusals, same.stalls, same.warnings), found
+    return Preview(same.release, tuple(groups), same.refusals, same.stalls, same.warnings), found
 
 
 def surge(replicas: int, how: Mapping[str, Any]) -> int:
@@ -113,15 +116,15 @@ def _share(value: object, replicas: int) -> int:
 
 
 def _moved(
-    before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], kserve: str
+    before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], platform: str
 ) -> dict[tuple[str, str], bool]:
     """Whether each InferenceService's spec differs, which is what raises its generation."""
-    version = parse(kserve)
+    release = find(platform)
 
     def specs(bodies: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], Body]:
         services = [one for one in bodies if one.get("kind") == "InferenceService"]
         return {
-            (one["metadata"].get("namespace") or "", one["metadata"]["name"]): defaulted(one, version)["spec"]
+            (one["metadata"].get("namespace") or "", one["metadata"]["name"]): defaulted(one, release)["spec"]
             for one in services
         }
 

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from vllm_multinode.authoring.render import beside, versions
+from vllm_multinode.authoring.render import beside, releases
 from vllm_multinode.authoring.render.inference_service import inference_service, runtime_name
 from vllm_multinode.authoring.render.lws import leader_worker_set
 from vllm_multinode.authoring.render.runtime import serving_runtime
 from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.k8s.emit import to_yaml
-from vllm_multinode.platforms.versions import DEFAULT_VERSION, parse_version
+from vllm_multinode.platforms.releases import DEFAULT, Release, find_multi_node
 
 __all__ = ["KUSTOMIZATION", "Rendered", "Target", "render", "serving_runtime"]
 
@@ -24,7 +24,7 @@ class Rendered:
 
     Attributes:
         files: the documents of each file, by name; the kustomization is the last.
-        notes: what a user should know of this KServe, a sentence each.
+        notes: what a user should know of this release, a sentence each.
     """
 
     files: Mapping[str, list[dict[str, Any]]]
@@ -44,16 +44,16 @@ class Rendered:
         return to_yaml(self.documents)
 
 
-def render(spec: DeploymentSpec, kserve: str = DEFAULT_VERSION, target: Target = "kserve") -> Rendered:
+def render(spec: DeploymentSpec, platform: str = DEFAULT.name, target: Target = "kserve") -> Rendered:
     """The files of a deployment spec, always the same for the same spec.
 
     Args:
         spec: what is meant.
-        kserve: KServe's version; without meaning for another target.
+        platform: kserve-0.19.0, openshift-ai-2.25, or KServe's number alone; only for the target kserve.
         target: kserve for an InferenceService, lws for a LeaderWorkerSet.
 
     Raises:
-        MultinodeError: USAGE for an unknown version; SPEC for what this version or target cannot do.
+        MultinodeError: USAGE for an unknown release; SPEC for what this release or target cannot do.
     """
     files: dict[str, list[dict[str, Any]]] = {}
     notes: tuple[str, ...] = ()
@@ -61,7 +61,7 @@ def render(spec: DeploymentSpec, kserve: str = DEFAULT_VERSION, target: Target =
         files["leader-worker-set.yaml"] = [leader_worker_set(spec)]
         files["service.yaml"] = [beside.service(spec)]
     else:
-        notes = _kserve(spec, kserve, files)
+        notes = _kserve(spec, find_multi_node(platform), files)
     claim = beside.claim(spec)
     if claim is not None:
         files["claim.yaml"] = [claim]
@@ -70,14 +70,15 @@ def render(spec: DeploymentSpec, kserve: str = DEFAULT_VERSION, target: Target =
     return Rendered(files | {KUSTOMIZATION: [beside.kustomization(files)]}, notes)
 
 
-def _kserve(spec: DeploymentSpec, kserve: str, files: dict[str, list[dict[str, Any]]]) -> tuple[str, ...]:
-    version = parse_version(kserve)
-    versions.check(spec, version)
+def _kserve(
+    spec: DeploymentSpec, release: Release, files: dict[str, list[dict[str, Any]]]
+) -> tuple[str, ...]:
+    releases.check(spec, release)
     if spec.runtime is None or spec.runtime.write:
         files["serving-runtime.yaml"] = [
             serving_runtime(spec.executor, name=runtime_name(spec), namespace=spec.namespace)
         ]
-    files["inference-service.yaml"] = [inference_service(spec, name, version) for name in spec.service_names]
+    files["inference-service.yaml"] = [inference_service(spec, name, release) for name in spec.service_names]
     if spec.replicas > 1:
         files["service.yaml"] = [beside.service(spec)]
-    return tuple(versions.notes(spec, version))
+    return tuple(releases.notes(spec, release))

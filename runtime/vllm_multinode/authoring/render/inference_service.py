@@ -14,11 +14,10 @@ from vllm_multinode.authoring.render.pod import (
     said,
     volumes,
 )
-from vllm_multinode.authoring.render.versions import autoscaler_class, deployment_mode
 from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.authoring.spec.accelerators import COUNTED
 from vllm_multinode.contract.kserve import Role
-from vllm_multinode.platforms.versions import Version
+from vllm_multinode.platforms.releases import Release
 
 Object = dict[str, Any]
 
@@ -26,13 +25,13 @@ _BASIC = ("cpu", "memory", "ephemeral-storage")
 _INFERENCE_SERVICE = "serving.kserve.io/inferenceservice"
 
 
-def inference_service(spec: DeploymentSpec, name: str, version: Version) -> Object:
+def inference_service(spec: DeploymentSpec, name: str, release: Release) -> Object:
     """One InferenceService: the whole, or one of its replicas.
 
     Args:
         spec: what is meant.
         name: of the service, or of the replica.
-        version: of KServe.
+        release: of KServe or OpenShift AI.
     """
     return {
         "apiVersion": "serving.kserve.io/v1beta1",
@@ -42,7 +41,7 @@ def inference_service(spec: DeploymentSpec, name: str, version: Version) -> Obje
                 "name": name,
                 "namespace": spec.namespace,
                 "labels": labels(spec),
-                "annotations": _annotations(spec, version),
+                "annotations": _annotations(spec, release),
             }
         ),
         "spec": {
@@ -64,11 +63,11 @@ def runtime_name(spec: DeploymentSpec) -> str:
     return (spec.runtime and spec.runtime.name) or names.RUNTIME_NAMES[spec.executor]
 
 
-def _annotations(spec: DeploymentSpec, version: Version) -> Mapping[str, str]:
+def _annotations(spec: DeploymentSpec, release: Release) -> Mapping[str, str]:
     told = _resource_types(spec)
     return {
-        names.DEPLOYMENT_MODE: deployment_mode(version),
-        names.AUTOSCALER_CLASS: autoscaler_class(version),
+        names.DEPLOYMENT_MODE: release.raw_mode,
+        names.AUTOSCALER_CLASS: release.autoscaler_class,
         **({names.GPU_RESOURCE_TYPES: json.dumps(told)} if told else {}),
         **annotations(spec),
     }

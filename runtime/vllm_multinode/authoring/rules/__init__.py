@@ -1,4 +1,4 @@
-"""What will be refused, what will never serve, and what could be better; each rule per KServe version."""
+"""What will be refused, what will never serve, and what could be better; each rule release by release."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
@@ -19,8 +19,7 @@ from vllm_multinode.authoring.rules.finding import Finding
 from vllm_multinode.authoring.rules.rule import SEVERITIES, Case, Found, Rule, Severity
 from vllm_multinode.k8s.access import shown
 from vllm_multinode.k8s.documents import Document
-from vllm_multinode.platforms import versions as preview_versions
-from vllm_multinode.platforms.versions import VERSIONS
+from vllm_multinode.platforms.releases import MULTI_NODE_KSERVE, Release
 
 if TYPE_CHECKING:
     from vllm_multinode.sizing.model.architecture import Architecture
@@ -44,51 +43,46 @@ RULES: Final[tuple[Rule, ...]] = (
 
 def validate(
     documents: Sequence[Document],
-    versions: Sequence[str] = VERSIONS,
+    releases: Sequence[Release] = MULTI_NODE_KSERVE,
     model: "Architecture | None" = None,
 ) -> list[Finding]:
-    """What each rule says of each document, for each version; the same finding once, with its versions.
+    """What each rule says of each document, for each release; the same finding once, with its releases.
 
     Args:
         documents: as `k8s.files.read` returns them; a service is checked with its ServingRuntime
             where that is among them.
-        versions: of KServe, such as "0.18.1".
+        releases: of KServe or OpenShift AI.
         model: the model that is to be served, as `read_model` reads it.
-
-    Raises:
-        MultinodeError: USAGE, for an unknown version.
     """
-    found: dict[tuple[int, str, str, str, str], tuple[Rule, Found, Document, list[str]]] = {}
-    for label in versions:
-        version = preview_versions.parse(label)
+    found: dict[tuple[int, str, str, str, str], tuple[Rule, Found, Document, list[Release]]] = {}
+    for release in releases:
         for number, document in enumerate(documents):
-            case = Case(document, documents, version, label.removeprefix("v"), model)
+            case = Case(document, documents, release, model)
             for rule, one in _broken(case):
                 key = (number, rule.id, shown(one.path), one.message, one.hint)
-                found.setdefault(key, (rule, one, document, []))[3].append(case.label)
+                found.setdefault(key, (rule, one, document, []))[3].append(release)
     return [_finding(*parts) for parts in found.values()]
 
 
-def missing_runtimes(documents: Sequence[Document], version: str) -> list[str]:
+def missing_runtimes(documents: Sequence[Document], release: Release) -> list[str]:
     """The names of ServingRuntimes that InferenceServices name and that are not among the documents."""
-    number = preview_versions.parse(version)
-    cases = (Case(document, documents, number, version.removeprefix("v")) for document in documents)
+    cases = (Case(document, documents, release) for document in documents)
     names = (case.selection.missing for case in cases if case.selection is not None)
     return sorted({name for name in names if name})
 
 
 def _broken(case: Case) -> Iterable[tuple[Rule, Found]]:
     for rule in RULES:
-        if case.document.kind in rule.kinds and rule.holds(case.version):
+        if case.document.kind in rule.kinds and rule.holds(case.release):
             for one in rule.check(case):
                 yield rule, one
 
 
-def _finding(rule: Rule, one: Found, document: Document, versions: list[str]) -> Finding:
+def _finding(rule: Rule, one: Found, document: Document, releases: list[Release]) -> Finding:
     return Finding(
         rule=rule.id,
         severity=rule.severity,
-        versions=tuple(versions),
+        releases=tuple(releases),
         file=document.source.file if document.source is not None else document.file,
         kind=document.kind,
         name=document.name,

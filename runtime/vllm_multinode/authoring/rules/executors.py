@@ -9,19 +9,19 @@ from vllm_multinode.contract import env
 from vllm_multinode.k8s.access import Path, at, mapping, text, variable
 from vllm_multinode.platforms import names
 from vllm_multinode.platforms.kserve.nodes import Layout
-from vllm_multinode.platforms.versions import Version
+from vllm_multinode.platforms.releases import Release
 
 _TABLE: Final = "the running controllers of v0.15.0 to v0.20.0"
 _KINDS: Final = ("InferenceService", *RUNTIMES)
 _EXECUTOR: Final[Path] = ("spec", "annotations", names.EXECUTOR)
 
 
-def _annotated(version: Version) -> bool:
-    return version >= (0, 18, 0)
+def _annotated(release: Release) -> bool:
+    return release.knows_mp_annotation
 
 
-def _before_annotation(version: Version) -> bool:
-    return (0, 15, 1) <= version < (0, 18, 0)
+def _before_annotation(release: Release) -> bool:
+    return release.counts_nodes_by_gpu_requests and not release.knows_mp_annotation
 
 
 def _executor_value(case: Case) -> Iterator[Found]:
@@ -53,7 +53,7 @@ def _executor_ignored(case: Case) -> Iterator[Found]:
     else:
         what = "no pods"
     what = (
-        f"KServe {case.label} does not know {names.EXECUTOR}: it makes {what}, where mp wants {nodes} "
+        f"{case.release.label} does not know {names.EXECUTOR}: it makes {what}, where mp wants {nodes} "
         f"nodes of {gpus}."
     )
     yield Found(WORKER_SPEC, what, f"Request {gpus} GPUs on head and worker.")

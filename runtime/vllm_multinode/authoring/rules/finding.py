@@ -1,14 +1,13 @@
 """What validation tells about one place of one document."""
 
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from vllm_multinode.authoring.rules.edits import Edit
 from vllm_multinode.authoring.rules.rule import SEVERITIES, Severity
 from vllm_multinode.k8s.access import Path
 from vllm_multinode.k8s.documents import Document
-
-_OPENSHIFT_AI: Final = {"0.15.0": "0.15.0 (OpenShift AI 2.14 to 2.16)"}
+from vllm_multinode.platforms.releases import Release, listed
 
 
 @dataclass(frozen=True)
@@ -18,7 +17,7 @@ class Finding:
     Attributes:
         rule: its id, which docs/rules.md lists.
         severity: refused, stalls, risk or advice.
-        versions: of KServe that it holds for, among those that were asked for.
+        releases: that it holds for, among those that were asked for.
         file: as the user named it, or the file behind a kustomization's object.
         kind: of the object.
         name: of the object.
@@ -32,7 +31,7 @@ class Finding:
 
     rule: str
     severity: Severity
-    versions: tuple[str, ...]
+    releases: tuple[Release, ...]
     file: str
     kind: str
     name: str
@@ -54,7 +53,7 @@ class Finding:
         return {
             "rule": self.rule,
             "severity": self.severity,
-            "versions": list(self.versions),
+            "releases": [one.name for one in self.releases],
             "file": self.file,
             "kind": self.kind,
             "name": self.name,
@@ -64,14 +63,12 @@ class Finding:
             "hint": self.hint,
         }
 
-    def as_text(self, asked: tuple[str, ...]) -> str:
-        """One line; the versions are named where it does not hold for all that were asked for."""
+    def as_text(self, asked: tuple[Release, ...]) -> str:
+        """One line; the releases are named where it does not hold for all that were asked for."""
         place = (
             f"{self.file}:{self.line}" if self.line else f"{self.file}: {self.kind}/{self.name} {self.path}"
         )
-        held = ""
-        if self.versions != asked:
-            held = f" (KServe {', '.join(_OPENSHIFT_AI.get(one, one) for one in self.versions)})"
+        held = f" ({listed(self.releases)})" if self.releases != asked else ""
         message = self.message[:1].upper() + self.message[1:]
         return " ".join(f"{place}: {self.severity} {self.rule}: {message} {self.hint}{held}".split())
 

@@ -15,6 +15,7 @@ from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.k8s.documents import Document, from_text
 from vllm_multinode.k8s.files import STDIN
 from vllm_multinode.k8s.parser import read_text
+from vllm_multinode.platforms.releases import Release
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,17 +41,17 @@ class Fixed:
 def apply_fixes(
     documents: Sequence[Document],
     check: "Callable[[Sequence[Document]], list[Finding]]",
-    versions: Sequence[str],
+    releases: Sequence[Release],
 ) -> list[Fixed]:
     """Rewrite each file whose findings say how; a file is replaced as a whole or left as it is.
 
-    A finding is fixed only where it holds for all the versions that are asked for: what is right for one of
+    A finding is fixed only where it holds for all the releases that are asked for: what is right for one of
     them may be wrong for another.
 
     Args:
         documents: as they were read.
-        check: `validate` with its versions and model.
-        versions: that are asked for.
+        check: `validate` with its releases and model.
+        releases: that are asked for.
 
     Raises:
         MultinodeError: MANIFEST, where a file cannot be written; USAGE for standard input.
@@ -60,7 +61,7 @@ def apply_fixes(
     seen = {_place(one): one for one in findings}
     for _ in range(_MOST_ROUNDS):
         changed = False
-        for file, found in _changes(findings, versions).items():
+        for file, found in _changes(findings, releases).items():
             text = texts.get(file) or _read(file)
             new = _applied(text, file, found)
             if new != text:
@@ -80,13 +81,13 @@ def _place(finding: Finding) -> tuple[str, str, str]:
     return finding.rule, finding.file, finding.path
 
 
-def _changes(findings: Sequence[Finding], versions: Sequence[str]) -> dict[str, list[Finding]]:
+def _changes(findings: Sequence[Finding], releases: Sequence[Release]) -> dict[str, list[Finding]]:
     """The findings that can be fixed, by file."""
     changes: dict[str, list[Finding]] = {}
-    asked = tuple(version.removeprefix("v") for version in versions)
+    asked = tuple(releases)
     for finding in findings:
         document = finding.document
-        if finding.fix and finding.versions == asked and document is not None and document.root is not None:
+        if finding.fix and finding.releases == asked and document is not None and document.root is not None:
             if document.file == STDIN:
                 raise MultinodeError(
                     ExitCode.USAGE,

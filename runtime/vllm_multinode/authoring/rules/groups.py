@@ -20,7 +20,7 @@ from vllm_multinode.k8s import quantity
 from vllm_multinode.k8s.access import Path, at, mapping, text
 from vllm_multinode.platforms import names
 from vllm_multinode.platforms.kserve.nodes import Layout
-from vllm_multinode.platforms.versions import Version
+from vllm_multinode.platforms.releases import Release
 
 _TABLE: Final = "the running controllers of v0.15.0 to v0.20.0"
 _KINDS: Final = ("InferenceService", *RUNTIMES)
@@ -41,9 +41,12 @@ _FOR_BOTH: Final = (
 )
 
 
-def _counting(version: Version) -> bool:
-    """Since v0.15.1 nodes are counted from the requests."""
-    return version >= (0, 15, 1)
+def _counting(release: Release) -> bool:
+    return release.counts_nodes_by_gpu_requests
+
+
+def _not_counting(release: Release) -> bool:
+    return release.knows_worker_spec and not _counting(release)
 
 
 def _gpu_containers(case: Case) -> Iterator[tuple[Container, str]]:
@@ -113,7 +116,7 @@ def _not_allocated(case: Case) -> Iterator[Found]:
 
 def _one_gpu_each(case: Case) -> Iterator[Found]:
     made = case.layout
-    if not isinstance(made, Layout) or case.executor == "mp" or case.version < (0, 15, 1):
+    if not isinstance(made, Layout) or case.executor == "mp" or not _counting(case.release):
         return
     if case.gpu_requests("head") or case.gpu_requests("worker") or case.size("tensorParallelSize") == 1:
         return
@@ -204,16 +207,16 @@ def _update(case: Case) -> Iterator[Found]:
 
 
 def _worker_replicas(case: Case) -> Iterator[Found]:
-    """Two sizes that only v0.15.0 takes for what they say: there nodes are PP and GPUs are TP, always."""
-    if case.version >= (0, 15, 1) or case.layout is None:
+    """Requests that are not counted: nodes are PP and GPUs are TP, whatever the containers ask for."""
+    if _counting(case.release) or case.layout is None:
         return
     tensor = case.size("tensorParallelSize")
     for role in ("head", "worker"):
         asked = case.gpu_requests("head" if role == "head" else "worker")
         if asked and asked != tensor:
             what = (
-                f"KServe v0.15.0 gives every pod TP ({tensor}) GPUs; the {role}'s request of {asked} is "
-                f"overwritten."
+                f"{case.release.label} gives every pod TP ({tensor}) GPUs; the {role}'s request of {asked} "
+                "is overwritten."
             )
             yield Found(WORKER_SPEC, what, f"Request {tensor}, or choose TP to be the GPUs of a node.")
 
@@ -265,7 +268,7 @@ RULES: Final = (
         "Choose TP to be the GPUs of a node.",
         "KServe v0.15.0, multiNodeProcess",
         _worker_replicas,
-        holds=lambda version: (0, 15, 0) <= version < (0, 15, 1),
+        holds=_not_counting,
     ),
     Rule(
         "gpu-types-mixed",

@@ -3,9 +3,8 @@
 from typing import Final
 
 from vllm_multinode.authoring.rules import RULES, SEVERITIES, Rule, Severity
-from vllm_multinode.platforms.versions import VERSIONS, Version
+from vllm_multinode.platforms.releases import MULTI_NODE_KSERVE, RELEASES
 
-_KNOWN: Final = ("0.14.1", *VERSIONS)
 _TITLES: Final[dict[Severity, str]] = {
     "refused": "Refused: the API server or KServe's webhook does not take it",
     "stalls": "Stalls: it is accepted and never serves",
@@ -33,19 +32,16 @@ def as_markdown() -> str:
 
 def versions(rule: Rule) -> str:
     """The versions that a rule holds for, as people write a range; empty for all."""
-    held = [label for label in _KNOWN if rule.holds(_number(label))]
-    if held in (list(_KNOWN), list(VERSIONS)) or rule.kinds == ("LeaderWorkerSet",):
+    known = RELEASES["kserve"]
+    held = tuple(one for one in known if rule.holds(one))
+    if held in (known, MULTI_NODE_KSERVE) or rule.kinds == ("LeaderWorkerSet",):
         return ""
+    first, last = held[0].number, held[-1].number
     if len(held) == 1:
-        return held[0]
-    return f"from {held[0]}" if held[-1] == _KNOWN[-1] else f"{held[0]} to {held[-1]}"
+        return first
+    return f"from {first}" if held[-1] == known[-1] else f"{first} to {last}"
 
 
 def _row(rule: Rule) -> str:
     cells = (f"`{rule.id}`", versions(rule), rule.message, rule.hint, rule.seen)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-def _number(label: str) -> Version:
-    major, minor, patch = (int(part) for part in label.split("."))
-    return major, minor, patch

@@ -64,7 +64,7 @@ def _head_container_name(case: Case) -> Iterator[Found]:
 
 def _head_service(case: Case) -> Iterator[Found]:
     name = case.document.name
-    variant = text(case.body, *PREDICTOR, "name") if case.version >= (0, 20, 0) else ""
+    variant = text(case.body, *PREDICTOR, "name") if case.release.knows_variants else ""
     told, made = names.head_service(name, 1), names.head_service(names.predictor(name, variant), 1)
     if case.multi_node and told != made:
         what = f"the workers look for their head at {told}, and KServe names that Service {made}."

@@ -12,7 +12,7 @@ from vllm_multinode.k8s.access import Path, at, listed, number
 from vllm_multinode.platforms import names
 from vllm_multinode.platforms.kserve import defaulting
 from vllm_multinode.platforms.kserve.admission import Refusal, refusals_of_runtime, refusals_of_service
-from vllm_multinode.platforms.versions import Version
+from vllm_multinode.platforms.releases import Release
 
 _KINDS: Final = ("InferenceService", *RUNTIMES)
 _OTHER: Final = "webhook-refuses"
@@ -26,7 +26,7 @@ class _Words(NamedTuple):
     message: str
     hint: str
     seen: str = "KServe's webhook"
-    holds: Callable[[Version], bool] = every
+    holds: Callable[[Release], bool] = every
 
 
 _WORDS: Final = (
@@ -50,7 +50,7 @@ _WORDS: Final = (
         "python-path",
         "KServe refuses the environment variable PYTHONPATH from v0.18 on.",
         "Put the modules into the image.",
-        holds=lambda version: version >= (0, 18, 0),
+        holds=lambda release: release.refuses_python_path,
     ),
     _Words(
         "multiple containers in workerSpec",
@@ -115,14 +115,14 @@ _WORDS: Final = (
         "runtime-sizes",
         "KServe v0.15.0 refuses a ServingRuntime whose workerSpec does not say both sizes.",
         "Write tensorParallelSize and pipelineParallelSize into its workerSpec.",
-        holds=lambda version: (0, 15, 0) <= version < (0, 15, 1),
+        holds=lambda release: release.knows_worker_spec and release.runtime_must_name_sizes,
     ),
     _Words(
         "'name' field is not allowed",
         "model-name",
         "KServe refuses a name inside spec.predictor.model from v0.16 on.",
         "Remove it; clients ask for the InferenceService's name.",
-        holds=lambda version: version >= (0, 16, 0),
+        holds=lambda release: release.knows_storage_uris,
     ),
     _Words(
         "xactly one of",
@@ -150,14 +150,14 @@ _WORDS: Final = (
         "storage-twice",
         "KServe refuses storageUri beside storageUris.",
         "Keep storageUri.",
-        holds=lambda version: version >= (0, 16, 0),
+        holds=lambda release: release.knows_storage_uris,
     ),
     _Words(
         "must not set workerSpec|canary",
         "canary",
         "KServe refuses a canary with a workerSpec, or one that is not whole.",
         "Deploy a second InferenceService instead of a canary.",
-        holds=lambda version: version >= (0, 20, 0),
+        holds=lambda release: release.knows_variants,
     ),
     _Words(
         "priorit",
@@ -187,7 +187,7 @@ def _refusals(case: Case) -> list[Refusal]:
         return kept
     found: list[Refusal] = []
     if case.shaped and case.document.kind == "InferenceService":
-        found = refusals_of_service(defaulting.defaulted(case.body, case.version), case.version)
+        found = refusals_of_service(defaulting.defaulted(case.body, case.release), case.release)
     elif case.shaped:
         before = []
         for other in case.runtimes:
@@ -195,7 +195,7 @@ def _refusals(case: Case) -> list[Refusal]:
                 break
             if (other.kind, other.namespace) == (case.document.kind, case.document.namespace):
                 before.append(other.body)
-        found = refusals_of_runtime(case.body, case.version, before)
+        found = refusals_of_runtime(case.body, case.release, before)
     case.kept["refusals"] = found
     return found
 
@@ -215,9 +215,9 @@ def _check(rule: str, case: Case) -> Iterator[Found]:
 def _hint(rule: str, case: Case) -> str:
     """The hint where it depends on the version; empty: the rule's own."""
     if rule == "autoscaler-class":
-        return f"Set the annotation {names.AUTOSCALER_CLASS} to {_autoscaler(case.version)}."
+        return f"Set the annotation {names.AUTOSCALER_CLASS} to {case.release.autoscaler_class}."
     if rule == "strategy-mode":
-        return f"Set the annotation {names.DEPLOYMENT_MODE} to {_raw_mode(case.version)}."
+        return f"Set the annotation {names.DEPLOYMENT_MODE} to {case.release.mode_to_write}."
     return ""
 
 
@@ -225,26 +225,18 @@ def _fix(rule: str, case: Case, refusal: Refusal) -> tuple[Edit, ...]:
     """The edits that fix it without a guess."""
     annotations: Path = ("metadata", "annotations")
     if rule == "autoscaler-class":
-        return (Edit((*annotations, names.AUTOSCALER_CLASS), _autoscaler(case.version)),)
+        return (Edit((*annotations, names.AUTOSCALER_CLASS), case.release.autoscaler_class),)
     if rule == "strategy-mode" and at(case.body, *annotations, names.DEPLOYMENT_MODE) in (
         "RawDeployment",
         "Standard",
     ):
-        return (Edit((*annotations, names.DEPLOYMENT_MODE), _raw_mode(case.version)),)
+        return (Edit((*annotations, names.DEPLOYMENT_MODE), case.release.mode_to_write),)
     if rule == "replica-bounds" and refusal.path[-1] == "maxReplicas":
         least = number(case.body, *PREDICTOR, "minReplicas")
         most = number(case.body, *PREDICTOR, "maxReplicas")
         if least == 1 and most is not None and most < 0:
             return (Edit((*PREDICTOR, "maxReplicas"), 1),)
     return ()
-
-
-def _autoscaler(version: Version) -> str:
-    return "none" if version >= (0, 15, 1) else "external"
-
-
-def _raw_mode(version: Version) -> str:
-    return "Standard" if (0, 16, 0) <= version < (0, 17, 0) else "RawDeployment"
 
 
 def _same_sizes(case: Case) -> Iterator[Found]:

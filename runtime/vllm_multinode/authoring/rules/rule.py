@@ -14,7 +14,7 @@ from vllm_multinode.platforms import gpus, names
 from vllm_multinode.platforms.kserve import defaulting, schema
 from vllm_multinode.platforms.kserve.nodes import Layout, layout
 from vllm_multinode.platforms.kserve.selection import Selection, select
-from vllm_multinode.platforms.versions import Version
+from vllm_multinode.platforms.releases import Release
 
 Severity = Literal["refused", "stalls", "risk", "advice"]
 SEVERITIES: Final[tuple[Severity, ...]] = ("refused", "stalls", "risk", "advice")
@@ -26,14 +26,14 @@ WORKER_SPEC: Final[Path] = (*PREDICTOR, "workerSpec")
 LWS_TEMPLATE: Final[Path] = ("spec", "leaderWorkerTemplate")
 
 
-def every(version: Version) -> bool:
-    """Holds for every version that knows multi-node."""
-    return version >= (0, 15, 0)
+def every(release: Release) -> bool:
+    """Holds for every release that knows multi-node."""
+    return release.knows_worker_spec
 
 
-def always(version: Version) -> bool:
-    """Holds for every version, also for those without multi-node."""
-    return version >= (0, 0, 0)
+def always(_: Release) -> bool:
+    """Holds for every release, also for those without multi-node."""
+    return True
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Rule:
         seen: where it was seen.
         check: yields the places of one document that break it.
         kinds: of the documents that it looks at.
-        holds: the versions of KServe that it holds for.
+        holds: the releases that it holds for.
     """
 
     id: str
@@ -68,7 +68,7 @@ class Rule:
     seen: str
     check: "Callable[[Case], Iterator[Found]]"
     kinds: tuple[str, ...] = ("InferenceService",)
-    holds: Callable[[Version], bool] = every
+    holds: Callable[[Release], bool] = every
 
 
 @dataclass(frozen=True)
@@ -82,21 +82,19 @@ class Container:
 
 @dataclass(frozen=True)
 class Case:
-    """One document, one version of KServe, and what else was given.
+    """One document, one release, and what else was given.
 
     Attributes:
         document: looked at.
         documents: all, this one among them.
-        version: of KServe.
-        label: the version as the user writes it.
+        release: of KServe or OpenShift AI.
         architecture: of the model, where `--model` has given one.
         kept: what one rule has worked out for others of its module.
     """
 
     document: Document
     documents: Sequence[Document]
-    version: Version
-    label: str
+    release: Release
     architecture: Any = field(default=None, repr=False)
     kept: dict[str, object] = field(default_factory=dict, repr=False)
 
@@ -125,10 +123,10 @@ class Case:
         """The runtime that an InferenceService gets, or why not; None where it cannot be told."""
         if self.document.kind != "InferenceService" or not self.shaped:
             return None
-        service = defaulting.defaulted(self.body, self.version)
+        service = defaulting.defaulted(self.body, self.release)
         if at(service, *MODEL) is None:
             return None
-        return select(service, [one.body for one in self.runtimes], self.version)
+        return select(service, [one.body for one in self.runtimes], self.release)
 
     @cached_property
     def runtime(self) -> Body:
@@ -182,7 +180,7 @@ class Case:
             return None
         try:
             return layout(
-                self.label,
+                self.release,
                 self.executor,
                 tensor_parallel=tensor,
                 pipeline_parallel=pipeline,

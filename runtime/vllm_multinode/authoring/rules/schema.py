@@ -46,13 +46,7 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 def _schema(case: Case) -> int | None:
     """The node of the document's schema; None where that version does not serve it."""
-    kserve = _fields()["kserve"]
-    # Releases of one minor version share their schema but for fixes.
-    minor = case.label.removeprefix("v").rpartition(".")[0]
-    near = [label for label in kserve if label == case.label.removeprefix("v")] or [
-        label for label in kserve if label.rpartition(".")[0] == minor
-    ]
-    known = (kserve[near[-1]] if near else kserve[list(kserve)[-1]]) | _fields()["lws"]
+    known = _fields()["kserve"][case.release.crds] | _fields()["lws"]
     number: int | None = known.get(f"{case.document.api_version}/{case.document.kind}")
     return number
 

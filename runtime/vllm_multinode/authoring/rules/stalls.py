@@ -8,19 +8,18 @@ from vllm_multinode.authoring.rules.rule import MODEL, PREDICTOR, WORKER_SPEC, C
 from vllm_multinode.contract.kserve import CLAIM_SCHEME, claim_and_path
 from vllm_multinode.k8s.access import Path, at, listed, mapping, number, text
 from vllm_multinode.platforms import names
-from vllm_multinode.platforms.versions import Version, knative_modes
+from vllm_multinode.platforms.releases import Release
 
 _TABLE: Final = "the running controllers of v0.15.0 to v0.20.0"
 _MODE: Final[Path] = ("metadata", "annotations", names.DEPLOYMENT_MODE)
-_RAW: Final = ("RawDeployment", "Standard")
 
 
-def _before_multi_node(version: Version) -> bool:
-    return version < (0, 15, 0)
+def _before_multi_node(release: Release) -> bool:
+    return not release.knows_worker_spec
 
 
-def _recreating(version: Version) -> bool:
-    return version == (0, 20, 0)
+def _recreating(release: Release) -> bool:
+    return release.recreates_workers
 
 
 def _worker_spec(case: Case) -> Iterator[Found]:
@@ -39,7 +38,7 @@ def _runtime_without_workers(case: Case) -> Iterator[Found]:
 
 
 def _knative(case: Case) -> Iterator[Found]:
-    if case.multi_node and at(case.body, *_MODE) in knative_modes(case.version):
+    if case.multi_node and at(case.body, *_MODE) in case.release.knative_modes:
         yield Found(_MODE, fix=(Edit(_MODE, "RawDeployment"),))
 
 
@@ -50,11 +49,10 @@ def _mode_missing(case: Case) -> Iterator[Found]:
 
 def _mode_unknown(case: Case) -> Iterator[Found]:
     mode = at(case.body, *_MODE)
-    raw = _RAW if case.version >= (0, 16, 0) else ("RawDeployment",)
-    known = (*knative_modes(case.version), *raw)
+    known = (*case.release.knative_modes, *case.release.raw_modes)
     if case.multi_node and isinstance(mode, str) and mode not in known:
         what = (
-            f"KServe {case.label} does not know the deployment mode {mode} and takes the cluster's default."
+            f"{case.release.label} does not know the deployment mode {mode} and takes the cluster's default."
         )
         fix = (Edit(_MODE, "RawDeployment"),) if mode == "Standard" else ()
         yield Found(_MODE, what, fix=fix)
@@ -135,7 +133,7 @@ RULES: Final = (
         "Remove it where the service is to run.",
         "KServe's controller",
         _stopped,
-        holds=lambda version: version >= (0, 16, 0),
+        holds=lambda release: release.knows_stop_annotation,
     ),
     Rule(
         "worker-spec-ignored",

@@ -17,7 +17,7 @@ from vllm_multinode.contract.model import Frozen
 from vllm_multinode.local.world.pods import HostMount, PodSpec, Restart
 from vllm_multinode.platforms.kserve.environment import Service, injected_environment
 from vllm_multinode.platforms.kserve.nodes import Layout, layout
-from vllm_multinode.platforms.versions import DEFAULT_VERSION
+from vllm_multinode.platforms.releases import DEFAULT, Release
 
 NAMESPACE: Final = "default"
 _CACHE: Final = Path("/cache")
@@ -32,7 +32,7 @@ class LocalService(Frozen):
     service: Service
     model: Path
     executor: Executor = "ray"
-    version: str = DEFAULT_VERSION
+    release: Release = DEFAULT
     env: dict[str, str] = Field(default={})
     args: tuple[str, ...] = ()
     """For the head's vLLM, as an InferenceService's args are appended to the ServingRuntime's."""
@@ -42,7 +42,7 @@ class LocalService(Frozen):
 
 
 def fit(
-    version: str,
+    release: Release,
     executor: Executor,
     *,
     nodes: int | None,
@@ -54,7 +54,7 @@ def fit(
     """The nodes and their accelerators; where only `nodes` is given, it says what each must hold.
 
     Raises:
-        MultinodeError: KServe `version` makes another number of nodes of this.
+        MultinodeError: That release makes another number of nodes of this.
     """
     total = tensor_parallel * pipeline_parallel
     if nodes is not None and not head_gpus and not worker_gpus and nodes > 1:
@@ -63,7 +63,7 @@ def fit(
     elif nodes == 1 and not worker_gpus:
         head_gpus = head_gpus or total
     found = layout(
-        version,
+        release,
         executor,
         tensor_parallel=tensor_parallel,
         pipeline_parallel=pipeline_parallel,
@@ -73,7 +73,7 @@ def fit(
     if nodes is not None and nodes != found.nodes:
         raise MultinodeError(
             ExitCode.SIZES,
-            f"KServe {version} makes {found.nodes} nodes of TP {tensor_parallel} x PP {pipeline_parallel} "
+            f"{release.label} makes {found.nodes} nodes of TP {tensor_parallel} x PP {pipeline_parallel} "
             f"with the {executor} executor (head {found.head_gpus}, worker {found.worker_gpus} "
             f"accelerators), not {nodes}.",
             where="--nodes",
@@ -174,7 +174,7 @@ def _pod(local: LocalService, cache: Path, role: Role, node: str, cores: tuple[i
         env={
             **runtime_environment(local),
             **local.env,
-            **injected_environment(local.version, role, service),
+            **injected_environment(local.release, role, service),
         },
         fields={env.POD_IP: "status.podIP", env.POD_NAME: "metadata.name"},
         mounts=(

@@ -15,7 +15,7 @@ from vllm_multinode.platforms import gpus, names
 from vllm_multinode.platforms.kserve.admission_runtime import runtime_priorities, runtime_spec
 from vllm_multinode.platforms.kserve.admission_scaling import replicas, scaling
 from vllm_multinode.platforms.model import Path
-from vllm_multinode.platforms.versions import Version
+from vllm_multinode.platforms.releases import Release
 
 SERVICE_WEBHOOK: Final = "inferenceservice.kserve-webhook-server.validator"
 RUNTIME_WEBHOOKS: Final = {
@@ -46,19 +46,19 @@ def prefix(kind: str) -> str:
     return f'admission webhook "{webhook}" denied the request: '
 
 
-def refusals_of_service(body: Mapping[str, Any], version: Version) -> list[Refusal]:
+def refusals_of_service(body: Mapping[str, Any], release: Release) -> list[Refusal]:
     """Objections to creating an InferenceService, after KServe's defaulting; empty where it is accepted."""
-    return [Refusal(message, path) for message, path in _service(body, version)]
+    return [Refusal(message, path) for message, path in _service(body, release)]
 
 
 def refusals_of_runtime(
-    body: Mapping[str, Any], version: Version, existing: Sequence[Mapping[str, Any]] = ()
+    body: Mapping[str, Any], release: Release, existing: Sequence[Mapping[str, Any]] = ()
 ) -> list[Refusal]:
     """Objections to creating a ServingRuntime or ClusterServingRuntime, or to updating one of the same name.
 
     Args:
         body: the runtime.
-        version: of KServe.
+        release: of KServe or OpenShift AI.
         existing: the runtimes of its kind and namespace that are there already.
     """
     spec = body["spec"]
@@ -66,13 +66,13 @@ def refusals_of_runtime(
         return []
     kind, name = body["kind"], body["metadata"]["name"]
     found = list(runtime_priorities(body, existing))
-    if version >= (0, 15, 0):
+    if release.knows_worker_spec:
         before: Mapping[str, Any] = next(
             (one["spec"] for one in existing if one["metadata"]["name"] == name), {}
         )
-        for message, path in runtime_spec(spec, before, version):
+        for message, path in runtime_spec(spec, before, release):
             found.append((f"the {kind} {name} is invalid: {message}", path))
-    if version >= (0, 18, 0):
+    if release.refuses_python_path:
         worker = spec.get("workerSpec") or {}
         parts = (("spec",), spec.get("containers")), (("spec", "workerSpec"), worker.get("containers"))
         for path, containers in parts:
@@ -81,21 +81,21 @@ def refusals_of_runtime(
     return [Refusal(message, path) for message, path in found]
 
 
-def _service(body: Mapping[str, Any], version: Version) -> Iterator[tuple[str, Path]]:
+def _service(body: Mapping[str, Any], release: Release) -> Iterator[tuple[str, Path]]:
     name = body["metadata"]["name"]
     annotations = body["metadata"].get("annotations") or {}
     predictor = body["spec"]["predictor"]
     if not re.fullmatch(_NAME, name):
         yield _NAME_TEXT % (name, _NAME), ("metadata", "name")
-    yield from _autoscaler_class(annotations, version)
-    if version >= (0, 18, 0):
+    yield from _autoscaler_class(annotations, release)
+    if release.refuses_python_path:
         for message, path in _blocked_of_service(predictor):
             yield f'the InferenceService "{name}" is invalid: {message}', path
-    if version >= (0, 15, 0) and predictor.get("workerSpec") is not None:
-        for message, path in _multi_node(name, annotations, predictor, version):
+    if release.knows_worker_spec and predictor.get("workerSpec") is not None:
+        for message, path in _multi_node(name, annotations, predictor, release):
             yield message, path
     yield from _storage_in_transformer(predictor)
-    if version >= (0, 16, 0):
+    if release.knows_storage_uris:
         for implementation in (*names.FRAMEWORKS, "model"):
             if (predictor.get(implementation) or {}).get("name"):
                 yield (
@@ -103,21 +103,16 @@ def _service(body: Mapping[str, Any], version: Version) -> Iterator[tuple[str, P
                     (*_PREDICTOR, implementation, "name"),
                 )
         yield from _storage_uris(predictor)
-    yield from _one_implementation(predictor, version)
+    yield from _one_implementation(predictor, release)
     yield from replicas(predictor)
-    yield from scaling(predictor, annotations, version)
-    if version >= (0, 20, 0):
+    yield from scaling(predictor, annotations, release)
+    if release.knows_variants:
         yield from _canaries(body, annotations)
 
 
-def _autoscaler_class(annotations: Mapping[str, str], version: Version) -> Iterator[tuple[str, Path]]:
-    allowed = {"hpa", "external"}
-    if version >= (0, 15, 0):
-        allowed.add("keda")
-    if version >= (0, 15, 1):
-        allowed.add("none")
+def _autoscaler_class(annotations: Mapping[str, str], release: Release) -> Iterator[tuple[str, Path]]:
     value = annotations.get(names.AUTOSCALER_CLASS)
-    if value is not None and value not in allowed:
+    if value is not None and value not in release.autoscaler_classes:
         path = ("metadata", "annotations", names.AUTOSCALER_CLASS)
         yield f"[{value}] is not a supported autoscaler class type", path
 
@@ -152,7 +147,7 @@ def _env_place(container: Mapping[str, Any], variable: str) -> int | None:
 
 
 def _multi_node(
-    name: str, annotations: Mapping[str, str], predictor: Mapping[str, Any], version: Version
+    name: str, annotations: Mapping[str, str], predictor: Mapping[str, Any], release: Release
 ) -> Iterator[tuple[str, Path]]:
     worker = predictor["workerSpec"]
     invalid = f'the InferenceService "{name}" is invalid: '
@@ -161,10 +156,9 @@ def _multi_node(
     if len(containers) > 1:
         yield f"{invalid}setting multiple containers in workerSpec is not allowed", (*path, "containers")
     if predictor.get("model") is not None:
-        yield from _multi_node_model(invalid, annotations, predictor["model"], version)
-    least = 2 if version < (0, 15, 1) else 1
+        yield from _multi_node_model(invalid, annotations, predictor["model"], release)
     sizes = (
-        ("PipelineParallelSize", "pipelineParallelSize", least),
+        ("PipelineParallelSize", "pipelineParallelSize", release.least_pipeline_size),
         ("TensorParallelSize", "tensorParallelSize", 1),
     )
     for shown, field, smallest in sizes:
@@ -176,7 +170,7 @@ def _multi_node(
 
 
 def _multi_node_model(
-    invalid: str, annotations: Mapping[str, str], model: Mapping[str, Any], version: Version
+    invalid: str, annotations: Mapping[str, str], model: Mapping[str, Any], release: Release
 ) -> Iterator[tuple[str, Path]]:
     path: Path = (*_PREDICTOR, "model")
     for variable in (env.PIPELINE_PARALLEL_SIZE, env.TENSOR_PARALLEL_SIZE):
@@ -189,13 +183,12 @@ def _multi_node_model(
     if uri is None:
         yield f"{invalid}StorageURI must be set for multinode enabled", path
     else:
-        protocols = ("pvc",) if version < (0, 16, 0) else ("pvc", "oci")
         protocol = uri.split("://")[0]
-        if protocol not in protocols:
-            listed = " and ".join(f"'{one}'" for one in protocols)
+        if protocol not in release.storage_schemes:
+            listed = " and ".join(f"'{one}'" for one in release.storage_schemes)
             message = f"{invalid}Multinode only supports {listed} Storage Protocol({protocol})"
             yield message, (*path, "storageUri")
-    wanted = "external" if version < (0, 15, 1) else "none"
+    wanted = release.autoscaler_class
     given = annotations.get(names.AUTOSCALER_CLASS, "")
     if given != wanted:
         message = f"{invalid}Multinode only supports '{wanted}' autoscaler({given})"
@@ -247,7 +240,7 @@ def _storage_uris(predictor: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
             yield message, (*path, index, "mountPath")
 
 
-def _one_implementation(predictor: Mapping[str, Any], version: Version) -> Iterator[tuple[str, Path]]:
+def _one_implementation(predictor: Mapping[str, Any], release: Release) -> Iterator[tuple[str, Path]]:
     containers = predictor.get("containers") or []
     given = [one for one in (*names.FRAMEWORKS, "model") if predictor.get(one) is not None]
     count = len(given) + sum(one["name"] == names.HEAD_CONTAINER for one in containers)
@@ -256,11 +249,11 @@ def _one_implementation(predictor: Mapping[str, Any], version: Version) -> Itera
     if count == 1:
         return
     fields = [*_STRUCT_FIELDS]
-    if version >= (0, 16, 0):
+    if release.knows_storage_uris:
         fields.append("StorageUris")
-    if version >= (0, 15, 0):
+    if release.knows_worker_spec:
         fields.append("WorkerSpec")
-    if version >= (0, 20, 0):
+    if release.knows_variants:
         fields.insert(0, "Name")
     fields.append("PodSpec")
     yield f"exactly one of [{', '.join(fields)}] must be specified in PredictorSpec", _PREDICTOR

@@ -6,13 +6,13 @@ from typing import Any
 from vllm_multinode.contract import env
 from vllm_multinode.platforms import gpus, names
 from vllm_multinode.platforms.model import Path
-from vllm_multinode.platforms.versions import Version
+from vllm_multinode.platforms.releases import Release
 
 _WORKER: Path = ("spec", "workerSpec")
 
 
 def runtime_spec(
-    spec: Mapping[str, Any], before: Mapping[str, Any], version: Version
+    spec: Mapping[str, Any], before: Mapping[str, Any], release: Release
 ) -> Iterator[tuple[str, Path]]:
     """Objections to a runtime's multi-node part, given the spec that it replaces."""
     worker = spec.get("workerSpec")
@@ -26,7 +26,7 @@ def runtime_spec(
     yield from _head_container(spec)
     if containers and containers[0]["name"] == names.WORKER_CONTAINER:
         yield from _gpu_types(containers[0], spec, (*_WORKER, "containers", 0))
-    yield from _sizes(worker, version)
+    yield from _sizes(worker, release)
 
 
 def _head_container(spec: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
@@ -56,9 +56,9 @@ def _gpu_types(
         yield message, (*path, "resources", part, found[0])
 
 
-def _sizes(worker: Mapping[str, Any], version: Version) -> Iterator[tuple[str, Path]]:
+def _sizes(worker: Mapping[str, Any], release: Release) -> Iterator[tuple[str, Path]]:
     pipeline, tensor = worker.get("pipelineParallelSize"), worker.get("tensorParallelSize")
-    if version < (0, 15, 1):
+    if release.runtime_must_name_sizes:
         if pipeline is None:
             yield "pipelineParallelSize must be set when WorkerSpec is set", _WORKER
         if tensor is None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from vllm_multinode.platforms import names
 from vllm_multinode.platforms.model import Path
-from vllm_multinode.platforms.versions import Version
+from vllm_multinode.platforms.releases import Release
 
 _PREDICTOR: Path = ("spec", "predictor")
 _HPA_CLASS = "hpa.autoscaling.knative.dev"
@@ -31,14 +31,14 @@ def replicas(predictor: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
 
 
 def scaling(
-    predictor: Mapping[str, Any], annotations: Mapping[str, str], version: Version
+    predictor: Mapping[str, Any], annotations: Mapping[str, str], release: Release
 ) -> Iterator[tuple[str, Path]]:
     """Objections that depend on whether KServe takes the service for a raw one (Standard, RawDeployment)."""
     mode = annotations.get(names.DEPLOYMENT_MODE, "")
     knative_hpa = annotations.get(names.KNATIVE_CLASS) == _HPA_CLASS
-    if version < (0, 15, 0):
-        check_hpa = mode == "RawDeployment" or knative_hpa
-    elif mode == ("RawDeployment" if version < (0, 16, 0) else "Standard"):
+    if not release.checks_scaling_by_class:
+        check_hpa = mode == release.raw_mode or knative_hpa
+    elif mode == release.raw_mode:
         if annotations.get(names.AUTOSCALER_CLASS) == "hpa":
             yield from _hpa(predictor)
         return

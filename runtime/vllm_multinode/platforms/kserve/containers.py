@@ -12,7 +12,7 @@ from typing import Any, Final
 from vllm_multinode.k8s.merge import strategic_merge
 from vllm_multinode.platforms import names
 from vllm_multinode.platforms.model import Body
-from vllm_multinode.platforms.versions import Version
+from vllm_multinode.platforms.releases import Release
 
 _TAG: Final = re.compile(r":([\w.\-]*)$", re.ASCII)
 _PLACEHOLDER: Final = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
@@ -29,7 +29,7 @@ class PlaceholderError(ValueError):
     """A `{{…}}` that Go's template does not take."""
 
 
-def merged(runtime: Mapping[str, Any], over: Mapping[str, Any], version: Version) -> Body:
+def merged(runtime: Mapping[str, Any], over: Mapping[str, Any], release: Release) -> Body:
     """`over` laid over the runtime's container; its args come behind the runtime's.
 
     Raises:
@@ -41,7 +41,7 @@ def merged(runtime: Mapping[str, Any], over: Mapping[str, Any], version: Version
     args = [*(runtime.get("args") or []), *(over.get("args") or [])]
     if args:
         result["args"] = args
-    if version >= (0, 20, 0) and result.get("env"):
+    if release.keeps_one_source and result.get("env"):
         result["env"] = _without_both(result["env"], over.get("env") or [])
     return result
 
@@ -96,20 +96,20 @@ def placeholders(container: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(match[0] for match in _PLACEHOLDER.finditer(json.dumps(container))))
 
 
-def with_tag(container: Body, model: Mapping[str, Any], runtime: Mapping[str, Any], version: Version) -> Body:
+def with_tag(container: Body, model: Mapping[str, Any], runtime: Mapping[str, Any], release: Release) -> Body:
     """The container with the image that KServe makes of `runtimeVersion` or of the kind of server."""
     image = container.get("image", "")
-    if version >= (0, 16, 0) and "@sha256:" in image:
+    if release.keeps_digests and "@sha256:" in image:
         return container
     wanted = model.get("runtimeVersion")
     if wanted is not None:
         if _TAG.search(image) is None:
             return {**container, "image": f"{image}:{wanted}"}
         return {**container, "image": _TAG.sub(lambda _: f":{wanted}", image)}
-    return {**container, "image": _of_server(image, container, runtime, version)} if image else container
+    return {**container, "image": _of_server(image, container, runtime, release)} if image else container
 
 
-def _of_server(image: str, container: Mapping[str, Any], runtime: Mapping[str, Any], version: Version) -> str:
+def _of_server(image: str, container: Mapping[str, Any], runtime: Mapping[str, Any], release: Release) -> str:
     tag = _TAG.search(image)
     name = runtime["metadata"]["name"]
     if tag is None:
@@ -118,11 +118,11 @@ def _of_server(image: str, container: Mapping[str, Any], runtime: Mapping[str, A
     has_gpu = names.NVIDIA in limits or any(one.startswith("nvidia.com/mig-") for one in limits)
     annotated = (runtime["metadata"].get("annotations") or {}).get(names.SERVER_TYPE, "")
     named = _GPU_SUFFIX.get(name, "vllmserver" if name == _VLLM_SERVER else "")
-    server = (annotated or named) if version >= (0, 20, 0) else _GPU_SUFFIX.get(name, "")
+    server = (annotated or named) if release.reads_server_type else _GPU_SUFFIX.get(name, "")
     if has_gpu:
         return f"{image}-gpu" if server in _GPU_SUFFIX.values() and not image.endswith("-gpu") else image
     base = image[: tag.start()]
-    if version >= (0, 20, 0) and server == "vllmserver" and not base.endswith("-cpu"):
+    if release.reads_server_type and server == "vllmserver" and not base.endswith("-cpu"):
         return f"{base}-cpu{tag[0]}"
     return image
 

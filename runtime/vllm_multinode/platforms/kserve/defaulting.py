@@ -6,7 +6,7 @@ from typing import Any, Final
 from vllm_multinode.k8s.merge import as_go_writes
 from vllm_multinode.platforms import names
 from vllm_multinode.platforms.model import Body
-from vllm_multinode.platforms.versions import Version
+from vllm_multinode.platforms.releases import Release
 
 _STANDARD: Final = {"RawDeployment": "Standard", "Serverless": "Knative"}
 _V2_FORMATS: Final = frozenset({"triton", "onnx", "huggingface"})
@@ -116,12 +116,12 @@ CONTAINER_FIELDS: Final = frozenset(
 )
 
 
-def runtime_pod_fields(version: Version) -> frozenset[str]:
+def runtime_pod_fields(release: Release) -> frozenset[str]:
     """Pod fields, containers included, that a ServingRuntime and its workerSpec carry."""
-    return RUNTIME_POD_FIELDS | {"schedulerName"} if version >= (0, 17, 0) else RUNTIME_POD_FIELDS
+    return RUNTIME_POD_FIELDS | release.more_runtime_fields
 
 
-def defaulted(body: Mapping[str, Any], version: Version) -> Body:
+def defaulted(body: Mapping[str, Any], release: Release) -> Body:
     """The InferenceService after KServe's defaulting webhook, without the fields that the schema prunes."""
     made: Body = as_go_writes(body)
     metadata, spec = dict(made["metadata"]), dict(made["spec"])
@@ -129,15 +129,15 @@ def defaulted(body: Mapping[str, Any], version: Version) -> Body:
     predictor = _with_model(dict(spec["predictor"]))
     mode = annotations.get(names.DEPLOYMENT_MODE)
     if mode is None:
-        annotations[names.DEPLOYMENT_MODE] = "RawDeployment" if version < (0, 16, 0) else "Standard"
-    elif version >= (0, 17, 0):
+        annotations[names.DEPLOYMENT_MODE] = release.raw_mode
+    elif release.renames_modes:
         annotations[names.DEPLOYMENT_MODE] = _STANDARD.get(mode, mode)
     model_format = ((predictor.get("model") or {}).get("modelFormat") or {}).get("name")
     if model_format:
-        predictor["model"] = _with_protocol(predictor["model"], model_format, version)
-        if version >= (0, 17, 0):
+        predictor["model"] = _with_protocol(predictor["model"], model_format, release)
+        if release.annotates_model_format:
             annotations.setdefault(names.MODEL_FORMAT, model_format)
-    if version < (0, 15, 0):
+    if not release.knows_worker_spec:
         predictor.pop("workerSpec", None)
     elif isinstance(body["spec"]["predictor"].get("workerSpec"), Mapping):
         predictor["workerSpec"] = dict(predictor.get("workerSpec") or {})
@@ -146,15 +146,14 @@ def defaulted(body: Mapping[str, Any], version: Version) -> Body:
     return {**made, "metadata": metadata, "spec": spec}
 
 
-def runtime_spec(body: Mapping[str, Any], version: Version) -> Body:
+def runtime_spec(body: Mapping[str, Any], release: Release) -> Body:
     """A runtime's spec without the fields that the schema prunes."""
-    carried = runtime_pod_fields(version)
-    extra = carried - RUNTIME_POD_FIELDS
+    extra = release.more_runtime_fields
     cleaned: Body = as_go_writes(body["spec"])
     spec = {key: value for key, value in cleaned.items() if key in RUNTIME_FIELDS | extra}
     spec.setdefault("containers", [])
     worker = spec.pop("workerSpec", None)
-    if worker is not None and version >= (0, 15, 0):
+    if worker is not None and release.knows_worker_spec:
         spec["workerSpec"] = {key: value for key, value in worker.items() if key in WORKER_FIELDS | extra}
     return spec
 
@@ -180,8 +179,7 @@ def _with_model(predictor: Body) -> Body:
     return predictor
 
 
-def _with_protocol(model: Body, model_format: str, version: Version) -> Body:
-    v2 = model_format == "triton" or (model_format == "vLLM" and version >= (0, 20, 0))
-    if v2 and "protocolVersion" not in model:
+def _with_protocol(model: Body, model_format: str, release: Release) -> Body:
+    if model_format in release.v2_formats and "protocolVersion" not in model:
         return {**model, "protocolVersion": "v2"}
     return model

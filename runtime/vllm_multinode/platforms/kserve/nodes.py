@@ -6,7 +6,7 @@ from typing import NamedTuple
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.kserve import Executor
-from vllm_multinode.platforms.versions import parse_version
+from vllm_multinode.platforms.releases import Release
 
 
 class Layout(NamedTuple):
@@ -18,7 +18,7 @@ class Layout(NamedTuple):
 
 
 def layout(
-    version: str,
+    release: Release,
     executor: Executor,
     *,
     tensor_parallel: int,
@@ -26,10 +26,10 @@ def layout(
     head_gpus: int = 0,
     worker_gpus: int = 0,
 ) -> Layout:
-    """Nodes and accelerators per pod, as KServe `version` counts them.
+    """Nodes and accelerators per pod, as that release counts them.
 
     Args:
-        version: KServe's version.
+        release: of KServe or OpenShift AI.
         executor: `mp` only where the ServingRuntime is annotated `multinode/executor-backend: mp`.
         tensor_parallel: TP of the workerSpec.
         pipeline_parallel: PP of the workerSpec.
@@ -40,8 +40,8 @@ def layout(
         MultinodeError: the requested accelerators hold more than TP x PP; KServe reports
             InvalidGPUAllocation then.
     """
-    known = parse_version(version)
-    if known < (0, 15, 1) or (executor == "mp" and known >= (0, 18, 0)):
+    is_mp = executor == "mp" and release.knows_mp_annotation
+    if is_mp or not release.counts_nodes_by_gpu_requests:
         return Layout(pipeline_parallel, tensor_parallel, tensor_parallel)
     total = tensor_parallel * pipeline_parallel
     if worker_gpus > 0:

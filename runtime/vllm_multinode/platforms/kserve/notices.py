@@ -9,7 +9,7 @@ from vllm_multinode.platforms.kserve import containers
 from vllm_multinode.platforms.kserve.defaulting import POD_FIELDS, runtime_pod_fields
 from vllm_multinode.platforms.kserve.reconcile import Source
 from vllm_multinode.platforms.model import Group, Path
-from vllm_multinode.platforms.versions import Version
+from vllm_multinode.platforms.releases import Release
 
 Told = tuple[str, Path]
 
@@ -18,11 +18,11 @@ _WORKER: Final[Path] = (*_PREDICTOR, "workerSpec")
 _PLACEMENT: Final = ("nodeSelector", "tolerations", "affinity", "topologySpreadConstraints")
 
 
-def warnings_of_input(body: Mapping[str, Any], version: Version) -> list[Told]:
+def warnings_of_input(body: Mapping[str, Any], release: Release) -> list[Told]:
     """Warnings that an object shows by itself, as it was written."""
     if body["kind"] == "InferenceService":
         return [*_service(body)]
-    return [*_dropped(body["spec"], ("spec",), version)]
+    return [*_dropped(body["spec"], ("spec",), release)]
 
 
 def warnings_of_group(source: Source, group: Group) -> list[Told]:
@@ -73,8 +73,8 @@ def _service(body: Mapping[str, Any]) -> Iterator[Told]:
                 )
 
 
-def _dropped(spec: Mapping[str, Any], path: Path, version: Version) -> Iterator[Told]:
-    carried = runtime_pod_fields(version)
+def _dropped(spec: Mapping[str, Any], path: Path, release: Release) -> Iterator[Told]:
+    carried = runtime_pod_fields(release)
     for field in spec:
         if field in POD_FIELDS and field not in carried:
             yield (
@@ -86,7 +86,7 @@ def _dropped(spec: Mapping[str, Any], path: Path, version: Version) -> Iterator[
             )
     worker = spec.get("workerSpec")
     if worker is not None and path == ("spec",):
-        yield from _dropped(worker, ("spec", "workerSpec"), version)
+        yield from _dropped(worker, ("spec", "workerSpec"), release)
 
 
 def _overwritten(source: Source, group: Group) -> Iterator[Told]:
@@ -128,8 +128,8 @@ def _worker_only(source: Source, group: Group) -> Iterator[Told]:
     for variable in (env.TENSOR_PARALLEL_SIZE, env.PIPELINE_PARALLEL_SIZE):
         for container in (own, below):
             if any(one["name"] == variable for one in container.get("env") or []):
-                stays = source.version < (0, 18, 0)
-                kept = "stays as written beside the head's" if stays else "is overwritten by KServe's"
+                overwritten = variable in source.release.worker_variables
+                kept = "is overwritten by KServe's" if overwritten else "stays as written beside the head's"
                 yield f"{variable} on the worker's container {kept}; set it in workerSpec alone.", _WORKER
                 break
 
@@ -146,7 +146,7 @@ def _placement(source: Source) -> Iterator[Told]:
 
 def _custom_gpus(source: Source, group: Group) -> Iterator[Told]:
     """GPUs of a type that an annotation allows; KServe v0.15.0 and mp count by TP and PP alone."""
-    if source.version < (0, 15, 1) or group.executor == "mp":
+    if not source.release.counts_nodes_by_gpu_requests or group.executor == "mp":
         return
     asked = {name for role in group.roles for one in role.pod["containers"] for name in gpus.resources(one)}
     own = sorted(name for name in asked if gpus.is_gpu(name) and name not in names.GPU_RESOURCES)
@@ -162,7 +162,7 @@ def _custom_gpus(source: Source, group: Group) -> Iterator[Told]:
 
 def _two_types(source: Source, group: Group) -> Iterator[Told]:
     """KServe looks for the first GPU in a Go map, whose order is a new one each time it is walked."""
-    if source.version < (0, 15, 1) or group.executor == "mp":
+    if not source.release.counts_nodes_by_gpu_requests or group.executor == "mp":
         return
     for role in group.roles:
         asked = gpus.resources(role.pod["containers"][0])
@@ -178,7 +178,7 @@ def _two_types(source: Source, group: Group) -> Iterator[Told]:
 
 
 def _head_services(source: Source) -> Iterator[Told]:
-    if source.version < (0, 17, 0):
+    if source.release.keeps_three_head_services:
         yield (
             (
                 "Before v0.17 KServe keeps only the three newest head Services of the whole cluster and "
@@ -189,7 +189,7 @@ def _head_services(source: Source) -> Iterator[Told]:
 
 
 def _never_ready(source: Source) -> Iterator[Told]:
-    if (0, 16, 0) <= source.version < (0, 20, 0):
+    if source.release.never_sets_ready:
         yield (
             (
                 "KServe v0.16 to v0.19 leave PredictorReady at Unknown although both Deployments are "

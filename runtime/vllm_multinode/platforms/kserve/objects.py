@@ -9,7 +9,7 @@ from typing import Any, Final
 from vllm_multinode.platforms import names
 from vllm_multinode.platforms.kserve import agent
 from vllm_multinode.platforms.model import Body
-from vllm_multinode.platforms.versions import Version
+from vllm_multinode.platforms.releases import Release
 
 _SURGE: Final = {"maxUnavailable": "25%", "maxSurge": "25%"}
 _WORKER_SURGE: Final = {"maxUnavailable": "0%", "maxSurge": "100%"}
@@ -40,21 +40,19 @@ def metadata(
     return made
 
 
-def head_replicas(predictor: Mapping[str, Any], annotations: Mapping[str, str], version: Version) -> int:
+def head_replicas(predictor: Mapping[str, Any], annotations: Mapping[str, str], release: Release) -> int:
     """Pods of the head's Deployment when it is created; an autoscaler may change them later."""
     least = predictor.get("minReplicas")
-    fixed = "external" if version < (0, 15, 1) else "none"
-    if least is None or version < (0, 15, 0) or annotations.get(names.AUTOSCALER_CLASS) != fixed:
-        return 1
-    return int(least)
+    is_fixed = annotations.get(names.AUTOSCALER_CLASS) == release.autoscaler_class
+    return int(least) if least is not None and release.scales_head_by_min_replicas and is_fixed else 1
 
 
-def strategy(predictor: Mapping[str, Any], version: Version, *, worker: bool) -> Body:
+def strategy(predictor: Mapping[str, Any], release: Release, *, worker: bool) -> Body:
     """Strategy of a Deployment, with the API server's defaults for what KServe leaves open."""
     given = predictor.get("deploymentStrategy")
     made: Body = dict(given or {})
     known = made.get("type", "")
-    if given is None or version < (0, 16, 0):
+    if given is None or release.fills_in_strategy_type:
         known = known or "RollingUpdate"
     if worker and known == "RollingUpdate":
         # KServe wants the old workers to stay until the new ones are ready.
@@ -83,9 +81,9 @@ def deployment(meta: Body, app: str, replicas: int, how: Body, pod: Body) -> Bod
     }
 
 
-def clients_service(meta: Body, predictor: Mapping[str, Any], pod: Body, version: Version) -> Body:
+def clients_service(meta: Body, predictor: Mapping[str, Any], pod: Body, release: Release) -> Body:
     """The Service that clients use: port 80 goes to the first container port."""
-    ports = _service_ports(meta["name"], pod, version)
+    ports = _service_ports(meta["name"], pod, release)
     if predictor.get("batcher") is not None or predictor.get("logger") is not None:
         ports[0]["targetPort"] = _AGENT_PORT
     selector = {"app": names.app_label(meta["name"])}
@@ -141,7 +139,7 @@ def _service(meta: Body, spec: Body) -> Body:
     return {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": spec}
 
 
-def _service_ports(name: str, pod_spec: Body, version: Version) -> list[Body]:
+def _service_ports(name: str, pod_spec: Body, release: Release) -> list[Body]:
     found = pod_spec["containers"]
     container = next((one for one in found if one["name"] == names.TRANSFORMER_CONTAINER), found[0])
     ports: list[Body] = []
@@ -154,7 +152,7 @@ def _service_ports(name: str, pod_spec: Body, version: Version) -> list[Body]:
         }
         if not made["name"]:
             del made["name"]
-        if version >= (0, 15, 0) and any(mark in port.get("name", "") for mark in ("grpc", "h2c")):
+        if release.sets_app_protocol and any(mark in port.get("name", "") for mark in ("grpc", "h2c")):
             made["appProtocol"] = _H2C
         ports.append(made)
     return ports or [{"name": name, "protocol": "TCP", "port": 80, "targetPort": 8080}]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from vllm_multinode.contract import env
-from vllm_multinode.contract.kserve import Executor
+from vllm_multinode.contract.kserve import Executor, Role
 from vllm_multinode.k8s.merge import strategic_merge
 from vllm_multinode.platforms import gpus, names
 from vllm_multinode.platforms.kserve import containers
@@ -16,7 +16,7 @@ from vllm_multinode.platforms.kserve.defaulting import container_part, pod_part,
 from vllm_multinode.platforms.kserve.environment import Service, injected_environment
 from vllm_multinode.platforms.kserve.nodes import Layout, layout
 from vllm_multinode.platforms.model import Body
-from vllm_multinode.platforms.versions import Version
+from vllm_multinode.platforms.releases import Release
 
 _PROBE_PORT: Final = 8080
 _PROBE: Final = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
@@ -39,13 +39,13 @@ class NothingMade(Exception):  # noqa: N818 - an outcome that the preview tells,
         self.of_runtime = of_runtime
 
 
-def head_pod(service: Body, runtime: Body, version: Version, generation: int) -> Body:
+def head_pod(service: Body, runtime: Body, release: Release, generation: int) -> Body:
     """The head's pod spec before the multi-node part: merged, with placeholders and image tag.
 
     Args:
         service: an InferenceService after defaulting, with a `model`.
         runtime: the runtime it is laid over, pruned.
-        version: of KServe.
+        release: of KServe or OpenShift AI.
         generation: of the InferenceService.
 
     Raises:
@@ -54,7 +54,7 @@ def head_pod(service: Body, runtime: Body, version: Version, generation: int) ->
     spec, predictor = runtime["spec"], service["spec"]["predictor"]
     base = _named(spec["containers"], names.HEAD_CONTAINER, ("spec", "containers"))
     over = container_part(predictor["model"])
-    main = _merged(base, over, version, ("spec", "predictor", "model"))
+    main = _merged(base, over, release, ("spec", "predictor", "model"))
     try:
         main = containers.replaced(main, service["metadata"], generation)
     except containers.PlaceholderError as error:
@@ -64,10 +64,10 @@ def head_pod(service: Body, runtime: Body, version: Version, generation: int) ->
             ("spec", "containers"),
             of_runtime=True,
         ) from error
-    main = containers.with_tag(main, predictor["model"], runtime, version)
-    pod = _merged_pod(spec, predictor, version, ("spec", "predictor"))
-    pod["containers"] = [main, *_others(spec, predictor, service, version, generation)]
-    if version >= (0, 17, 0):
+    main = containers.with_tag(main, predictor["model"], runtime, release)
+    pod = _merged_pod(spec, predictor, release, ("spec", "predictor"))
+    pod["containers"] = [main, *_others(spec, predictor, service, release, generation)]
+    if release.injects_service_name:
         name = service["metadata"]["name"]
         pod["containers"] = [
             containers.with_variable(one, env.INFERENCE_SERVICE_NAME, name) for one in pod["containers"]
@@ -75,7 +75,7 @@ def head_pod(service: Body, runtime: Body, version: Version, generation: int) ->
     return pod
 
 
-def worker_pod(service: Body, runtime: Body, version: Version) -> Body:
+def worker_pod(service: Body, runtime: Body, release: Release) -> Body:
     """The workers' pod spec before counts and environment; placeholders stay as they are written.
 
     Raises:
@@ -98,8 +98,8 @@ def worker_pod(service: Body, runtime: Body, version: Version) -> Body:
     base = _named(spec["containers"], names.WORKER_CONTAINER, ("spec", "workerSpec", "containers"))
     over = (worker.get("containers") or [{}])[0]
     path = ("spec", "predictor", "workerSpec")
-    pod = _merged_pod(spec, worker, version, path)
-    pod["containers"] = [_merged(base, over, version, (*path, "containers", 0))]
+    pod = _merged_pod(spec, worker, release, path)
+    pod["containers"] = [_merged(base, over, release, (*path, "containers", 0))]
     if pod["containers"][0]["name"] != names.WORKER_CONTAINER:
         raise NothingMade(
             f"InvalidGPUAllocation: target container({names.WORKER_CONTAINER}) does not exist; the worker's "
@@ -121,20 +121,22 @@ def sizes(service: Body, runtime: Body) -> tuple[int, int]:
     return size("tensorParallelSize"), size("pipelineParallelSize")
 
 
-def executor_of(runtime: Body, version: Version) -> Executor:
+def executor_of(runtime: Body, release: Release) -> Executor:
     """`mp` where the runtime's spec.annotations say exactly so and KServe knows it."""
     annotation = (runtime["spec"].get("annotations") or {}).get(names.EXECUTOR)
-    return "mp" if annotation == "mp" and version >= (0, 18, 0) else "ray"
+    return "mp" if annotation == "mp" and release.knows_mp_annotation else "ray"
 
 
-def counted(version: str, executor: Executor, tensor: int, pipeline: int, head: Body, worker: Body) -> Layout:
+def counted(
+    release: Release, executor: Executor, tensor: int, pipeline: int, head: Body, worker: Body
+) -> Layout:
     """Nodes and accelerators, from the requests of both merged pods.
 
     Raises:
         MultinodeError: the requests hold fewer accelerators than TP x PP.
     """
     return layout(
-        version,
+        release,
         executor,
         tensor_parallel=tensor,
         pipeline_parallel=pipeline,
@@ -144,10 +146,10 @@ def counted(version: str, executor: Executor, tensor: int, pipeline: int, head: 
 
 
 def with_environment(
-    pod: Body, version: str, role: str, service: Service, overrides: Mapping[str, str] | None = None
+    pod: Body, release: Release, role: Role, service: Service, overrides: Mapping[str, str] | None = None
 ) -> Body:
     """The pod with the variables that KServe injects into its main container."""
-    injected = injected_environment(version, "head" if role == "head" else "worker", service)
+    injected = injected_environment(release, role, service)
     main = names.HEAD_CONTAINER if role == "head" else names.WORKER_CONTAINER
 
     def filled(container: Body) -> Body:
@@ -204,11 +206,11 @@ def _container_defaults(container: Body) -> Body:
 
 
 def _others(
-    spec: Mapping[str, Any], predictor: Mapping[str, Any], service: Body, version: Version, generation: int
+    spec: Mapping[str, Any], predictor: Mapping[str, Any], service: Body, release: Release, generation: int
 ) -> list[Body]:
     """Sidecars: the transformer first, then the runtime's, then the InferenceService's."""
     of_runtime = [one for one in spec["containers"] if one["name"] not in _EDGES]
-    if version < (0, 15, 0):
+    if not release.merges_sidecars:
         return [one for one in spec["containers"] if one["name"] != names.HEAD_CONTAINER]
     written = predictor.get("containers") or []
     of_service = [one for one in written if one["name"] != names.TRANSFORMER_CONTAINER]
@@ -218,7 +220,7 @@ def _others(
         return [*of_runtime, *of_service]
     transformer = dict((below or above)[0])
     if below and above:
-        transformer = _merged(transformer, above[0], version, ("spec", "predictor", "containers"))
+        transformer = _merged(transformer, above[0], release, ("spec", "predictor", "containers"))
     try:
         transformer = containers.replaced(transformer, service["metadata"], generation)
     except containers.PlaceholderError as error:
@@ -231,18 +233,18 @@ def _others(
     return [transformer, *of_runtime, *of_service]
 
 
-def _merged(base: Body, over: Body, version: Version, path: tuple[str | int, ...]) -> Body:
+def _merged(base: Body, over: Body, release: Release, path: tuple[str | int, ...]) -> Body:
     try:
-        return containers.merged(base, over, version)
+        return containers.merged(base, over, release)
     except ValueError as error:
         raise NothingMade(f"InvalidPredictorSpec: failed to merge container: {error}", path) from error
 
 
 def _merged_pod(
-    spec: Mapping[str, Any], over: Mapping[str, Any], version: Version, path: tuple[str | int, ...]
+    spec: Mapping[str, Any], over: Mapping[str, Any], release: Release, path: tuple[str | int, ...]
 ) -> Body:
     """A pod's fields without its containers: the runtime's few, the InferenceService's over them."""
-    carried = runtime_pod_fields(version) - {"containers", "labels", "annotations"}
+    carried = runtime_pod_fields(release) - {"containers", "labels", "annotations"}
     base = {key: value for key, value in spec.items() if key in carried}
     patch = {key: value for key, value in pod_part(over).items() if key != "containers"}
     try:

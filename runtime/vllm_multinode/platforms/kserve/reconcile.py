@@ -10,7 +10,7 @@ from vllm_multinode.platforms.kserve import agent, objects, pods, storage
 from vllm_multinode.platforms.kserve.environment import Service
 from vllm_multinode.platforms.kserve.nodes import Layout
 from vllm_multinode.platforms.model import Body, Group, Role
-from vllm_multinode.platforms.versions import Version, text
+from vllm_multinode.platforms.releases import Release
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,13 @@ class Source:
     Attributes:
         service: the InferenceService after defaulting.
         runtime: the runtime, pruned to what its schema carries.
-        version: of KServe.
+        release: of KServe or OpenShift AI.
         generation: of the InferenceService.
     """
 
     service: Body
     runtime: Body
-    version: Version
+    release: Release
     generation: int
 
     @property
@@ -48,7 +48,7 @@ class Source:
     @property
     def deployment(self) -> str:
         """The head's Deployment."""
-        variant = self.predictor.get("name", "") if self.version >= (0, 20, 0) else ""
+        variant = self.predictor.get("name", "") if self.release.knows_variants else ""
         return names.predictor(self.name, variant)
 
 
@@ -67,12 +67,12 @@ def merged(source: Source) -> tuple[Body, Body, Layout]:
     Raises:
         pods.NothingMade: the controller stops before it makes anything.
     """
-    head = pods.head_pod(source.service, source.runtime, source.version, source.generation)
-    worker = pods.worker_pod(source.service, source.runtime, source.version)
+    head = pods.head_pod(source.service, source.runtime, source.release, source.generation)
+    worker = pods.worker_pod(source.service, source.runtime, source.release)
     tensor, pipeline = pods.sizes(source.service, source.runtime)
-    executor = pods.executor_of(source.runtime, source.version)
+    executor = pods.executor_of(source.runtime, source.release)
     try:
-        return head, worker, pods.counted(text(source.version), executor, tensor, pipeline, head, worker)
+        return head, worker, pods.counted(source.release, executor, tensor, pipeline, head, worker)
     except MultinodeError as error:
         raise pods.NothingMade(
             f"InvalidGPUAllocation: {error.what} KServe's own text says 'is less than' for this.",
@@ -81,14 +81,14 @@ def merged(source: Source) -> tuple[Body, Body, Layout]:
 
 
 def _single(source: Source) -> Group:
-    head = pods.head_pod(source.service, source.runtime, source.version, source.generation)
+    head = pods.head_pod(source.service, source.runtime, source.release, source.generation)
     labels, annotations = (
         _labels(source, source.runtime["spec"]),
         _annotations(source, source.runtime["spec"]),
     )
     meta = objects.metadata(source.service, source.deployment, annotations, labels)
     pod = pods.with_defaults(head)
-    others = [objects.clients_service(meta, source.predictor, pod, source.version)]
+    others = [objects.clients_service(meta, source.predictor, pod, source.release)]
     if annotations.get(names.AUTOSCALER_CLASS, "hpa") == "hpa":
         others.append(objects.autoscaler(meta, source.predictor))
     if names.AGENT in annotations:
@@ -108,15 +108,16 @@ def _multi(source: Source) -> Group:
         head_gpus=counts.head_gpus,
         worker_gpus=counts.worker_gpus,
     )
-    version = text(source.version)
     services = {env.HEAD_SVC: names.head_service(source.name, source.generation)}
-    if source.version >= (0, 18, 0):
+    if source.release.makes_workers_service:
         services[env.WORKER_SVC] = names.workers_service(source.deployment, source.generation)
-    head = pods.with_environment(head, version, "head", known)
-    worker = pods.with_environment(worker, version, "worker", known, services)
+    head = pods.with_environment(head, source.release, "head", known)
+    worker = pods.with_environment(worker, source.release, "worker", known, services)
     metas = _metas(source)
     types = [
-        gpus.allowed(meta.get("annotations") or {}) if source.version >= (0, 15, 1) else names.GPU_RESOURCES
+        gpus.allowed(meta.get("annotations") or {})
+        if source.release.writes_annotated_gpu_types
+        else names.GPU_RESOURCES
         for meta in metas
     ]
     head = pods.with_gpus(pods.with_defaults(head), names.HEAD_CONTAINER, counts.head_gpus, types[0])
@@ -129,18 +130,18 @@ def _assembled(
 ) -> Group:
     head_app, worker_app = (meta["labels"]["app"] for meta in metas)
     generation = source.generation
-    how = objects.strategy(source.predictor, source.version, worker=True)
+    how = objects.strategy(source.predictor, source.release, worker=True)
     deployments = [
         _deployment(source, metas[0], specs[0]),
         objects.deployment(metas[1], worker_app, counts.nodes - 1, how, specs[1]),
     ]
     others = [
-        objects.clients_service(metas[0], source.predictor, specs[0], source.version),
+        objects.clients_service(metas[0], source.predictor, specs[0], source.release),
         objects.headless_service(
             metas[0], names.head_service(source.deployment, generation), "head", head_app, generation
         ),
     ]
-    if source.version >= (0, 18, 0):
+    if source.release.makes_workers_service:
         name = names.workers_service(source.deployment, generation)
         others.append(objects.headless_service(metas[0], name, "worker", worker_app, generation))
     return _group(source, deployments, others, sizes, counts.nodes)
@@ -174,7 +175,7 @@ def _labels(source: Source, spec: Body) -> dict[str, str]:
 def _annotations(source: Source, spec: Body) -> dict[str, str]:
     """Annotations of what is made; `spec` is the runtime's or its workerSpec's, which is not filtered."""
     dropped = names.NOT_PASSED_ON
-    if source.version >= (0, 17, 0):
+    if source.release.annotates_model_format:
         dropped = dropped | {names.MODEL_FORMAT}
     is_worker = spec is source.runtime["spec"].get("workerSpec")
     made = {
@@ -203,8 +204,8 @@ def _is_multi_model(predictor: Body) -> bool:
 
 
 def _deployment(source: Source, meta: Body, pod: Body) -> Body:
-    how = objects.strategy(source.predictor, source.version, worker=False)
-    replicas = objects.head_replicas(source.predictor, meta.get("annotations") or {}, source.version)
+    how = objects.strategy(source.predictor, source.release, worker=False)
+    replicas = objects.head_replicas(source.predictor, meta.get("annotations") or {}, source.release)
     return objects.deployment(meta, meta["labels"]["app"], replicas, how, pod)
 
 
@@ -224,7 +225,7 @@ def _group(
         name=source.name,
         namespace=source.service["metadata"].get("namespace", ""),
         runtime=source.runtime["metadata"]["name"],
-        executor=pods.executor_of(source.runtime, source.version) if source.multi_node else "",
+        executor=pods.executor_of(source.runtime, source.release) if source.multi_node else "",
         tensor_parallel=sizes[0],
         pipeline_parallel=sizes[1],
         generation=source.generation,
@@ -241,7 +242,7 @@ def _let_in(
     source: Source, deployments: list[Body], others: list[Body]
 ) -> tuple[list[Body], tuple[str, ...]]:
     """Objects up to the first that the API server refuses, and why; v0.20 makes the Services first."""
-    in_order = [*others, *deployments] if source.version >= (0, 20, 0) else [*deployments, *others]
+    in_order = [*others, *deployments] if source.release.makes_services_first else [*deployments, *others]
     for place, one in enumerate(in_order):
         against = tuple(api_server.objections(one))
         if against:
@@ -258,7 +259,7 @@ def _role(source: Source, role: str, deployment: Body) -> tuple[Role, Body | Non
     pod = None
     spec = template["spec"]
     try:
-        meta, spec = storage.admitted(template["metadata"], spec, source.version)
+        meta, spec = storage.admitted(template["metadata"], spec, source.release)
     except storage.PodRefused as refusal:
         refused = (str(refusal),)
     else:

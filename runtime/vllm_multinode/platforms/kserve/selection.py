@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from vllm_multinode.platforms.model import Body, Path
-from vllm_multinode.platforms.versions import Version
+from vllm_multinode.platforms.releases import Release
 
 _PROTOCOLS: Final = {"v1": 1, "v2": 2, "grpc-v1": 3, "grpc-v2": 4}
 _UNKNOWN: Final = 5
@@ -31,7 +31,7 @@ class Selection(NamedTuple):
     missing: str = ""
 
 
-def select(service: Mapping[str, Any], runtimes: Sequence[Body], version: Version) -> Selection:
+def select(service: Mapping[str, Any], runtimes: Sequence[Body], release: Release) -> Selection:
     """The runtime of a defaulted InferenceService among those of the input."""
     model = service["spec"]["predictor"]["model"]
     name = model.get("runtime")
@@ -43,7 +43,7 @@ def select(service: Mapping[str, Any], runtimes: Sequence[Body], version: Versio
         return _named(name, found, model)
     multi_node = service["spec"]["predictor"].get("workerSpec") is not None
     for group in (near, wide):
-        fitting = [one for one in group if _fits(one["spec"], model, multi_node, version)]
+        fitting = [one for one in group if _fits(one["spec"], model, multi_node, release)]
         if fitting:
             return Selection(min(fitting, key=lambda one: _order(one, model)))
     wanted = " with a workerSpec" if multi_node else ""
@@ -87,10 +87,10 @@ def _same_namespace(runtime: Mapping[str, Any], namespace: str) -> bool:
     return not own or not namespace or own == namespace
 
 
-def _fits(spec: Mapping[str, Any], model: Mapping[str, Any], multi_node: bool, version: Version) -> bool:
+def _fits(spec: Mapping[str, Any], model: Mapping[str, Any], multi_node: bool, release: Release) -> bool:
     if spec.get("disabled") or spec.get("multiModel"):
         return False
-    if version >= (0, 15, 0) and (spec.get("workerSpec") is not None) is not multi_node:
+    if release.knows_worker_spec and (spec.get("workerSpec") is not None) is not multi_node:
         return False
     return _label(model) in _labels(spec, named=False) and _speaks(spec, model.get("protocolVersion", "v1"))
 

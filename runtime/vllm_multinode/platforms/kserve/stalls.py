@@ -6,7 +6,7 @@ from typing import Any, Final
 from vllm_multinode.platforms import names
 from vllm_multinode.platforms.kserve.reconcile import Source, merged
 from vllm_multinode.platforms.model import Body, Group, Path, Role
-from vllm_multinode.platforms.versions import Version, knative_modes
+from vllm_multinode.platforms.releases import Release
 
 Told = tuple[str, Path]
 
@@ -15,13 +15,13 @@ _WORKER: Final[Path] = (*_PREDICTOR, "workerSpec")
 _PATHS: Final[Mapping[str, Path]] = {"head": _PREDICTOR, "worker": _WORKER}
 
 
-def stalls_of_input(body: Mapping[str, Any], service: Body, version: Version) -> tuple[bool, list[Told]]:
+def stalls_of_input(body: Mapping[str, Any], service: Body, release: Release) -> tuple[bool, list[Told]]:
     """Stalls that the InferenceService shows by itself, and whether nothing at all is made."""
     predictor = service["spec"]["predictor"]
     multi_node = predictor.get("workerSpec") is not None
     found = [*_host(service)]
     stopped = bool(found)
-    if version < (0, 15, 0) and body["spec"]["predictor"].get("workerSpec") is not None:
+    if not release.knows_worker_spec and body["spec"]["predictor"].get("workerSpec") is not None:
         found.append(
             (
                 (
@@ -31,7 +31,7 @@ def stalls_of_input(body: Mapping[str, Any], service: Body, version: Version) ->
                 _WORKER,
             )
         )
-    for text, path in _mode(service, version):
+    for text, path in _mode(service, release):
         stopped = True
         found.append((text, path))
     if predictor.get("model") is None:
@@ -43,7 +43,7 @@ def stalls_of_input(body: Mapping[str, Any], service: Body, version: Version) ->
             )
             found.append((text, _PREDICTOR))
     if multi_node:
-        found += _head_service(service, version)
+        found += _head_service(service, release)
     return stopped, found
 
 
@@ -73,11 +73,11 @@ def _host(service: Body) -> Iterator[Told]:
         )
 
 
-def _mode(service: Body, version: Version) -> Iterator[Told]:
+def _mode(service: Body, release: Release) -> Iterator[Told]:
     annotations = service["metadata"]["annotations"]
     mode = annotations[names.DEPLOYMENT_MODE]
     path: Path = ("metadata", "annotations", names.DEPLOYMENT_MODE)
-    if mode in (*knative_modes(version), "ModelMesh"):
+    if mode in (*release.knative_modes, "ModelMesh"):
         yield (
             (
                 f"The deployment mode is {mode}: no Deployment is made, and without Knative nothing is "
@@ -85,16 +85,16 @@ def _mode(service: Body, version: Version) -> Iterator[Told]:
             ),
             path,
         )
-    if version >= (0, 16, 0) and annotations.get(names.STOP, "").lower() == "true":
+    if release.knows_stop_annotation and annotations.get(names.STOP, "").lower() == "true":
         yield (
             f"The annotation {names.STOP} stops it: its objects are deleted.",
             ("metadata", "annotations", names.STOP),
         )
 
 
-def _head_service(service: Body, version: Version) -> Iterator[Told]:
+def _head_service(service: Body, release: Release) -> Iterator[Told]:
     name = service["metadata"]["name"]
-    variant = service["spec"]["predictor"].get("name", "") if version >= (0, 20, 0) else ""
+    variant = service["spec"]["predictor"].get("name", "") if release.knows_variants else ""
     told, made = names.head_service(name, 1), names.head_service(names.predictor(name, variant), 1)
     if told != made:
         path: Path = (*_PREDICTOR, "name") if variant else ("metadata", "name")
@@ -106,7 +106,7 @@ def _head_service(service: Body, version: Version) -> Iterator[Told]:
 
 
 def _multi_node(source: Source, group: Group) -> Iterator[Told]:
-    if source.version == (0, 20, 0):
+    if source.release.recreates_workers:
         yield (
             (
                 "v0.20.0 deletes the workers' Deployment and both headless Services as orphaned on every "
@@ -146,7 +146,7 @@ def _multi_node(source: Source, group: Group) -> Iterator[Told]:
 
 def _limits_only(source: Source) -> Iterator[Told]:
     """GPUs that stand under limits alone count as none and are overwritten."""
-    if source.version < (0, 15, 1):
+    if not source.release.counts_nodes_by_gpu_requests:
         return
     for role, path, container, count in _written(source):
         asked = container.get("resources") or {}
@@ -176,7 +176,7 @@ def _pods(source: Source, group: Group, role: Role) -> Iterator[Told]:
     if group.refused:
         return
     uri = source.predictor["model"].get("storageUri", "")
-    by_webhook = role.role == "worker" and uri.startswith("oci://") and source.version < (0, 17, 0)
+    by_webhook = role.role == "worker" and uri.startswith("oci://") and source.release.refuses_oci_workers
     if by_webhook:
         yield (
             (

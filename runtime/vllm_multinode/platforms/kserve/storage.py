@@ -14,7 +14,7 @@ from vllm_multinode.platforms import names
 from vllm_multinode.platforms.kserve.agent import with_puller
 from vllm_multinode.platforms.kserve.containers import with_variable
 from vllm_multinode.platforms.model import Body
-from vllm_multinode.platforms.versions import Version
+from vllm_multinode.platforms.releases import Release
 
 _OCI: Final = "oci://"
 _CLAIM_VOLUME: Final = "kserve-pvc-source"
@@ -41,13 +41,13 @@ class PodRefused(Exception):  # noqa: N818 - an outcome that the preview tells, 
     """KServe's pod webhook refuses every pod of a Deployment, so it stays at none."""
 
 
-def admitted(metadata: Mapping[str, Any], pod: Body, version: Version) -> tuple[Body, Body]:
+def admitted(metadata: Mapping[str, Any], pod: Body, release: Release) -> tuple[Body, Body]:
     """Metadata and spec of a pod after KServe's webhook.
 
     Args:
         metadata: of the pod template: labels and annotations.
         pod: the template's spec.
-        version: of KServe.
+        release: of KServe or OpenShift AI.
 
     Raises:
         PodRefused: the webhook fails on it.
@@ -57,11 +57,11 @@ def admitted(metadata: Mapping[str, Any], pod: Body, version: Version) -> tuple[
     source = annotations.get(names.SOURCE_URI, "")
     main = _main_container(pod)
     if source.startswith(_OCI):
-        pod = _with_modelcar(pod, main, source.removeprefix(_OCI), version)
+        pod = _with_modelcar(pod, main, source.removeprefix(_OCI), release)
     elif source.startswith(CLAIM_SCHEME):
         pod = _with_claim(pod, main, source, annotations)
     elif source:
-        pod = _with_initializer(pod, main, source, annotations, version)
+        pod = _with_initializer(pod, main, source, annotations, release)
     if names.AGENT in annotations:
         pod = with_puller(pod, annotations)
     annotations.setdefault(names.METRIC_AGGREGATION, "false")
@@ -94,8 +94,8 @@ def _with_claim(pod: Body, main: str, source: str, annotations: Mapping[str, str
     return _mounted(pod, (main, names.TRANSFORMER_CONTAINER), mount, volume)
 
 
-def _with_modelcar(pod: Body, main: str, image: str, version: Version) -> Body:
-    if main == names.WORKER_CONTAINER and version < (0, 17, 0):
+def _with_modelcar(pod: Body, main: str, image: str, release: Release) -> Body:
+    if main == names.WORKER_CONTAINER and release.refuses_oci_workers:
         raise PodRefused(f"no container found with name {names.HEAD_CONTAINER}")
     volume = {"name": _SHARED_VOLUME, "emptyDir": {}}
     mount = {"name": _SHARED_VOLUME, "mountPath": _SHARED_PATH}
@@ -103,7 +103,7 @@ def _with_modelcar(pod: Body, main: str, image: str, version: Version) -> Body:
     for one in _mounted(pod, (main, names.TRANSFORMER_CONTAINER), mount, volume)["containers"]:
         if one["name"] in (main, names.TRANSFORMER_CONTAINER):
             one = with_variable(one, "MODEL_INIT_MODE", "async")
-            before = one.get("securityContext") or {} if version >= (0, 18, 0) else {}
+            before = one.get("securityContext") or {} if release.modelcar_keeps_security_context else {}
             one = {**one, "securityContext": {**before, "runAsUser": _MODELCAR_UID}}
         made.append(one)
     volumes = _mounted(pod, (main,), mount, volume)["volumes"]
@@ -142,7 +142,7 @@ def _prefetch(image: str) -> str:
 
 
 def _with_initializer(
-    pod: Body, main: str, source: str, annotations: Mapping[str, str], version: Version
+    pod: Body, main: str, source: str, annotations: Mapping[str, str], release: Release
 ) -> Body:
     volume = {"name": _SHARED_VOLUME, "emptyDir": {}}
     mount: Body = {"name": _SHARED_VOLUME, "mountPath": MODEL_MOUNT}
@@ -155,7 +155,7 @@ def _with_initializer(
         "volumeMounts": [mount],
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
-    if version >= (0, 16, 0):
+    if release.initializer_has_download_env:
         initializer["env"] = [{"name": name, "value": value} for name, value in _DOWNLOAD_ENV.items()]
     made = _mounted(pod, (main, names.TRANSFORMER_CONTAINER), read, volume)
     return {**made, "initContainers": [*(pod.get("initContainers") or []), initializer]}

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from kserve_inputs import VERSIONS
 from vllm_multinode.authoring.folder import MARKER
 from vllm_multinode.authoring.preview import preview
 from vllm_multinode.authoring.render import render
@@ -17,7 +18,7 @@ from vllm_multinode.authoring.spec.schema import json_schema
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.k8s.documents import from_text
 from vllm_multinode.k8s.parser import parse
-from vllm_multinode.platforms.versions import VERSIONS
+from vllm_multinode.platforms.releases import find
 
 _ROOT = Path(__file__).parents[4]
 _EXAMPLES = _ROOT / "tests/data/authoring"
@@ -57,7 +58,7 @@ def test_makes_the_nodes_that_are_meant(name: str, version: str) -> None:
             render(spec, version)
         return
     made = render(spec, version)
-    findings = validate(from_text(made.stream(), "-"), (version,))
+    findings = validate(from_text(made.stream(), "-"), (find(version),))
     bad = {one.rule for one in findings if one.severity in ("refused", "stalls")}
     assert bad == ({"workers-recreated"} if version == "0.20.0" else set())
     nodes, resource, count = _MEANT[name]

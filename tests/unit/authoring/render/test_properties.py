@@ -6,13 +6,14 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from kserve_inputs import VERSIONS
 from vllm_multinode.authoring.preview import preview
 from vllm_multinode.authoring.render import render
 from vllm_multinode.authoring.rules import validate
 from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.k8s.documents import from_text
-from vllm_multinode.platforms.versions import VERSIONS
+from vllm_multinode.platforms.releases import find
 
 # Nothing that is written for v0.20.0 serves there.
 _SERVING = [version for version in VERSIONS if version != "0.20.0"]
@@ -87,7 +88,7 @@ def test_what_renders_is_admitted_and_makes_the_nodes(drawn: dict[str, Any], ver
         made = render(spec, version)
     except MultinodeError:
         return
-    findings = validate(from_text(made.stream(), "-"), (version,))
+    findings = validate(from_text(made.stream(), "-"), (find(version),))
     assert [one for one in findings if one.severity in ("refused", "stalls")] == []
     foreseen = preview(made.documents, version)
     assert (foreseen.refusals, foreseen.stalls) == ((), ())
@@ -104,7 +105,7 @@ def test_what_renders_is_admitted_and_makes_the_nodes(drawn: dict[str, Any], ver
 @given(_specs)
 def test_lws_renders_too(drawn: dict[str, Any]) -> None:
     made = render(read(drawn), target="lws")
-    findings = validate(from_text(made.stream(), "-"), ("0.18.1",))
+    findings = validate(from_text(made.stream(), "-"), (find("0.18.1"),))
     assert [one for one in findings if one.severity in ("refused", "stalls")] == []
 
 

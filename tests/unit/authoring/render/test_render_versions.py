@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
+from kserve_inputs import VERSIONS
 from vllm_multinode.authoring.render import render
 from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.platforms.versions import VERSIONS
 
 _LEAST: dict[str, Any] = {"name": "a", "model": {"claim": "x"}, "parallelism": {"tensor": 4, "pipeline": 2}}
 

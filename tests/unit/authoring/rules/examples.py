@@ -13,9 +13,9 @@ from typing import Any
 
 import yaml
 
+from kserve_inputs import VERSIONS
 from vllm_multinode.k8s.documents import Document, from_text
 from vllm_multinode.k8s.emit import to_yaml
-from vllm_multinode.platforms.versions import VERSIONS
 
 FOLDER = Path(__file__).parents[3] / "data" / "rules"
 RECORDED = Path(__file__).parents[3] / "data" / "kserve_recorded"

@@ -2,9 +2,10 @@
 
 import pytest
 
+from kserve_inputs import VERSIONS
 from unit.authoring.rules.examples import Example, base, documents, examples
 from vllm_multinode.authoring.rules import RULES, validate
-from vllm_multinode.platforms.versions import VERSIONS
+from vllm_multinode.platforms.releases import find
 from vllm_multinode.sizing.model.sources import find_model
 
 MODEL = find_model("meta-llama/Llama-3.1-8B-Instruct").model
@@ -25,10 +26,10 @@ def test_ids_are_unique() -> None:
 
 @pytest.mark.parametrize("example", _cases())
 def test_bad_example_is_found(example: Example) -> None:
-    versions = tuple(dict.fromkeys((*VERSIONS, example.version)))
-    found = [one for one in validate(documents(example.bad), versions, MODEL) if one.rule == example.rule]
+    releases = [find(version) for version in dict.fromkeys((*VERSIONS, example.version))]
+    found = [one for one in validate(documents(example.bad), releases, MODEL) if one.rule == example.rule]
     assert found, "not found"
-    held = {version for one in found for version in one.versions}
+    held = {release.number for one in found for release in one.releases}
     assert found[0].path == example.path
     assert held == set(example.versions)
     assert found[0].severity == BY_ID[example.rule].severity
@@ -37,22 +38,23 @@ def test_bad_example_is_found(example: Example) -> None:
 @pytest.mark.parametrize("example", _cases())
 def test_good_example_is_not_found(example: Example) -> None:
     version = "0.19.0" if example.version in ("0.14.1", "0.20.0") else "0.18.1"
-    found = validate(documents(example.good), [version], MODEL)
+    found = validate(documents(example.good), [find(version)], MODEL)
     assert [one.rule for one in found if one.rule == example.rule or one.blocks] == []
 
 
 @pytest.mark.parametrize("version", ["0.15.2", "0.16.0", "0.17.1", "0.18.1", "0.19.0"])
 def test_base_has_no_findings(version: str) -> None:
     bodies = [base()["runtime"], base()["service"], base()["group"]]
-    found = validate(documents(bodies), [version], MODEL)
+    found = validate(documents(bodies), [find(version)], MODEL)
     expected = {"strategy-mode"} if version == "0.16.0" else set()
     assert {one.rule for one in found} == expected
 
 
 @pytest.mark.parametrize("example", _cases())
 def test_messages_are_sentences(example: Example) -> None:
-    for one in validate(documents(example.bad), [example.version], MODEL):
+    release = find(example.version)
+    for one in validate(documents(example.bad), [release], MODEL):
         assert one.message.endswith("."), one.message
         assert one.hint.endswith("."), one.hint
         assert one.line is not None
-        assert "\n" not in one.as_text((example.version,))
+        assert "\n" not in one.as_text((release,))

@@ -13,8 +13,9 @@ from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.k8s.documents import Document, from_text
 from vllm_multinode.k8s.emit import to_yaml
 from vllm_multinode.k8s.files import read
+from vllm_multinode.platforms.releases import find
 
-VERSIONS = ("0.18.1", "0.19.0")
+RELEASES = (find("0.18.1"), find("0.19.0"))
 TEXT = """# first
 apiVersion: serving.kserve.io/v1beta1   # the group
 kind: InferenceService
@@ -77,11 +78,11 @@ metadata: {name: other}
 
 
 def _check(documents: Sequence[Document]) -> list[Finding]:
-    return validate(documents, VERSIONS)
+    return validate(documents, RELEASES)
 
 
 def _hint(file: Path) -> list[str]:
-    return [one.rule for fixed in apply_fixes(read([str(file)]), _check, VERSIONS) for one in fixed.findings]
+    return [one.rule for fixed in apply_fixes(read([str(file)]), _check, RELEASES) for one in fixed.findings]
 
 
 def test_comments_and_layout_stay(tmp_path: Path) -> None:
@@ -133,25 +134,25 @@ def test_json_stays_json(tmp_path: Path) -> None:
 def test_every_fix_leaves_its_finding_behind(example: Example, tmp_path: Path) -> None:
     file = tmp_path / "example.yaml"
     file.write_text(to_yaml(example.bad))
-    version = (example.version,)
+    releases = (find(example.version),)
 
     def check(documents: Sequence[Document]) -> list[Finding]:
-        return validate(documents, version)
+        return validate(documents, releases)
 
     before = check(read([str(file)]))
-    for fixed in apply_fixes(read([str(file)]), check, version):
+    for fixed in apply_fixes(read([str(file)]), check, releases):
         assert fixed.findings
     after = check(read([str(file)]))
     blocked = {one.rule for one in before if one.blocks}
     assert {one.rule for one in after if one.blocks} <= blocked
-    assert apply_fixes(read([str(file)]), check, version) == []
+    assert apply_fixes(read([str(file)]), check, releases) == []
 
 
 def test_what_holds_for_some_versions_only_is_left(tmp_path: Path) -> None:
     file = tmp_path / "service.yaml"
     file.write_text(TEXT)
-    versions = ("0.15.0", "0.19.0")
-    apply_fixes(read([str(file)]), lambda documents: validate(documents, versions), versions)
+    releases = (find("0.15.0"), find("0.19.0"))
+    apply_fixes(read([str(file)]), lambda documents: validate(documents, releases), releases)
     assert "autoscalerClass: hpa" in file.read_text()
 
 
@@ -190,4 +191,4 @@ def test_file_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_standard_input_has_no_file() -> None:
     documents = from_text(TEXT, "-")
     with pytest.raises(MultinodeError, match="--fix has no file"):
-        apply_fixes(documents, _check, VERSIONS)
+        apply_fixes(documents, _check, RELEASES)

@@ -7,6 +7,7 @@ import pytest
 
 from unit.authoring.rules.examples import RECORDED, documents, examples
 from vllm_multinode.authoring.rules import validate
+from vllm_multinode.platforms.releases import find
 
 
 def _recorded() -> list[dict[str, Any]]:
@@ -21,7 +22,7 @@ def _cases(*, accepted: bool = False) -> list[object]:
 
 @pytest.mark.parametrize("recorded", _cases())
 def test_refused_where_the_webhook_refused(recorded: dict[str, Any]) -> None:
-    found = validate(documents(recorded["input"]), [recorded["kserve"]])
+    found = validate(documents(recorded["input"]), [find(recorded["kserve"])])
     refused = [one for one in found if one.severity == "refused"]
     verdict: str = recorded["verdict"]
     if verdict == "accepted":
@@ -35,7 +36,7 @@ def test_refused_where_the_webhook_refused(recorded: dict[str, Any]) -> None:
 @pytest.mark.parametrize("recorded", _cases(accepted=True))
 def test_stalls_where_a_recorded_service_had_no_workers(recorded: dict[str, Any]) -> None:
     made = {one["metadata"].get("name") for one in recorded["made"]}
-    stalls = {one.rule for one in validate(documents(recorded["input"]), [recorded["kserve"]])
+    stalls = {one.rule for one in validate(documents(recorded["input"]), [find(recorded["kserve"])])
               if one.severity == "stalls"}  # fmt: skip
     if "llm-predictor-worker" not in made:
         assert "worker-spec-ignored" in stalls
@@ -49,5 +50,5 @@ def test_stalls_where_a_recorded_service_had_no_workers(recorded: dict[str, Any]
 def test_recorded_example_names_a_case(example: Any) -> None:
     cases = [one for one in _recorded() if one["case"] == example.recorded]
     case = next(one for one in cases if one["kserve"] == f"v{example.version}")
-    found = validate(documents(case["input"]), [example.version])
+    found = validate(documents(case["input"]), [find(example.version)])
     assert example.rule in {one.rule for one in found}

@@ -6,12 +6,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kserve_inputs import VERSIONS
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.kserve import Executor, Role
 from vllm_multinode.platforms.kserve.environment import Service, injected_environment
 from vllm_multinode.platforms.kserve.nodes import Layout, layout
-from vllm_multinode.platforms.versions import DEFAULT_VERSION, VERSIONS, parse_version
+from vllm_multinode.platforms.releases import find
 
 RECORDED: dict[str, Any] = yaml.safe_load(
     (Path(__file__).parents[3] / "data" / "kserve_environment.yaml").read_text()
@@ -24,7 +25,7 @@ CASES = [
 
 
 def counted(version: str, case: str) -> Layout:
-    return layout(version, **RECORDED["inputs"][case])
+    return layout(find(version), **RECORDED["inputs"][case])
 
 
 @pytest.mark.parametrize(("version", "case"), CASES)
@@ -52,46 +53,16 @@ def test_the_environment_is_what_the_controller_injected(version: str, case: str
     )
     seen = RECORDED["seen"][version][case][role]["environment"]
     # As lists: a variable may refer to those before it.
-    assert list(injected_environment(version, role, service).items()) == list(seen.items())
+    assert list(injected_environment(find(version), role, service).items()) == list(seen.items())
 
 
 def test_each_generation_has_services_of_its_own() -> None:
-    injected = injected_environment("0.18.1", "worker", Service(name="llm", generation=7))
+    injected = injected_environment(find("0.18.1"), "worker", Service(name="llm", generation=7))
     assert (injected["HEAD_SVC"], injected["WORKER_SVC"]) == ("llm-head-7", "llm-workers-7")
 
 
 def test_every_recorded_version_is_known() -> None:
     assert {version.removeprefix("v") for version in RECORDED["seen"]} <= set(VERSIONS)
-    assert DEFAULT_VERSION in VERSIONS
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        pytest.param("0.18.1", (0, 18, 1), id="plain"),
-        pytest.param("v0.15.0", (0, 15, 0), id="with-v"),
-        pytest.param("0.16", (0, 16, 0), id="without-patch"),
-        pytest.param("1.0.0", (1, 0, 0), id="later"),
-    ],
-)
-def test_a_version_is_read(text: str, expected: tuple[int, int, int]) -> None:
-    assert parse_version(text) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        pytest.param("v0.14.1", "drops workerSpec in silence", id="without-multi-node"),
-        pytest.param("latest", "not a KServe version", id="a-word"),
-        pytest.param("0.18.1.2", "not a KServe version", id="four-numbers"),
-        pytest.param("0.18.\N{SUPERSCRIPT TWO}", "not a KServe version", id="a-digit-that-is-no-number"),
-        pytest.param("", "not a KServe version", id="empty"),
-    ],
-)
-def test_a_version_is_refused(text: str, words: str) -> None:
-    with pytest.raises(MultinodeError, match=words) as refused:
-        parse_version(text)
-    assert refused.value.code is ExitCode.USAGE
 
 
 @pytest.mark.parametrize(
@@ -107,7 +78,7 @@ def test_a_version_is_refused(text: str, words: str) -> None:
 def test_requests_decide_the_nodes_under_ray(sizes: tuple[int, int, int, int], expected: Layout) -> None:
     tensor, pipeline, head, worker = sizes
     assert expected == layout(
-        "0.18.1",
+        find("0.18.1"),
         "ray",
         tensor_parallel=tensor,
         pipeline_parallel=pipeline,
@@ -118,7 +89,7 @@ def test_requests_decide_the_nodes_under_ray(sizes: tuple[int, int, int, int], e
 
 def test_too_few_accelerators_are_refused_with_the_numbers() -> None:
     with pytest.raises(MultinodeError, match=r"wants 8 accelerators; head 1 and 1 workers of 4 hold 5") as no:
-        layout("0.18.1", "ray", tensor_parallel=4, pipeline_parallel=2, head_gpus=1, worker_gpus=4)
+        layout(find("0.18.1"), "ray", tensor_parallel=4, pipeline_parallel=2, head_gpus=1, worker_gpus=4)
     assert no.value.code is ExitCode.SIZES
 
 
@@ -141,7 +112,7 @@ def test_a_layout_holds_every_rank_or_is_refused(
     contradicts = False
     try:
         found = layout(
-            version,
+            find(version),
             executor,
             tensor_parallel=tensor_parallel,
             pipeline_parallel=pipeline_parallel,

@@ -4,18 +4,18 @@ from typing import Any
 
 import pytest
 
-from kserve_inputs import gpus, runtime, service
+from kserve_inputs import VERSIONS, gpus, runtime, service
 from vllm_multinode.authoring.preview import preview
 from vllm_multinode.platforms.kserve.admission import refusals_of_runtime, refusals_of_service
-from vllm_multinode.platforms.versions import VERSIONS, parse
+from vllm_multinode.platforms.releases import find
 
 MULTI_NODE = [*VERSIONS]
-SINCE_18 = [one for one in VERSIONS if parse(one) >= (0, 18, 0)]
+SINCE_18 = [one for one in VERSIONS if find(one).refuses_python_path]
 INVALID = 'the InferenceService "llm" is invalid: '
 
 
 def objections(version: str, **changes: Any) -> list[str]:
-    return [one.message for one in refusals_of_service(service(version=version, **changes), parse(version))]
+    return [one.message for one in refusals_of_service(service(version=version, **changes), find(version))]
 
 
 @pytest.mark.parametrize("version", ["0.14.1", *VERSIONS])
@@ -120,7 +120,7 @@ def test_only_v0_16_takes_the_old_mode_for_knative(version: str, mode: str) -> N
         ],
         version,
     )
-    unknown = "Standard" if parse(version) < (0, 16, 0) else "RawDeployment" if version == "0.16.0" else ""
+    unknown = "Standard" if version < "0.16" else "RawDeployment" if version == "0.16.0" else ""
     assert bool(found.refusals) is (mode == unknown)
     if found.refusals:
         assert "deploymentStrategy is only supported for raw deployment mode" in found.refusals[0].text
@@ -138,7 +138,7 @@ def test_a_foreign_gpu_needs_the_annotation(version: str) -> None:
 
 def test_a_refusal_names_the_field() -> None:
     body = service(model={"env": [{"name": "A"}, {"name": "PIPELINE_PARALLEL_SIZE", "value": "2"}]})
-    (found,) = refusals_of_service(body, (0, 18, 1))
+    (found,) = refusals_of_service(body, find("0.18.1"))
     assert found.path == ("spec", "predictor", "model", "env", 1)
 
 
@@ -146,13 +146,13 @@ def test_a_refusal_names_the_field() -> None:
 def test_names_that_kserve_refuses(name: str) -> None:
     assert (
         "must consist of lower case alphanumeric"
-        in refusals_of_service(service(name=name), (0, 18, 1))[0].message
+        in refusals_of_service(service(name=name), find("0.18.1"))[0].message
     )
 
 
 def test_two_implementations_are_refused() -> None:
     body = service(containers=[{"name": "kserve-container", "image": "x"}])
-    told = refusals_of_service(body, (0, 18, 1))[0].message
+    told = refusals_of_service(body, find("0.18.1"))[0].message
     assert told.startswith("exactly one of [SKLearn, XGBoost, ")
     assert told.endswith("Model, StorageUris, WorkerSpec, PodSpec] must be specified in PredictorSpec")
 
@@ -189,11 +189,11 @@ def test_two_implementations_are_refused() -> None:
     ],
 )
 def test_a_runtime_is_refused(changes: dict[str, Any], version: str, message: str) -> None:
-    assert refusals_of_runtime(runtime(**changes), parse(version))[0].message == message
+    assert refusals_of_runtime(runtime(**changes), find(version))[0].message == message
 
 
 def test_a_runtime_may_not_lose_its_worker_spec() -> None:
-    told = refusals_of_runtime(runtime(workerSpec=None), (0, 18, 1), [runtime()])
+    told = refusals_of_runtime(runtime(workerSpec=None), find("0.18.1"), [runtime()])
     assert told[0].message == (
         "the ServingRuntime rt is invalid: removing workerSpec where it already exists is not allowed"
     )

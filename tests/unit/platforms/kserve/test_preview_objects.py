@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kserve_inputs import Body, gpus, runtime, service
+from kserve_inputs import VERSIONS, Body, gpus, runtime, service
 from vllm_multinode.authoring.preview import Group, preview
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.platforms.kserve.nodes import Layout, layout
-from vllm_multinode.platforms.versions import VERSIONS
+from vllm_multinode.platforms.releases import find
 
 
 def group(version: str = "0.18.1", *, below: Body | None = None, **changes: Any) -> Group:
@@ -46,7 +46,7 @@ def test_nodes_and_gpus_are_those_of_the_contract(
     found = preview([below, service(version=version, **asked)], version)
     try:
         expected = layout(
-            version,
+            find(version),
             "mp" if mp else "ray",
             tensor_parallel=tensor,
             pipeline_parallel=pipeline,

@@ -7,14 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kserve_inputs import runtime, service
+from kserve_inputs import VERSIONS, runtime, service
 from vllm_multinode.authoring.preview import Preview, preview
 from vllm_multinode.authoring.preview.plain import as_object
 from vllm_multinode.authoring.preview.table import as_text, updates_text
 from vllm_multinode.authoring.preview.update import updates
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.k8s.emit import to_yaml
-from vllm_multinode.platforms.versions import VERSIONS
 
 VERSION = st.sampled_from(["0.14.1", *VERSIONS])
 _WORDS = """

@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
-from kserve_inputs import gpus, runtime, service
+from kserve_inputs import VERSIONS, gpus, runtime, service
 from vllm_multinode.authoring.preview import preview
-from vllm_multinode.platforms.versions import VERSIONS
 
 LIMITS = {"resources": {"limits": {"nvidia.com/gpu": "4"}}}
 

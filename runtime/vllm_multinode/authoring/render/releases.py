@@ -1,0 +1,112 @@
+"""What a release cannot do, or does differently from what was meant."""
+
+from collections.abc import Iterator
+
+from vllm_multinode.authoring.render.pod import accelerators
+from vllm_multinode.authoring.spec import DeploymentSpec
+from vllm_multinode.authoring.spec.accelerators import COUNTED
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.platforms.kserve.nodes import layout
+from vllm_multinode.platforms.releases import Release
+
+_HEAD_SERVICES_KEPT = 3
+_LWS = "Or render with --target lws."
+
+
+def check(spec: DeploymentSpec, release: Release) -> None:
+    """Refuse what this release would not make as it is meant.
+
+    Raises:
+        MultinodeError: SPEC, with the field.
+    """
+    if spec.model.oci is not None and ("oci" not in release.storage_schemes or release.refuses_oci_workers):
+        raise _refusal(
+            "model.oci",
+            f"{release.label} takes models of several nodes from a claim only.",
+            "Name model.claim.",
+        )
+    if "PYTHONPATH" in spec.env and release.refuses_python_path:
+        raise _refusal("env.PYTHONPATH", f"{release.label} refuses this variable.", "Leave it out.")
+    least = release.least_pipeline_size
+    if spec.parallelism.pipeline < least:
+        raise _refusal("parallelism.pipeline", f"{release.label} wants at least {least}.", _LWS)
+    if spec.accelerator_resource not in COUNTED and not release.counts_nodes_by_gpu_requests:
+        counted = ", ".join(sorted(COUNTED))
+        what = f"{release.label} adds nvidia.com/gpu to every pod that names none of {counted}."
+        raise _refusal("accelerator", what, _LWS)
+    _check_nodes(spec, release)
+
+
+def _check_nodes(spec: DeploymentSpec, release: Release) -> None:
+    if spec.executor == "mp" and spec.per_node != spec.parallelism.tensor:
+        # A release that does not know mp counts as for Ray until it is upgraded to one that does.
+        what = (
+            f"{spec.nodes} nodes of {spec.per_node} are meant, and KServe's mp is PP nodes of TP "
+            f"accelerators: {spec.parallelism.pipeline} of {spec.parallelism.tensor}."
+        )
+        raise _refusal("accelerator.perNode", what, f"Set it to TP. {_LWS}")
+    counted = spec.per_node if spec.accelerator_resource in COUNTED else 0
+    made = layout(
+        release,
+        spec.executor,
+        tensor_parallel=spec.parallelism.tensor,
+        pipeline_parallel=spec.parallelism.pipeline,
+        head_gpus=counted,
+        worker_gpus=counted,
+    )
+    is_as_meant = (made.nodes, made.head_gpus) == (spec.nodes, spec.per_node)
+    # The cluster's own configuration may name another resource: see `notes`.
+    if is_as_meant or (accelerators(spec) and not counted):
+        return
+    what = (
+        f"{spec.nodes} nodes of {spec.per_node} are meant, and {release.label} makes {made.nodes} of "
+        f"{made.head_gpus}: it counts {_rule(release)}."
+    )
+    if spec.accelerator_resource in COUNTED:
+        hint = "Set accelerator.perNode to TP, so that PP is the number of nodes."
+    else:
+        hint = "Set accelerator.perNode to 1, or take the executor mp with KServe 0.18 or newer."
+    raise _refusal("accelerator.perNode", what, f"{hint} {_LWS}")
+
+
+def _rule(release: Release) -> str:
+    if not release.counts_nodes_by_gpu_requests:
+        return "PP nodes of TP accelerators each"
+    return f"{', '.join(sorted(COUNTED))}, and nothing else"
+
+
+def _refusal(field: str, what: str, hint: str) -> MultinodeError:
+    return MultinodeError(ExitCode.SPEC, what, where=field, hint=hint)
+
+
+def notes(spec: DeploymentSpec, release: Release) -> Iterator[str]:
+    """What a user should know of this release, a sentence each."""
+    if release.remark:
+        yield release.remark
+    if release.recreates_workers:
+        yield (
+            f"{release.label} removes the workers on every reconcile (kserve#6113), so nothing will serve; "
+            "use 0.19.0 or --target lws."
+        )
+    if release.keeps_three_head_services and spec.replicas > _HEAD_SERVICES_KEPT:
+        yield (
+            f"{release.label} keeps the {_HEAD_SERVICES_KEPT} newest head Services of the whole cluster and "
+            f"removes the others, so {spec.replicas} replicas cannot run side by side."
+        )
+    resource = spec.accelerator_resource
+    if not accelerators(spec):
+        yield (
+            f"Without accelerators {release.label} writes its number of ranks over the containers' cpu: "
+            f"{spec.per_node} a pod, under requests and limits."
+        )
+    elif (
+        resource not in COUNTED
+        and (spec.executor == "ray" or not release.knows_mp_annotation)
+        and spec.per_node > 1
+    ):
+        world = spec.parallelism.tensor * spec.parallelism.pipeline
+        yield (
+            f"{release.label} counts {resource} only where its ConfigMap inferenceservice-config lists it "
+            f"under multiNode.customGPUResourceTypeList; elsewhere it makes {world} nodes of one."
+        )

@@ -1,0 +1,24 @@
+"""Releases of KServe and OpenShift AI: one record each, and the way from a name to it."""
+
+from vllm_multinode.platforms.releases.lookup import (
+    DEFAULT,
+    MULTI_NODE_KSERVE,
+    RELEASES,
+    find,
+    find_multi_node,
+    known_numbers,
+    listed,
+)
+from vllm_multinode.platforms.releases.release import Product, Release
+
+__all__ = [
+    "DEFAULT",
+    "MULTI_NODE_KSERVE",
+    "RELEASES",
+    "Product",
+    "Release",
+    "find",
+    "find_multi_node",
+    "known_numbers",
+    "listed",
+]

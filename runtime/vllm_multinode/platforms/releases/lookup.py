@@ -1,0 +1,166 @@
+"""From what a user or a cluster calls a release to its record, or to that of the nearest known one."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.platforms.releases import kserve, openshift_ai
+from vllm_multinode.platforms.releases.release import TITLES, Product, Release
+
+RELEASES: Final[dict[Product, tuple[Release, ...]]] = {
+    "kserve": kserve.RELEASES,
+    "openshift-ai": openshift_ai.RELEASES,
+}
+"""Every release that is known, oldest first."""
+
+DEFAULT: Final = kserve.V0_18_1
+"""Taken where nobody names one: the newest KServe that serves over several nodes."""
+
+MULTI_NODE_KSERVE: Final = tuple(one for one in kserve.RELEASES if one.knows_worker_spec)
+"""Every known KServe that makes services over several nodes, oldest first."""
+
+_PRODUCTS: Final[dict[str, Product]] = {
+    "kserve": "kserve",
+    "openshift-ai": "openshift-ai",
+    "rhoai": "openshift-ai",
+}
+_WRITTEN: Final = re.compile(
+    rf"(?:(?P<product>{'|'.join(_PRODUCTS)})-)?v?(?P<number>\d{{1,5}}(?:\.\d{{1,5}}){{1,2}})(?:[-+][\w.+-]*)?",
+    re.ASCII,
+)
+# A DataScienceCluster lists this as the version of its KServe, whichever fork it carries.
+_SHOWN_BY_OPENSHIFT_AI: Final = "0.14.0"
+
+
+class _Neighbours(NamedTuple):
+    """The known releases on both sides of one that is not, and the nearer of them."""
+
+    older: Release
+    newer: Release | None
+    nearest: Release
+
+
+def find(text: str) -> Release:
+    """The release that `text` names; its `remark` says what is assumed where it is not known.
+
+    Args:
+        text: kserve-0.19.0, openshift-ai-2.25, rhoai-2.25, or KServe's number alone, with or without a v.
+
+    Raises:
+        MultinodeError: USAGE for what names no release, or one that is too old or too new to say anything of.
+    """
+    written = _WRITTEN.fullmatch(text.strip().lower())
+    if written is None:
+        raise MultinodeError(
+            ExitCode.USAGE, f"'{text}' names no release of KServe or OpenShift AI.", hint=_hint()
+        )
+    product = _PRODUCTS[written["product"] or "kserve"]
+    number = _number(product, written["number"])
+    known = RELEASES[product]
+    exact = next((one for one in known if one.number == number), None)
+    if exact is not None:
+        return exact
+    _check_number(product, number)
+    return _assumed(known, number)
+
+
+def find_multi_node(text: str) -> Release:
+    """The same, of a release that makes services over several nodes at all.
+
+    Raises:
+        MultinodeError: USAGE, also where it drops workerSpec.
+    """
+    release = find(text)
+    if not release.knows_worker_spec:
+        raise MultinodeError(
+            ExitCode.USAGE,
+            f"{release.label} drops workerSpec in silence, so nothing is multi-node there.",
+            hint="Use KServe 0.15.1 or OpenShift AI 2.16, or newer; or --target lws.",
+        )
+    return release
+
+
+def known_numbers(product: Product = "kserve") -> str:
+    """The numbers of the known releases, as a sentence lists them."""
+    return ", ".join(one.number for one in RELEASES[product])
+
+
+def listed(releases: Sequence[Release]) -> str:
+    """Releases as a sentence names them: KServe 0.18.1, 0.19.0; OpenShift AI 2.25."""
+    parts = []
+    for product, title in TITLES.items():
+        numbers = [one.number for one in releases if one.product == product]
+        if numbers:
+            parts.append(f"{title} {', '.join(numbers)}")
+    return "; ".join(parts)
+
+
+def _hint() -> str:
+    first, last = RELEASES["openshift-ai"][0].name, RELEASES["openshift-ai"][-1].name
+    return f"Known: KServe {known_numbers()}; {first} to {last}."
+
+
+def _number(product: Product, written: str) -> str:
+    """The number as its product writes it: KServe's with three parts, OpenShift AI's with two."""
+    parts = [str(int(part)) for part in written.split(".")]
+    return ".".join([*parts, "0"][:3] if product == "kserve" else parts[:2])
+
+
+def _key(number: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in number.split("."))
+
+
+def _check_number(product: Product, number: str) -> None:
+    """Refuse a number that cannot be one of its product.
+
+    Raises:
+        MultinodeError: USAGE, naming OpenShift AI where its number was given for KServe's.
+    """
+    known, key = RELEASES[product], _key(number)
+    others = {one.key[0] for one in RELEASES["openshift-ai"]}
+    if product == "kserve" and key[0] in others:
+        short = ".".join(number.split(".")[:2])
+        raise MultinodeError(
+            ExitCode.USAGE,
+            f"there is no KServe {number}; {short} is a release of OpenShift AI.",
+            hint=f"Write --platform openshift-ai-{short}.",
+        )
+    if product == "kserve" and number == _SHOWN_BY_OPENSHIFT_AI:
+        raise MultinodeError(
+            ExitCode.USAGE,
+            f"{number} is what the DataScienceCluster of OpenShift AI 2.18 to 3.0 shows for its KServe; "
+            "those releases carry something else.",
+            hint="Write --platform openshift-ai-2.25, or your release; for KServe's own, --kserve 0.14.1.",
+        )
+    if key < known[0].key or key[0] > known[-1].key[0] + 1:
+        age = "older" if key < known[0].key else "newer"
+        raise MultinodeError(
+            ExitCode.USAGE,
+            f"{TITLES[product]} {number} is {age} than any that is known here.",
+            hint=_hint(),
+        )
+
+
+def _assumed(known: tuple[Release, ...], number: str) -> Release:
+    """The nearest release under the number that was asked for, without bugs that only one neighbour has."""
+    around = _neighbours(known, _key(number))
+    nearest, other = around.nearest, around.newer if around.nearest is around.older else around.older
+    alone = {name: issue for name, issue in nearest.bugs.items() if other is None or name not in other.bugs}
+    dropped = f" {', '.join(alone.values())} is not assumed." if alone else ""
+    title = TITLES[nearest.product]
+    return replace(
+        nearest.without(alone),
+        number=number,
+        remark=f"{title} {number} is not known here; what holds for {nearest.number} is assumed.{dropped}",
+    )
+
+
+def _neighbours(known: tuple[Release, ...], key: tuple[int, ...]) -> _Neighbours:
+    """One of the same minor release is nearer than any other; otherwise the older one is taken."""
+    older = [one for one in known if one.key < key] or [known[0]]
+    newer = next((one for one in known if one.key > key), None)
+    is_same_minor = newer is not None and len(key) > 2 and newer.key[:2] == key[:2] != older[-1].key[:2]
+    return _Neighbours(older[-1], newer, newer if newer is not None and is_same_minor else older[-1])
