@@ -13,6 +13,7 @@ from unit.authoring.rules.examples import base
 from vllm_multinode.cli.app import run
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.k8s.emit import to_yaml
+from vllm_multinode.platforms.releases import MULTI_NODE_KSERVE
 
 KEYS = ["rule", "severity", "releases", "file", "kind", "name", "path", "line", "message", "hint"]
 NEVER_IMPORTED = ("kserve", "kubernetes", "ray", "vllm", "aiohttp", "torch", "rich", "ruamel")
@@ -63,9 +64,11 @@ def test_json_has_exactly_these_keys(bad: Path, capsys: pytest.CaptureFixture[st
     assert run(["validate", "-f", str(bad), "-o", "json"]) == ExitCode.WILL_NOT_SERVE
     found = json.loads(capsys.readouterr().out)
     assert {tuple(one) for one in found} == {tuple(KEYS)}
-    (refused,) = (one for one in found if one["rule"] == "autoscaler-class" and "0.19.0" in one["releases"])
+    (refused,) = (
+        one for one in found if one["rule"] == "autoscaler-class" and "kserve-0.19.0" in one["releases"]
+    )
     assert refused["path"] == "metadata.annotations['serving.kserve.io/autoscalerClass']"
-    assert refused["releases"] == ["0.15.1", "0.15.2", "0.16.0", "0.17.1", "0.18.1", "0.19.0", "0.20.0"]
+    assert refused["releases"] == [one.name for one in MULTI_NODE_KSERVE if one.autoscaler_class == "none"]
 
 
 def test_json_of_nothing(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
