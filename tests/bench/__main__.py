@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench import members, notice, soak, start, supervisor
 from bench.report import Figure
-from vllm_multinode.contract.kserve import Executor
+from vllm_multinode.contract.executors import ExecutorName
 from vllm_multinode.local.tiny_model.make_model import make_model
 
 
@@ -36,7 +36,7 @@ def _plan(model: Path, options: argparse.Namespace) -> list[tuple[str, Callable[
 
 
 def _of_executor(
-    model: Path, executor: Executor, options: argparse.Namespace
+    model: Path, executor: ExecutorName, options: argparse.Namespace
 ) -> list[tuple[str, Callable[[], list[Figure]]]]:
     return [
         ("start", lambda: start.measure(model, executor, options.rounds)),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from vllm_multinode.contract import env, ports
-from vllm_multinode.contract.kserve import Executor
+from vllm_multinode.contract.executors import ExecutorName
 from vllm_multinode.launcher.engines.cpu import cpu_environment, write_vllm_metadata
 from vllm_multinode.local.run import isvc
 from vllm_multinode.local.run.localrun import Entrance, LocalRun, listen, url
@@ -79,7 +79,7 @@ class Nodes:
 
 @contextlib.contextmanager
 def nodes(
-    way: Way, executor: Executor, model: Path, arguments: tuple[str, ...] = (), *, fork: bool = True
+    way: Way, executor: ExecutorName, model: Path, arguments: tuple[str, ...] = (), *, fork: bool = True
 ) -> Iterator[Nodes]:
     """Start two nodes with PP 2, and end them."""
     local = isvc.LocalService(
@@ -104,7 +104,7 @@ def nodes(
 
 
 def _by_hand(
-    pods: tuple[PodSpec, ...], executor: Executor, arguments: tuple[str, ...], metadata: Path
+    pods: tuple[PodSpec, ...], executor: ExecutorName, arguments: tuple[str, ...], metadata: Path
 ) -> tuple[PodSpec, ...]:
     """The same pods with the commands that a person would type, and what the engine needs of its settings."""
     needs = cpu_environment(node_address="", interface="eth0", fork=False)
@@ -124,7 +124,7 @@ def _by_hand(
     return tuple(found)
 
 
-def _commands(executor: Executor, rank: int, arguments: str) -> str:
+def _commands(executor: ExecutorName, rank: int, arguments: str) -> str:
     serve = "vllm serve /mnt/models --served-model-name llm --port 8080 --pipeline-parallel-size 2"
     serve = f"{serve} --distributed-executor-backend {executor} {arguments}"
     head = "$(getent hosts llm-head-1 | cut -d' ' -f1)"

@@ -5,14 +5,14 @@ from typing import Literal
 
 from bench.nodes import LEAN, nodes, wait_for_status
 from bench.report import Figure
-from vllm_multinode.contract.kserve import Executor
+from vllm_multinode.contract.executors import ExecutorName
 
 HEARTBEAT = 5.0
 _BY_HAND_FOR = 30.0
 _BACK = 300.0
 
 
-def measure(model: Path, executor: Executor) -> list[Figure]:
+def measure(model: Path, executor: ExecutorName) -> list[Figure]:
     """Readiness after a kill, a freeze and a cut; and what a plain `vllm serve` says."""
     figures = []
     with nodes("launcher", executor, model) as group:

@@ -8,11 +8,11 @@ from urllib.request import urlopen
 from bench.load import saturating
 from bench.nodes import nodes
 from bench.report import Figure
-from vllm_multinode.contract.kserve import Executor
+from vllm_multinode.contract.executors import ExecutorName
 from vllm_multinode.launcher.watchdog import parse_metrics
 
 
-def measure(model: Path, executor: Executor, seconds: float) -> list[Figure]:
+def measure(model: Path, executor: ExecutorName, seconds: float) -> list[Figure]:
     """Recoveries and the engine's steps in `seconds` of saturating load."""
     with nodes("launcher", executor, model) as group:
         group.first_completion()

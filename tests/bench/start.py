@@ -5,10 +5,10 @@ from statistics import median
 
 from bench.nodes import LEAN, PLAIN, nodes
 from bench.report import Figure
-from vllm_multinode.contract.kserve import Executor
+from vllm_multinode.contract.executors import ExecutorName
 
 
-def measure(model: Path, executor: Executor, rounds: int) -> list[Figure]:
+def measure(model: Path, executor: ExecutorName, rounds: int) -> list[Figure]:
     """Cold starts and recoveries, ours and by hand in turn, so that a noisy machine is noisy for both."""
     by_hand: list[float] = []
     same: list[float] = []

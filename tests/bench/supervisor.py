@@ -13,7 +13,7 @@ from bench.members import resident_mib
 from bench.nodes import Nodes, nodes
 from bench.report import Figure
 from vllm_multinode.contract import ports
-from vllm_multinode.contract.kserve import Executor
+from vllm_multinode.contract.executors import ExecutorName
 from vllm_multinode.local.world.pods import PodSpec
 from vllm_multinode.local.world.protocol import Request
 
@@ -24,7 +24,7 @@ _PROBER_ENDS = 300.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def measure(model: Path, executor: Executor) -> list[Figure]:
+def measure(model: Path, executor: ExecutorName) -> list[Figure]:
     """Resident memory, idle CPU, CPU a probe, p99 while the engine is saturated."""
     with nodes("launcher", executor, model) as group:
         group.first_completion()
@@ -42,7 +42,7 @@ def measure(model: Path, executor: Executor) -> list[Figure]:
     return figures
 
 
-def _probes(group: Nodes, head: int, model: Path, executor: Executor) -> list[Figure]:
+def _probes(group: Nodes, head: int, model: Path, executor: ExecutorName) -> list[Figure]:
     children = _children(head)
     before = _cpu(head)
     _ask(group, _PROBES, 0)

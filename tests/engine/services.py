@@ -14,8 +14,8 @@ import pytest
 
 from vllm_multinode.contract import env, ports
 from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.executors import ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.kserve import Executor
 from vllm_multinode.local.run import ask
 from vllm_multinode.local.run.isvc import LocalService
 from vllm_multinode.local.run.localrun import Entrance, LocalRun, listen, url
@@ -50,7 +50,7 @@ def eventually(what: Callable[[], T | None], seconds: float = PATIENCE, why: Cal
 def service(
     model: Path,
     *,
-    executor: Executor = "mp",
+    executor: ExecutorName = "mp",
     nodes: int = 2,
     tp: int = 1,
     pp: int | None = None,

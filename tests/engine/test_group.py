@@ -9,7 +9,7 @@ from engine.conftest import Start
 from engine.services import eventually, service
 from engine.stand_ins import StandIns, changed, value
 from vllm_multinode.contract import env as names
-from vllm_multinode.contract.kserve import Executor
+from vllm_multinode.contract.executors import ExecutorName
 from vllm_multinode.local.world.pods import PodSpec
 from vllm_multinode.platforms.releases import DEFAULT
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.netns
 
 @pytest.mark.parametrize("executor", ["mp", "ray"])
 def test_two_nodes_form_and_serve(
-    start: Start, stand_ins: StandIns, made_model: Path, executor: Executor
+    start: Start, stand_ins: StandIns, made_model: Path, executor: ExecutorName
 ) -> None:
     group = start(stand_ins.pods(service(made_model, executor=executor, args=("--seed", "7"))))
     status = group.wait_until_serving(epoch=1)
@@ -84,7 +84,7 @@ def test_each_environment_is_enough(
 
 @pytest.mark.parametrize("executor", ["mp", "ray"])
 def test_one_node_serves_alone(
-    start: Start, stand_ins: StandIns, made_model: Path, executor: Executor
+    start: Start, stand_ins: StandIns, made_model: Path, executor: ExecutorName
 ) -> None:
     group = start(stand_ins.pods(service(made_model, executor=executor, nodes=1, tp=2)))
     status = group.wait_until_serving(epoch=1)

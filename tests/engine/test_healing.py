@@ -11,8 +11,8 @@ from engine.conftest import Start
 from engine.services import LocalGroup, eventually, service
 from engine.stand_ins import StandIns, never_restarted
 from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.executors import ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.kserve import Executor
 from vllm_multinode.local.world.protocol import Action
 
 pytestmark = pytest.mark.netns
@@ -37,7 +37,7 @@ def assert_in_place(group: LocalGroup, **restarts: int) -> None:
 
 @pytest.mark.parametrize("executor", ["mp", "ray"])
 def test_a_killed_worker_is_noticed_at_once(
-    start: Start, stand_ins: StandIns, made_model: Path, executor: Executor
+    start: Start, stand_ins: StandIns, made_model: Path, executor: ExecutorName
 ) -> None:
     group = start(stand_ins.pods(service(made_model, executor=executor)))
     group.wait_until_serving(epoch=1)

@@ -16,6 +16,7 @@ from vllm_multinode.authoring.spec import (
 )
 from vllm_multinode.authoring.spec.accelerators import RESOURCES, AcceleratorType
 from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.executors import EXECUTORS
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.k8s.emit import to_yaml
 from vllm_multinode.sizing.planner.choice import Choice, Plan
@@ -62,6 +63,7 @@ def spec_of(
         what = f"{plan.request.source.name} does not fit, so there is no spec to write"
         raise MultinodeError(ExitCode.DOES_NOT_FIT, f"{what}{'; ' if would else '.'}{would}")
     request, own = plan.request, model_name(plan.request.source.name)
+    by_stage = EXECUTORS[request.executor].node_per_stage
     kind = _TYPES.get(request.gpu.resource, "nvidia")
     usual = RESOURCES[kind]
     try:
@@ -74,7 +76,7 @@ def spec_of(
             executor=request.executor,
             accelerator=Accelerator(
                 type=kind,
-                per_node=best.tensor_parallel if request.executor == "mp" else best.gpus_per_node,
+                per_node=best.tensor_parallel if by_stage else best.gpus_per_node,
                 resource=request.gpu.resource if request.gpu.resource not in ("", "cpu", usual) else None,
                 product=product or None,
             ),

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 import typer
 
 from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.kserve import Executor
 from vllm_multinode.local.run import isvc, logs
 from vllm_multinode.local.run.client import RunClient
 from vllm_multinode.local.rundir import Runs
@@ -47,7 +47,9 @@ def run_(
     ] = None,
     tp: Annotated[int, typer.Option(min=1, help="Tensor parallel size.")] = 1,
     pp: Annotated[int, typer.Option(min=1, help="Pipeline parallel size.")] = 1,
-    executor: Annotated[Executor, typer.Option(help="What spreads the engine over the nodes.")] = "ray",
+    executor: Annotated[
+        ExecutorName, typer.Option(help="What spreads the engine over the nodes.")
+    ] = DEFAULT_EXECUTOR,
     kserve: Annotated[str, typer.Option(help=f"KServe's version: {known_numbers()}.")] = DEFAULT.number,
     head_gpus: Annotated[int, typer.Option(min=0, help="Accelerators of the head; 0: as KServe counts.")] = 0,
     worker_gpus: Annotated[

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.sizing.model.sources import Source, find_model
 from vllm_multinode.sizing.planner.choice import Plan
@@ -16,7 +17,7 @@ from vllm_multinode.sizing.planner.kv_cache import KvDtype
 from vllm_multinode.sizing.planner.memory import UTILIZATION
 from vllm_multinode.sizing.planner.plan import choose, preferred
 from vllm_multinode.sizing.planner.report import as_object, as_text
-from vllm_multinode.sizing.planner.request import CLAIM_GBS, GPUS_PER_NODE, Executor, Request, find_gpu
+from vllm_multinode.sizing.planner.request import CLAIM_GBS, GPUS_PER_NODE, Request, find_gpu
 
 if TYPE_CHECKING:
     from vllm_multinode.cluster.offers import Offer
@@ -31,7 +32,7 @@ class Wishes:
     context: int
     concurrency: int
     kv_dtype: KvDtype
-    executor: Executor
+    executor: ExecutorName
     utilization: float
     claim_gbs: float
 
@@ -58,7 +59,9 @@ def plan(
     context: Annotated[int, typer.Option(min=0, help="Tokens of a request; 0 for the model's limit.")] = 0,
     concurrency: Annotated[int, typer.Option(min=1, help="Requests at once.")] = 1,
     kv_dtype: Annotated[KvDtype, typer.Option(help="Of the KV cache.")] = "auto",
-    executor: Annotated[Executor, typer.Option(help="What spreads the engine over the nodes.")] = "ray",
+    executor: Annotated[
+        ExecutorName, typer.Option(help="What spreads the engine over the nodes.")
+    ] = DEFAULT_EXECUTOR,
     gpu_memory: Annotated[
         float | None, typer.Option(help="GiB of a GPU, instead of the catalogue's.")
     ] = None,

@@ -3,7 +3,6 @@
 from typing import Final, Literal
 
 Role = Literal["head", "worker"]
-Executor = Literal["ray", "mp"]
 
 MODEL_MOUNT: Final = "/mnt/models"
 CLAIM_SCHEME: Final = "pvc://"

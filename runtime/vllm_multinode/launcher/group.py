@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.executors import EXECUTORS, ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.kserve import Executor
 from vllm_multinode.launcher.messages import Identity, Versions
 from vllm_multinode.launcher.settings import GroupName
 
@@ -42,7 +42,7 @@ class Group:
 
     head: Identity
     nodes: int
-    executor: Executor
+    executor: ExecutorName
     name: GroupName
     epoch: int = 0
     members: dict[str, Member] = field(default_factory=dict)
@@ -116,7 +116,7 @@ class Group:
         return self.members.pop(pod, None)
 
 
-def check_same(head: Identity, worker: Identity, executor: Executor) -> None:
+def check_same(head: Identity, worker: Identity, executor: ExecutorName) -> None:
     """Refuse a worker whose versions, accelerators or model differ from the head's.
 
     Raises:
@@ -143,7 +143,7 @@ def check_same(head: Identity, worker: Identity, executor: Executor) -> None:
             f"worker {worker.pod} has {worker.model_dir} ({worker.fingerprint[:12]}).",
             hint="Mount the same claim and path on both.",
         )
-    if executor == "ray" and head.model_dir != worker.model_dir:
+    if EXECUTORS[executor].shares_model_path and head.model_dir != worker.model_dir:
         raise MultinodeError(
             ExitCode.MODELS_DIFFER,
             f"model path: {pods.format(head.model_dir, worker.model_dir)}",
@@ -152,13 +152,13 @@ def check_same(head: Identity, worker: Identity, executor: Executor) -> None:
 
 
 def _version_pairs(
-    head: Versions, worker: Versions, executor: Executor
+    head: Versions, worker: Versions, executor: ExecutorName
 ) -> list[tuple[str, str | None, str | None]]:
     pairs: list[tuple[str, str | None, str | None]] = [
         ("vLLM", head.vllm, worker.vllm),
         ("vllm-multinode", head.multinode, worker.multinode),
     ]
-    if executor == "ray":
+    if EXECUTORS[executor].needs_ray:
         # Ray compares both itself, to the patch level, once it has started.
         pairs += [("Ray", head.ray, worker.ray), ("Python", head.python, worker.python)]
     return pairs

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from vllm_multinode.contract.kserve import Executor
+from vllm_multinode.contract.executors import ExecutorName
 from vllm_multinode.contract.model import Frozen
 from vllm_multinode.launcher.settings import Ports, Sizes
 
@@ -15,7 +15,7 @@ AcceleratorKind = Literal["cuda", "rocm", "xpu", "gaudi", "cpu"]
 class GroupPlan(Frozen):
     """The engine of one epoch: the same for every node."""
 
-    executor: Executor
+    executor: ExecutorName
     sizes: Sizes
     accelerator: AcceleratorKind
     model_dir: Path

@@ -10,6 +10,7 @@ from vllm_multinode.checkpoint.model_directory import Model, read_model
 from vllm_multinode.checkpoint.stages import check_parallel
 from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.executors import EXECUTORS
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.launcher.accelerators import Accelerators, detect
 from vllm_multinode.launcher.arguments import MODEL, Fixed, check_arguments
@@ -159,9 +160,8 @@ def _temporary(environment: Mapping[str, str]) -> Path:
 
 def _ports(settings: Settings) -> dict[str, int]:
     """The ports that the engine will open first on this node, by the variable that moves them."""
-    ports = {env.PORT: settings.ports.api} if settings.role == "head" else {}
-    if settings.executor == "ray" and settings.role == "head":
-        ports[env.RAY_PORT] = settings.ports.ray
-    if settings.executor == "mp" and settings.role == "head":
-        ports[env.MASTER_PORT] = settings.ports.master
-    return ports
+    if settings.role != "head":
+        return {}
+    ports = {env.RAY_PORT: settings.ports.ray, env.MASTER_PORT: settings.ports.master}
+    first = EXECUTORS[settings.executor].head_port
+    return {env.PORT: settings.ports.api, first: ports[first]}

@@ -9,8 +9,9 @@ from pydantic import Field
 
 from vllm_multinode.contract import env, ports
 from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, EXECUTOR_NAMES, ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.kserve import MODEL_MOUNT, Executor, Role
+from vllm_multinode.contract.kserve import MODEL_MOUNT, Role
 from vllm_multinode.contract.model import Frozen
 
 AcceleratorChoice = Literal["auto", "cuda", "rocm", "xpu", "gaudi", "cpu"]
@@ -82,7 +83,7 @@ class Settings(Frozen):
     role: Role
     sizes: Sizes | None
     gpus: int | None = Field(description="accelerators given to this pod")
-    executor: Executor
+    executor: ExecutorName
     accelerator: AcceleratorChoice
     model_dir: Path
     model_source: str = Field(
@@ -217,7 +218,7 @@ def read_settings(
         role=role,
         sizes=sizes,
         gpus=gpus,
-        executor=read.choice(env.EXECUTOR, "ray", ("ray", "mp"), ExitCode.EXECUTOR),
+        executor=read.choice(env.EXECUTOR, DEFAULT_EXECUTOR, EXECUTOR_NAMES, ExitCode.EXECUTOR),
         accelerator=read.choice(
             env.ACCELERATOR, "auto", ("auto", "cuda", "rocm", "xpu", "gaudi", "cpu"), ExitCode.VARIABLE
         ),

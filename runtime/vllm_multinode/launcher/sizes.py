@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.executors import EXECUTORS, ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.kserve import Executor
 from vllm_multinode.launcher.settings import Sizes
 
 
@@ -13,7 +13,7 @@ def _refuse(what: str, hint: str) -> MultinodeError:
     return MultinodeError(ExitCode.SIZES, what, where=env.RAY_NODE_COUNT, hint=hint)
 
 
-def check_sizes(executor: Executor, sizes: Sizes, head_gpus: int | None) -> None:
+def check_sizes(executor: ExecutorName, sizes: Sizes, head_gpus: int | None) -> None:
     """What can be said before any worker has joined.
 
     Raises:
@@ -25,15 +25,15 @@ def check_sizes(executor: Executor, sizes: Sizes, head_gpus: int | None) -> None
             f"{product} leave {sizes.nodes - sizes.world} of {sizes.nodes} nodes without work.",
             "Raise TP or PP, or give each node more accelerators so that KServe makes fewer nodes.",
         )
-    if executor == "mp" and sizes.world % sizes.nodes:
+    if EXECUTORS[executor].equal_nodes and sizes.world % sizes.nodes:
         raise _refuse(
-            f"{product} do not divide evenly over {sizes.nodes} nodes, as the mp executor needs.",
+            f"{product} do not divide evenly over {sizes.nodes} nodes, as the {executor} executor needs.",
             "Choose PP as the number of nodes and TP as the accelerators of one node, or the ray executor.",
         )
     if head_gpus is None:
         return
     per_node = sizes.world // sizes.nodes
-    if executor == "mp" and head_gpus < per_node:
+    if EXECUTORS[executor].equal_nodes and head_gpus < per_node:
         raise _refuse(
             f"{product} over {sizes.nodes} nodes want {per_node} accelerators a node; "
             f"this one has {head_gpus}.",
@@ -46,11 +46,11 @@ def check_sizes(executor: Executor, sizes: Sizes, head_gpus: int | None) -> None
         )
 
 
-def check_members(executor: Executor, sizes: Sizes, gpus: Mapping[str, int]) -> None:
+def check_members(executor: ExecutorName, sizes: Sizes, gpus: Mapping[str, int]) -> None:
     """What can be said once every member's accelerators are known.
 
     Args:
-        executor: under mp every node must have as many accelerators as the head.
+        executor: some want as many accelerators on every node as on the head.
         sizes: of the group.
         gpus: accelerators by member name, the head first.
 
@@ -58,12 +58,12 @@ def check_members(executor: Executor, sizes: Sizes, gpus: Mapping[str, int]) -> 
         MultinodeError: names the member that does not fit.
     """
     head, *workers = gpus
-    if executor == "mp":
+    if EXECUTORS[executor].equal_nodes:
         for worker in workers:
             if gpus[worker] != gpus[head]:
                 raise _refuse(
                     f"head {head} has {gpus[head]} accelerators and worker {worker} has {gpus[worker]}; "
-                    "the mp executor wants the same number on every node.",
+                    f"the {executor} executor wants the same number on every node.",
                     f"Request as many on both, or set {env.EXECUTOR}=ray.",
                 )
     held = sum(gpus.values())

@@ -4,15 +4,15 @@ import pytest
 
 from unit.launcher.pods import VERSIONS, identity
 from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.executors import ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.kserve import Executor
 from vllm_multinode.launcher.group import FullError, Group
 from vllm_multinode.launcher.settings import GroupName
 
 NAME = GroupName(namespace="ns", service="llm", generation="3")
 
 
-def group(nodes: int = 3, executor: Executor = "ray", name: GroupName = NAME) -> Group:
+def group(nodes: int = 3, executor: ExecutorName = "ray", name: GroupName = NAME) -> Group:
     return Group(head=identity(), nodes=nodes, executor=executor, name=name)
 
 
@@ -116,7 +116,7 @@ def test_a_new_member_has_nothing_of_the_present_epoch_to_stop() -> None:
     ],
 )
 def test_a_worker_that_differs_is_refused_by_name(
-    executor: Executor, changes: dict[str, Any], code: ExitCode, words: str
+    executor: ExecutorName, changes: dict[str, Any], code: ExitCode, words: str
 ) -> None:
     found = group(executor=executor)
     with pytest.raises(MultinodeError) as refused:

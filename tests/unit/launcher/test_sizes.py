@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.executors import ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.kserve import Executor
 from vllm_multinode.launcher.settings import Sizes
 from vllm_multinode.launcher.sizes import check_members, check_sizes, stages_of_node
 
@@ -24,7 +24,7 @@ def sizes(tensor_parallel: int, pipeline_parallel: int, nodes: int) -> Sizes:
     ],
 )
 def test_sizes_that_do_not_fit(
-    executor: Executor, group: tuple[int, int, int], gpus: int, words: str
+    executor: ExecutorName, group: tuple[int, int, int], gpus: int, words: str
 ) -> None:
     with pytest.raises(MultinodeError, match=words) as refused:
         check_sizes(executor, sizes(*group), gpus)
@@ -44,7 +44,7 @@ def test_sizes_that_do_not_fit(
         pytest.param("mp", (4, 2, 2), None, id="not-told"),
     ],
 )
-def test_sizes_that_fit(executor: Executor, group: tuple[int, int, int], gpus: int | None) -> None:
+def test_sizes_that_fit(executor: ExecutorName, group: tuple[int, int, int], gpus: int | None) -> None:
     check_sizes(executor, sizes(*group), gpus)
 
 

@@ -6,8 +6,9 @@ import pytest
 
 from kserve_inputs import VERSIONS
 from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.executors import ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.kserve import Executor, Role
+from vllm_multinode.contract.kserve import Role
 from vllm_multinode.local.run import isvc
 from vllm_multinode.local.run.isvc import LocalService, fit, pods, variables
 from vllm_multinode.platforms.kserve.environment import Service, injected_environment
@@ -108,7 +109,7 @@ def test_a_missing_model_directory_is_refused_by_name(tmp_path: Path) -> None:
     ],
 )
 def test_nodes_are_counted_as_kserve_counts_them(
-    executor: Executor,
+    executor: ExecutorName,
     nodes: int | None,
     parallel: tuple[int, int],
     gpus: tuple[int, int],

@@ -4,7 +4,8 @@ from typing import Any, Final
 
 from vllm_multinode.authoring.render import names
 from vllm_multinode.contract import env, ports
-from vllm_multinode.contract.kserve import Executor, Role
+from vllm_multinode.contract.executors import ExecutorName
+from vllm_multinode.contract.kserve import Role
 
 Object = dict[str, Any]
 
@@ -12,7 +13,7 @@ Object = dict[str, Any]
 _SCRATCH: Final = "32Gi"
 
 
-def container(role: Role, executor: Executor, *, name: str, image: str, generation_label: str) -> Object:
+def container(role: Role, executor: ExecutorName, *, name: str, image: str, generation_label: str) -> Object:
     """One container with the launcher in it, complete but for the accelerators.
 
     Args:
@@ -64,7 +65,7 @@ def shared_memory_volume(size: str) -> Object:
     return {"name": names.SHARED_MEMORY, "emptyDir": {"medium": "Memory", "sizeLimit": size}}
 
 
-def _environment(executor: Executor, generation_label: str) -> list[Object]:
+def _environment(executor: ExecutorName, generation_label: str) -> list[Object]:
     return [
         _from_field(env.POD_IP, "status.podIP"),
         _from_field(env.POD_NAME, "metadata.name"),

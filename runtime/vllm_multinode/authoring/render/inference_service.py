@@ -16,6 +16,7 @@ from vllm_multinode.authoring.render.pod import (
 )
 from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.authoring.spec.accelerators import COUNTED
+from vllm_multinode.contract.executors import EXECUTORS
 from vllm_multinode.contract.kserve import Role
 from vllm_multinode.platforms.releases import Release
 
@@ -60,7 +61,7 @@ def inference_service(spec: DeploymentSpec, name: str, release: Release) -> Obje
 
 def runtime_name(spec: DeploymentSpec) -> str:
     """The ServingRuntime that the service names."""
-    return (spec.runtime and spec.runtime.name) or names.RUNTIME_NAMES[spec.executor]
+    return (spec.runtime and spec.runtime.name) or EXECUTORS[spec.executor].runtime
 
 
 def _annotations(spec: DeploymentSpec, release: Release) -> Mapping[str, str]:

@@ -4,10 +4,9 @@ import importlib.metadata
 from collections.abc import Mapping
 from typing import Final
 
-from vllm_multinode.contract.kserve import Executor, Role
+from vllm_multinode.contract.kserve import Role
 
 MANAGER: Final = "vllm-multinode"
-RUNTIME_NAMES: Final[Mapping[Executor, str]] = {"ray": "vllm-multinode-ray", "mp": "vllm-multinode-mp"}
 CONTAINERS: Final[Mapping[Role, str]] = {"head": "kserve-container", "worker": "worker-container"}
 """As KServe looks for them."""
 MODEL_FORMAT: Final = "vLLM"

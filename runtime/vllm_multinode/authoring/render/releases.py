@@ -6,6 +6,7 @@ from vllm_multinode.authoring.render.pod import accelerators
 from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.authoring.spec.accelerators import COUNTED
 from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.executors import EXECUTORS
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.platforms.kserve.nodes import layout
 from vllm_multinode.platforms.releases import Release
@@ -39,7 +40,7 @@ def check(spec: DeploymentSpec, release: Release) -> None:
 
 
 def _check_nodes(spec: DeploymentSpec, release: Release) -> None:
-    if spec.executor == "mp" and spec.per_node != spec.parallelism.tensor:
+    if EXECUTORS[spec.executor].node_per_stage and spec.per_node != spec.parallelism.tensor:
         # A release that does not know mp counts as for Ray until it is upgraded to one that does.
         what = (
             f"{spec.nodes} nodes of {spec.per_node} are meant, and KServe's mp is PP nodes of TP "
@@ -102,7 +103,7 @@ def notes(spec: DeploymentSpec, release: Release) -> Iterator[str]:
         )
     elif (
         resource not in COUNTED
-        and (spec.executor == "ray" or not release.knows_mp_annotation)
+        and (not EXECUTORS[spec.executor].node_per_stage or not release.knows_mp_annotation)
         and spec.per_node > 1
     ):
         world = spec.parallelism.tensor * spec.parallelism.pipeline

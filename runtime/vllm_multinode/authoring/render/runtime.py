@@ -7,14 +7,14 @@ from vllm_multinode.authoring.render import names
 from vllm_multinode.authoring.render.container import container, volumes
 from vllm_multinode.authoring.spec.accelerators import RESOURCES, AcceleratorType
 from vllm_multinode.contract import env
-from vllm_multinode.contract.kserve import Executor, Role
+from vllm_multinode.contract.executors import EXECUTORS, ExecutorName
+from vllm_multinode.contract.kserve import Role
 
 DEFAULT_SHARED_MEMORY = "16Gi"
-_TITLES: dict[Executor, str] = {"ray": "vLLM over several nodes (Ray)", "mp": "vLLM over several nodes (mp)"}
 
 
 def serving_runtime(
-    executor: Executor,
+    executor: ExecutorName,
     accelerator: AcceleratorType | None = None,
     *,
     name: str | None = None,
@@ -32,9 +32,9 @@ def serving_runtime(
         image: this package's version of vllm-multinode by default.
         shared_memory: size of /dev/shm, which an InferenceService may change.
     """
+    annotation = EXECUTORS[executor].annotation
     spec_annotations = {
-        # Only "mp", exactly so, is read; everything else is Ray.
-        **({names.EXECUTOR_ANNOTATION: "mp"} if executor == "mp" else {}),
+        **({names.EXECUTOR_ANNOTATION: annotation} if annotation else {}),
         "opendatahub.io/kserve-runtime": "vllm",
         "prometheus.io/port": "8080",
         "prometheus.io/path": "/metrics",
@@ -44,7 +44,7 @@ def serving_runtime(
         "apiVersion": "serving.kserve.io/v1alpha1",
         "kind": "ServingRuntime",
         "metadata": {
-            "name": name or names.RUNTIME_NAMES[executor],
+            "name": name or EXECUTORS[executor].runtime,
             **({"namespace": namespace} if namespace else {}),
             "labels": {names.MANAGED_BY: names.MANAGER, "opendatahub.io/dashboard": "true"},
             "annotations": _dashboard(executor, accelerator),
@@ -68,7 +68,7 @@ def serving_runtime(
 
 
 def _container(
-    role: Role, executor: Executor, accelerator: AcceleratorType | None, image: str
+    role: Role, executor: ExecutorName, accelerator: AcceleratorType | None, image: str
 ) -> dict[str, Any]:
     made = container(
         role,
@@ -84,12 +84,12 @@ def _container(
     return made
 
 
-def _dashboard(executor: Executor, accelerator: AcceleratorType | None) -> dict[str, str]:
+def _dashboard(executor: ExecutorName, accelerator: AcceleratorType | None) -> dict[str, str]:
     """What OpenShift AI's dashboard shows, as in the templates of opendatahub-io/odh-model-controller."""
     makers = [accelerator] if accelerator is not None else [maker for maker in RESOURCES if maker != "none"]
     recommended = [RESOURCES[maker] for maker in makers if maker != "none"]
     return {
-        "openshift.io/display-name": _TITLES[executor],
+        "openshift.io/display-name": EXECUTORS[executor].title,
         "opendatahub.io/apiProtocol": "REST",
         **({"opendatahub.io/recommended-accelerators": json.dumps(recommended)} if recommended else {}),
     }

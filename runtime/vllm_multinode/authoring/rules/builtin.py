@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from vllm_multinode.authoring.rules.rule import MODEL, RUNTIMES
-from vllm_multinode.contract.kserve import Executor
+from vllm_multinode.contract.executors import EXECUTORS
 from vllm_multinode.k8s.access import text
 from vllm_multinode.k8s.documents import Document
 
-_OURS: Final[dict[str, Executor]] = {"vllm-multinode-ray": "ray", "vllm-multinode-mp": "mp"}
+_OURS: Final = {executor.runtime: executor.name for executor in EXECUTORS.values()}
 
 
 def with_builtin_runtimes(documents: Sequence[Document]) -> list[Document]:

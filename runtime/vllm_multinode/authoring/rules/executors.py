@@ -6,6 +6,7 @@ from typing import Final
 from vllm_multinode.authoring.rules.edits import Edit
 from vllm_multinode.authoring.rules.rule import PREDICTOR, RUNTIMES, WORKER_SPEC, Case, Found, Rule
 from vllm_multinode.contract import env
+from vllm_multinode.contract.executors import EXECUTORS, counted_by_kserve
 from vllm_multinode.k8s.access import Path, at, mapping, text, variable
 from vllm_multinode.platforms import names
 from vllm_multinode.platforms.kserve.nodes import Layout
@@ -26,7 +27,7 @@ def _before_annotation(release: Release) -> bool:
 
 def _executor_value(case: Case) -> Iterator[Found]:
     value = at(case.body, *_EXECUTOR)
-    if isinstance(value, str) and value not in ("mp", "ray"):
+    if isinstance(value, str) and value not in EXECUTORS:
         what = f"KServe knows the executor mp only: {value!r} is taken for ray."
         fix = (Edit(_EXECUTOR, "mp"),) if value.strip().lower() == "mp" else ()
         yield Found(_EXECUTOR, what, fix=fix)
@@ -43,7 +44,7 @@ def _executor_place(case: Case) -> Iterator[Found]:
 
 def _executor_ignored(case: Case) -> Iterator[Found]:
     made = case.layout
-    if case.executor != "mp" or made is None:
+    if not EXECUTORS[case.executor].node_per_stage or made is None:
         return
     nodes, gpus = case.size("pipelineParallelSize"), case.size("tensorParallelSize")
     if isinstance(made, Layout):
@@ -53,8 +54,8 @@ def _executor_ignored(case: Case) -> Iterator[Found]:
     else:
         what = "no pods"
     what = (
-        f"{case.release.label} does not know {names.EXECUTOR}: it makes {what}, where mp wants {nodes} "
-        f"nodes of {gpus}."
+        f"{case.release.label} does not know {names.EXECUTOR}: it makes {what}, "
+        f"where {case.executor} wants {nodes} nodes of {gpus}."
     )
     yield Found(WORKER_SPEC, what, f"Request {gpus} GPUs on head and worker.")
 
@@ -63,18 +64,18 @@ def _executor_disagrees(case: Case) -> Iterator[Found]:
     """MULTINODE_EXECUTOR of the head against the annotation that KServe counts by."""
     if case.document.kind not in RUNTIMES:
         return
-    counted = "mp" if at(case.body, *_EXECUTOR) == "mp" else "ray"
+    counted = counted_by_kserve(at(case.body, *_EXECUTOR))
     for container in case.containers:
         index = variable(container.body, env.EXECUTOR)
         value = text(container.body, "env", index, "value") if index is not None else ""
-        if value in ("ray", "mp") and value != counted:
-            what = f"{env.EXECUTOR} is {value}, and KServe counts nodes and GPUs for {counted}."
-            hint = (
-                f"Set {names.EXECUTOR}: mp in spec.annotations."
-                if value == "mp"
-                else "Remove the annotation."
-            )
-            yield Found((*container.path, "env", index or 0), what, hint)
+        started = next((executor for executor in EXECUTORS.values() if executor.name == value), None)
+        if started is None or started.name == counted:
+            continue
+        what = f"{env.EXECUTOR} is {value}, and KServe counts nodes and GPUs for {counted}."
+        hint = "Remove the annotation."
+        if started.annotation:
+            hint = f"Set {names.EXECUTOR}: {started.annotation} in spec.annotations."
+        yield Found((*container.path, "env", index or 0), what, hint)
 
 
 RULES: Final = (

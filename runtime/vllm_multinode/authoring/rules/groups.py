@@ -16,6 +16,7 @@ from vllm_multinode.authoring.rules.rule import (
     every,
 )
 from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.executors import EXECUTORS
 from vllm_multinode.k8s import quantity
 from vllm_multinode.k8s.access import Path, at, mapping, text
 from vllm_multinode.platforms import names
@@ -116,7 +117,7 @@ def _not_allocated(case: Case) -> Iterator[Found]:
 
 def _one_gpu_each(case: Case) -> Iterator[Found]:
     made = case.layout
-    if not isinstance(made, Layout) or case.executor == "mp" or not _counting(case.release):
+    if not isinstance(made, Layout) or EXECUTORS[case.executor].node_per_stage or not _counting(case.release):
         return
     if case.gpu_requests("head") or case.gpu_requests("worker") or case.size("tensorParallelSize") == 1:
         return

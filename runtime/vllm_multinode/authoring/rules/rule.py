@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 
 from vllm_multinode.authoring.rules.edits import Edit
 from vllm_multinode.contract.errors import MultinodeError
-from vllm_multinode.contract.kserve import Executor
+from vllm_multinode.contract.executors import ExecutorName, counted_by_kserve
 from vllm_multinode.k8s.access import Body, Path, at, containers, listed, mapping, number, text
 from vllm_multinode.k8s.documents import Document
 from vllm_multinode.platforms import gpus, names
@@ -154,9 +154,9 @@ class Case:
         return 1
 
     @property
-    def executor(self) -> Executor:
+    def executor(self) -> ExecutorName:
         """What KServe takes the group for."""
-        return "mp" if text(self.runtime, "spec", "annotations", names.EXECUTOR) == "mp" else "ray"
+        return counted_by_kserve(text(self.runtime, "spec", "annotations", names.EXECUTOR))
 
     def gpu_requests(self, role: Literal["head", "worker"]) -> int:
         """GPUs that the merged container requests, 0 where none; as KServe counts them."""

@@ -32,7 +32,8 @@ from vllm_multinode.authoring.spec.parts import (
     RuntimeChoice,
     TokenSecret,
 )
-from vllm_multinode.contract.kserve import Executor, Role
+from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, ExecutorName
+from vllm_multinode.contract.kserve import Role
 
 Strategy = Literal["Recreate", "RollingUpdate"]
 
@@ -50,8 +51,8 @@ class DeploymentSpec(Part):
     parallelism: Parallelism = Field(
         default_factory=Parallelism, description="How the model is divided over the accelerators."
     )
-    executor: Executor = Field(
-        "ray", description="What spreads the engine over the nodes: ray, or vLLM's own mp."
+    executor: ExecutorName = Field(
+        DEFAULT_EXECUTOR, description="What spreads the engine over the nodes: ray, or vLLM's own mp."
     )
     accelerator: Accelerator = Field(default_factory=Accelerator, description="What each node has.")
     image: str | None = Field(

@@ -1,11 +1,18 @@
 """One module an executor: settings in, argument vectors and environments out. Pure."""
 
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from vllm_multinode.contract.executors import ExecutorName
 from vllm_multinode.launcher.engines import mp, ray
 from vllm_multinode.launcher.plan import GroupPlan, Node, Process
+
+_PROCESSES: Final[Mapping[ExecutorName, Callable[[GroupPlan, Node], tuple[Process, ...]]]] = {
+    "ray": ray.processes,
+    "mp": mp.processes,
+}
 
 
 def build(plan: GroupPlan, node: Node) -> tuple[Process, ...]:
     """The processes of one node, in the order of their start."""
-    if plan.executor == "ray":
-        return ray.processes(plan, node)
-    return mp.processes(plan, node)
+    return _PROCESSES[plan.executor](plan, node)

@@ -11,8 +11,9 @@ from pydantic import Field
 
 from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.kserve import MODEL_MOUNT, Executor, Role
+from vllm_multinode.contract.kserve import MODEL_MOUNT, Role
 from vllm_multinode.contract.model import Frozen
 from vllm_multinode.local.world.pods import HostMount, PodSpec, Restart
 from vllm_multinode.platforms.kserve.environment import Service, injected_environment
@@ -31,7 +32,7 @@ class LocalService(Frozen):
 
     service: Service
     model: Path
-    executor: Executor = "ray"
+    executor: ExecutorName = DEFAULT_EXECUTOR
     release: Release = DEFAULT
     env: dict[str, str] = Field(default={})
     args: tuple[str, ...] = ()
@@ -43,7 +44,7 @@ class LocalService(Frozen):
 
 def fit(
     release: Release,
-    executor: Executor,
+    executor: ExecutorName,
     *,
     nodes: int | None,
     tensor_parallel: int,

@@ -4,8 +4,8 @@ import math
 from typing import NamedTuple
 
 from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.executors import EXECUTORS, ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.kserve import Executor
 from vllm_multinode.platforms.releases import Release
 
 
@@ -19,7 +19,7 @@ class Layout(NamedTuple):
 
 def layout(
     release: Release,
-    executor: Executor,
+    executor: ExecutorName,
     *,
     tensor_parallel: int,
     pipeline_parallel: int,
@@ -40,8 +40,8 @@ def layout(
         MultinodeError: the requested accelerators hold more than TP x PP; KServe reports
             InvalidGPUAllocation then.
     """
-    is_mp = executor == "mp" and release.knows_mp_annotation
-    if is_mp or not release.counts_nodes_by_gpu_requests:
+    by_stage = EXECUTORS[executor].node_per_stage and release.knows_mp_annotation
+    if by_stage or not release.counts_nodes_by_gpu_requests:
         return Layout(pipeline_parallel, tensor_parallel, tensor_parallel)
     total = tensor_parallel * pipeline_parallel
     if worker_gpus > 0:

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from vllm_multinode.contract import env
-from vllm_multinode.contract.kserve import Executor, Role
+from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, ExecutorName, counted_by_kserve
+from vllm_multinode.contract.kserve import Role
 from vllm_multinode.k8s.merge import strategic_merge
 from vllm_multinode.platforms import gpus, names
 from vllm_multinode.platforms.kserve import containers
@@ -121,14 +122,14 @@ def sizes(service: Body, runtime: Body) -> tuple[int, int]:
     return size("tensorParallelSize"), size("pipelineParallelSize")
 
 
-def executor_of(runtime: Body, release: Release) -> Executor:
+def executor_of(runtime: Body, release: Release) -> ExecutorName:
     """`mp` where the runtime's spec.annotations say exactly so and KServe knows it."""
     annotation = (runtime["spec"].get("annotations") or {}).get(names.EXECUTOR)
-    return "mp" if annotation == "mp" and release.knows_mp_annotation else "ray"
+    return counted_by_kserve(annotation) if release.knows_mp_annotation else DEFAULT_EXECUTOR
 
 
 def counted(
-    release: Release, executor: Executor, tensor: int, pipeline: int, head: Body, worker: Body
+    release: Release, executor: ExecutorName, tensor: int, pipeline: int, head: Body, worker: Body
 ) -> Layout:
     """Nodes and accelerators, from the requests of both merged pods.
 

@@ -1,5 +1,6 @@
 """Sentences about a choice: what was assumed, and what a user has to set."""
 
+from vllm_multinode.contract.executors import EXECUTORS
 from vllm_multinode.sizing.model.architecture import Architecture
 from vllm_multinode.sizing.planner import memory
 from vllm_multinode.sizing.planner.choice import Choice
@@ -64,9 +65,9 @@ def _shape(request: Request, best: Choice) -> list[str]:
         found.append(
             f"Nodes have {counts} GPUs; all ranks of a group need the same count, {best.gpus_per_node} here."
         )
-    if request.executor == "mp" and best.pipeline_parallel > 1:
+    if EXECUTORS[request.executor].node_per_stage and best.pipeline_parallel > 1:
         pods, each = best.pipeline_parallel, best.tensor_parallel
-        found.append(f"Under mp KServe makes {pods} pods of {each} GPUs, one for each stage.")
+        found.append(f"Under {request.executor} KServe makes {pods} pods of {each} GPUs, one for each stage.")
     return found
 
 

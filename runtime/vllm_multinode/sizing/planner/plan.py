@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.executors import EXECUTORS
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.sizing.model.splits import Cut
 from vllm_multinode.sizing.planner import memory, speed
@@ -48,7 +49,8 @@ class Planner:
             gpus: of each node.
             spanning: whether TP may span nodes, where the executor can.
         """
-        for tp, pp in _shapes(nodes, gpus, spanning=spanning and self.request.executor == "ray"):
+        spanning = spanning and not EXECUTORS[self.request.executor].node_per_stage
+        for tp, pp in _shapes(nodes, gpus, spanning=spanning):
             if self._allowed(tp, pp, asked=gpus % tp == 0 or tp % gpus == 0):
                 yield self.choice(tp, pp, nodes, tp * pp // nodes)
 

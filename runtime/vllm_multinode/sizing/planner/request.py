@@ -1,17 +1,15 @@
 """What is asked for: a model on some accelerators."""
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.sizing import catalogue
 from vllm_multinode.sizing.catalogue import Accelerator
 from vllm_multinode.sizing.model.sources import Source
 from vllm_multinode.sizing.planner.kv_cache import KvDtype
 from vllm_multinode.sizing.planner.memory import GIB, UTILIZATION
-
-Executor = Literal["ray", "mp"]
 
 GPUS_PER_NODE = 8
 # GB/s that a node reads from a claim, where nothing else is known.
@@ -80,7 +78,7 @@ class Request:
     context: int = 0
     concurrency: int = 1
     kv_dtype: KvDtype = "auto"
-    executor: Executor = "ray"
+    executor: ExecutorName = DEFAULT_EXECUTOR
     utilization: float = UTILIZATION
     claim_gbs: float = CLAIM_GBS
     notes: tuple[str, ...] = field(default=())

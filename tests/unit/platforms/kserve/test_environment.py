@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from kserve_inputs import VERSIONS
 from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.executors import ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.kserve import Executor, Role
+from vllm_multinode.contract.kserve import Role
 from vllm_multinode.platforms.kserve.environment import Service, injected_environment
 from vllm_multinode.platforms.kserve.nodes import Layout, layout
 from vllm_multinode.platforms.releases import find
@@ -103,7 +104,7 @@ def test_too_few_accelerators_are_refused_with_the_numbers() -> None:
 )
 def test_a_layout_holds_every_rank_or_is_refused(
     version: str,
-    executor: Executor,
+    executor: ExecutorName,
     tensor_parallel: int,
     pipeline_parallel: int,
     head_gpus: int,
