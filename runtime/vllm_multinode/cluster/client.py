@@ -13,11 +13,11 @@ from vllm_multinode.cluster import failures
 from vllm_multinode.cluster.failures import Answer, Asked
 from vllm_multinode.cluster.login import Login, Source, log_in
 from vllm_multinode.cluster.transport import Object, Transport, Watching
+from vllm_multinode.contract import labels
 
 if TYPE_CHECKING:
     from kubernetes.client import Configuration
 
-FIELD_MANAGER: Final = "vllm-multinode"
 _PAGE: Final = 500
 
 
@@ -193,7 +193,7 @@ class Cluster:
         name = str(metadata["name"])
         namespace = self._place(resource, str(metadata.get("namespace") or ""))
         query = {
-            "fieldManager": FIELD_MANAGER,
+            "fieldManager": labels.MANAGER,
             "fieldValidation": "Strict",
             "force": "true" if force else "false",
             "dryRun": "All" if dry_run else "",
@@ -213,7 +213,7 @@ class Cluster:
             asked,
             "PATCH",
             resource.path(namespace, name),
-            query={"fieldManager": FIELD_MANAGER},
+            query={"fieldManager": labels.MANAGER},
             body={"metadata": {"annotations": dict(annotations)}},
             content_type="application/merge-patch+json",
         )

@@ -10,6 +10,7 @@ from vllm_multinode.cluster.client import Cluster
 from vllm_multinode.cluster.deploy import Item, made, prepare
 from vllm_multinode.cluster.transport import Object
 from vllm_multinode.cluster.updates import users_of_runtime
+from vllm_multinode.contract import labels
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
@@ -104,7 +105,7 @@ def _release(cluster: Cluster, item: Item, identity: str) -> None:
     if item.found is None or identity not in of or of == {identity}:
         return
     cluster.annotate(
-        item.resource, item.name, item.namespace, {marks.DEPLOYMENTS: ",".join(sorted(of - {identity}))}
+        item.resource, item.name, item.namespace, {labels.DEPLOYMENTS: ",".join(sorted(of - {identity}))}
     )
 
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from vllm_multinode.cluster import failures, marks
-from vllm_multinode.cluster.client import FIELD_MANAGER, Cluster, Resource
+from vllm_multinode.cluster.client import Cluster, Resource
 from vllm_multinode.cluster.transport import Object
 from vllm_multinode.cluster.updates import announcements
+from vllm_multinode.contract import labels
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
@@ -216,7 +217,7 @@ def _apply(cluster: Cluster, item: Item, wanted: Deployment, *, dry_run: bool) -
         return cluster.apply(item.body, force=wanted.force_conflicts, dry_run=dry_run)
     except failures.FieldConflictError as error:
         # What `delete` took off a shared object belongs to us as an update, which conflicts with an apply.
-        if set(error.owners) != {FIELD_MANAGER}:
+        if set(error.owners) != {labels.MANAGER}:
             raise
         return cluster.apply(item.body, force=True, dry_run=dry_run)
 

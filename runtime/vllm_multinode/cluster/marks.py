@@ -3,14 +3,11 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from vllm_multinode.cluster.client import FIELD_MANAGER
 from vllm_multinode.cluster.transport import Object
+from vllm_multinode.contract.labels import DEPLOYMENTS, MANAGED_BY, MANAGER
+from vllm_multinode.platforms import names as kserve
 
-MANAGED_BY: Final = "app.kubernetes.io/managed-by"
-"""Label; its value is FIELD_MANAGER."""
-DEPLOYMENTS: Final = "vllm-multinode/deployments"
-"""Annotation: which deployments an object is part of, as namespace/name, joined by commas."""
-SELECTOR: Final = f"{MANAGED_BY}={FIELD_MANAGER}"
+SELECTOR: Final = f"{MANAGED_BY}={MANAGER}"
 
 INFERENCE_SERVICE: Final = ("serving.kserve.io/v1beta1", "InferenceService")
 SERVING_RUNTIME: Final = ("serving.kserve.io/v1alpha1", "ServingRuntime")
@@ -42,7 +39,7 @@ KINDS: Final = (
 _LAST: Final = tuple(kind for _, kind in reversed(KINDS))
 SERVICES: Final = (INFERENCE_SERVICE[1], LEADER_WORKER_SET[1])
 POD_LABELS: Final = {
-    INFERENCE_SERVICE[1]: "serving.kserve.io/inferenceservice",
+    INFERENCE_SERVICE[1]: kserve.SERVICE_LABEL,
     LEADER_WORKER_SET[1]: "leaderworkerset.sigs.k8s.io/name",
 }
 """The label by which the pods of a service are found; its value is the service's name."""
@@ -63,7 +60,7 @@ def deployments(body: Mapping[str, Any]) -> set[str]:
     KServe copies a service's labels and annotations to all that it makes; what has an owner goes with it.
     """
     metadata = body.get("metadata") or {}
-    if metadata.get("ownerReferences") or (metadata.get("labels") or {}).get(MANAGED_BY) != FIELD_MANAGER:
+    if metadata.get("ownerReferences") or (metadata.get("labels") or {}).get(MANAGED_BY) != MANAGER:
         return set()
     text = str((metadata.get("annotations") or {}).get(DEPLOYMENTS) or "")
     return {part for part in text.split(",") if part}
@@ -72,7 +69,7 @@ def deployments(body: Mapping[str, Any]) -> set[str]:
 def marked(body: Mapping[str, Any], names: Iterable[str]) -> Object:
     """The object as part of these deployments."""
     metadata = dict(body.get("metadata") or {})
-    metadata["labels"] = {**(metadata.get("labels") or {}), MANAGED_BY: FIELD_MANAGER}
+    metadata["labels"] = {**(metadata.get("labels") or {}), MANAGED_BY: MANAGER}
     joined = ",".join(sorted(names))
     metadata["annotations"] = {**(metadata.get("annotations") or {}), DEPLOYMENTS: joined}
     return {**body, "metadata": metadata}

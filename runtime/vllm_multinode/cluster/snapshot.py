@@ -7,8 +7,8 @@ from typing import Any, Final
 from vllm_multinode.cluster import pods as pod_reading
 from vllm_multinode.cluster.supervisor import HeadStatus
 from vllm_multinode.cluster.transport import Object
+from vllm_multinode.platforms.names import GENERATION_LABEL
 
-_GENERATION: Final = "isvc.generation"
 _WORKER_INDEX: Final = "leaderworkerset.sigs.k8s.io/worker-index"
 
 
@@ -67,7 +67,7 @@ class Snapshot:
         return sorted(kept, key=lambda pod: (not is_head(pod), str(pod["metadata"]["name"])))
 
     def _is_current(self, pod: Object) -> bool:
-        labelled = (pod["metadata"].get("labels") or {}).get(_GENERATION)
+        labelled = (pod["metadata"].get("labels") or {}).get(GENERATION_LABEL)
         return labelled is None or self.kind != "InferenceService" or labelled == str(self.generation)
 
     @property

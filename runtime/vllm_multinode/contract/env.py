@@ -1,6 +1,14 @@
 """Names of every environment variable that a pod is given, by who gives it."""
 
+from collections.abc import Set as AbstractSet
 from typing import Final
+
+
+def _others_than(*groups: AbstractSet[str]) -> frozenset[str]:
+    """The names that have been given so far and are in none of these groups."""
+    given = {value for name, value in globals().items() if name.isupper() and isinstance(value, str)}
+    return frozenset(given).difference(*groups)
+
 
 # KServe, per version: see contract.kserve.
 TENSOR_PARALLEL_SIZE: Final = "TENSOR_PARALLEL_SIZE"
@@ -14,34 +22,21 @@ INFERENCE_SERVICE_NAME: Final = "INFERENCE_SERVICE_NAME"
 HEAD_SVC: Final = "HEAD_SVC"
 WORKER_SVC: Final = "WORKER_SVC"
 
-KSERVE: Final = frozenset(
-    {
-        TENSOR_PARALLEL_SIZE,
-        PIPELINE_PARALLEL_SIZE,
-        RAY_NODE_COUNT,
-        REQUEST_GPU_COUNT,
-        MODEL_NAME,
-        MODEL_DIR,
-        ISVC_NAME,
-        INFERENCE_SERVICE_NAME,
-        HEAD_SVC,
-        WORKER_SVC,
-    }
-)
+KSERVE: Final = _others_than()
 
 # LeaderWorkerSet.
 LWS_LEADER_ADDRESS: Final = "LWS_LEADER_ADDRESS"
 LWS_GROUP_SIZE: Final = "LWS_GROUP_SIZE"
 LWS_WORKER_INDEX: Final = "LWS_WORKER_INDEX"
 
-LWS: Final = frozenset({LWS_LEADER_ADDRESS, LWS_GROUP_SIZE, LWS_WORKER_INDEX})
+LWS: Final = _others_than(KSERVE)
 
 # The downward API, where the ServingRuntime asks it.
 POD_IP: Final = "POD_IP"
 POD_NAME: Final = "POD_NAME"
 POD_NAMESPACE: Final = "POD_NAMESPACE"
 
-DOWNWARD: Final = frozenset({POD_IP, POD_NAME, POD_NAMESPACE})
+DOWNWARD: Final = _others_than(KSERVE, LWS)
 
 # Ours. launcher.settings says what each means and its default.
 PREFIX: Final = "MULTINODE_"
@@ -72,36 +67,7 @@ LOG_LEVEL: Final = "MULTINODE_LOG_LEVEL"
 CPU_FORK: Final = "MULTINODE_CPU_FORK"
 CPU_PLATFORM: Final = "MULTINODE_CPU_PLATFORM"
 
-OURS: Final = frozenset(
-    {
-        EXECUTOR,
-        ACCELERATOR,
-        GENERATION,
-        MODEL_SOURCE,
-        TOKEN_FILE,
-        PORT,
-        SUPERVISOR_PORT,
-        RAY_PORT,
-        RAY_WORKER_PORTS,
-        MASTER_PORT,
-        HEARTBEAT_TIMEOUT,
-        HEAD_TIMEOUT,
-        START_TIMEOUT,
-        HANG_TIMEOUT,
-        DRAIN_TIMEOUT,
-        START_ATTEMPTS,
-        RECOVERY_ATTEMPTS,
-        BACKOFF,
-        STABLE_AFTER,
-        READ_AHEAD,
-        SHARED_MEMORY_MIN,
-        SCRATCH,
-        TERMINATION_LOG,
-        LOG_LEVEL,
-        CPU_FORK,
-        CPU_PLATFORM,
-    }
-)
+OURS: Final = _others_than(KSERVE, LWS, DOWNWARD, {PREFIX})
 
 # What `multinode fetch` reads, besides boto3's own: the names that each source's tools use.
 HF_TOKEN: Final = "HF_TOKEN"  # noqa: S105 - a name
@@ -113,15 +79,4 @@ AWS_S3_ENDPOINT: Final = "AWS_S3_ENDPOINT"
 REGISTRY_AUTH_FILE: Final = "REGISTRY_AUTH_FILE"
 DOCKER_CONFIG: Final = "DOCKER_CONFIG"
 
-FETCH: Final = frozenset(
-    {
-        HF_TOKEN,
-        HF_TOKEN_PATH,
-        HF_ENDPOINT,
-        AWS_ENDPOINT_URL,
-        AWS_ENDPOINT_URL_S3,
-        AWS_S3_ENDPOINT,
-        REGISTRY_AUTH_FILE,
-        DOCKER_CONFIG,
-    }
-)
+FETCH: Final = _others_than(KSERVE, LWS, DOWNWARD, OURS, {PREFIX})

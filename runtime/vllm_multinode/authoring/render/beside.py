@@ -3,10 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
-from vllm_multinode.authoring.render import names
 from vllm_multinode.authoring.render.pod import metadata, said
 from vllm_multinode.authoring.spec import DeploymentSpec
-from vllm_multinode.contract import ports
+from vllm_multinode.contract import labels, ports
 
 Object = dict[str, Any]
 
@@ -44,7 +43,7 @@ def service(spec: DeploymentSpec) -> Object:
         "kind": "Service",
         "metadata": metadata(spec, service_name(spec)),
         "spec": {
-            "selector": {names.PART_OF: spec.name, names.COMPONENT: "head"},
+            "selector": {labels.PART_OF: spec.name, labels.COMPONENT: "head"},
             "ports": [{"name": "http", "port": CLIENT_PORT, "targetPort": ports.API}],
         },
     }
@@ -52,7 +51,7 @@ def service(spec: DeploymentSpec) -> Object:
 
 def network_policy(spec: DeploymentSpec) -> Object:
     """Clients reach the API; every other port is open to the group alone."""
-    group = {"matchLabels": {names.PART_OF: spec.name}}
+    group = {"matchLabels": {labels.PART_OF: spec.name}}
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",

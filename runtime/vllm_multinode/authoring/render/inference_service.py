@@ -18,12 +18,12 @@ from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.authoring.spec.accelerators import COUNTED
 from vllm_multinode.contract.executors import EXECUTORS
 from vllm_multinode.contract.kserve import Role
+from vllm_multinode.platforms import names as kserve
 from vllm_multinode.platforms.releases import Release
 
 Object = dict[str, Any]
 
 _BASIC = ("cpu", "memory", "ephemeral-storage")
-_INFERENCE_SERVICE = "serving.kserve.io/inferenceservice"
 
 
 def inference_service(spec: DeploymentSpec, name: str, release: Release) -> Object:
@@ -67,9 +67,9 @@ def runtime_name(spec: DeploymentSpec) -> str:
 def _annotations(spec: DeploymentSpec, release: Release) -> Mapping[str, str]:
     told = _resource_types(spec)
     return {
-        names.DEPLOYMENT_MODE: release.raw_mode,
-        names.AUTOSCALER_CLASS: release.autoscaler_class,
-        **({names.GPU_RESOURCE_TYPES: json.dumps(told)} if told else {}),
+        kserve.DEPLOYMENT_MODE: release.raw_mode,
+        kserve.AUTOSCALER_CLASS: release.autoscaler_class,
+        **({kserve.GPU_TYPES: json.dumps(told)} if told else {}),
         **annotations(spec),
     }
 
@@ -88,7 +88,7 @@ def _resource_types(spec: DeploymentSpec) -> list[str]:
 
 
 def _pod(spec: DeploymentSpec, name: str, role: Role) -> Object:
-    return pod_fields(spec, role, {"labelSelector": {"matchLabels": {_INFERENCE_SERVICE: name}}})
+    return pod_fields(spec, role, {"labelSelector": {"matchLabels": {kserve.SERVICE_LABEL: name}}})
 
 
 def _model(spec: DeploymentSpec) -> Object:

@@ -11,7 +11,7 @@ from vllm_multinode.authoring.render import names
 from vllm_multinode.authoring.render import pod as pods
 from vllm_multinode.authoring.render.container import container, volumes
 from vllm_multinode.authoring.spec import DeploymentSpec
-from vllm_multinode.contract import env
+from vllm_multinode.contract import env, labels
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.kserve import MODEL_MOUNT, Role
@@ -70,7 +70,7 @@ def _template(spec: DeploymentSpec, role: Role) -> Object:
     return {
         "metadata": pods.said(
             {
-                "labels": {**pods.labels(spec), names.COMPONENT: role},
+                "labels": {**pods.labels(spec), labels.COMPONENT: role},
                 "annotations": pods.annotations(spec),
             }
         ),

@@ -5,29 +5,13 @@ from collections.abc import Mapping
 from typing import Final
 
 from vllm_multinode.contract.kserve import Role
+from vllm_multinode.platforms import names as kserve
 
-MANAGER: Final = "vllm-multinode"
-CONTAINERS: Final[Mapping[Role, str]] = {"head": "kserve-container", "worker": "worker-container"}
+CONTAINERS: Final[Mapping[Role, str]] = {"head": kserve.HEAD_CONTAINER, "worker": kserve.WORKER_CONTAINER}
 """As KServe looks for them."""
 MODEL_FORMAT: Final = "vLLM"
 
-MANAGED_BY: Final = "app.kubernetes.io/managed-by"
-PART_OF: Final = "app.kubernetes.io/part-of"
-"""On every object and pod of one deployment spec, with its name."""
-COMPONENT: Final = "app.kubernetes.io/component"
-"""On the pods: head or worker."""
-
-EXECUTOR_ANNOTATION: Final = "multinode/executor-backend"
-DEPLOYMENT_MODE: Final = "serving.kserve.io/deploymentMode"
-AUTOSCALER_CLASS: Final = "serving.kserve.io/autoscalerClass"
-GPU_RESOURCE_TYPES: Final = "serving.kserve.io/gpu-resource-types"
 NETWORKS: Final = "k8s.v1.cni.cncf.io/networks"
-
-GENERATION_LABEL: Final = "isvc.generation"
-"""KServe's, on the pods of one generation."""
-
-SOURCE_ANNOTATION: Final = "internal.serving.kserve.io/storage-initializer-sourceuri"
-"""KServe's, on the pods of a service: its storageUri."""
 
 SHARED_MEMORY: Final = "shm"
 HOME: Final = "/home/multinode"

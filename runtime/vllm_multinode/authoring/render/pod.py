@@ -14,6 +14,7 @@ from vllm_multinode.authoring.spec.arguments import as_list
 from vllm_multinode.authoring.spec.parts import EnvSource, SpreadConstraint
 from vllm_multinode.contract import env
 from vllm_multinode.contract.kserve import Role
+from vllm_multinode.contract.labels import MANAGED_BY, MANAGER, PART_OF
 from vllm_multinode.k8s.quantity import parse
 from vllm_multinode.sizing.planner.startup import startup_budget
 
@@ -125,7 +126,7 @@ def startup_seconds(spec: DeploymentSpec) -> int:
 
 def labels(spec: DeploymentSpec) -> dict[str, str]:
     """Of every object, and by KServe of every pod."""
-    return {names.MANAGED_BY: names.MANAGER, names.PART_OF: spec.name, **spec.labels}
+    return {MANAGED_BY: MANAGER, PART_OF: spec.name, **spec.labels}
 
 
 def annotations(spec: DeploymentSpec) -> dict[str, str]:

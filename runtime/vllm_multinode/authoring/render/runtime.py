@@ -6,9 +6,10 @@ from typing import Any
 from vllm_multinode.authoring.render import names
 from vllm_multinode.authoring.render.container import container, volumes
 from vllm_multinode.authoring.spec.accelerators import RESOURCES, AcceleratorType
-from vllm_multinode.contract import env
+from vllm_multinode.contract import env, labels, ports
 from vllm_multinode.contract.executors import EXECUTORS, ExecutorName
 from vllm_multinode.contract.kserve import Role
+from vllm_multinode.platforms import names as kserve
 
 DEFAULT_SHARED_MEMORY = "16Gi"
 
@@ -34,9 +35,9 @@ def serving_runtime(
     """
     annotation = EXECUTORS[executor].annotation
     spec_annotations = {
-        **({names.EXECUTOR_ANNOTATION: annotation} if annotation else {}),
+        **({kserve.EXECUTOR: annotation} if annotation else {}),
         "opendatahub.io/kserve-runtime": "vllm",
-        "prometheus.io/port": "8080",
+        "prometheus.io/port": str(ports.API),
         "prometheus.io/path": "/metrics",
     }
     picture = image or names.default_image()
@@ -46,12 +47,12 @@ def serving_runtime(
         "metadata": {
             "name": name or EXECUTORS[executor].runtime,
             **({"namespace": namespace} if namespace else {}),
-            "labels": {names.MANAGED_BY: names.MANAGER, "opendatahub.io/dashboard": "true"},
+            "labels": {labels.MANAGED_BY: labels.MANAGER, "opendatahub.io/dashboard": "true"},
             "annotations": _dashboard(executor, accelerator),
         },
         "spec": {
             "annotations": spec_annotations,
-            "labels": {names.COMPONENT: "head"},
+            "labels": {labels.COMPONENT: "head"},
             "supportedModelFormats": [{"name": names.MODEL_FORMAT}],
             "containers": [_container("head", executor, accelerator, picture)],
             "volumes": volumes(shared_memory),
@@ -59,7 +60,7 @@ def serving_runtime(
                 # v0.15.0 wants sizes here too; those of the InferenceService hold.
                 "tensorParallelSize": 1,
                 "pipelineParallelSize": 2,
-                "labels": {names.COMPONENT: "worker"},
+                "labels": {labels.COMPONENT: "worker"},
                 "containers": [_container("worker", executor, accelerator, picture)],
                 "volumes": volumes(shared_memory),
             },
@@ -75,9 +76,9 @@ def _container(
         executor,
         name=names.CONTAINERS[role],
         image=image,
-        generation_label=names.GENERATION_LABEL,
+        generation_label=kserve.GENERATION_LABEL,
     )
-    source = f"metadata.annotations['{names.SOURCE_ANNOTATION}']"
+    source = f"metadata.annotations['{kserve.SOURCE_URI}']"
     made["env"].append({"name": env.MODEL_SOURCE, "valueFrom": {"fieldRef": {"fieldPath": source}}})
     if accelerator == "none":
         made["env"].append({"name": env.ACCELERATOR, "value": "cpu"})

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from vllm_multinode.contract import ports
 from vllm_multinode.launcher.arguments import MODEL, ONE_ENGINE, Fixed, options
 
 Arguments = Mapping[str, object] | tuple[str, ...]
@@ -14,7 +15,7 @@ _ELSEWHERE: Final = {
     "--pipeline-parallel-size": "parallelism.pipeline says it",
     "--distributed-executor-backend": "executor says it",
     "--nnodes": "it follows from parallelism and accelerator.perNode",
-    "--port": "KServe's Service expects 8080",
+    "--port": f"KServe's Service expects {ports.API}",
     "--master-addr": "the head's address is found by the group",
     "--master-port": "env MULTINODE_MASTER_PORT sets it on every node",
     "--node-rank": "ranks are given by the head",

@@ -12,6 +12,7 @@ from vllm_multinode.authoring.spec.accelerators import product_label
 from vllm_multinode.authoring.spec.parts import EnvSource
 from vllm_multinode.contract import env, ports
 from vllm_multinode.k8s.quantity import parse
+from vllm_multinode.platforms import names as kserve
 
 if TYPE_CHECKING:
     from vllm_multinode.authoring.spec.deployment import DeploymentSpec
@@ -36,10 +37,10 @@ _RENDERED: Final = frozenset(
 )
 _RESERVED: Final = env.KSERVE | env.LWS | env.DOWNWARD | _RENDERED
 _OWN_ANNOTATIONS: Final = {
-    "serving.kserve.io/deploymentMode": "it follows from KServe's version",
-    "serving.kserve.io/autoscalerClass": "it follows from KServe's version",
-    "serving.kserve.io/gpu-resource-types": "it follows from accelerator.resource",
-    "multinode/executor-backend": "it belongs on the ServingRuntime and follows from executor",
+    kserve.DEPLOYMENT_MODE: "it follows from KServe's version",
+    kserve.AUTOSCALER_CLASS: "it follows from KServe's version",
+    kserve.GPU_TYPES: "it follows from accelerator.resource",
+    kserve.EXECUTOR: "it belongs on the ServingRuntime and follows from executor",
 }
 
 

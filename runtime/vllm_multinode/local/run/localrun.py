@@ -23,7 +23,6 @@ from vllm_multinode.local.world.protocol import Forward, Reply, Request, WorldCo
 _OPEN_TIMEOUT: Final = 30.0
 _END_MARGIN: Final = 15.0
 _KILL_TIMEOUT: Final = 10.0
-DEFAULT_PORT: Final = 8080
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from vllm_multinode.local.run import isvc
 from vllm_multinode.local.run.display import Display, Lines, LiveTable
 from vllm_multinode.local.run.foreground import Foreground
 from vllm_multinode.local.run.isvc import LocalService
-from vllm_multinode.local.run.localrun import DEFAULT_PORT, Entrance, LocalRun, listen, url
+from vllm_multinode.local.run.localrun import Entrance, LocalRun, listen, url
 from vllm_multinode.local.rundir import RunDirectory, RunInfo, Runs
 from vllm_multinode.local.world import refusals
 
@@ -51,7 +51,7 @@ def serve(options: RunOptions, started: Callable[[RunDirectory], None] = lambda 
     pods = isvc.pods(options.local, isvc.cache_directory())
     if options.logs is not None:
         options.logs.mkdir(parents=True, exist_ok=True)
-    api = listen(options.port, default=DEFAULT_PORT)
+    api = listen(options.port, default=ports.API)
     supervisor = listen(options.supervisor_port)
     name = options.local.service.name
     api_url, supervisor_url = url(api), url(supervisor)
@@ -84,8 +84,8 @@ def serve(options: RunOptions, started: Callable[[RunDirectory], None] = lambda 
 def _follow(run: LocalRun, options: RunOptions, api_url: str, supervisor_url: str) -> None:
     with _display() as display:
         display.say(f"Run {run.directory.name} is up; its head's supervisor is at {supervisor_url}")
-        if options.port is None and not api_url.endswith(f":{DEFAULT_PORT}"):
-            display.say(f"Port {DEFAULT_PORT} is taken; the API will be at {api_url} instead.")
+        if options.port is None and not api_url.endswith(f":{ports.API}"):
+            display.say(f"Port {ports.API} is taken; the API will be at {api_url} instead.")
         words = first_words(api_url, options.local.service.name)
         asyncio.run(Foreground(run, display, words, fail_fast=options.fail_fast).stay())
 

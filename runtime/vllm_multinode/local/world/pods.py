@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from vllm_multinode.contract import ports
 from vllm_multinode.contract.model import Frozen
 
 Role = Literal["head", "worker"]
@@ -48,7 +49,7 @@ class PodSpec(Frozen):
     restart: Restart = "always"
     grace: float = Field(default=30.0, ge=0)
     """Seconds between SIGTERM and SIGKILL."""
-    status_port: int = Field(default=8081, gt=0, lt=65536)
+    status_port: int = Field(default=ports.SUPERVISOR, gt=0, lt=65536)
     """Where its supervisor answers GET /status."""
 
     def environment(self, name: str, address: str) -> dict[str, str]:
