@@ -1,7 +1,7 @@
 """A model's config.json: reading it, the language model's part of it, and the names of its fields."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,6 +9,8 @@ from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
 CONFIG: Final = "config.json"
+QUANTIZATION: Final = "hf_quant_config.json"
+"""Where NVIDIA's ModelOpt may keep the quantisation; vLLM reads it where config.json says nothing."""
 # Multimodal models keep the language model's sizes one level down.
 NESTED: Final = ("text_config", "llm_config", "language_config", "thinker_config")
 
@@ -27,7 +29,7 @@ KV_HEADS: Final = (
 VOCABULARY: Final = ("vocab_size",)
 
 # No real one is a hundredth of it.
-_MOST_BYTES = 64 << 20
+MOST_BYTES: Final = 64 << 20
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -40,17 +42,17 @@ def read_config(path: Path) -> dict[str, Any]:
         raise _bad(path, "is not a file.", "Give the config.json of a model.")
     try:
         with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
+            content = file.read(MOST_BYTES + 1)
     except FileNotFoundError as error:
         raise MultinodeError(ExitCode.MODEL_MISSING, "there is no such file.", where=str(path)) from error
     except OSError as error:
         raise _bad(path, f"cannot be read: {error.strerror or error}.") from error
-    if len(content) > _MOST_BYTES:
-        raise _bad(path, f"is longer than {_MOST_BYTES >> 20} MiB, which no configuration is.")
+    if len(content) > MOST_BYTES:
+        raise _bad(path, f"is longer than {MOST_BYTES >> 20} MiB, which no configuration is.")
     return read_object(content, path)
 
 
-def read_object(content: bytes, path: Path) -> dict[str, Any]:
+def read_object(content: bytes, path: Path | str) -> dict[str, Any]:
     """Parse one JSON object.
 
     Args:
@@ -72,6 +74,18 @@ def read_object(content: bytes, path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise _bad(path, f"is not a JSON object but a {type(found).__name__}.")
     return found
+
+
+def with_quantization(config: dict[str, Any], read_other: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+    """The configuration with the quantisation of ModelOpt's own file, unless it has one itself.
+
+    Args:
+        config: of config.json.
+        read_other: reads ModelOpt's file, and is called only where that is needed.
+    """
+    if any(config.get(key) for key in ("quantization_config", "compression_config")):
+        return config
+    return {**config, "quantization_config": dict(read_other())}
 
 
 def language_model(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -108,5 +122,5 @@ def kv_heads(config: Mapping[str, Any]) -> int | None:
     return count(config, KV_HEADS)
 
 
-def _bad(path: Path, what: str, hint: str = "Copy this file again.") -> MultinodeError:
+def _bad(path: Path | str, what: str, hint: str = "Copy this file again.") -> MultinodeError:
     return MultinodeError(ExitCode.MODEL_CONFIG, what, where=str(path), hint=hint)

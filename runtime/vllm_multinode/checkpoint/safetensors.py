@@ -48,7 +48,7 @@ class Header:
         file_bytes: length that the whole file must have.
     """
 
-    path: Path
+    path: Path | str
     entries: Mapping[str, Any]
     digest: str
     file_bytes: int
@@ -93,7 +93,7 @@ def read_header(path: Path) -> Header:
     return header
 
 
-def header_bytes(path: Path, start: bytes, length: int) -> int:
+def header_bytes(path: Path | str, start: bytes, length: int) -> int:
     """The header's length, refused where no safetensors file could have it.
 
     Args:
@@ -118,7 +118,7 @@ def header_bytes(path: Path, start: bytes, length: int) -> int:
     return header_length
 
 
-def parse_header(path: Path, header: bytes) -> Header:
+def parse_header(path: Path | str, header: bytes) -> Header:
     """Parse a header without its length.
 
     Raises:
@@ -141,7 +141,7 @@ def parse_header(path: Path, header: bytes) -> Header:
     return Header(path, entries, hashlib.sha256(header).hexdigest(), PREFIX + len(header) + end)
 
 
-def damaged(path: Path, what: str, hint: str = "Copy this file again.") -> MultinodeError:
+def damaged(path: Path | str, what: str, hint: str = "Copy this file again.") -> MultinodeError:
     """The error of a weight file that is not whole."""
     return MultinodeError(ExitCode.SHARD_TRUNCATED, what, where=str(path), hint=hint)
 

@@ -5,12 +5,12 @@ Only file lengths and safetensors headers are read, never a tensor.
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Literal
 
 from vllm_multinode.checkpoint.config import read_object
 from vllm_multinode.checkpoint.safetensors import damaged, read_header, unreadable
@@ -118,18 +118,23 @@ def find_weights(directory: Path, listing: Sequence[str]) -> Weights:
         MultinodeError: SHARD_ABSENT when there are no weights or the index names files that are not there;
             MODEL_CONFIG when the index cannot be read.
     """
+    names, index = weight_files(listing)
+    if index:
+        # Where nothing that it names is there, the index says more than "no weights".
+        return _indexed(directory, index)
+    if not names:
+        raise _no_weights(directory, sorted(listing))
+    _refuse_gaps(directory, names)
+    return Weights(tuple(names))
+
+
+def weight_files(listing: Iterable[str]) -> tuple[list[str], str]:
+    """The files of the format that vLLM takes from a listing, and the index of that format, if it has one."""
     names = sorted(name for name in listing if not name.endswith(_NOT_WEIGHTS))
     for pattern, index in _FORMATS:
         if found := [name for name in names if fnmatchcase(name, pattern)]:
-            if index in names:
-                return _indexed(directory, index)
-            _refuse_gaps(directory, found)
-            return Weights(tuple(found))
-    for _, index in _FORMATS:
-        if index in names:
-            # Nothing that it names is there, which says more than "no weights".
-            return _indexed(directory, index)
-    raise _no_weights(directory, names)
+            return found, index if index in names else ""
+    return [], next((index for _, index in _FORMATS if index in names), "")
 
 
 def read_shards(directory: Path, weights: Weights) -> tuple[Shard, ...]:
@@ -185,27 +190,32 @@ def _indexed(directory: Path, index: str) -> Weights:
     path = directory / index
     try:
         content = path.read_bytes()
-        names = _named_files(read_object(content, path))
     except OSError as error:
         raise _bad_index(path, f"cannot be read: {error.strerror or error}.") from error
-    except (UnicodeError, KeyError, TypeError, AttributeError) as error:
-        raise _bad_index(path, 'is not an index: there is no "weight_map" of file names.') from error
-    if not names or any(not _inside(name) for name in names):
-        raise _bad_index(path, 'is not an index: its "weight_map" names no file in this directory.')
+    names = indexed_files(content, path)
     absent = [name for name in names if not (directory / name).exists()]
     if absent:
         raise _absent(path, absent[0], len(absent), f"it names {len(names)}")
     return Weights(tuple(names), index, hashlib.sha256(content).hexdigest())
 
 
-def _named_files(index: Mapping[str, Any]) -> list[str]:
+def indexed_files(content: bytes, where: Path | str) -> list[str]:
     """Return the file names of an index, each once, in order.
 
     As new strings: one that survived the parse would keep alive the memory around it, some 16 MiB in all for
     the ninety thousand tensors of a large mixture of experts.
+
+    Raises:
+        MultinodeError: MODEL_CONFIG, where it is no index of files beside it.
     """
-    names = sorted(set(index["weight_map"].values()))
-    return [name.encode().decode() for name in names]
+    try:
+        names = sorted(set(read_object(content, where)["weight_map"].values()))
+        names = [name.encode().decode() for name in names]
+    except (UnicodeError, KeyError, TypeError, AttributeError) as error:
+        raise _bad_index(where, 'is not an index: there is no "weight_map" of file names.') from error
+    if not names or any(not _inside(name) for name in names):
+        raise _bad_index(where, 'is not an index: its "weight_map" names no file in this directory.')
+    return names
 
 
 def _inside(name: str) -> bool:
@@ -229,7 +239,7 @@ def _refuse_gaps(directory: Path, names: Sequence[str]) -> None:
             raise _absent(directory, name, absent, f"by their numbers there are {int(of)}")
 
 
-def _bad_index(path: Path, what: str) -> MultinodeError:
+def _bad_index(path: Path | str, what: str) -> MultinodeError:
     return MultinodeError(ExitCode.MODEL_CONFIG, what, where=str(path), hint="Copy this file again.")
 
 

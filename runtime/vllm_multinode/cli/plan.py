@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from vllm_multinode.cli.model_source import named_model
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.sizing.model.sources import Source, find_model
+from vllm_multinode.sizing.model.sources import Source
 from vllm_multinode.sizing.planner.choice import Plan
 from vllm_multinode.sizing.planner.explain import explain as explained
 from vllm_multinode.sizing.planner.kv_cache import KvDtype
@@ -42,7 +43,10 @@ class Wishes:
 
 
 def plan(
-    model: Annotated[str, typer.Argument(help="A model folder, a config.json, or a name of the catalogue.")],
+    model: Annotated[
+        str,
+        typer.Argument(help="A folder, a config.json, hf://org/name[@revision], or a name of the catalogue."),
+    ],
     *,
     gpu: Annotated[
         str, typer.Option(help="An accelerator, or a node shape such as p5.48xlarge.", show_default=False)
@@ -91,7 +95,7 @@ def plan(
 ) -> int:
     """Say how many nodes a model needs, and which TP and PP; exit code 3 where nothing fits."""
     wishes = Wishes(context, concurrency, kv_dtype, executor, utilization, claim_bandwidth)
-    source, found = find_model(model), None
+    source, found = named_model(model), None
     if from_cluster:
         if nodes is not None or gpus_per_node:
             what = "--from-cluster counts the nodes itself; --nodes and --gpus-per-node contradict it."

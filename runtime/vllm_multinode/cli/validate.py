@@ -32,7 +32,7 @@ def validate(
     ] = None,
     output: Annotated[Output, typer.Option("--output", "-o", help="How to print findings.")] = "text",
     model: Annotated[
-        str, typer.Option(help="The model's folder, or its name in the catalogue: checks that sizes fit it.")
+        str, typer.Option(help="The model, as `plan` takes it: checks that sizes fit it.", show_default=False)
     ] = "",
     fix: Annotated[
         bool, typer.Option("--fix", help="Fix in the files what can be fixed without a guess.")
@@ -47,8 +47,9 @@ def validate(
     architecture = None
     if model:
         from vllm_multinode.authoring.rules.model import read_model
+        from vllm_multinode.cli.model_source import HUB, named_model
 
-        architecture = read_model(model)
+        architecture = named_model(model).model if model.startswith(HUB) else read_model(model)
 
     def check(given: Sequence[Document]) -> list[Finding]:
         own = set(map(id, given))

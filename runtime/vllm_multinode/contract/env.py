@@ -72,6 +72,7 @@ OURS: Final = _others_than(KSERVE, LWS, DOWNWARD, {PREFIX})
 # What `multinode fetch` reads, besides boto3's own: the names that each source's tools use.
 HF_TOKEN: Final = "HF_TOKEN"  # noqa: S105 - a name
 HF_TOKEN_PATH: Final = "HF_TOKEN_PATH"  # noqa: S105 - a name
+HF_HOME: Final = "HF_HOME"
 HF_ENDPOINT: Final = "HF_ENDPOINT"
 AWS_ENDPOINT_URL: Final = "AWS_ENDPOINT_URL"
 AWS_ENDPOINT_URL_S3: Final = "AWS_ENDPOINT_URL_S3"

@@ -135,7 +135,11 @@ def read_quantization(config: Fields, text: Fields) -> Quantization:
 
 
 def _read(config: Fields) -> Quantization:
-    method = config.text("quant_method").lower().replace("_tensors", "-tensors") or _producer(config)
+    inner = config.inner("quantization")
+    if inner is not None:
+        # ModelOpt's own file has what config.json would hold one level further in.
+        config = Fields({"quant_method": "modelopt", **config.values, **inner.values}, config.place)
+    method = config.text("quant_method").lower().replace("_tensors", "-tensors")
     skipped = tuple(
         str(name)
         for key in _SKIP_LISTS
@@ -235,15 +239,6 @@ def _group_rule(scheme: Scheme) -> tuple[int, int] | None:
     if scheme.form in ("awq", "gptq", "packed", "nvfp4", "mxfp4") and scheme.bits < 8:
         return (1, {"mxfp4": 32, "nvfp4": 16}.get(scheme.form, scheme.group) or 1)
     return None
-
-
-def _producer(config: Fields) -> str:
-    """The method of a configuration that NVIDIA's ModelOpt wrote without naming one."""
-    producer = config.values.get("producer")
-    name = producer.get("name") if isinstance(producer, Mapping) else ""
-    if name != "modelopt":
-        return ""
-    return "modelopt_fp4" if "FP4" in str(config.values.get("quantization", "")).upper() else "modelopt"
 
 
 def _plain_list(found: Any) -> list[Any]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vllm_multinode.checkpoint.config import CONFIG, read_config
+from vllm_multinode.checkpoint.config import CONFIG, QUANTIZATION, read_config, with_quantization
 from vllm_multinode.checkpoint.safetensors import Tensor
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -94,6 +94,23 @@ def from_config(name: str, config: dict[str, Any], place: str, published: int | 
     return Source(name, model, published_bytes=published, scale=scale, notes=notes)
 
 
+def from_tensors(
+    name: str, config: dict[str, Any], place: str, tensors: tuple[Tensor, ...], files: str
+) -> Source:
+    """A model whose configuration is parsed and whose tensors are known, held against each other.
+
+    Args:
+        name: as the user gave it.
+        config: of config.json.
+        place: of config.json, for messages.
+        tensors: of the weight files; empty where there are none.
+        files: where these are, for messages.
+    """
+    model = read_architecture(config, place)
+    notes = contradictions(tensors, model, cut(model, 1).checkpoint) if tensors else ()
+    return Source(name, model, tensors, notes=tuple(f"{files}: {note}" for note in notes))
+
+
 def _from_folder(folder: Path, name: str) -> Source:
     config = folder / CONFIG
     if not config.is_file():
@@ -101,7 +118,7 @@ def _from_folder(folder: Path, name: str) -> Source:
         raise MultinodeError(
             ExitCode.MODEL_MISSING, what, where=str(folder), hint="Give the model's own folder."
         )
-    model = read_architecture(read_config(config), str(config))
-    tensors = read_tensors(folder)
-    notes = contradictions(tensors, model, cut(model, 1).checkpoint) if tensors else ()
-    return Source(name, model, tensors, notes=tuple(f"{folder}: {note}" for note in notes))
+    found = read_config(config)
+    if (folder / QUANTIZATION).is_file():
+        found = with_quantization(found, lambda: read_config(folder / QUANTIZATION))
+    return from_tensors(name, found, str(config), read_tensors(folder), str(folder))

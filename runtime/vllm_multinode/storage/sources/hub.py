@@ -42,6 +42,10 @@ class Hub:
         if match is None:
             raise no_address(f"hf://{rest}")
         endpoint = environment.get(env.HF_ENDPOINT, "").strip().rstrip("/") or _ENDPOINT
+        if not re.match(r"https?://[^/]", endpoint):
+            # The value itself is not repeated: it may hold a password.
+            what = "it is not an address that begins with http:// or https://."
+            raise MultinodeError(ExitCode.VARIABLE, what, where=env.HF_ENDPOINT, hint="Correct or unset it.")
         return cls(match["repository"], match["revision"] or "main", endpoint, _token(environment))
 
     @property
@@ -66,21 +70,44 @@ class Hub:
 
     def read(self, item: Item, offset: int) -> tuple[int, Iterator[bytes]]:
         """Read a file of the commit."""
-        url = f"{self.endpoint}/{self.repository}/resolve/{self._commit}/{quote(item.name)}"
-        return web.ranged(self._session, url, self._headers, item.size, offset, self._check)
+        return web.ranged(self._session, self._file(item), self._headers, item.size, offset, self._check)
+
+    def beginning(self, item: Item, length: int) -> bytes:
+        """The first bytes of a file of the commit, as many as it has up to `length`.
+
+        Raises:
+            MultinodeError: SOURCE_DENIED, MODEL_MISSING, SOURCE_UNREACHABLE.
+            PassingError: the hub does not answer now.
+        """
+        return web.beginning(self._session, self._file(item), self._headers(), length, self._check)
 
     def digest(self, item: Item) -> Digest | None:
         """SHA-256 of what lies in LFS or Xet, git's blob id of what lies in git."""
         return item.digest
+
+    def _file(self, item: Item) -> str:
+        return f"{self.endpoint}/{self.repository}/resolve/{self._commit}/{quote(item.name)}"
 
     def _headers(self) -> Mapping[str, str]:
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
     def _check(self, response: requests.Response) -> None:
         # The hub says in a header what a status alone does not tell.
-        if response.headers.get("X-Error-Code") == "RevisionNotFound":
+        reason = response.headers.get("X-Error-Code")
+        if reason == "RevisionNotFound":
             what = f"there is no revision {self.revision}."
             raise MultinodeError(ExitCode.MODEL_MISSING, what, where=self.name, hint="Check its name.")
+        if reason == "GatedRepo":
+            what = f"the model is gated ({response.status_code})."
+            whose = (
+                "the account of the token given" if self.token else "an account whose token HF_TOKEN gives"
+            )
+            hint = f"Accept its licence at {self.endpoint}/{self.repository} with {whose}."
+            raise MultinodeError(ExitCode.SOURCE_DENIED, what, where=self.name, hint=hint)
+        if response.status_code in (401, 403) and self.token:
+            what = f"{web.host_of(response.url)} refuses the token given ({response.status_code})."
+            hint = "Check HF_TOKEN, that it may read this model, and the model's name."
+            raise MultinodeError(ExitCode.SOURCE_DENIED, what, where=self.name, hint=hint)
         web.refuse(response, self.name, secret=_SECRET)
 
 
@@ -92,17 +119,32 @@ def _item(one: Mapping[str, Any]) -> Item:
 
 
 def _token(environment: Mapping[str, str]) -> str | None:
+    """HF_TOKEN, else the file of HF_TOKEN_PATH, else the file that `hf auth login` writes, where it is there.
+
+    https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables
+    """
     if token := environment.get(env.HF_TOKEN, "").strip():
         return token
-    path = environment.get(env.HF_TOKEN_PATH, "").strip()
-    if not path:
+    given = environment.get(env.HF_TOKEN_PATH, "").strip()
+    path = Path(given) if given else _login(environment)
+    if path is None or not (given or path.is_file()):
         return None
     try:
-        return Path(path).read_text(encoding="utf-8").strip() or None
+        return path.read_text(encoding="utf-8").strip() or None
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not text"
         what = f"the token's file cannot be read: {reason}."
-        hint = "Check that the Secret is mounted there."
-        raise MultinodeError(
-            ExitCode.VARIABLE, what, where=f"{env.HF_TOKEN_PATH} ({path})", hint=hint
-        ) from error
+        where, hint = f"{env.HF_TOKEN_PATH} ({path})", "Check that the Secret is mounted there."
+        if not given:
+            where, hint = str(path), "Set HF_TOKEN, or log in again with `hf auth login`."
+        raise MultinodeError(ExitCode.VARIABLE, what, where=where, hint=hint) from error
+
+
+def _login(environment: Mapping[str, str]) -> Path | None:
+    """Where `hf auth login` puts the token; None where there is no home."""
+    if home := environment.get(env.HF_HOME, "").strip():
+        return Path(home) / "token"
+    cache, home = environment.get("XDG_CACHE_HOME", "").strip(), environment.get("HOME", "").strip()
+    if not cache and not home:
+        return None
+    return (Path(cache) if cache else Path(home) / ".cache") / "huggingface" / "token"

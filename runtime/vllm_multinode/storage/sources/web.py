@@ -36,9 +36,15 @@ def get(session: requests.Session, url: str, headers: Mapping[str, str], **optio
 
     Raises:
         PassingError: no answer, or one that says to come again.
+        MultinodeError: SOURCE_UNREACHABLE, where it redirects without end.
     """
     try:
         response = session.get(url, headers=dict(headers), timeout=(_CONNECT, _READ), **options)
+    except requests.TooManyRedirects as error:
+        what = f"{host_of(url)} redirects without end."
+        raise MultinodeError(
+            ExitCode.SOURCE_UNREACHABLE, what, hint="Check the address of the source."
+        ) from error
     except requests.RequestException as error:
         raise PassingError(f"{host_of(url)} does not answer: {why(error)}") from error
     if response.status_code in _PASSING:
@@ -74,6 +80,36 @@ def refuse(response: requests.Response, what: str, *, secret: str) -> None:
             hint="Check the name.",
         )
     raise MultinodeError(ExitCode.SOURCE_UNREACHABLE, f"{host} answers {status}.", where=what)
+
+
+def beginning(
+    session: requests.Session,
+    url: str,
+    headers: Mapping[str, str],
+    length: int,
+    check: Callable[[requests.Response], None],
+) -> bytes:
+    """The first bytes of a content, as many as it has up to `length`, whether or not the server knows ranges.
+
+    Args:
+        session: to ask with; a redirect to another host loses the Authorization header in it.
+        url: of the content.
+        headers: of the request.
+        length: bytes to read.
+        check: raises what a status means that is no success.
+
+    Raises:
+        PassingError: no connection, here or while the bytes are read.
+    """
+    asked = {**headers, "Range": f"bytes=0-{length - 1}", "Accept-Encoding": "identity"}
+    found = bytearray()
+    with contextlib.closing(get(session, url, asked, stream=True)) as response:
+        check(response)
+        for chunk in _chunks(response):
+            found += chunk
+            if len(found) >= length:
+                break
+    return bytes(found[:length])
 
 
 def ranged(

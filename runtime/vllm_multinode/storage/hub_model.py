@@ -1,0 +1,154 @@
+"""What a plan needs of a model at a hub: configuration, bytes of the weights, a single file's tensors.
+
+No weight is read. A checkpoint of many files is known by its configuration and the files' sizes; of one file
+the header is read as well, by a range request.
+"""
+
+import queue
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from vllm_multinode.checkpoint.config import CONFIG, MOST_BYTES, QUANTIZATION, read_object, with_quantization
+from vllm_multinode.checkpoint.safetensors import PREFIX, Tensor, header_bytes, parse_header
+from vllm_multinode.checkpoint.shards import indexed_files, weight_files
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.storage.sources.hub import Hub
+from vllm_multinode.storage.sources.open import open_source
+from vllm_multinode.storage.sources.source import Item, PassingError, no_address
+
+LONGEST: Final = 60.0
+"""Seconds that the whole reading may take."""
+_FIRST: Final = 1 << 16
+"""Bytes of the first request for a header: few are longer, and then a second one follows."""
+
+
+@dataclass(frozen=True)
+class HubModel:
+    """A model as its hub has it.
+
+    Attributes:
+        name: hf://org/name[@revision].
+        commit: that the revision stands for now.
+        config: of config.json, with the quantisation that ModelOpt keeps in a file of its own.
+        tensors: of a checkpoint of one safetensors file; empty for all others.
+        weight_bytes: of the weight files that vLLM loads; 0 where there are none.
+        notes: what does not agree.
+    """
+
+    name: str
+    commit: str
+    config: dict[str, Any]
+    tensors: tuple[Tensor, ...] = ()
+    weight_bytes: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def read_hub_model(address: str, environment: Mapping[str, str], longest: float = LONGEST) -> HubModel:
+    """Read a model of a hub.
+
+    Args:
+        address: hf://org/name[@revision].
+        environment: with HF_ENDPOINT and HF_TOKEN, HF_TOKEN_PATH or HF_HOME.
+        longest: seconds that it may take.
+
+    Raises:
+        MultinodeError: USAGE, VARIABLE, SOURCE_DENIED, SOURCE_UNREACHABLE, MODEL_MISSING, MODEL_CONFIG.
+    """
+    hub = open_source(address, environment)
+    if not isinstance(hub, Hub):
+        raise no_address(address)
+    answers: queue.Queue[HubModel | BaseException] = queue.Queue()
+
+    def ask() -> None:
+        try:
+            answers.put(_read(hub))
+        except Exception as error:  # noqa: BLE001 (raised again where the answer is waited for)
+            answers.put(error)
+
+    # A server that sends a byte now and then keeps every read alive: only a thread can be left behind.
+    threading.Thread(target=ask, name="hub", daemon=True).start()
+    try:
+        answer = answers.get(timeout=longest)
+    except queue.Empty:
+        what = f"the hub's answer is not complete after {longest:g} s."
+        hint = "Try again, or set HF_ENDPOINT to a nearer mirror."
+        raise MultinodeError(ExitCode.SOURCE_UNREACHABLE, what, where=hub.name, hint=hint) from None
+    if isinstance(answer, PassingError):
+        hint = "Try again, or check HF_ENDPOINT and the proxy."
+        raise MultinodeError(ExitCode.SOURCE_UNREACHABLE, f"{answer}.", where=hub.name, hint=hint) from answer
+    if isinstance(answer, MultinodeError):
+        # What reads local files says to copy them again.
+        damaged = answer.code in (ExitCode.MODEL_CONFIG, ExitCode.SHARD_TRUNCATED)
+        hint = "Check HF_ENDPOINT and the repository." if damaged else answer.hint
+        raise MultinodeError(answer.code, answer.what, where=answer.where or hub.name, hint=hint) from answer
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
+
+
+def _read(hub: Hub) -> HubModel:
+    listing = hub.listing()
+    files = {item.name: item for item in listing.items}
+    if CONFIG not in files:
+        raise _no_config(hub, files)
+    config = _object(hub, files[CONFIG])
+    if QUANTIZATION in files:
+        config = with_quantization(config, lambda: _object(hub, files[QUANTIZATION]))
+    names, notes = _weights(hub, files)
+    return HubModel(
+        hub.name,
+        listing.revision,
+        config,
+        _tensors(hub, files[names[0]]) if len(names) == 1 and not notes else (),
+        sum(files[name].size for name in names),
+        notes,
+    )
+
+
+def _weights(hub: Hub, files: Mapping[str, Item]) -> tuple[list[str], tuple[str, ...]]:
+    """The weight files that vLLM loads, and what is to be said of them."""
+    names, index = weight_files(name for name in files if "/" not in name)
+    if index and files[index].size <= MOST_BYTES:
+        named = indexed_files(hub.beginning(files[index], files[index].size), f"{hub.name}: {index}")
+        absent = [name for name in named if name not in files]
+        names = [name for name in named if name in files]
+        if absent:
+            what = f"{index} names {len(named)} files, {len(absent)} of which the hub lacks: {absent[0]}"
+            return names, (f"{hub.name}: {what}.",)
+    if not names:
+        return [], (f"{hub.name}: no weights that vLLM loads; they are counted from {CONFIG}.",)
+    return names, ()
+
+
+def _tensors(hub: Hub, item: Item) -> tuple[Tensor, ...]:
+    """What the header of a checkpoint's only file tells; nothing for formats without one."""
+    if not item.name.endswith(".safetensors"):
+        return ()
+    where = f"{hub.name}: {item.name}"
+    start = hub.beginning(item, min(_FIRST, item.size))
+    length = header_bytes(where, start, item.size)
+    if len(start) < PREFIX + length:
+        start = hub.beginning(item, PREFIX + length)
+    return tuple(parse_header(where, start[PREFIX : PREFIX + length]).tensors())
+
+
+def _object(hub: Hub, item: Item) -> dict[str, Any]:
+    """A JSON file of the repository."""
+    where = f"{hub.name}: {item.name}"
+    if item.size > MOST_BYTES:
+        what = f"is longer than {MOST_BYTES >> 20} MiB, which no configuration is."
+        raise MultinodeError(ExitCode.MODEL_CONFIG, what, where=where, hint="Check the repository.")
+    return read_object(hub.beginning(item, item.size), where)
+
+
+def _no_config(hub: Hub, files: Mapping[str, Item]) -> MultinodeError:
+    what = f"the repository has no {CONFIG}."
+    hint = "Give the repository of the whole model."
+    if any(name.endswith(".gguf") for name in files):
+        hint = "It holds GGUF files; give the repository that has the model's safetensors."
+    elif "adapter_config.json" in files:
+        hint = "It holds a LoRA adapter; give the repository of its base model."
+    return MultinodeError(ExitCode.MODEL_MISSING, what, where=hub.name, hint=hint)
