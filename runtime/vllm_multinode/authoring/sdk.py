@@ -9,7 +9,7 @@ from vllm_multinode.authoring.render import render
 from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.platforms.releases import DEFAULT
+from vllm_multinode.platforms.releases import DEFAULT, Release
 
 if TYPE_CHECKING:
     from kserve.models import V1beta1InferenceService
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _COLLECTION: Final = re.compile(r"list\[(?P<inner>.+)\]|dict[\[(]str, ?(?P<value>.+)[\])]")
 
 
-def inference_service(spec: DeploymentSpec, platform: str = DEFAULT.name) -> "V1beta1InferenceService":
+def inference_service(spec: DeploymentSpec, platform: str | Release = DEFAULT) -> "V1beta1InferenceService":
     """The service as `kserve.KServeClient().create()` takes it.
 
     Args:

@@ -16,6 +16,7 @@ from vllm_multinode.cli.cluster_options import (
     sources,
     warn,
 )
+from vllm_multinode.cli.platform_options import NAMES, VARIABLE, Kserve, named
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
@@ -32,9 +33,11 @@ def deploy(
     more: MoreFiles = None,
     files: Files = None,
     *,
-    kserve: Annotated[
-        str, typer.Option(help="KServe's version; the cluster's own by default.", show_default=False)
-    ] = "",
+    platform: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help=f"{NAMES}; {VARIABLE}, or what the cluster runs, by default."),
+    ] = None,
+    kserve: Kserve = None,
     target: Annotated[RenderTarget, typer.Option(help="What a spec is rendered for.")] = "kserve",
     name: Annotated[
         str, typer.Option(help="Of the deployment; its service's by default.", show_default=False)
@@ -62,7 +65,8 @@ def deploy(
     login: Login = "kubeconfig",
 ) -> int:
     """Check, apply and wait for a service; a second time changes nothing."""
-    named = sources(files, more)
+    files_named = sources(files, more)
+    asked = named(platform, kserve)
     from vllm_multinode.cluster import deploy as deploying
     from vllm_multinode.cluster import inputs
     from vllm_multinode.cluster.client import Cluster
@@ -70,14 +74,14 @@ def deploy(
 
     require_client()
     # A mistake in a file is told before a cluster is asked.
-    given = inputs.read(named, name=name, kserve=kserve, target=target)
+    given = inputs.read(files_named, name=name, release=asked, target=target)
     with Cluster.connect(
         kubeconfig=kubeconfig, context=context, namespace=namespace, source=login
     ) as cluster:
         settle_namespace(cluster, namespace, [document.namespace for document in given.documents])
-        release = _release(cluster, given, kserve)
-        if release and release.number != kserve and inputs.specs_among(named):
-            given = inputs.read(named, name=name, kserve=release.name, target=target)
+        release = _release(cluster, given, asked)
+        if release != asked and inputs.specs_among(files_named):
+            given = inputs.read(files_named, name=name, release=release, target=target)
         _check(cluster, given, release, force=force)
         wanted = deploying.Deployment(
             name=given.name,
@@ -93,7 +97,7 @@ def deploy(
     return ExitCode.OK
 
 
-def _release(cluster: "Cluster", given: "Given", asked: str) -> "Release | None":
+def _release(cluster: "Cluster", given: "Given", asked: "Release | None") -> "Release | None":
     """The cluster's release, said where it was found out; None where KServe has nothing to do with it."""
     from vllm_multinode.cluster.versions import release_of
 

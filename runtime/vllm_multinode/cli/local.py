@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from vllm_multinode.cli.platform_options import Kserve, Platform, chosen, tell
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -18,7 +19,7 @@ from vllm_multinode.local.world import refusals
 from vllm_multinode.local.world.pods import Restart
 from vllm_multinode.local.world.protocol import Action, Request, RunStatus
 from vllm_multinode.platforms.kserve.environment import Service
-from vllm_multinode.platforms.releases import DEFAULT, find_multi_node, known_numbers
+from vllm_multinode.platforms.releases import require_multi_node
 
 _FILE_WIDTH = 160
 
@@ -50,7 +51,8 @@ def run_(
     executor: Annotated[
         ExecutorName, typer.Option(help="What spreads the engine over the nodes.")
     ] = DEFAULT_EXECUTOR,
-    kserve: Annotated[str, typer.Option(help=f"KServe's version: {known_numbers()}.")] = DEFAULT.number,
+    platform: Platform = None,
+    kserve: Kserve = None,
     head_gpus: Annotated[int, typer.Option(min=0, help="Accelerators of the head; 0: as KServe counts.")] = 0,
     worker_gpus: Annotated[
         int, typer.Option(min=0, help="Accelerators of each worker; 0: as KServe counts.")
@@ -81,7 +83,8 @@ def run_(
     from vllm_multinode.local.run.detach import in_background
     from vllm_multinode.local.run.serve import RunOptions, serve
 
-    release = find_multi_node(kserve)
+    release = require_multi_node(chosen(platform, kserve))
+    tell(release)
     layout = isvc.fit(
         release,
         executor,

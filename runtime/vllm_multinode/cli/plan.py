@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from vllm_multinode.cli.model_source import named_model
+from vllm_multinode.cli.platform_options import Kserve, Platform, chosen
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -82,6 +83,8 @@ def plan(
     path: Annotated[
         str | None, typer.Option(help="-o spec: the model's folder in it; its name by default.")
     ] = None,
+    platform: Platform = None,
+    kserve: Kserve = None,
     tolerate: Annotated[
         list[str] | None, typer.Option(help="--from-cluster: use nodes with this taint too; repeatable.")
     ] = None,
@@ -110,6 +113,7 @@ def plan(
     plans = [made[number] for number in order]
     if output == "spec":
         from vllm_multinode.authoring.planned import spec_of, spec_text
+        from vllm_multinode.authoring.render.releases import remarks
 
         offer = found[order[0]] if found else None
         spec = spec_of(
@@ -117,6 +121,8 @@ def plan(
             product=offer.product if offer else "", taints=offer.taints if offer else (),
         )  # fmt: skip
         typer.echo(spec_text(spec, plans[0]), nl=False)
+        for remark in remarks(spec, chosen(platform, kserve)):
+            typer.echo(f"note: {remark}", err=True)
     else:
         typer.echo(_shown(output, plans), nl=False)
     if explain:

@@ -7,10 +7,11 @@ import typer
 
 from vllm_multinode.authoring.preview import Preview
 from vllm_multinode.authoring.preview import preview as previewed
+from vllm_multinode.cli.platform_options import Kserve, Platform, chosen, tell
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.k8s.files import read
-from vllm_multinode.platforms.releases import DEFAULT
+from vllm_multinode.platforms.releases import Release
 
 Output = Literal["table", "yaml", "json"]
 _KINDS = ("InferenceService", "LeaderWorkerSet")
@@ -19,7 +20,8 @@ _KINDS = ("InferenceService", "LeaderWorkerSet")
 def preview(
     file: Annotated[list[str], typer.Option("--file", "-f", help="Manifests: files, folders, - for stdin.")],
     *,
-    kserve: Annotated[str, typer.Option(help="KServe's version, from 0.14 on.")] = DEFAULT.number,
+    platform: Platform = None,
+    kserve: Kserve = None,
     runtime: Annotated[
         list[str] | None, typer.Option(help="A further file that holds ServingRuntimes.")
     ] = None,
@@ -32,6 +34,8 @@ def preview(
     output: Annotated[Output, typer.Option("--output", "-o", help="How to print it.")] = "table",
 ) -> int:
     """Print what KServe will create; exit code 4 where it would refuse it or never serve."""
+    release = chosen(platform, kserve)
+    tell(release)
     shared = _bodies(runtime or [])
     bodies = [*shared, *_bodies(file)]
     if not any(body["kind"] in _KINDS for body in bodies):
@@ -42,9 +46,9 @@ def preview(
             hint="Name the file of one with -f.",
         )
     if diff:
-        found = _print_update(bodies, [*shared, *_bodies([diff])], kserve, generation, output)
+        found = _print_update(bodies, [*shared, *_bodies([diff])], release, generation, output)
     else:
-        found = previewed(bodies, kserve, generation=generation)
+        found = previewed(bodies, release, generation=generation)
         typer.echo(_shown(found, output), nl=False)
     if output != "table":
         from vllm_multinode.authoring.preview.table import findings_text
@@ -69,13 +73,17 @@ def _shown(found: Preview, output: Output) -> str:
 
 
 def _print_update(
-    before: list[dict[str, Any]], after: list[dict[str, Any]], kserve: str, generation: int, output: Output
+    before: list[dict[str, Any]],
+    after: list[dict[str, Any]],
+    release: Release,
+    generation: int,
+    output: Output,
 ) -> Preview:
     from vllm_multinode.authoring.preview.plain import as_object, update_object
     from vllm_multinode.authoring.preview.table import as_text, updates_text
     from vllm_multinode.authoring.preview.update import updates
 
-    found, changes = updates(before, after, kserve, generation)
+    found, changes = updates(before, after, release, generation)
     if output == "table":
         typer.echo(as_text(found) + updates_text(changes), nl=False)
     elif output == "json":

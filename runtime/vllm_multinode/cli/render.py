@@ -9,9 +9,9 @@ from vllm_multinode.authoring.folder import write
 from vllm_multinode.authoring.render import Target
 from vllm_multinode.authoring.render import render as rendered
 from vllm_multinode.authoring.spec import load
+from vllm_multinode.cli.platform_options import Kserve, Platform, chosen
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.platforms.releases import DEFAULT
 
 STREAM = "-"
 
@@ -19,7 +19,8 @@ STREAM = "-"
 def render(
     file: Annotated[str, typer.Option("--file", "-f", help="The deployment spec; - for standard input.")],
     *,
-    kserve: Annotated[str, typer.Option(help="KServe's version in the cluster.")] = DEFAULT.number,
+    platform: Platform = None,
+    kserve: Kserve = None,
     target: Annotated[Target, typer.Option(help="An InferenceService, or a LeaderWorkerSet.")] = "kserve",
     out: Annotated[str, typer.Option(help="Folder to write to; - prints one stream.")] = STREAM,
     force: Annotated[
@@ -29,7 +30,7 @@ def render(
     """Write ServingRuntime, InferenceService, claim and kustomization of a deployment spec."""
     if not out:
         raise MultinodeError(ExitCode.USAGE, "--out is empty.", hint="Name a folder, or - for a stream.")
-    made = rendered(load(file), kserve, target)
+    made = rendered(load(file), chosen(platform, kserve), target)
     for note in made.notes:
         typer.echo(f"note: {note}", err=True)
     if out == STREAM:

@@ -11,11 +11,12 @@ from vllm_multinode.authoring.rules import validate as findings_of
 from vllm_multinode.authoring.rules.builtin import with_builtin_runtimes
 from vllm_multinode.authoring.rules.claims import claims_elsewhere
 from vllm_multinode.authoring.rules.schema import KINDS
+from vllm_multinode.cli.platform_options import KserveVersions, Platforms, all_chosen, tell
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.k8s.documents import Document
 from vllm_multinode.k8s.files import read
-from vllm_multinode.platforms.releases import MULTI_NODE_KSERVE, Release, find, listed
+from vllm_multinode.platforms.releases import Release, listed
 
 Output = Literal["text", "json"]
 
@@ -27,9 +28,8 @@ def validate(
         list[str] | None,
         typer.Option("--file", "-f", help="A manifest, a folder, a kustomization, or - for stdin."),
     ] = None,
-    kserve: Annotated[
-        list[str] | None, typer.Option(help="A version of KServe; all that are supported by default.")
-    ] = None,
+    platform: Platforms = None,
+    kserve: KserveVersions = None,
     output: Annotated[Output, typer.Option("--output", "-o", help="How to print findings.")] = "text",
     model: Annotated[
         str, typer.Option(help="The model, as `plan` takes it: checks that sizes fit it.", show_default=False)
@@ -42,7 +42,9 @@ def validate(
     sources = list(dict.fromkeys([*(file or []), *(more or [])]))
     if not sources:
         raise MultinodeError(ExitCode.USAGE, "no file is named.", hint="Name one with -f.")
-    releases = tuple(map(find, kserve)) if kserve else MULTI_NODE_KSERVE
+    releases = all_chosen(platform, kserve)
+    for release in releases:
+        tell(release)
     documents = read(sources)
     architecture = None
     if model:

@@ -119,14 +119,14 @@ def _not_taken_up(snapshot: Snapshot, controller: Controller | None) -> Iterator
 
 
 def _made_again_and_again(snapshot: Snapshot, controller: Controller | None) -> Iterator[Trouble]:
-    """kserve#6113: v0.20.0 takes its own workers for orphans."""
+    """kserve#6113: some releases take their own workers for orphans."""
     for name, times in snapshot.made.items():
         if times >= _REMADE:
             version = f" {controller.version}" if controller is not None and controller.version else ""
             yield Trouble(
                 f"Deployment {name}",
-                f"KServe{version} deletes and makes it again, {times} times so far (kserve#6113, v0.20.0).",
-                "Use v0.19.0 or a version that fixes it, or `--target lws`.",
+                f"KServe{version} deletes and makes it again, {times} times so far (kserve#6113).",
+                "Use a release without this bug, or `--target lws`.",
                 0,
             )
 

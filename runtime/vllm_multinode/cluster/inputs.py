@@ -12,6 +12,7 @@ from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.k8s import documents, files
 from vllm_multinode.k8s.documents import Document
 from vllm_multinode.k8s.parser import Node, decode, parse
+from vllm_multinode.platforms.releases import DEFAULT, Release
 
 Target = Literal["kserve", "lws"]
 
@@ -42,13 +43,15 @@ def specs_among(sources: Sequence[str]) -> bool:
     return any(_is_spec(source) for source in sources)
 
 
-def read(sources: Sequence[str], *, name: str = "", kserve: str = "", target: Target = "kserve") -> Given:
+def read(
+    sources: Sequence[str], *, name: str = "", release: Release | None = None, target: Target = "kserve"
+) -> Given:
     """The objects of files, folders and specs, in the order given.
 
     Args:
         sources: files, folders or "-" for standard input; a file without apiVersion and kind is a spec.
         name: of the deployment, instead of the one found.
-        kserve: version that specs are rendered for; the default version where empty.
+        release: that specs are rendered for; the default where there is none yet.
         target: what specs are rendered for.
 
     Raises:
@@ -58,7 +61,7 @@ def read(sources: Sequence[str], *, name: str = "", kserve: str = "", target: Ta
     names: list[str] = []
     for source in sources:
         if _is_spec(source):
-            rendered, named = _rendered(source, kserve, target)
+            rendered, named = _rendered(source, release or DEFAULT, target)
             found += rendered
             names.append(named)
         else:
@@ -105,13 +108,12 @@ def _is_object(root: Node) -> bool:
     return not isinstance(root.value, dict) or bool({"apiVersion", "kind"} & root.value.keys())
 
 
-def _rendered(source: str, kserve: str, target: Target) -> tuple[list[Document], str]:
+def _rendered(source: str, release: Release, target: Target) -> tuple[list[Document], str]:
     from vllm_multinode.authoring.render import render
     from vllm_multinode.authoring.spec import load
-    from vllm_multinode.platforms.releases import DEFAULT
 
     spec = load(source)
-    rendered = render(spec, kserve or DEFAULT.name, target)
+    rendered = render(spec, release, target)
     found = [
         document
         for file in rendered.files

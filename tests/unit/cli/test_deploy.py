@@ -85,7 +85,7 @@ def test_what_will_not_serve_is_not_written(api: StubApi, capsys: pytest.Capture
 
 def test_the_cluster_says_its_version(api: StubApi, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["deploy", "spec.yaml", "--no-wait"]) == ExitCode.USAGE
-    assert "Give it with --kserve" in capsys.readouterr().err
+    assert "Give it with --platform" in capsys.readouterr().err
     image = "kserve/kserve-controller:v0.19.0"
     labels = {"control-plane": "kserve-controller-manager"}
     api.put(
@@ -97,7 +97,10 @@ def test_the_cluster_says_its_version(api: StubApi, capsys: pytest.CaptureFixtur
         }
     )
     assert run(["deploy", "spec.yaml", "--no-wait"]) == ExitCode.OK
-    assert "KServe 0.19.0 in namespace kserve." in capsys.readouterr().out
+    assert (
+        "The cluster runs KServe 0.19.0 (0.19.0, says the Deployment kserve-controller-manager"
+        in capsys.readouterr().out
+    )
 
 
 def test_deploy_waits_and_wait_asks(api: StubApi, capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,6 +35,9 @@ KINDS = {
     },
     "serving.kserve.io/v1beta1": {"InferenceService": ("inferenceservices", True)},
     "leaderworkerset.x-k8s.io/v1": {"LeaderWorkerSet": ("leaderworkersets", True)},
+    "apiextensions.k8s.io/v1": {"CustomResourceDefinition": ("customresourcedefinitions", False)},
+    "datasciencecluster.opendatahub.io/v1": {"DataScienceCluster": ("datascienceclusters", False)},
+    "operators.coreos.com/v1alpha1": {"ClusterServiceVersion": ("clusterserviceversions", True)},
 }
 _PATH = re.compile(
     r"/(?:api/(?P<core>v1)|apis/(?P<group>[^/]+/[^/]+))"

@@ -122,7 +122,7 @@ def test_deployments_made_again_and_again(api: StubApi, cluster: Cluster) -> Non
         metadata = {"name": "llm-predictor-worker", "labels": labels, "uid": f"uid-{next(rounds)}"}
         api.put({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata})
 
-    with pytest.raises(MultinodeError, match=r"kserve#6113.*Use v0\.19\.0"):
+    with pytest.raises(MultinodeError, match=r"kserve#6113.*--target lws"):
         wait(cluster, LLM, timeout=20, show=show)
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.platforms.releases import DEFAULT, RELEASES, Release, find, find_multi_node, listed
+from vllm_multinode.platforms.releases import DEFAULT, RELEASES, Release, find, listed, require_multi_node
 
 KNOWN = [one for product in RELEASES.values() for one in product]
 
@@ -69,7 +69,7 @@ def test_what_names_no_release_is_refused(text: str, words: str) -> None:
 @pytest.mark.parametrize("text", ["0.14.1", "openshift-ai-2.15"])
 def test_a_release_without_worker_spec_is_refused_where_nodes_are_wanted(text: str) -> None:
     with pytest.raises(MultinodeError, match="drops workerSpec in silence"):
-        find_multi_node(text)
+        require_multi_node(find(text))
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,7 @@ def test_a_release_without_worker_spec_is_refused_where_nodes_are_wanted(text: s
         pytest.param("0.21.0", "0.20.0", id="newer-than-any"),
         pytest.param("1.0.0", "0.20.0", id="next-major"),
         pytest.param("0.17.0", "0.17.1", id="same-minor-release"),
+        pytest.param("kserve-0.14.0", "0.14.1", id="older-patch-of-the-oldest"),
         pytest.param("0.15.3", "0.15.2", id="later-patch"),
         pytest.param("0.19.5", "0.19.0", id="between"),
         pytest.param("openshift-ai-2.26", "2.25", id="after-2.25"),
@@ -113,3 +114,5 @@ def test_a_bug_that_both_neighbours_have_is_assumed() -> None:
 def test_releases_in_a_sentence() -> None:
     given = [find("0.18.1"), find("rhoai-2.25"), find("0.19.0")]
     assert listed(given) == "KServe 0.18.1, 0.19.0; OpenShift AI 2.25"
+    assert listed([*RELEASES["openshift-ai"][2:6], find("rhoai-3.0")]) == "OpenShift AI 2.16 to 2.19, 3.0"
+    assert listed([find("0.21.0")]) == "KServe 0.21.0"

@@ -21,20 +21,20 @@ __all__ = ["Finding", "Group", "Preview", "Role", "preview"]
 
 
 def preview(
-    bodies: Sequence[Mapping[str, Any]], platform: str, *, generation: int = 1, lws: bool = True
+    bodies: Sequence[Mapping[str, Any]], platform: str | Release, *, generation: int = 1, lws: bool = True
 ) -> Preview:
     """What a release makes of the objects among `bodies`; kinds that it does not read are passed over.
 
     Args:
         bodies: objects as plain data, in the order in which they are applied.
-        platform: kserve-0.19.0, openshift-ai-2.25, or KServe's number alone.
+        platform: a release, or its name: kserve-0.19.0, openshift-ai-2.25.
         generation: metadata.generation of the InferenceServices, which their Services are named after.
         lws: also tell the pods of LeaderWorkerSets.
 
     Raises:
         MultinodeError: an unknown release, or an object that the API server's schema refuses.
     """
-    release = find(platform)
+    release = find(platform) if isinstance(platform, str) else platform
     bodies = [body for body in bodies if isinstance(body.get("kind"), str)]
     for body in bodies:
         schema.check(body)

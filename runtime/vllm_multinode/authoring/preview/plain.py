@@ -10,6 +10,7 @@ def as_object(found: Preview) -> dict[str, Any]:
     """The preview as plain data, for `-o json`."""
     return {
         "release": found.release.name,
+        "remark": found.release.remark,
         "serves": found.serves,
         "groups": [_group_object(group) for group in found.groups],
         "refusals": [_finding_object(one) for one in found.refusals],

@@ -8,7 +8,7 @@ from vllm_multinode.authoring.preview import preview
 from vllm_multinode.k8s.merge import MERGE_KEYS
 from vllm_multinode.platforms.kserve.defaulting import defaulted
 from vllm_multinode.platforms.model import Body, Group, Preview
-from vllm_multinode.platforms.releases import find
+from vllm_multinode.platforms.releases import Release, find
 
 _PERCENT: Final = "%"
 
@@ -75,7 +75,7 @@ class Update(NamedTuple):
 def updates(
     before: Sequence[Mapping[str, Any]],
     after: Sequence[Mapping[str, Any]],
-    platform: str,
+    platform: str | Release,
     generation: int = 1,
 ) -> tuple[Preview, list[Update]]:
     """The preview after an update, and what the update does to each group.
@@ -116,10 +116,10 @@ def _share(value: object, replicas: int) -> int:
 
 
 def _moved(
-    before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], platform: str
+    before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], platform: str | Release
 ) -> dict[tuple[str, str], bool]:
     """Whether each InferenceService's spec differs, which is what raises its generation."""
-    release = find(platform)
+    release = find(platform) if isinstance(platform, str) else platform
 
     def specs(bodies: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], Body]:
         services = [one for one in bodies if one.get("kind") == "InferenceService"]

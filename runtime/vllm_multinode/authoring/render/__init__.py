@@ -10,7 +10,7 @@ from vllm_multinode.authoring.render.lws import leader_worker_set
 from vllm_multinode.authoring.render.runtime import serving_runtime
 from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.k8s.emit import to_yaml
-from vllm_multinode.platforms.releases import DEFAULT, Release, find_multi_node
+from vllm_multinode.platforms.releases import DEFAULT, Release, find, require_multi_node
 
 __all__ = ["KUSTOMIZATION", "Rendered", "Target", "render", "serving_runtime"]
 
@@ -44,12 +44,12 @@ class Rendered:
         return to_yaml(self.documents)
 
 
-def render(spec: DeploymentSpec, platform: str = DEFAULT.name, target: Target = "kserve") -> Rendered:
+def render(spec: DeploymentSpec, platform: str | Release = DEFAULT, target: Target = "kserve") -> Rendered:
     """The files of a deployment spec, always the same for the same spec.
 
     Args:
         spec: what is meant.
-        platform: kserve-0.19.0, openshift-ai-2.25, or KServe's number alone; only for the target kserve.
+        platform: a release, or its name: kserve-0.19.0, openshift-ai-2.25; only for the target kserve.
         target: kserve for an InferenceService, lws for a LeaderWorkerSet.
 
     Raises:
@@ -61,7 +61,9 @@ def render(spec: DeploymentSpec, platform: str = DEFAULT.name, target: Target = 
         files["leader-worker-set.yaml"] = [leader_worker_set(spec)]
         files["service.yaml"] = [beside.service(spec)]
     else:
-        notes = _kserve(spec, find_multi_node(platform), files)
+        notes = _kserve(
+            spec, require_multi_node(find(platform) if isinstance(platform, str) else platform), files
+        )
     claim = beside.claim(spec)
     if claim is not None:
         files["claim.yaml"] = [claim]

@@ -15,6 +15,15 @@ _HEAD_SERVICES_KEPT = 3
 _LWS = "Or render with --target lws."
 
 
+def remarks(spec: DeploymentSpec, release: Release) -> Iterator[str]:
+    """What a release would not make as it is meant, and what a user should know of it, a sentence each."""
+    try:
+        check(spec, release)
+    except MultinodeError as error:
+        yield f"{release.label} cannot take it so: {error}"
+    yield from notes(spec, release)
+
+
 def check(spec: DeploymentSpec, release: Release) -> None:
     """Refuse what this release would not make as it is meant.
 

@@ -2,23 +2,25 @@
 
 from vllm_multinode.platforms.releases.lookup import (
     DEFAULT,
+    MULTI_NODE,
     MULTI_NODE_KSERVE,
     RELEASES,
     find,
-    find_multi_node,
     known_numbers,
     listed,
+    require_multi_node,
 )
 from vllm_multinode.platforms.releases.release import Product, Release
 
 __all__ = [
     "DEFAULT",
+    "MULTI_NODE",
     "MULTI_NODE_KSERVE",
     "RELEASES",
     "Product",
     "Release",
     "find",
-    "find_multi_node",
     "known_numbers",
     "listed",
+    "require_multi_node",
 ]

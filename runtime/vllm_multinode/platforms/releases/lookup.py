@@ -16,11 +16,13 @@ RELEASES: Final[dict[Product, tuple[Release, ...]]] = {
 }
 """Every release that is known, oldest first."""
 
-DEFAULT: Final = kserve.V0_18_1
+DEFAULT: Final = kserve.V0_19_0
 """Taken where nobody names one: the newest KServe that serves over several nodes."""
 
-MULTI_NODE_KSERVE: Final = tuple(one for one in kserve.RELEASES if one.knows_worker_spec)
-"""Every known KServe that makes services over several nodes, oldest first."""
+MULTI_NODE: Final = tuple(one for known in RELEASES.values() for one in known if one.knows_worker_spec)
+"""Every known release that makes services over several nodes: KServe's first, oldest first."""
+MULTI_NODE_KSERVE: Final = tuple(one for one in MULTI_NODE if one.product == "kserve")
+"""Those of KServe itself."""
 
 _PRODUCTS: Final[dict[str, Product]] = {
     "kserve": "kserve",
@@ -33,6 +35,7 @@ _WRITTEN: Final = re.compile(
 )
 # A DataScienceCluster lists this as the version of its KServe, whichever fork it carries.
 _SHOWN_BY_OPENSHIFT_AI: Final = "0.14.0"
+_SHORTEST_RANGE: Final = 3
 
 
 class _Neighbours(NamedTuple):
@@ -63,17 +66,18 @@ def find(text: str) -> Release:
     exact = next((one for one in known if one.number == number), None)
     if exact is not None:
         return exact
+    if text.strip().lower().removeprefix("v") == _SHOWN_BY_OPENSHIFT_AI:
+        raise _shown_by_openshift_ai()
     _check_number(product, number)
     return _assumed(known, number)
 
 
-def find_multi_node(text: str) -> Release:
-    """The same, of a release that makes services over several nodes at all.
+def require_multi_node(release: Release) -> Release:
+    """The release itself, where it makes services over several nodes at all.
 
     Raises:
-        MultinodeError: USAGE, also where it drops workerSpec.
+        MultinodeError: USAGE, where it drops workerSpec.
     """
-    release = find(text)
     if not release.knows_worker_spec:
         raise MultinodeError(
             ExitCode.USAGE,
@@ -89,13 +93,26 @@ def known_numbers(product: Product = "kserve") -> str:
 
 
 def listed(releases: Sequence[Release]) -> str:
-    """Releases as a sentence names them: KServe 0.18.1, 0.19.0; OpenShift AI 2.25."""
+    """Releases as a sentence names them: KServe 0.18.1, 0.19.0; OpenShift AI 2.16 to 2.22, 2.25."""
     parts = []
     for product, title in TITLES.items():
-        numbers = [one.number for one in releases if one.product == product]
-        if numbers:
-            parts.append(f"{title} {', '.join(numbers)}")
+        given = [one for one in releases if one.product == product]
+        if given:
+            parts.append(f"{title} {', '.join(_ranges(product, given))}")
     return "; ".join(parts)
+
+
+def _ranges(product: Product, releases: Sequence[Release]) -> list[str]:
+    """The numbers, three or more known neighbours as a range."""
+    order = {one.number: place for place, one in enumerate(RELEASES[product])}
+    runs: list[list[str]] = []
+    for one in releases:
+        place = order.get(one.number)
+        if runs and place is not None and order.get(runs[-1][-1]) == place - 1:
+            runs[-1].append(one.number)
+        else:
+            runs.append([one.number])
+    return [", ".join(run) if len(run) < _SHORTEST_RANGE else f"{run[0]} to {run[-1]}" for run in runs]
 
 
 def _hint() -> str:
@@ -113,6 +130,15 @@ def _key(number: str) -> tuple[int, ...]:
     return tuple(int(part) for part in number.split("."))
 
 
+def _shown_by_openshift_ai() -> MultinodeError:
+    return MultinodeError(
+        ExitCode.USAGE,
+        f"{_SHOWN_BY_OPENSHIFT_AI} is what the DataScienceCluster of OpenShift AI 2.18 to 3.0 shows for its "
+        "KServe; those releases carry something else.",
+        hint="Write --platform openshift-ai-2.25, or your release; for KServe's own, --kserve 0.14.1.",
+    )
+
+
 def _check_number(product: Product, number: str) -> None:
     """Refuse a number that cannot be one of its product.
 
@@ -128,14 +154,7 @@ def _check_number(product: Product, number: str) -> None:
             f"there is no KServe {number}; {short} is a release of OpenShift AI.",
             hint=f"Write --platform openshift-ai-{short}.",
         )
-    if product == "kserve" and number == _SHOWN_BY_OPENSHIFT_AI:
-        raise MultinodeError(
-            ExitCode.USAGE,
-            f"{number} is what the DataScienceCluster of OpenShift AI 2.18 to 3.0 shows for its KServe; "
-            "those releases carry something else.",
-            hint="Write --platform openshift-ai-2.25, or your release; for KServe's own, --kserve 0.14.1.",
-        )
-    if key < known[0].key or key[0] > known[-1].key[0] + 1:
+    if key[:2] < known[0].key[:2] or key[0] > known[-1].key[0] + 1:
         age = "older" if key < known[0].key else "newer"
         raise MultinodeError(
             ExitCode.USAGE,
