@@ -20,8 +20,9 @@ import aiohttp
 from bench.report import Figure
 from vllm_multinode.checkpoint.model_directory import read_model
 from vllm_multinode.contract import env
+from vllm_multinode.launcher.handshake import PATH, WorkersSide
 from vllm_multinode.launcher.identity import installed_versions
-from vllm_multinode.launcher.messages import Beat, Hello, Identity
+from vllm_multinode.launcher.messages import Beat, Claim, Hello, Identity
 from vllm_multinode.launcher.settings import GroupName, heartbeat_interval
 
 WORKERS = 1024
@@ -99,7 +100,8 @@ class _Beating:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def join(self, hello: Hello) -> None:
-        link = await self._session.ws_connect(f"http://127.0.0.1:{PORT}/group")
+        side = WorkersSide(None, Claim(pod=hello.identity.pod, group=hello.group), "")
+        link = await self._session.ws_connect(f"http://127.0.0.1:{PORT}{PATH}", headers=side.headers())
         await link.send_str(hello.model_dump_json())
         await link.receive_str()
         self.links[hello.identity.pod] = link

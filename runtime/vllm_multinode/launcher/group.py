@@ -3,29 +3,54 @@
 from dataclasses import dataclass, field
 from typing import Final
 
+from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.executors import EXECUTORS, ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.launcher.messages import Identity, Versions
-from vllm_multinode.launcher.settings import GroupName
+from vllm_multinode.launcher.settings import GroupName, Sizes
+from vllm_multinode.launcher.sizes import check_members, check_same_sizes
 
 HEAD_RANK: Final = 0
 
 
 class FullError(Exception):
-    """Every place is taken; one may come free once a lost member has been noticed."""
+    """Its place is taken; it may come free once a lost member has been noticed."""
+
+
+class ShortError(MultinodeError):
+    """The group would be whole and hold too few accelerators.
+
+    Args:
+        error: what to say of it.
+        fewest: the member with the fewest, which is to go.
+    """
+
+    def __init__(self, error: MultinodeError, fewest: str) -> None:
+        super().__init__(error.code, error.what, where=error.where, hint=error.hint)
+        self.fewest = fewest
 
 
 @dataclass
 class Member:
-    """A worker that was welcomed and is not gone."""
+    """A worker that was welcomed and is not gone.
+
+    Attributes:
+        name: of the group, as the worker was told it.
+        seen: when it was last heard of; `joined` when it was welcomed.
+        stopped_epoch: nothing of this or an older epoch's engine runs there.
+        exited_epoch: the last epoch whose engine ended there by itself.
+        leaving: it was asked to stop; its place is free.
+    """
 
     identity: Identity
     rank: int
     seen: float
     joined: float
+    name: GroupName
     state: str = "joined"
     stopped_epoch: int = -1
+    exited_epoch: int = -1
     leaving: bool = False
 
 
@@ -37,29 +62,45 @@ class Group:
         head: the head's own identity.
         nodes: places, the head's included.
         executor: decides how exactly versions must agree.
-        name: of the group; what the head was not told, the first worker says.
+        told: the group's name as the head was told it; what it was not told, its members say.
     """
 
     head: Identity
-    nodes: int
+    sizes: Sizes
     executor: ExecutorName
-    name: GroupName
+    told: GroupName
     epoch: int = 0
     members: dict[str, Member] = field(default_factory=dict)
 
     @property
+    def nodes(self) -> int:
+        """Places, the head's included."""
+        return self.sizes.nodes
+
+    @property
+    def name(self) -> GroupName:
+        """What the head was told, completed by what its present members were told."""
+        name = self.told
+        for member in self.members.values():
+            name = name.learn(member.name)
+        return name
+
+    @property
+    def staying(self) -> list[Member]:
+        """Members that hold a place, by rank."""
+        return sorted((one for one in self.members.values() if not one.leaving), key=lambda one: one.rank)
+
+    @property
     def complete(self) -> bool:
         """Every place is taken, and nobody is about to go."""
-        staying = [member for member in self.members.values() if not member.leaving]
-        return len(staying) == self.nodes - 1
+        return len(self.staying) == self.nodes - 1
 
     @property
     def gpus(self) -> dict[str, int]:
         """Accelerators by member, the head first, then by rank."""
-        workers = sorted(self.members.values(), key=lambda member: member.rank)
         return {
             self.head.pod: self._gpus_of_head,
-            **{one.identity.pod: one.identity.gpus or self._gpus_of_head for one in workers},
+            **{one.identity.pod: one.identity.gpus or self._gpus_of_head for one in self.staying},
         }
 
     @property
@@ -71,28 +112,59 @@ class Group:
         self.epoch += 1
         return self.epoch
 
-    def admit(self, identity: Identity, name: GroupName, now: float) -> Member:
-        """Welcome a worker and give it the lowest free rank.
+    def admit(self, identity: Identity, name: GroupName, now: float, sizes: Sizes | None = None) -> Member:
+        """Welcome a worker and give it the lowest free rank, once everything about it has been checked.
+
+        A living member keeps its place whatever a newcomer calls itself. Only the same process, which joins
+        again over another connection, takes its own place over.
+
+        Args:
+            identity: the worker's.
+            name: of the group, as the worker was told it.
+            now: seconds.
+            sizes: of the group, where the worker was told them.
 
         Raises:
+            ShortError: the group would be whole with it and hold too few accelerators.
             MultinodeError: it must not join this group; says why by name.
             FullError: no place is free at present.
         """
         self._check_name(identity, name)
         check_same(self.head, identity, self.executor)
-        if identity.pod in self.members:
-            raise FullError(f"{identity.pod} is a member already")
-        free = set(range(1, self.nodes)) - {member.rank for member in self.members.values()}
+        check_same_sizes(identity.pod, self.sizes, sizes)
+        former = self.members.get(identity.pod)
+        if former is not None and not (identity.instance and identity.instance == former.identity.instance):
+            raise FullError(
+                f"{identity.pod} is a member already, from {former.identity.address}, and is alive; "
+                f"this one is at {identity.address}"
+            )
+        held = {member.rank for member in self.staying if member is not former}
+        free = set(range(1, self.nodes)) - held
         if not free:
             raise FullError(f"all {self.nodes} places are taken")
+        self._check_gpus(identity, whole=len(free) == 1)
         # It runs nothing yet, so nothing of this or an older epoch is left to stop.
-        member = Member(identity, min(free), seen=now, joined=now, stopped_epoch=self.epoch)
+        member = Member(identity, min(free), seen=now, joined=now, name=name, stopped_epoch=self.epoch)
         self.members[identity.pod] = member
-        # Only from a member: one that is refused may belong anywhere.
-        self.name = self.name.learn(name)
         return member
 
+    def _check_gpus(self, identity: Identity, *, whole: bool) -> None:
+        gpus = self.gpus | {identity.pod: identity.gpus or self._gpus_of_head}
+        check_members(self.executor, self.sizes, gpus, whole=False)
+        try:
+            check_members(self.executor, self.sizes, gpus, whole=whole)
+        except MultinodeError as error:
+            newcomer_first = [identity.pod, *(one.identity.pod for one in self.staying)]
+            raise ShortError(error, min(newcomer_first, key=lambda pod: gpus[pod])) from error
+
     def _check_name(self, identity: Identity, name: GroupName) -> None:
+        if identity.pod == self.head.pod:
+            raise MultinodeError(
+                ExitCode.GROUP,
+                f"a worker at {identity.address} calls itself {identity.pod}, as its head does.",
+                where=env.POD_NAME,
+                hint="Set it by the downward API, so that each pod has a name of its own.",
+            )
         difference = self.name.difference(name)
         if difference is not None:
             raise MultinodeError(

@@ -9,10 +9,10 @@ from typing import Any
 from aiohttp import web
 
 from vllm_multinode.contract.errors import MultinodeError
-from vllm_multinode.launcher import rendezvous
+from vllm_multinode.launcher import handshake
 from vllm_multinode.launcher.engines import build
 from vllm_multinode.launcher.group import Group
-from vllm_multinode.launcher.http import application, listen
+from vllm_multinode.launcher.http import application
 from vllm_multinode.launcher.messages import Identity, Start
 from vllm_multinode.launcher.node import Supervision, engine_api, frozen
 from vllm_multinode.launcher.plan import GroupPlan, Node
@@ -20,7 +20,7 @@ from vllm_multinode.launcher.preflight import Readiness, preflight
 from vllm_multinode.launcher.processes import Engine
 from vllm_multinode.launcher.recovery import Budget, Cause, Incident
 from vllm_multinode.launcher.rendezvous import Exited, Left, Lost, Rendezvous
-from vllm_multinode.launcher.sizes import check_members, check_sizes
+from vllm_multinode.launcher.sizes import check_sizes
 from vllm_multinode.launcher.states import State
 from vllm_multinode.launcher.watchdog import EngineApi, watch
 
@@ -56,8 +56,9 @@ class Head(Supervision):
             MultinodeError: refused or given up; says why.
         """
         app = application(self)
-        app.router.add_get(rendezvous.PATH, self._join)
-        close = await listen(app, self.settings.ports.supervisor)
+        app.router.add_get(handshake.PATH, self._join)
+        app.router.add_get(handshake.CHALLENGE_PATH, self._challenge)
+        close = await self.listen(app)
         try:
             await self._prepare()
             await self.until_stopped(self._supervise())
@@ -71,8 +72,13 @@ class Head(Supervision):
 
     async def _join(self, request: web.Request) -> web.StreamResponse:
         if self._rendezvous is None:
-            return web.Response(status=503, text="the head is in preflight\n")
+            return _not_yet()
         return await self._rendezvous.handle(request)
+
+    async def _challenge(self, request: web.Request) -> web.StreamResponse:
+        if self._rendezvous is None:
+            return _not_yet()
+        return await self._rendezvous.challenge(request)
 
     async def _prepare(self) -> None:
         check_sizes(self.settings.executor, self.sizes, self.settings.gpus)
@@ -82,11 +88,11 @@ class Head(Supervision):
         self._node = readiness.node(0, self.sizes)
         group = Group(
             head=readiness.identity,
-            nodes=self.sizes.nodes,
+            sizes=self.sizes,
             executor=self.settings.executor,
-            name=self.settings.group,
+            told=self.settings.group,
         )
-        self._rendezvous = Rendezvous(self.settings, self.sizes, group, self.status, self._refuses)
+        self._rendezvous = Rendezvous(self.settings, group, self.status, self.connections, self._refuses)
         self.status.on_change = self._announce_soon
         self.in_background(self._rendezvous.beat())
         self.read_ahead(readiness.model, self.sizes, rank=0)
@@ -111,7 +117,7 @@ class Head(Supervision):
         assert self._rendezvous is not None  # noqa: S101 - set by _prepare
         group = self._rendezvous.group
         while not group.complete:
-            present = f"{len(group.members) + 1} of {group.nodes}"
+            present = f"{len(group.staying) + 1} of {group.nodes}"
             why = f", {self._rendezvous.last_refusal}" if self._rendezvous.last_refusal else ""
             if self.status.state is not State.RECOVERING:
                 self.status.set(State.FORMING, present + why)
@@ -122,7 +128,6 @@ class Head(Supervision):
         # A member that was lost and has come back since must not end the epoch that it starts with.
         self._rendezvous.forget_events()
         self._rendezvous.last_refusal = ""
-        check_members(self.settings.executor, self.sizes, group.gpus)
 
     async def _run_epoch(self) -> float:
         """One engine from its start to its end on every node; returns the seconds to wait before the next."""
@@ -266,13 +271,18 @@ class Head(Supervision):
     def numbers(self) -> Mapping[str, float]:
         """For `/metrics`."""
         group = self._rendezvous.group if self._rendezvous else None
-        return {
+        return self.common_numbers() | {
             "ready": float(self.ready),
             "nodes": float(self.sizes.nodes),
-            "members": float(len(group.members) + 1) if group else 0.0,
+            "members": float(len(group.staying) + 1) if group else 0.0,
             "epoch": float(group.epoch) if group else 0.0,
             "recoveries_total": float(self.budget.total),
+            "refused_total": float(self._rendezvous.refused_total) if self._rendezvous else 0.0,
         }
+
+
+def _not_yet() -> web.Response:
+    return web.Response(status=503, text="the head is in preflight\n")
 
 
 def _member(identity: Identity, rank: int, state: str) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """What Kubernetes and people ask the supervisor, answered from memory."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+import asyncio
+import errno
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Protocol
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
@@ -9,8 +11,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from vllm_multinode.contract import env
-from vllm_multinode.launcher.network import port_taken
+from vllm_multinode.launcher.connections import Connections
+from vllm_multinode.launcher.network import cannot_listen, listen_addresses, open_listener
 from vllm_multinode.launcher.states import State, Status
+
+_BACKLOG: Final = 4096
+_A_TURN: Final = 64
+_KEEP_ALIVE: Final = 5.0
+"""Seconds between two requests of one connection."""
 
 
 class Supervisor(Protocol):
@@ -84,17 +92,47 @@ class _Numbers(Collector):
         return families
 
 
-async def listen(app: web.Application, port: int) -> Callable[[], Any]:
-    """Serve on every address of the pod; returns the coroutine function that ends it.
+async def listen(
+    app: web.Application, address: str, port: int, connections: Connections
+) -> Callable[[], Awaitable[None]]:
+    """Serve on this pod's own addresses and on loopback; returns what ends it.
+
+    Args:
+        app: what is served.
+        address: that peers reach this node by.
+        port: on each of its addresses.
+        connections: bounds who may hold one.
 
     Raises:
-        MultinodeError: the port is taken.
+        MultinodeError: the port is taken, or the address is not this pod's.
     """
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1)
+    runner = web.AppRunner(
+        app, access_log=None, handle_signals=False, shutdown_timeout=1, keepalive_timeout=_KEEP_ALIVE
+    )
     await runner.setup()
-    try:
-        await web.TCPSite(runner, "0.0.0.0", port, reuse_address=True, backlog=2048).start()
-    except OSError as error:
+    server = runner.server
+    assert server is not None  # noqa: S101 - set by setup
+    loop = asyncio.get_running_loop()
+    listeners: list[asyncio.Server] = []
+
+    async def close() -> None:
+        connections.close()
+        for listener in listeners:
+            listener.close()
         await runner.cleanup()
-        raise port_taken(env.SUPERVISOR_PORT, port) from error
-    return runner.cleanup
+
+    for own in listen_addresses(address):
+        try:
+            opened = open_listener(own, port, _BACKLOG)
+        except OSError as error:
+            if own != address and error.errno == errno.EADDRNOTAVAIL:
+                continue
+            await close()
+            raise cannot_listen(env.SUPERVISOR_PORT, own, port, error) from error
+        # asyncio takes as many connections in one turn of its loop as it is told the backlog is, and sets the
+        # kernel's to the same; few a turn, so that nobody else waits, and many that may queue.
+        listeners.append(
+            await loop.create_server(connections.protocols(server, _KEEP_ALIVE), sock=opened, backlog=_A_TURN)
+        )
+        opened.listen(_BACKLOG)
+    return close

@@ -4,13 +4,19 @@ import asyncio
 import dataclasses
 import logging
 import signal
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
+
+from aiohttp import web
 
 from vllm_multinode.checkpoint.model_directory import Model
 from vllm_multinode.checkpoint.stages import shards_of_stage
+from vllm_multinode.contract import env
 from vllm_multinode.launcher.arguments import last_value
+from vllm_multinode.launcher.connections import Connections
 from vllm_multinode.launcher.engines.common import unset_variables
+from vllm_multinode.launcher.http import listen
+from vllm_multinode.launcher.network import own_address
 from vllm_multinode.launcher.processes import Engine, Reaper, stopped_processes
 from vllm_multinode.launcher.readahead import ReadAhead
 from vllm_multinode.launcher.recovery import Cause, Incident
@@ -23,6 +29,7 @@ from vllm_multinode.launcher.watchdog import EngineApi
 log = logging.getLogger(__name__)
 
 _FROZEN_POLL = 2.0
+_SHORT_TOKEN = 16
 
 
 class Supervision:
@@ -45,11 +52,30 @@ class Supervision:
         self._stop = asyncio.Event()
         self._bug: BaseException | None = None
         self._ahead: ReadAhead | None = None
+        sizes = settings.sizes
+        self.connections = Connections(places=sizes.nodes if sizes and settings.role == "head" else 1)
         self._listen_to_signals()
+        self._say_if_unguarded()
         self.__post_init__()
 
     def __post_init__(self) -> None:
         """What a role adds."""
+
+    def _say_if_unguarded(self) -> None:
+        if self.settings.token is None:
+            log.warning(
+                "no token: whoever reaches port %d can join this group, and whoever reaches Ray's ports "
+                "can run programs here; set %s",
+                self.settings.ports.supervisor,
+                env.TOKEN_FILE,
+            )
+        elif len(self.settings.token) < _SHORT_TOKEN:
+            log.warning("the token in %s is short and can be guessed; use 32 random bytes", env.TOKEN_FILE)
+
+    async def listen(self, app: web.Application) -> Callable[[], Awaitable[None]]:
+        """Serve probes, and on the head the group, on this pod's own addresses; returns what ends it."""
+        address = own_address(self.settings.pod_ip)
+        return await listen(app, address, self.settings.ports.supervisor, self.connections)
 
     def _listen_to_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -142,6 +168,13 @@ class Supervision:
     def _reading(self) -> dict[str, Any] | None:
         return dataclasses.asdict(self._ahead.progress) if self._ahead is not None else None
 
+    def common_numbers(self) -> dict[str, float]:
+        """The metrics that both roles have."""
+        return {
+            "authenticated": float(self.settings.token is not None),
+            "connections_ended_total": float(self.connections.ended_total),
+        }
+
     def description(self, epoch: int, rank: int | None) -> dict[str, Any]:
         """The part of `/status` that both roles have."""
         return {
@@ -153,6 +186,7 @@ class Supervision:
             "epoch": epoch,
             "rank": rank,
             "executor": self.settings.executor,
+            "authentication": "token" if self.settings.token is not None else "none",
             "read_ahead": self._reading(),
             "history": [
                 {"at": change.at, "state": change.state.value, "reason": change.reason}

@@ -16,9 +16,10 @@ from vllm_multinode.launcher.accelerators import Accelerators, detect
 from vllm_multinode.launcher.arguments import MODEL, Fixed, check_arguments
 from vllm_multinode.launcher.engines.common import DEFAULT_TEMP
 from vllm_multinode.launcher.engines.cpu import write_vllm_metadata
+from vllm_multinode.launcher.engines.ray import ray_ports
 from vllm_multinode.launcher.identity import installed_versions
 from vllm_multinode.launcher.messages import Identity
-from vllm_multinode.launcher.network import check_ports_free, interface_of, own_address
+from vllm_multinode.launcher.network import check_ports_free, check_range_free, interface_of, own_address
 from vllm_multinode.launcher.plan import Node
 from vllm_multinode.launcher.settings import Settings, Sizes
 from vllm_multinode.launcher.shared_memory import check_shared_memory
@@ -74,6 +75,8 @@ def preflight(settings: Settings, environment: Mapping[str, str]) -> Readiness:
         fixed = _with_vllm_metadata(fixed)
     check_shared_memory(settings.shared_memory_min)
     check_ports_free(_ports(settings))
+    if EXECUTORS[settings.executor].needs_ray:
+        check_range_free(env.RAY_WORKER_PORTS, settings.ports.ray_workers, 4 + 2 * accelerators.count)
     identity = Identity(
         pod=settings.pod_name,
         address=own_address(settings.pod_ip),
@@ -158,10 +161,13 @@ def _temporary(environment: Mapping[str, str]) -> Path:
     return Path(environment.get("TMPDIR", DEFAULT_TEMP))
 
 
-def _ports(settings: Settings) -> dict[str, int]:
-    """The ports that the engine will open first on this node, by the variable that moves them."""
-    if settings.role != "head":
-        return {}
-    ports = {env.RAY_PORT: settings.ports.ray, env.MASTER_PORT: settings.ports.master}
-    first = EXECUTORS[settings.executor].head_port
-    return {env.PORT: settings.ports.api, first: ports[first]}
+def _ports(settings: Settings) -> dict[str, tuple[int, ...]]:
+    """The ports that the engine will open on this node, by the variable that moves them."""
+    ports: dict[str, tuple[int, ...]] = {}
+    if settings.role == "head":
+        ports[env.PORT] = (settings.ports.api,)
+    if EXECUTORS[settings.executor].needs_ray:
+        ports[env.RAY_PORT] = ray_ports(settings.ports.ray, head=settings.role == "head")
+    elif settings.role == "head":
+        ports[env.MASTER_PORT] = (settings.ports.master,)
+    return ports

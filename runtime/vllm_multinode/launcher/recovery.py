@@ -57,8 +57,7 @@ class Budget:
                 self.recoveries = 0
         elif incident.cause in (Cause.ENGINE, Cause.HUNG):
             self.failed_starts += 1
-        if incident.cause is not Cause.LEAVING:
-            self.recoveries += 1
+        self.recoveries += 1
         if self.failed_starts >= self.timings.start_attempts:
             raise MultinodeError(
                 ExitCode.ENGINE_START,

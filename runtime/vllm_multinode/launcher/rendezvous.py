@@ -1,7 +1,6 @@
 """The head's side of membership: one WebSocket a worker, heartbeats both ways."""
 
 import asyncio
-import hmac
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,12 +12,17 @@ from pydantic import ValidationError
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.model import Frozen
-from vllm_multinode.launcher.group import FullError, Group, Member
+from vllm_multinode.launcher.connections import Connections
+from vllm_multinode.launcher.group import FullError, Group, Member, ShortError
+from vllm_multinode.launcher.handshake import PATH, HeadsSide, refusal_headers
 from vllm_multinode.launcher.messages import (
+    LONGEST_FROM_WORKER,
     PROTOCOL,
     Beat,
+    Claim,
     EngineExited,
     EngineStopped,
+    GivesUp,
     Hello,
     Leaving,
     Refused,
@@ -26,14 +30,20 @@ from vllm_multinode.launcher.messages import (
     Welcome,
     from_worker,
 )
-from vllm_multinode.launcher.settings import Settings, Sizes, heartbeat_interval
+from vllm_multinode.launcher.proof import Challenges, Seal, SealError
+from vllm_multinode.launcher.settings import Settings, heartbeat_interval
 from vllm_multinode.launcher.states import Status
+from vllm_multinode.launcher.text import printable
+
+__all__ = ["PATH", "Declined", "Event", "Exited", "Joined", "Left", "Lost", "Rendezvous"]
 
 log = logging.getLogger(__name__)
 
-PATH: Final = "/group"
 _HELLO_TIMEOUT: Final = 5.0
 _BACKLOG_BYTES: Final = 32 * 1024
+_LONGEST_REFUSAL: Final = 1000
+# Refusals of peers that have proven nothing: told of at most so often, in seconds.
+_REFUSALS_APART: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -80,17 +90,19 @@ Event = Joined | Lost | Exited | Left | Declined
 
 @dataclass
 class _Connection:
-    """A member's WebSocket."""
+    """A worker's WebSocket."""
 
     socket: web.WebSocketResponse
     transport: asyncio.Transport | None
+    incoming: Seal
+    outgoing: Seal
 
     async def send(self, text: str) -> None:
         """Send, unless the peer has stopped reading: its heartbeats will say so, and nobody else may wait."""
         if self.transport is None or self.transport.get_write_buffer_size() > _BACKLOG_BYTES:
             return
         try:
-            await self.socket.send_str(text)
+            await self.socket.send_str(self.outgoing.close(text))
         except ConnectionError:
             log.debug("a message was not sent: the peer is gone")
 
@@ -104,123 +116,173 @@ class Rendezvous:
 
     Args:
         settings: of the head.
-        sizes: of the group.
         group: who belongs to it; changed here only.
         status: the head's, sent with every heartbeat.
+        connections: of the head's port; a member's is exempt from what bounds the others.
         refuses: says why nobody may join at present, or None.
     """
 
     def __init__(
         self,
         settings: Settings,
-        sizes: Sizes,
         group: Group,
         status: Status,
+        connections: Connections,
         refuses: Callable[[], str | None],
     ) -> None:
         self._settings = settings
-        self._sizes = sizes
         self._status = status
         self._refuses = refuses
+        self._open = connections
         self._connections: dict[str, _Connection] = {}
         self._stopped = asyncio.Event()
+        self._refused_at = -_REFUSALS_APART
+        claim = Claim(pod=group.head.pod, group=group.told)
+        self._handshake = HeadsSide(settings.token, claim, Challenges(_now))
         self.group = group
-        self.events: asyncio.Queue[Event] = asyncio.Queue()
+        # Who is a member now is what counts, so the oldest may go when nobody asks for them.
+        self.events: asyncio.Queue[Event] = asyncio.Queue(maxsize=64 + 4 * group.nodes)
         self.last_refusal = ""
+        self.refused_total = 0
         self.beats_late = 0
 
-    async def handle(self, request: web.Request) -> web.WebSocketResponse:
-        """One worker's connection, from its hello to its end."""
-        socket = web.WebSocketResponse(timeout=1, autoping=True, max_msg_size=1 << 20)
-        await socket.prepare(request)
+    async def challenge(self, _: web.Request) -> web.Response:
+        """What a worker has to answer before its WebSocket opens."""
+        return web.Response(text=self._handshake.challenges.new())
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """One worker's connection, from its proof to its end."""
         try:
-            hello = await self._hello(request, socket)
+            claim, said = self._handshake.let_in(request.headers, str(request.remote))
+        except MultinodeError as error:
+            self._declined(error, proven=False)
+            refused = Refused(code=error.code, what=error.what, hint=error.hint)
+            return web.Response(status=401, text=f"{error}\n", headers=refusal_headers(refused))
+        socket = web.WebSocketResponse(
+            timeout=1, autoping=True, compress=False, max_msg_size=LONGEST_FROM_WORKER
+        )
+        socket.headers.update(self._handshake.answer(said))
+        await socket.prepare(request)
+        transport = request.transport
+        connection = _Connection(
+            socket,
+            transport if isinstance(transport, asyncio.Transport) else None,
+            *said.seals(self._settings.token),
+        )
+        try:
+            hello = await self._hello(claim, connection, str(request.remote))
             member = self._admit(hello)
         except (MultinodeError, FullError) as error:
-            await self._refuse(socket, error)
+            await self._refuse(connection, error)
             return socket
-        transport = request.transport
-        connection = _Connection(socket, transport if isinstance(transport, asyncio.Transport) else None)
+        await self._welcomed(member, connection)
+        return socket
+
+    async def _welcomed(self, member: Member, connection: _Connection) -> None:
+        """From its welcome to its end."""
         pod = member.identity.pod
         self._connections[pod] = connection
+        self._open.keep(connection.transport)
         await connection.send(self._welcome(member))
         log.info(
             "%s joined from %s as rank %d (%d of %d nodes)",
             pod,
             member.identity.address,
             member.rank,
-            len(self.group.members) + 1,
+            len(self.group.staying) + 1,
             self.group.nodes,
         )
-        self.events.put_nowait(Joined(pod))
+        self._tell(Joined(pod))
         try:
             await self._read(pod, connection)
         finally:
             if self._connections.get(pod) is connection:
                 self.lose(pod, "its connection ended")
-        return socket
 
-    async def _hello(self, request: web.Request, socket: web.WebSocketResponse) -> Hello:
-        self._check_token(request)
+    def _tell(self, event: Event) -> None:
+        if self.events.full():
+            self.events.get_nowait()
+        self.events.put_nowait(event)
+
+    async def _hello(self, claim: Claim, connection: _Connection, peer: str) -> Hello:
         try:
-            text = await socket.receive_str(timeout=_HELLO_TIMEOUT)
-            hello = from_worker.validate_json(text)
-        except (TypeError, TimeoutError, ValidationError) as error:
+            text = await connection.socket.receive_str(timeout=_HELLO_TIMEOUT)
+            hello = from_worker.validate_json(connection.incoming.open(text))
+        except (TypeError, TimeoutError, ValidationError, SealError) as error:
             raise MultinodeError(
                 ExitCode.VERSIONS_DIFFER,
-                f"{request.remote} does not speak this head's protocol {PROTOCOL}.",
+                f"{peer} does not speak this head's protocol {PROTOCOL}.",
                 hint="Run the same image on head and workers.",
             ) from error
         if not isinstance(hello, Hello) or hello.protocol != PROTOCOL:
-            raise MultinodeError(ExitCode.VERSIONS_DIFFER, f"{request.remote} speaks another protocol.")
+            raise MultinodeError(ExitCode.VERSIONS_DIFFER, f"{peer} speaks another protocol.")
+        if (hello.identity.pod, hello.group) != (claim.pod, claim.group):
+            raise MultinodeError(ExitCode.GROUP, f"{peer} claims to be {claim.pod} and then another.")
         return hello
-
-    def _check_token(self, request: web.Request) -> None:
-        presented = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        expected = self._settings.token or ""
-        # aiohttp passes bytes that are not UTF-8 on as surrogates.
-        if hmac.compare_digest(presented.encode(errors="surrogateescape"), expected.encode()):
-            return
-        lack = "presents no token" if not presented else "presents another token than the head's"
-        if not expected:
-            lack = "presents a token and the head has none"
-        raise MultinodeError(
-            ExitCode.TOKEN, f"{request.remote} {lack}.", hint="Mount the same Secret on head and workers."
-        )
 
     def _admit(self, hello: Hello) -> Member:
         refusal = self._refuses()
         if refusal is not None:
             raise FullError(refusal)
         pod = hello.identity.pod
-        if pod in self._connections:
-            # Its supervisor was started anew before the old connection's end was seen.
-            self.lose(pod, "it joined anew")
-        return self.group.admit(hello.identity, hello.group, _now())
+        former = self._connections.get(pod)
+        try:
+            member = self.group.admit(hello.identity, hello.group, _now(), hello.sizes)
+        except ShortError as short:
+            if short.fewest != pod:
+                self._expel(short.fewest, short)
+                raise FullError(str(short)) from short
+            raise
+        if former is not None:
+            # The same process, by another connection: the one before is over, and so is its engine.
+            former.abort()
+            self._tell(Lost(pod, "it joined again"))
+        return member
 
-    async def _refuse(self, socket: web.WebSocketResponse, error: MultinodeError | FullError) -> None:
+    def _expel(self, pod: str, error: MultinodeError) -> None:
+        """Send a member away for good."""
+        self._declined(error, proven=True)
+        connection = self._connections.get(pod)
+        if connection is not None:
+            refused = Refused(code=error.code, what=error.what, hint=error.hint)
+            self._last_words = asyncio.create_task(self._say_and_close(connection, refused))
+            self._connections.pop(pod)
+        self.lose(pod, str(error))
+
+    async def _refuse(self, connection: _Connection, error: MultinodeError | FullError) -> None:
         if isinstance(error, FullError):
             refused = Refused(code=ExitCode.GROUP, what=str(error), final=False)
         else:
             # A name that leads to another group's head for a moment is DNS catching up.
             final = error.code is not ExitCode.GROUP
             refused = Refused(code=error.code, what=error.what, hint=error.hint, final=final)
-            if self.last_refusal != str(error):
-                self.last_refusal = str(error)
-                log.warning("refused: %s", error)
-                self.events.put_nowait(Declined(str(error)))
+            self._declined(error, proven=self._settings.token is not None)
+        await self._say_and_close(connection, refused)
+
+    async def _say_and_close(self, connection: _Connection, refused: Refused) -> None:
+        await connection.send(refused.model_dump_json())
         try:
-            await socket.send_str(refused.model_dump_json())
-            await socket.close()
+            await connection.socket.close()
         except ConnectionError:
             log.debug("a refused worker did not wait for the reason")
+
+    def _declined(self, error: MultinodeError, *, proven: bool) -> None:
+        """Tell of a refusal, each once; strangers cannot make it more than one a second."""
+        self.refused_total += 1
+        words = printable(str(error), _LONGEST_REFUSAL)
+        if words == self.last_refusal or (not proven and _now() - self._refused_at < _REFUSALS_APART):
+            return
+        self._refused_at = _now()
+        self.last_refusal = words
+        log.warning("refused: %s", words)
+        self._tell(Declined(words))
 
     def _welcome(self, member: Member) -> str:
         return Welcome(
             head=self.group.head.pod,
             epoch=self.group.epoch,
             rank=member.rank,
-            sizes=self._sizes,
+            sizes=self.group.sizes,
             heartbeat_timeout=self._settings.timings.heartbeat,
         ).model_dump_json()
 
@@ -229,12 +291,12 @@ class Rendezvous:
             # What is left in the buffers of a lost connection says nothing of the one that replaced it.
             if message.type is not WSMsgType.TEXT or self._connections.get(pod) is not connection:
                 return
-            self.group.heard(pod, _now())
             try:
-                said = from_worker.validate_json(message.data)
-            except ValidationError:
+                said = from_worker.validate_json(connection.incoming.open(message.data))
+            except (ValidationError, SealError):
                 log.warning("%s sent what this head does not understand", pod)
                 return
+            self.group.heard(pod, _now())
             self._take(pod, said)
 
     def _take(self, pod: str, said: object) -> None:
@@ -242,16 +304,29 @@ class Rendezvous:
         if isinstance(said, Beat):
             member.state = said.state
         elif isinstance(said, EngineStopped):
-            member.stopped_epoch = max(member.stopped_epoch, said.epoch)
+            member.stopped_epoch = max(member.stopped_epoch, min(said.epoch, self.group.epoch))
             self._stopped.set()
-        elif isinstance(said, EngineExited):
-            if said.epoch != self.group.epoch:
-                log.debug("%s speaks of epoch %d; now is %d", pod, said.epoch, self.group.epoch)
-                return
-            self.events.put_nowait(Exited(pod, said.epoch, said.reason))
-        elif isinstance(said, Leaving):
+        elif isinstance(said, EngineExited | GivesUp):
+            self._engine_ended(member, said)
+        elif isinstance(said, Leaving) and not member.leaving:
             member.leaving = True
-            self.events.put_nowait(Left(pod, said.reason))
+            if member.stopped_epoch >= self.group.epoch:
+                self.lose(pod, f"it is leaving: {said.reason}")
+            else:
+                self._tell(Left(pod, said.reason))
+
+    def _engine_ended(self, member: Member, said: EngineExited | GivesUp) -> None:
+        """Once an epoch: what a member says again adds nothing."""
+        pod = member.identity.pod
+        if isinstance(said, GivesUp):
+            words = f"worker {pod}: {said.reason}"
+            log.error("%s", words)
+            self.last_refusal = printable(words, _LONGEST_REFUSAL)
+        if said.epoch != self.group.epoch:
+            log.debug("%s speaks of epoch %d; now is %d", pod, said.epoch, self.group.epoch)
+        elif member.exited_epoch < said.epoch:
+            member.exited_epoch = said.epoch
+            self._tell(Exited(pod, said.epoch, said.reason))
 
     def lose(self, pod: str, reason: str) -> None:
         """Forget a member and end its connection."""
@@ -261,7 +336,7 @@ class Rendezvous:
             connection.abort()
         if member is not None:
             log.warning("lost %s (rank %d): %s", pod, member.rank, reason)
-            self.events.put_nowait(Lost(pod, reason))
+            self._tell(Lost(pod, reason))
             self._stopped.set()
 
     def forget_events(self) -> None:
@@ -270,7 +345,7 @@ class Rendezvous:
             self.events.get_nowait()
 
     async def beat(self) -> None:
-        """Send heartbeats and miss the others', for ever."""
+        """Send heartbeats and miss the others', until cancelled."""
         timeout = self._settings.timings.heartbeat
         interval = heartbeat_interval(timeout)
         look = min(interval, 0.25)
@@ -316,6 +391,8 @@ class Rendezvous:
             except TimeoutError:
                 for pod in late:
                     self.lose(pod, f"its engine did not stop within {timeout:.0f} s")
+        for member in [one for one in self.group.members.values() if one.leaving]:
+            self.lose(member.identity.pod, "it has left")
 
     async def close(self) -> None:
         """End every connection."""

@@ -46,13 +46,33 @@ def check_sizes(executor: ExecutorName, sizes: Sizes, head_gpus: int | None) -> 
         )
 
 
-def check_members(executor: ExecutorName, sizes: Sizes, gpus: Mapping[str, int]) -> None:
-    """What can be said once every member's accelerators are known.
+def check_same_sizes(worker: str, sizes: Sizes, told: Sizes | None) -> None:
+    """Refuse a worker that was told other sizes than its head.
+
+    Raises:
+        MultinodeError: with both.
+    """
+    if told is not None and told != sizes:
+        raise _refuse(
+            f"worker {worker} was told {_in_words(told)}, and its head {_in_words(sizes)}.",
+            "Head and workers of one generation are given the same sizes.",
+        )
+
+
+def _in_words(sizes: Sizes) -> str:
+    return f"TP {sizes.tensor_parallel}, PP {sizes.pipeline_parallel} on {sizes.nodes} nodes"
+
+
+def check_members(
+    executor: ExecutorName, sizes: Sizes, gpus: Mapping[str, int], *, whole: bool = True
+) -> None:
+    """What can be said of the members' accelerators.
 
     Args:
         executor: some want as many accelerators on every node as on the head.
         sizes: of the group.
         gpus: accelerators by member name, the head first.
+        whole: these are all.
 
     Raises:
         MultinodeError: names the member that does not fit.
@@ -67,7 +87,7 @@ def check_members(executor: ExecutorName, sizes: Sizes, gpus: Mapping[str, int])
                     f"Request as many on both, or set {env.EXECUTOR}=ray.",
                 )
     held = sum(gpus.values())
-    if held < sizes.world:
+    if whole and held < sizes.world:
         listed = ", ".join(f"{name} {count}" for name, count in gpus.items())
         raise _refuse(
             f"TP {sizes.tensor_parallel} x PP {sizes.pipeline_parallel} want {sizes.world} accelerators; "

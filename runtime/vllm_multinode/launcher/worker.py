@@ -2,33 +2,36 @@
 
 import asyncio
 import logging
+import secrets
 import socket
 from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
-from pydantic import ValidationError
 
 from vllm_multinode.checkpoint.stages import check_parallel
 from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.model import Frozen
-from vllm_multinode.launcher import rendezvous
 from vllm_multinode.launcher.engines import build
-from vllm_multinode.launcher.http import application, listen
+from vllm_multinode.launcher.handshake import UnprovenError
+from vllm_multinode.launcher.http import application
+from vllm_multinode.launcher.link import Link, LinkEndedError, RefusedError, connected
 from vllm_multinode.launcher.messages import (
     Beat,
+    Claim,
     EngineExited,
     EngineStopped,
+    GivesUp,
     Hello,
     Leaving,
     Refused,
     Start,
     Stop,
     Welcome,
-    from_head,
 )
+from vllm_multinode.launcher.network import host_port
 from vllm_multinode.launcher.node import Supervision, frozen
 from vllm_multinode.launcher.preflight import Readiness, preflight
 from vllm_multinode.launcher.processes import Engine
@@ -40,11 +43,12 @@ log = logging.getLogger(__name__)
 _RETRY_FIRST = 0.1
 _RETRY_LONGEST = 1.0
 _RESOLVE_TIMEOUT = 5.0
-_CONNECT_TIMEOUT = 3.0
+# Who answers under the head's name and proves nothing may not be the head: one answer does not count.
+_UNPROVEN_TRIES = 5
 
 
-class _LinkEndedError(Exception):
-    """The connection to the head is over; says why."""
+class _RefusedByHeadError(MultinodeError):
+    """The head knows already what is wrong: it said so."""
 
 
 class Worker(Supervision):
@@ -54,16 +58,19 @@ class Worker(Supervision):
         self.rank: int | None = None
         self.epoch = 0
         self.links = 0
+        # Known to this process and its head: nobody else can take its place by its name.
+        self._instance = secrets.token_hex(16)
         self._heartbeat = self.settings.timings.heartbeat
         self._readiness: Readiness | None = None
-        self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._link: Link | None = None
+        self._unproven = 0
         self._released = asyncio.Event()
         self._watching: set[asyncio.Task[None]] = set()
 
     @property
     def ready(self) -> bool:
         """Its group serves, as far as the last heartbeat told."""
-        return self.status.state is State.SERVING and self._socket is not None
+        return self.status.state is State.SERVING and self._link is not None
 
     async def run(self) -> None:
         """Until stopped.
@@ -71,7 +78,7 @@ class Worker(Supervision):
         Raises:
             MultinodeError: refused or given up; says why.
         """
-        close = await listen(application(self), self.settings.ports.supervisor)
+        close = await self.listen(application(self))
         try:
             readiness = await asyncio.to_thread(preflight, self.settings, self.environment)
             self._readiness = readiness
@@ -129,58 +136,64 @@ class Worker(Supervision):
         for address in sorted({str(entry[4][0]) for entry in found}):
             try:
                 await self._join(address, port)
-            except _LinkEndedError as ended:
+            except LinkEndedError as ended:
                 reason = f"head {host} ({address}): {ended}"
+            except (RefusedError, UnprovenError) as error:
+                reason = self._not_taken(f"{host} ({host_port(address, port)})", error)
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                reason = f"head {host} ({address}:{port}) cannot be reached ({_brief(error)})"
+                reason = f"head {host} ({host_port(address, port)}) cannot be reached ({_brief(error)})"
             finally:
-                self._socket = None
+                self._link = None
                 self.rank = None
         return reason
 
+    def _not_taken(self, head: str, error: RefusedError | UnprovenError) -> str:
+        """Why there is no link.
+
+        Raises:
+            MultinodeError: it has been the same several times, or is certain.
+        """
+        refused = error.refused if isinstance(error, RefusedError) else None
+        if refused is not None and not refused.final:
+            return f"head {head}: {refused.what}"
+        self._unproven += 1
+        where = "refused by the head" if refused is not None else f"whoever answers as head {head}"
+        what = refused.what if refused is not None else f"{error}."
+        # Without a token nobody proves anything, and asking again changes nothing.
+        if self.settings.token is None or self._unproven >= _UNPROVEN_TRIES:
+            code = refused.code if refused is not None else ExitCode.TOKEN
+            hint = refused.hint if refused is not None else "Mount the same Secret on head and workers."
+            raise MultinodeError(code, what, where=where, hint=hint)
+        return f"{where}: {what}"
+
     async def _join(self, address: str, port: int) -> None:
-        token = self.settings.token
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT)
-        url = f"http://{f'[{address}]' if ':' in address else address}:{port}{rendezvous.PATH}"
-        async with (
-            aiohttp.ClientSession(timeout=timeout, headers=headers) as session,
-            session.ws_connect(
-                url, timeout=aiohttp.ClientWSTimeout(ws_close=1), max_msg_size=1 << 20
-            ) as link,
-        ):
-            self._socket = link
+        claim = Claim(pod=self.settings.pod_name, group=self.settings.group)
+        async with connected(address, port, self.settings.token, claim) as link:
+            self._link = link
+            self._unproven = 0
             await self._send(self._hello())
             try:
                 await self._follow(link)
+            except MultinodeError as error:
+                if not isinstance(error, _RefusedByHeadError):
+                    await self._send(GivesUp(epoch=self.epoch, reason=str(error)))
+                raise
             finally:
-                self._socket = None
+                self._link = None
                 # A head that is gone takes its engine with it: what is left of ours only holds memory.
                 await self._stop_engine()
 
     def _hello(self) -> Hello:
         assert self._readiness is not None  # noqa: S101 - set before seeking
-        return Hello(
-            identity=self._readiness.identity,
-            group=self.settings.group,
-        )
+        identity = self._readiness.identity.model_copy(update={"instance": self._instance})
+        return Hello(identity=identity, group=self.settings.group, sizes=self.settings.sizes)
 
-    async def _follow(self, link: aiohttp.ClientWebSocketResponse) -> None:
+    async def _follow(self, link: Link) -> None:
         """Do what the head says, until it falls silent."""
         beating = asyncio.create_task(self._beat())
         try:
             while True:
-                try:
-                    message = await link.receive(timeout=self._heartbeat)
-                except TimeoutError:
-                    raise _LinkEndedError(f"no heartbeat for {self._heartbeat:.1f} s") from None
-                if message.type is not aiohttp.WSMsgType.TEXT:
-                    raise _LinkEndedError("the connection ended")
-                try:
-                    said = from_head.validate_json(message.data)
-                except ValidationError as error:
-                    raise _LinkEndedError("it speaks another protocol") from error
-                await self._obey(said)
+                await self._obey(await link.receive(self._heartbeat))
         finally:
             beating.cancel()
             await asyncio.gather(beating, return_exceptions=True)
@@ -191,12 +204,8 @@ class Worker(Supervision):
             await asyncio.sleep(heartbeat_interval(self._heartbeat))
 
     async def _send(self, message: Frozen) -> None:
-        link = self._socket
-        if link is not None and not link.closed:
-            try:
-                await link.send_str(message.model_dump_json())
-            except ConnectionError:
-                log.debug("a message was not sent: the head is gone")
+        if self._link is not None and not await self._link.send(message):
+            log.debug("a message was not sent: the head is gone")
 
     async def _obey(self, said: object) -> None:
         if isinstance(said, Beat):
@@ -205,8 +214,8 @@ class Worker(Supervision):
             self._welcomed(said)
         elif isinstance(said, Refused):
             if said.final:
-                raise MultinodeError(said.code, said.what, where="refused by the head", hint=said.hint)
-            raise _LinkEndedError(said.what)
+                raise _RefusedByHeadError(said.code, said.what, where="refused by the head", hint=said.hint)
+            raise LinkEndedError(said.what)
         elif isinstance(said, Start):
             await self._start(said)
         elif isinstance(said, Stop):
@@ -274,7 +283,7 @@ class Worker(Supervision):
 
     async def _leave(self) -> None:
         """After SIGTERM: the engine stays until the head has let running requests finish."""
-        if self.engine is not None and self._socket is not None:
+        if self.engine is not None and self._link is not None:
             self._released.clear()
             self.status.set(State.DRAINING, "asked to stop")
             await self._send(Leaving(reason="asked to stop"))
@@ -290,7 +299,7 @@ class Worker(Supervision):
 
     def numbers(self) -> Mapping[str, float]:
         """For `/metrics`."""
-        return {
+        return self.common_numbers() | {
             "ready": float(self.ready),
             "epoch": float(self.epoch),
             "rank": float(self.rank if self.rank is not None else -1),

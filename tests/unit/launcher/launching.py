@@ -12,12 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from aiohttp import web
-
 from unit.launcher.alone import Alone, forked
 from vllm_multinode.cli.main import main
 from vllm_multinode.contract.kserve import Role
-from vllm_multinode.launcher import worker
+from vllm_multinode.launcher import node
 
 STAND_IN = Path(__file__).with_name("stand_in.py")
 
@@ -106,7 +104,7 @@ class Launcher:
             sys.executable = str(self.folder / "bin" / "python")
             sys.argv = ["multinode", role, *arguments]
             if self.play_head:
-                vars(worker)["listen"] = _listen_to_nobody
+                vars(node)["listen"] = _listen_to_nobody
             main()
 
         with forked(work, self.folder, self.environment(role, **changes)) as found:
@@ -129,7 +127,7 @@ class Launcher:
         return json.loads(text) if code == 200 else {}
 
 
-async def _listen_to_nobody(_app: web.Application, _port: int) -> Callable[[], Coroutine[Any, Any, None]]:
+async def _listen_to_nobody(*_: object) -> Callable[[], Coroutine[Any, Any, None]]:
     async def close() -> None:
         pass
 

@@ -4,28 +4,32 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from unit.launcher.alone import Alone
 from unit.launcher.launching import Launcher, until
+from unit.launcher.members import Pod, connect
 from unit.launcher.pods import identity
 from vllm_multinode.checkpoint.model_directory import read_model
 from vllm_multinode.launcher.identity import installed_versions
 from vllm_multinode.launcher.messages import (
+    Claim,
     EngineExited,
     EngineStopped,
-    FromHead,
+    GivesUp,
     Hello,
     Leaving,
+    Refused,
     Start,
     Stop,
     Welcome,
-    from_head,
 )
 from vllm_multinode.launcher.settings import GroupName
+
+NAME = GroupName(service="llm", generation="3")
 
 
 async def serving(launcher: Launcher, alone: Alone, epoch: int = 1) -> None:
@@ -119,24 +123,6 @@ def direct_children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-class Worker:
-    """A worker that the test plays."""
-
-    def __init__(self, link: aiohttp.ClientWebSocketResponse) -> None:
-        self.link = link
-
-    async def say(self, message: Hello | EngineStopped | EngineExited | Leaving) -> None:
-        await self.link.send_str(message.model_dump_json())
-
-    async def hears(self, kind: type[FromHead], timeout: float = 5) -> FromHead:
-        """The next message of that kind; heartbeats and what else comes are passed over."""
-        async with asyncio.timeout(timeout):
-            while True:
-                said = from_head.validate_json(await self.link.receive_str())
-                if isinstance(said, kind):
-                    return said
-
-
 class Group:
     """A head process and the means to join it."""
 
@@ -144,18 +130,21 @@ class Group:
         self.launcher, self.alone, self.session = launcher, alone, session
         self.fingerprint = read_model(launcher.model).fingerprint
 
-    async def join(self, pod: str) -> Worker:
-        url = f"http://127.0.0.1:{self.launcher.supervisor}/group"
-        worker = Worker(await self.session.ws_connect(url))
-        told = identity(
-            pod,
-            accelerator="cpu",
-            versions=installed_versions(),
-            model_dir=str(self.launcher.model),
-            fingerprint=self.fingerprint,
-        )
-        await worker.say(Hello(identity=told, group=GroupName(service="llm", generation="3")))
+    async def join(self, pod: str, **changes: Any) -> Pod:
+        worker = await self.hello(pod, **changes)
         await worker.hears(Welcome)
+        return worker
+
+    async def hello(self, pod: str, **changes: Any) -> Pod:
+        base = f"http://127.0.0.1:{self.launcher.supervisor}"
+        worker = await connect(self.session, base, claim=Claim(pod=pod, group=NAME))
+        told: dict[str, Any] = {
+            "accelerator": "cpu",
+            "versions": installed_versions(),
+            "model_dir": str(self.launcher.model),
+            "fingerprint": self.fingerprint,
+        }
+        await worker.send(Hello(identity=identity(pod, **(told | changes)), group=NAME))
         return worker
 
     async def serving(self, epoch: int) -> None:
@@ -193,7 +182,7 @@ class TestGroup:
             stop_soon = asyncio.create_task(replaced.hears(Stop))
             found.alone.send_signal(signal.SIGTERM)
             await stop_soon
-            await replaced.say(EngineStopped(epoch=2))
+            await replaced.send(EngineStopped(epoch=2))
             assert await asyncio.to_thread(found.alone.wait) == 0
             assert found.alone.left() == []
 
@@ -201,11 +190,11 @@ class TestGroup:
         async with group(launcher, nodes=2) as found:
             worker = await found.join("a")
             await found.serving(epoch=1)
-            await worker.say(EngineExited(epoch=1, reason="ray exited with status 1"))
+            await worker.send(EngineExited(epoch=1, reason="ray exited with status 1"))
             await worker.hears(Stop)
             # Nothing starts before the worker has confirmed.
             assert launcher.status()["state"] == "recovering"
-            await worker.say(EngineStopped(epoch=1))
+            await worker.send(EngineStopped(epoch=1))
             await worker.hears(Start)
             await found.serving(epoch=2)
             assert launcher.status()["last_incident"] == "a: ray exited with status 1"
@@ -225,14 +214,39 @@ class TestGroup:
         async with group(launcher, nodes=2) as found:
             worker = await found.join("a")
             await found.serving(epoch=1)
-            await worker.say(Leaving(reason="asked to stop"))
+            await worker.send(Leaving(reason="asked to stop"))
             await worker.hears(Stop)
-            await worker.say(EngineStopped(epoch=1))
-            # It still holds its connection, and yet the group does not start with it.
-            with pytest.raises(TimeoutError):
-                await worker.hears(Start, timeout=0.3)
-            await worker.link.close()
+            await worker.send(EngineStopped(epoch=1))
+            # It is a member no longer, and the group does not start with it.
+            assert await worker.ended()
             replaced = await found.join("b")
             await found.serving(epoch=2)
             assert not replaced.link.closed
             assert launcher.status()["reason"] == ""
+
+    async def test_a_worker_with_other_gpus_is_refused_and_the_head_lives_on(
+        self, launcher: Launcher
+    ) -> None:
+        async with group(launcher, nodes=2) as found:
+            refused = await (await found.hello("a", gpus=2)).hears(Refused)
+            assert isinstance(refused, Refused)
+            assert "head head has 1 accelerators and worker a has 2" in refused.what
+            await until(lambda: "worker a has 2" in launcher.status()["reason"], found.alone)
+            worker = await found.join("b")
+            await found.serving(epoch=1)
+            assert launcher.status()["recoveries"] == 0
+            assert not worker.link.closed
+
+    async def test_what_a_worker_finds_wrong_is_the_heads_last_word(self, launcher: Launcher) -> None:
+        async with group(launcher, nodes=2, MULTINODE_START_ATTEMPTS="2") as found:
+            for _ in range(2):
+                worker = await found.join("a")
+                start = await worker.hears(Start)
+                assert isinstance(start, Start)
+                await worker.send(GivesUp(epoch=start.epoch, reason="--config x.yaml: no such file."))
+                await worker.link.close()
+            assert await asyncio.to_thread(found.alone.wait) == 50
+        assert (
+            "failed to start 2 times: a: --config x.yaml: no such file."
+            in launcher.termination_log.read_text()
+        )

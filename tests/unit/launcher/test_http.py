@@ -7,6 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.launcher.connections import Connections
 from vllm_multinode.launcher.http import application, listen
 from vllm_multinode.launcher.states import State, Status
 
@@ -84,9 +85,15 @@ async def test_metrics_are_prometheus(client: Client, pod: Pod) -> None:
 
 
 async def test_a_taken_port_is_refused_by_its_variable(pod: Pod, unused_tcp_port: int) -> None:
-    close = await listen(application(pod), unused_tcp_port)
+    close = await listen(application(pod), "127.0.0.1", unused_tcp_port, Connections())
     with pytest.raises(MultinodeError, match=f"port {unused_tcp_port} is taken") as refused:
-        await listen(application(pod), unused_tcp_port)
+        await listen(application(pod), "127.0.0.1", unused_tcp_port, Connections())
     assert (refused.value.code, refused.value.where) == (ExitCode.PORT_TAKEN, "MULTINODE_SUPERVISOR_PORT")
     await close()
-    await (await listen(application(pod), unused_tcp_port))()
+    await (await listen(application(pod), "127.0.0.1", unused_tcp_port, Connections()))()
+
+
+async def test_an_address_of_another_pod_is_refused(pod: Pod, unused_tcp_port: int) -> None:
+    with pytest.raises(MultinodeError, match=r"192\.0\.2\.7 is not an address of this pod") as refused:
+        await listen(application(pod), "192.0.2.7", unused_tcp_port, Connections())
+    assert (refused.value.code, refused.value.where) == (ExitCode.VARIABLE, "POD_IP")

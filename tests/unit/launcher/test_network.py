@@ -5,7 +5,15 @@ import pytest
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.launcher.network import check_ports_free, interface_of, own_address
+from vllm_multinode.launcher.network import (
+    assigned,
+    check_ports_free,
+    check_range_free,
+    host_port,
+    interface_of,
+    listen_addresses,
+    own_address,
+)
 
 
 @pytest.fixture
@@ -27,18 +35,48 @@ def test_without_it_the_address_is_one_of_this_node() -> None:
 def test_the_interface_that_holds_an_address() -> None:
     assert interface_of("127.0.0.1") == "lo"
     assert interface_of("192.0.2.1") is None
+    assert interface_of("no address") is None
+    assert all(interface_of(str(one.address)) == one.interface for one in assigned())
+
+
+def test_a_supervisor_listens_on_its_own_addresses_and_on_loopback() -> None:
+    found = listen_addresses("192.0.2.1")
+    assert (found[0], "127.0.0.1" in found) == ("192.0.2.1", True)
+    assert not {"0.0.0.0", "::"} & set(found)
+
+
+@pytest.mark.parametrize(
+    ("host", "written"),
+    [
+        pytest.param("10.0.0.1", "10.0.0.1:80", id="ipv4"),
+        pytest.param("fd00::1", "[fd00::1]:80", id="ipv6"),
+        pytest.param("[fd00::1]", "[fd00::1]:80", id="in-brackets-already"),
+        pytest.param("llm-head.ns.svc", "llm-head.ns.svc:80", id="name"),
+    ],
+)
+def test_an_address_and_a_port(host: str, written: str) -> None:
+    assert host_port(host, 80) == written
 
 
 def test_the_first_taken_port_is_named_with_its_variable(taken: int, unused_tcp_port: int) -> None:
     with pytest.raises(MultinodeError) as refused:
-        check_ports_free({"MULTINODE_PORT": unused_tcp_port, "MULTINODE_RAY_PORT": taken})
+        check_ports_free({"MULTINODE_PORT": [unused_tcp_port], "MULTINODE_RAY_PORT": [taken]})
     assert (refused.value.code, refused.value.where) == (ExitCode.PORT_TAKEN, "MULTINODE_RAY_PORT")
     assert f"port {taken} is taken" in refused.value.what
 
 
 def test_free_ports_stay_free(unused_tcp_port: int) -> None:
     for _ in range(2):
-        check_ports_free({"MULTINODE_PORT": unused_tcp_port})
+        check_ports_free({"MULTINODE_PORT": [unused_tcp_port]})
+
+
+def test_a_range_needs_some_free_ports(taken: int) -> None:
+    check_range_free("MULTINODE_RAY_WORKER_PORTS", (taken, taken + 50), 3)
+    with pytest.raises(
+        MultinodeError, match=f"fewer than 2 ports from {taken} to {taken} are free"
+    ) as refused:
+        check_range_free("MULTINODE_RAY_WORKER_PORTS", (taken, taken), 2)
+    assert refused.value.where == "MULTINODE_RAY_WORKER_PORTS"
 
 
 def test_a_port_that_was_just_left_is_free(unused_tcp_port: int) -> None:
@@ -48,4 +86,4 @@ def test_a_port_that_was_just_left_is_free(unused_tcp_port: int) -> None:
         accepted, _ = server.accept()
         accepted.close()
         client.close()
-    check_ports_free({"MULTINODE_PORT": unused_tcp_port})
+    check_ports_free({"MULTINODE_PORT": [unused_tcp_port]})

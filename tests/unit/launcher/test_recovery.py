@@ -73,8 +73,10 @@ def test_serving_long_enough_forgets_earlier_recoveries() -> None:
     assert found.total == 5
 
 
-def test_a_worker_that_is_asked_to_leave_costs_nothing() -> None:
-    found = budget(MULTINODE_RECOVERY_ATTEMPTS="1", MULTINODE_START_ATTEMPTS="1")
-    for _ in range(5):
-        assert found.spend(LEAVING, served=None) == 0
-    assert (found.recoveries, found.failed_starts, found.total) == (0, 0, 5)
+def test_a_worker_that_leaves_counts_as_a_recovery_and_not_as_a_failed_start() -> None:
+    found = budget(MULTINODE_RECOVERY_ATTEMPTS="2", MULTINODE_START_ATTEMPTS="1")
+    assert found.spend(LEAVING, served=None) == 0
+    assert found.spend(LEAVING, served=None) > 0
+    assert (found.recoveries, found.failed_starts, found.total) == (2, 0, 2)
+    with pytest.raises(MultinodeError, match="w is leaving"):
+        found.spend(LEAVING, served=None)

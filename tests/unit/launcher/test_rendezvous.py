@@ -3,63 +3,65 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from unit.launcher import members
+from unit.launcher.members import NAME, Pod
 from unit.launcher.pods import identity, plan, settings_of
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.model import Frozen
-from vllm_multinode.launcher import rendezvous
+from vllm_multinode.launcher import handshake, rendezvous
+from vllm_multinode.launcher.connections import Connections
 from vllm_multinode.launcher.group import Group
+from vllm_multinode.launcher.handshake import WorkersSide
 from vllm_multinode.launcher.messages import (
     Beat,
+    Claim,
     EngineExited,
     EngineStopped,
-    FromHead,
+    GivesUp,
     Hello,
     Leaving,
     Refused,
     Start,
     Stop,
     Welcome,
-    from_head,
 )
 from vllm_multinode.launcher.rendezvous import Exited, Joined, Left, Lost, Rendezvous
-from vllm_multinode.launcher.settings import GroupName, Settings
+from vllm_multinode.launcher.settings import Settings, Sizes
 from vllm_multinode.launcher.states import State, Status
 
-NAME = GroupName(namespace="ns", service="llm", generation="3")
-T = TypeVar("T", bound=Frozen)
+TOKEN = "s3cret"
+CLAIM = Claim(pod="a", group=NAME)
+SIZES = Sizes(tensor_parallel=4, pipeline_parallel=4, nodes=3)
 
 
 class World:
     """A head's rendezvous behind a real socket."""
 
     def __init__(self, settings: Settings, nodes: int) -> None:
-        assert settings.sizes is not None
-        sizes = settings.sizes.model_copy(update={"nodes": nodes})
+        sizes = Sizes(tensor_parallel=1, pipeline_parallel=nodes, nodes=nodes)
         self.status = Status()
-        self.group = Group(head=identity(), nodes=nodes, executor="ray", name=settings.group)
+        self.group = Group(head=identity(), sizes=sizes, executor="ray", told=settings.group)
         self.closed: str | None = None
-        self.rendezvous = Rendezvous(settings, sizes, self.group, self.status, lambda: self.closed)
+        self.connections = Connections()
+        self.rendezvous = Rendezvous(settings, self.group, self.status, self.connections, lambda: self.closed)
         self.client: TestClient[Any, Any]
 
-    async def connect(self, token: str | bytes | None = None) -> "Pod":
-        said = token.decode("utf-8", "surrogateescape") if isinstance(token, bytes) else token
-        headers = {} if said is None else {"Authorization": f"Bearer {said}"}
-        return Pod(await self.client.ws_connect(rendezvous.PATH, headers=headers))
+    async def connect(self, pod: str = "a", token: str | None = None) -> Pod:
+        return await members.connect(self.client, token=token, claim=Claim(pod=pod, group=NAME))
 
-    async def join(self, pod: str, **hello: Any) -> "Pod":
-        found = await self.connect()
-        await found.send(Hello(identity=identity(pod), group=NAME, **hello))
+    async def join(self, pod: str, instance: str = "", **hello: Any) -> Pod:
+        found = await self.connect(pod)
+        await found.send(Hello(identity=identity(pod, instance=instance), group=NAME, **hello))
         return found
 
-    async def joined(self, pod: str) -> "Pod":
-        found = await self.join(pod)
+    async def joined(self, pod: str, instance: str = "") -> Pod:
+        found = await self.join(pod, instance)
         await found.expect(Welcome)
         assert await self.event() == Joined(pod)
         return found
@@ -69,36 +71,12 @@ class World:
             return await self.rendezvous.events.get()
 
 
-class Pod:
-    """A worker's end of the connection."""
-
-    def __init__(self, link: aiohttp.ClientWebSocketResponse) -> None:
-        self.link = link
-
-    async def send(self, message: Frozen) -> None:
-        await self.link.send_str(message.model_dump_json())
-
-    async def receive(self) -> FromHead:
-        return from_head.validate_json(await self.link.receive_str(timeout=3))
-
-    async def expect(self, kind: type[T]) -> T:
-        said = await self.receive()
-        assert isinstance(said, kind)
-        return said
-
-    async def ended(self) -> bool:
-        return (await self.link.receive(timeout=3)).type in (
-            aiohttp.WSMsgType.CLOSE,
-            aiohttp.WSMsgType.CLOSED,
-            aiohttp.WSMsgType.ERROR,
-        )
-
-
 @asynccontextmanager
 async def opened(nodes: int = 3, **changes: str) -> AsyncIterator[World]:
     found = World(settings_of("head", MULTINODE_HEARTBEAT_TIMEOUT="0.5", **changes), nodes)
     app = web.Application()
-    app.router.add_get(rendezvous.PATH, found.rendezvous.handle)
+    app.router.add_get(handshake.PATH, found.rendezvous.handle)
+    app.router.add_get(handshake.CHALLENGE_PATH, found.rendezvous.challenge)
     async with TestClient(TestServer(app), timeout=aiohttp.ClientTimeout(total=5)) as found.client:
         yield found
         await found.rendezvous.close()
@@ -133,7 +111,7 @@ class TestJoining:
             "type": "welcome",
             "head": "head",
             "epoch": 1,
-            "sizes": {"tensor_parallel": 1, "pipeline_parallel": 2, "nodes": 3},
+            "sizes": {"tensor_parallel": 1, "pipeline_parallel": 3, "nodes": 3},
             "heartbeat_timeout": 0.5,
         }
         assert {welcome.rank, (await second.expect(Welcome)).rank} == {1, 2}
@@ -153,16 +131,55 @@ class TestJoining:
         refused = await (await world.join("a")).expect(Refused)
         assert (refused.final, refused.what) == (False, "the head is draining")
 
-    async def test_the_same_pod_anew_takes_the_place_of_its_former_self(self, world: World) -> None:
-        former = await world.joined("a")
-        anew = await world.join("a")
-        assert (await anew.expect(Welcome)).rank == 1
-        assert [await world.event(), await world.event()] == [Lost("a", "it joined anew"), Joined("a")]
+    async def test_a_living_member_is_not_put_out_by_another_of_its_name(self, world: World) -> None:
+        living = await world.joined("a", instance="1")
+        refused = await (await world.join("a", instance="2")).expect(Refused)
+        assert refused.final is False
+        assert refused.what == "a is a member already, from 10.0.0.1, and is alive; this one is at 10.0.0.1"
+        await living.send(Leaving(reason="asked to stop"))
+        assert await world.event() == Lost("a", "it is leaving: asked to stop")
+
+    async def test_the_same_process_takes_its_own_place_over(self, world: World) -> None:
+        former = await world.joined("a", instance="1")
+        again = await world.join("a", instance="1")
+        assert (await again.expect(Welcome)).rank == 1
+        assert [await world.event(), await world.event()] == [Lost("a", "it joined again"), Joined("a")]
         assert await former.ended()
         # The end of the former connection is not the end of the new one.
-        await anew.send(Leaving(reason="asked to stop"))
+        world.group.next_epoch()
+        await again.send(Leaving(reason="asked to stop"))
         assert await world.event() == Left("a", "asked to stop")
         assert list(world.group.members) == ["a"]
+
+    async def test_who_is_refused_puts_nobody_out(self, world: World) -> None:
+        living = await world.joined("a", instance="1")
+        for hello in (
+            Hello(identity=identity("a", instance="1", fingerprint="0"), group=NAME),
+            Hello(identity=identity("a", instance="1", accelerator="rocm"), group=NAME),
+            Hello(identity=identity("a", instance="1"), group=NAME, sizes=SIZES),
+        ):
+            pod = await world.connect()
+            await pod.send(hello)
+            await pod.expect(Refused)
+        await living.send(Beat(epoch=0, state="alive"))
+        await until(lambda: world.group.members["a"].state == "alive")
+
+    async def test_who_claims_to_be_another_than_he_says_is_refused(self, world: World) -> None:
+        pod = await world.connect("b")
+        await pod.send(Hello(identity=identity("a"), group=NAME))
+        assert "claims to be b and then another" in (await pod.expect(Refused)).what
+
+    async def test_the_member_with_too_few_accelerators_goes(self) -> None:
+        async with opened(nodes=3) as world:
+            world.group.sizes = Sizes(tensor_parallel=2, pipeline_parallel=3, nodes=3)
+            world.group.head = identity(gpus=2)
+            first = await world.joined("a")
+            pod = await world.connect("b")
+            await pod.send(Hello(identity=identity("b", gpus=2), group=NAME))
+            refused = await first.expect(Refused)
+            assert (refused.final, refused.code) == (True, ExitCode.SIZES)
+            assert (await pod.expect(Refused)).final is False
+            assert not world.group.members
 
     async def test_another_model_is_final_and_shown_on_the_head(self, world: World) -> None:
         pod = await world.connect()
@@ -174,8 +191,10 @@ class TestJoining:
 
     async def test_another_generation_is_not_final(self, world: World) -> None:
         await world.joined("a")
-        pod = await world.connect()
-        await pod.send(Hello(identity=identity("b"), group=NAME.model_copy(update={"generation": "4"})))
+        other = NAME.model_copy(update={"generation": "4"})
+        side = WorkersSide(None, Claim(pod="b", group=other), "")
+        pod = Pod(await world.client.ws_connect(handshake.PATH, headers=side.headers()))
+        await pod.send(Hello(identity=identity("b"), group=other))
         refused = await pod.expect(Refused)
         assert (refused.final, refused.code) == (False, ExitCode.GROUP)
 
@@ -209,38 +228,121 @@ class TestJoining:
 class TestToken:
     @pytest.fixture
     async def guarded(self, tmp_path: Path) -> AsyncIterator[World]:
-        (tmp_path / "token").write_text("s3cret")
+        (tmp_path / "token").write_text(TOKEN)
         async with opened(MULTINODE_TOKEN_FILE=str(tmp_path / "token")) as found:
             yield found
 
+    @staticmethod
+    async def refusal(world: World, headers: dict[str, str]) -> Refused:
+        """The reason of a WebSocket that did not open."""
+        with pytest.raises(aiohttp.WSServerHandshakeError) as error:
+            await world.client.ws_connect(handshake.PATH, headers=headers)
+        assert error.value.status == 401
+        found = handshake.refusal_in(error.value.headers or {})
+        assert found is not None
+        assert TOKEN not in found.model_dump_json()
+        assert not world.group.members
+        return found
+
     async def test_the_right_one(self, guarded: World) -> None:
-        pod = await guarded.connect("s3cret")
+        pod = await guarded.connect(token=TOKEN)
         await pod.send(Hello(identity=identity("a"), group=NAME))
         await pod.expect(Welcome)
+        await pod.send(Beat(epoch=0, state="alive"))
+        await until(lambda: guarded.group.members["a"].state == "alive")
+
+    async def test_it_is_never_on_the_wire(self, guarded: World) -> None:
+        said = await members.challenge(guarded.client)
+        headers = WorkersSide(TOKEN, CLAIM, said).headers()
+        assert TOKEN not in f"{said}{headers}"
 
     @pytest.mark.parametrize(
         ("token", "words"),
         [
-            pytest.param(None, "presents no token", id="missing"),
-            pytest.param("other", "presents another token than the head's", id="wrong"),
-            pytest.param("s3crets", "presents another token than the head's", id="longer"),
-            pytest.param(b"\xff\xfe", "presents another token than the head's", id="bytes"),
+            pytest.param(None, "worker a (127.0.0.1) presents no token.", id="missing"),
+            pytest.param("other", "presents another token than the head's.", id="wrong"),
+            pytest.param("s3crets", "presents another token than the head's.", id="longer"),
         ],
     )
-    async def test_others_are_refused_before_anything_is_read(
-        self, guarded: World, token: str | bytes | None, words: str
+    async def test_others_are_refused_before_the_socket_opens(
+        self, guarded: World, token: str | None, words: str
     ) -> None:
-        refused = await (await guarded.connect(token)).expect(Refused)
+        said = await members.challenge(guarded.client)
+        refused = await self.refusal(guarded, WorkersSide(token, CLAIM, said).headers())
         assert (refused.final, refused.code) == (True, ExitCode.TOKEN)
         assert words in refused.what
-        assert "s3cret" not in refused.model_dump_json()
+        assert words in guarded.rendezvous.last_refusal
 
     async def test_one_that_the_head_does_not_have(self, world: World) -> None:
-        refused = await (await world.connect("s3cret")).expect(Refused)
-        assert (refused.code, refused.what) == (
-            ExitCode.TOKEN,
-            "127.0.0.1 presents a token and the head has none.",
-        )
+        refused = await self.refusal(world, WorkersSide(TOKEN, CLAIM, "x").headers())
+        assert refused.what == "worker a (127.0.0.1) presents a token and the head has none."
+
+    async def test_a_proof_is_good_once(self, guarded: World) -> None:
+        headers = WorkersSide(TOKEN, CLAIM, await members.challenge(guarded.client)).headers()
+        await guarded.client.ws_connect(handshake.PATH, headers=headers)
+        assert "was answered" in (await self.refusal(guarded, headers)).what
+
+    @pytest.mark.parametrize(
+        "changed",
+        [
+            pytest.param({handshake.NONCE: "0"}, id="nonce"),
+            pytest.param({handshake.WORKER: Claim(pod="b", group=NAME).model_dump_json()}, id="pod"),
+            pytest.param({handshake.CHALLENGE: "x.y.z"}, id="challenge"),
+            pytest.param({handshake.PROOF: "\udcff\udcfe"}, id="bytes"),
+            pytest.param({handshake.WORKER: "{"}, id="no-claim"),
+            pytest.param({handshake.WORKER: ""}, id="empty-claim"),
+        ],
+    )
+    async def test_what_is_changed_on_the_way_is_refused(
+        self, guarded: World, changed: dict[str, str]
+    ) -> None:
+        headers = WorkersSide(TOKEN, CLAIM, await members.challenge(guarded.client)).headers()
+        await self.refusal(guarded, headers | changed)
+
+    async def test_the_heads_own_proof_is_no_workers(self, guarded: World) -> None:
+        pod = await guarded.connect(token=TOKEN)
+        answer = pod.link._response.headers
+        headers = WorkersSide(TOKEN, CLAIM, await members.challenge(guarded.client)).headers()
+        await self.refusal(guarded, headers | {handshake.PROOF: answer[handshake.PROOF]})
+
+    @pytest.mark.parametrize(
+        "frame",
+        [
+            pytest.param(Beat(epoch=0, state="x").model_dump_json(), id="unsealed"),
+            pytest.param("0" * 32 + Beat(epoch=0, state="x").model_dump_json(), id="wrong-tag"),
+            pytest.param("", id="empty"),
+        ],
+    )
+    async def test_a_message_from_somebody_in_between_ends_the_connection(
+        self, guarded: World, frame: str
+    ) -> None:
+        pod = await guarded.connect(token=TOKEN)
+        await pod.send(Hello(identity=identity("a"), group=NAME))
+        await pod.expect(Welcome)
+        assert await guarded.event() == Joined("a")
+        await pod.link.send_str(frame)
+        assert await guarded.event() == Lost("a", "its connection ended")
+
+    async def test_a_message_cannot_be_sent_twice(self, guarded: World) -> None:
+        pod = await guarded.connect(token=TOKEN)
+        await pod.send(Hello(identity=identity("a"), group=NAME))
+        await pod.expect(Welcome)
+        assert await guarded.event() == Joined("a")
+        frame = pod.outgoing.close(Beat(epoch=0, state="x").model_dump_json())
+        await pod.link.send_str(frame)
+        await until(lambda: guarded.group.members["a"].state == "x")
+        await pod.link.send_str(frame)
+        assert await guarded.event() == Lost("a", "its connection ended")
+
+    async def test_strangers_cannot_fill_the_log(
+        self, guarded: World, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        for number in range(50):
+            claim = Claim(pod=f"stranger-{number}", group=NAME)
+            await self.refusal(guarded, WorkersSide(None, claim, "").headers())
+        assert guarded.rendezvous.refused_total == 50
+        assert 1 <= len([one for one in caplog.records if "refused" in one.message]) < 10
+        assert guarded.rendezvous.events.qsize() < 10
 
 
 class TestLosing:
@@ -338,9 +440,58 @@ class TestEngines:
         pod = await world.joined("a")
         await world.joined("b")
         assert world.group.complete
+        world.group.next_epoch()
         await pod.send(Leaving(reason="asked to stop"))
         assert await world.event() == Left("a", "asked to stop")
         assert not world.group.complete
+
+    async def test_its_place_is_taken_while_it_waits_and_it_goes_with_its_engine(self, world: World) -> None:
+        leaving = await world.joined("a")
+        await world.joined("b")
+        world.group.next_epoch()
+        await leaving.send(Leaving(reason="asked to stop"))
+        assert await world.event() == Left("a", "asked to stop")
+        replacement = await world.join("c")
+        assert (await replacement.expect(Welcome)).rank == 1
+        assert world.group.complete
+        await leaving.send(EngineStopped(epoch=1))
+        world.group.members["b"].stopped_epoch = 1
+        await asyncio.wait_for(world.rendezvous.stop_engines(1, "x", timeout=3), 2)
+        assert set(world.group.members) == {"b", "c"}
+
+    async def test_what_is_said_again_adds_nothing(self, world: World) -> None:
+        pod = await world.joined("a")
+        world.group.next_epoch()
+        for _ in range(1000):
+            await pod.send(EngineExited(epoch=1, reason="x" * 900))
+            await pod.send(Leaving(reason="x"))
+        await pod.send(Beat(epoch=1, state="done"))
+        await until(lambda: world.group.members["a"].state == "done")
+        assert world.rendezvous.events.qsize() == 2
+
+    async def test_events_that_nobody_takes_are_bounded(self, world: World) -> None:
+        for _ in range(200):
+            world.group.admit(identity("a"), NAME, now=0)
+            world.rendezvous.lose("a", "test")
+        assert world.rendezvous.events.qsize() <= 64 + 4 * 3
+
+    async def test_a_worker_that_gives_up_says_so_in_its_own_words(self, world: World) -> None:
+        pod = await world.joined("a")
+        world.group.next_epoch()
+        await pod.send(GivesUp(epoch=1, reason="--config x.yaml: the file cannot be read."))
+        assert await world.event() == Exited("a", 1, "--config x.yaml: the file cannot be read.")
+        assert world.rendezvous.last_refusal == "worker a: --config x.yaml: the file cannot be read."
+
+    async def test_strings_of_a_member_are_short_and_print(self, world: World) -> None:
+        pod = await world.joined("a")
+        await pod.link.send_str('{"type":"beat","epoch":0,"state":"\\u001b[2J' + "x" * 5000 + '"}')
+        await until(lambda: world.group.members["a"].state.startswith("?[2J"))
+        assert len(world.group.members["a"].state) <= 253
+
+    async def test_a_message_that_is_too_long_ends_the_membership(self, world: World) -> None:
+        pod = await world.joined("a")
+        await pod.link.send_str('{"type":"beat","epoch":0,"state":"' + "x" * 100_000 + '"}')
+        assert await world.event() == Lost("a", "its connection ended")
 
 
 async def test_what_happened_before_can_be_forgotten(world: World) -> None:

@@ -12,11 +12,13 @@ from unit.launcher.launching import Launcher, until
 from unit.launcher.pods import plan
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.model import Frozen
-from vllm_multinode.launcher import rendezvous
+from vllm_multinode.launcher import handshake
 from vllm_multinode.launcher.messages import (
     Beat,
+    Claim,
     EngineExited,
     EngineStopped,
+    GivesUp,
     Hello,
     Leaving,
     Refused,
@@ -25,7 +27,8 @@ from vllm_multinode.launcher.messages import (
     Welcome,
     from_worker,
 )
-from vllm_multinode.launcher.settings import Sizes
+from vllm_multinode.launcher.proof import Seal, Transcript
+from vllm_multinode.launcher.settings import GroupName, Sizes
 
 T = TypeVar("T", bound=Frozen)
 WELCOME = Welcome(
@@ -40,17 +43,18 @@ WELCOME = Welcome(
 class Link:
     """The head's end of one connection."""
 
-    def __init__(self, socket: web.WebSocketResponse) -> None:
+    def __init__(self, socket: web.WebSocketResponse, incoming: Seal, outgoing: Seal) -> None:
         self.socket = socket
+        self.incoming, self.outgoing = incoming, outgoing
 
     async def say(self, message: Frozen) -> None:
-        await self.socket.send_str(message.model_dump_json())
+        await self.socket.send_str(self.outgoing.close(message.model_dump_json()))
 
     async def hears(self, kind: type[T], timeout: float = 10) -> T:
         """The next message of that kind; heartbeats and what else comes are passed over."""
         async with asyncio.timeout(timeout):
             while True:
-                said = from_worker.validate_json(await self.socket.receive_str())
+                said = from_worker.validate_json(self.incoming.open(await self.socket.receive_str()))
                 if isinstance(said, kind):
                     return said
 
@@ -65,18 +69,36 @@ class Link:
 
 
 class Head:
-    """A head that the test plays."""
+    """A head that the test plays.
 
-    def __init__(self) -> None:
+    Args:
+        token: that it knows.
+    """
+
+    def __init__(self, token: str | None = None) -> None:
         self.links: asyncio.Queue[Link] = asyncio.Queue()
-        self.tokens: list[str | None] = []
+        self.token = token
+        self.seen: list[str] = []
+        self.answers: dict[str, str] = {}
         self.over = asyncio.Event()
 
+    async def challenge(self, request: web.Request) -> web.Response:
+        self.seen.append(str(request.headers))
+        return web.Response(text="a challenge")
+
     async def handle(self, request: web.Request) -> web.WebSocketResponse:
-        self.tokens.append(request.headers.get("Authorization"))
+        self.seen.append(str(request.headers))
+        said = Transcript(
+            nonce=request.headers[handshake.NONCE],
+            challenge=request.headers[handshake.CHALLENGE],
+            worker=request.headers[handshake.WORKER],
+            head=Claim(pod="head", group=GroupName()).model_dump_json(),
+        )
+        proof = {} if self.token is None else {handshake.PROOF: said.heads_proof(self.token)}
         socket = web.WebSocketResponse(timeout=1)
+        socket.headers.update({handshake.HEAD: said.head, **proof, **self.answers})
         await socket.prepare(request)
-        self.links.put_nowait(Link(socket))
+        self.links.put_nowait(Link(socket, *said.seals(self.token)))
         await self.over.wait()
         return socket
 
@@ -95,7 +117,8 @@ class Head:
 async def head(launcher: Launcher) -> AsyncIterator[Head]:
     found = Head()
     app = web.Application()
-    app.router.add_get(rendezvous.PATH, found.handle)
+    app.router.add_get(handshake.PATH, found.handle)
+    app.router.add_get(handshake.CHALLENGE_PATH, found.challenge)
     runner = web.AppRunner(app, shutdown_timeout=0.01)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", launcher.supervisor).start()
@@ -131,14 +154,74 @@ async def exited(alone: Alone) -> int:
     return await asyncio.to_thread(alone.wait)
 
 
-async def test_it_says_who_it_is_and_presents_its_token(launcher: Launcher, head: Head) -> None:
+@pytest.fixture
+def guarded(launcher: Launcher) -> dict[str, str]:
     (launcher.folder / "token").write_text("s3cret")
-    async with worker(launcher, MULTINODE_TOKEN_FILE=str(launcher.folder / "token"), HEAD_SVC="localhost"):
+    return {"MULTINODE_TOKEN_FILE": str(launcher.folder / "token")}
+
+
+async def test_it_says_who_it_is_once_the_head_has_proven_itself(
+    launcher: Launcher, head: Head, guarded: dict[str, str]
+) -> None:
+    head.token = "s3cret"
+    async with worker(launcher, HEAD_SVC="localhost", **guarded):
         hello = await (await head.link()).hears(Hello)
-    assert head.tokens[0] == "Bearer s3cret"
+    assert not any("s3cret" in headers for headers in head.seen)
     assert (hello.identity.pod, hello.identity.gpus, hello.identity.accelerator) == ("worker", 1, "cpu")
     assert hello.identity.model_dir == str(launcher.model)
     assert (hello.group.service, hello.group.generation) == ("llm", None)
+
+
+@pytest.mark.parametrize(
+    ("token", "answers", "words"),
+    [
+        pytest.param("other", {}, "presents another token than this worker's", id="another-token"),
+        pytest.param(None, {}, "presents no token", id="says-that-there-is-no-token"),
+        pytest.param("reflect", {}, "presents another token than this worker's", id="the-workers-own-proof"),
+    ],
+)
+async def test_nothing_that_an_impostor_says_is_obeyed(
+    launcher: Launcher,
+    head: Head,
+    guarded: dict[str, str],
+    token: str | None,
+    answers: dict[str, str],
+    words: str,
+) -> None:
+    head.token, head.answers = token, answers
+    async with worker(launcher, **guarded) as alone:
+        for _ in range(5):
+            link = await head.link()
+            await link.say(WELCOME)
+            await link.say(start(launcher, epoch=1))
+        assert await exited(alone) == ExitCode.TOKEN
+        assert "starting vllm" not in alone.stderr.read_text()
+    assert words in launcher.termination_log.read_text()
+    assert "s3cret" not in alone.output()
+
+
+async def test_what_is_slipped_into_a_proven_connection_is_not_obeyed(
+    launcher: Launcher, head: Head, guarded: dict[str, str]
+) -> None:
+    head.token = "s3cret"
+    async with worker(launcher, **guarded) as alone:
+        link = await head.joined()
+        await link.socket.send_str(start(launcher, epoch=1).model_dump_json())
+        await head.joined()
+        assert "somebody stands in between" in alone.stderr.read_text()
+        assert "starting vllm" not in alone.stderr.read_text()
+
+
+async def test_what_it_finds_wrong_after_joining_is_said_to_the_head(launcher: Launcher, head: Head) -> None:
+    plan_of_head = start(launcher, epoch=3)
+    changed = plan_of_head.plan.model_copy(update={"arguments": ("--config", "/nowhere/x.yaml")})
+    async with worker(launcher) as alone:
+        link = await head.joined()
+        await link.say(plan_of_head.model_copy(update={"plan": changed}))
+        said = await link.hears(GivesUp)
+        assert said.epoch == 3
+        assert "/nowhere/x.yaml" in said.reason
+        assert await exited(alone) == ExitCode.ARGUMENTS
 
 
 async def test_it_runs_its_share_until_it_is_told_to_stop(launcher: Launcher, head: Head) -> None:

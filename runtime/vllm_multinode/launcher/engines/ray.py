@@ -10,6 +10,19 @@ _ACTOR_MODULE = "vllm.v1.executor.ray_executor_v2"
 _HEAD_ONLY = ("ray-client-server-port", "dashboard-port")
 
 
+def ray_ports(gcs: int, *, head: bool) -> tuple[int, ...]:
+    """The ports that Ray opens on a node besides those of its worker processes.
+
+    Args:
+        gcs: the first of them, of the head's GCS.
+        head: whether it is the head, which has some more.
+    """
+    offsets = [offset for name, offset in ports.RAY_OFFSETS.items() if head or name not in _HEAD_ONLY]
+    if head:
+        offsets += [0, *ports.RAY_ENV_OFFSETS.values()]
+    return tuple(gcs + offset for offset in sorted(offsets))
+
+
 def processes(plan: GroupPlan, node: Node) -> tuple[Process, ...]:
     """The processes of one node: its raylet, and on the head the API server once Ray answers."""
     gcs = Listener(host=plan.head_address, port=plan.ports.ray)

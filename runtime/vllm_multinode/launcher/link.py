@@ -1,0 +1,133 @@
+"""The worker's connection to its head: both have proven themselves, and every message is held to that."""
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from typing import Final
+
+import aiohttp
+from pydantic import ValidationError
+
+from vllm_multinode.contract.model import Frozen
+from vllm_multinode.launcher.handshake import (
+    CHALLENGE_PATH,
+    PATH,
+    UnprovenError,
+    WorkersSide,
+    refusal_in,
+)
+from vllm_multinode.launcher.messages import LONGEST_FROM_HEAD, Claim, FromHead, Refused, from_head
+from vllm_multinode.launcher.network import host_port
+from vllm_multinode.launcher.proof import SealError, Transcript
+
+_CONNECT_TIMEOUT: Final = 3.0
+_ANSWER_TIMEOUT: Final = 5.0
+_LONGEST_CHALLENGE: Final = 1024
+
+
+class LinkEndedError(Exception):
+    """The connection to the head is over, or was never one; says why."""
+
+
+class RefusedError(Exception):
+    """The head opened no WebSocket, with its reason, which nothing proves to be the head's."""
+
+    def __init__(self, refused: Refused) -> None:
+        super().__init__(refused.what)
+        self.refused = refused
+
+
+class Link:
+    """One WebSocket to the head.
+
+    Args:
+        socket: open.
+        said: before it opened.
+        token: of the group, or None.
+    """
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse, said: Transcript, token: str | None) -> None:
+        self._socket = socket
+        self._outgoing, self._incoming = said.seals(token)
+
+    async def send(self, message: Frozen) -> bool:
+        """Send unless the head is gone; tells whether it was sent."""
+        if self._socket.closed:
+            return False
+        try:
+            await self._socket.send_str(self._outgoing.close(message.model_dump_json()))
+        except ConnectionError:
+            return False
+        return True
+
+    async def receive(self, timeout: float) -> FromHead:
+        """The next message of the head.
+
+        Raises:
+            LinkEndedError: silence, an end, or something that the head did not send.
+        """
+        try:
+            message = await self._socket.receive(timeout=timeout)
+        except TimeoutError:
+            raise LinkEndedError(f"no heartbeat for {timeout:.1f} s") from None
+        if message.type is not aiohttp.WSMsgType.TEXT:
+            raise LinkEndedError("the connection ended")
+        try:
+            return from_head.validate_json(self._incoming.open(message.data))
+        except SealError as error:
+            raise LinkEndedError(f"{error}; somebody stands in between") from error
+        except ValidationError as error:
+            raise LinkEndedError("it speaks another protocol") from error
+
+
+@contextlib.asynccontextmanager
+async def connected(address: str, port: int, token: str | None, claim: Claim) -> AsyncIterator[Link]:
+    """A link to the head at that address, which has proven that it knows the token.
+
+    Raises:
+        RefusedError: it opened no WebSocket, and says why.
+        UnprovenError: it did, and has not proven itself.
+        aiohttp.ClientError, OSError, TimeoutError: it cannot be reached.
+    """
+    base = f"http://{host_port(address, port)}"
+    # The group's own addresses are never asked for by way of a proxy.
+    timeout = aiohttp.ClientTimeout(total=_ANSWER_TIMEOUT, sock_connect=_CONNECT_TIMEOUT)
+    tracing, answered = _headers_of_answers()
+    async with aiohttp.ClientSession(timeout=timeout, trust_env=False, trace_configs=[tracing]) as session:
+        challenge = await _challenge(session, base) if token is not None else ""
+        side = WorkersSide(token, claim, challenge)
+        try:
+            socket = await session.ws_connect(
+                base + PATH,
+                headers=side.headers(),
+                timeout=aiohttp.ClientWSTimeout(ws_close=1),
+                max_msg_size=LONGEST_FROM_HEAD,
+            )
+        except aiohttp.WSServerHandshakeError as error:
+            refused = refusal_in(error.headers or {})
+            if refused is None:
+                raise
+            raise RefusedError(refused) from error
+        async with socket:
+            yield Link(socket, side.check(answered[-1] if answered else {}), token)
+
+
+def _headers_of_answers() -> tuple[aiohttp.TraceConfig, list[Mapping[str, str]]]:
+    """aiohttp shows the headers with which a WebSocket opened to traces only."""
+    seen: list[Mapping[str, str]] = []
+
+    async def answered(_: object, __: object, answer: aiohttp.TraceRequestEndParams) -> None:
+        seen.append(answer.response.headers)
+
+    tracing = aiohttp.TraceConfig()
+    tracing.on_request_end.append(answered)
+    return tracing, seen
+
+
+async def _challenge(session: aiohttp.ClientSession, base: str) -> str:
+    async with session.get(base + CHALLENGE_PATH) as response:
+        if response.status != 200:
+            raise LinkEndedError("it is not ready to take workers")
+        text = (await response.content.read(_LONGEST_CHALLENGE)).decode(errors="replace").strip()
+        if not text.isascii() or not text.isprintable():
+            raise UnprovenError("speaks another protocol")
+        return text

@@ -1,0 +1,73 @@
+"""A worker's end of a connection to a head, as a test plays it."""
+
+import asyncio
+from typing import Any, TypeVar
+
+import aiohttp
+
+from vllm_multinode.contract.model import Frozen
+from vllm_multinode.launcher.handshake import CHALLENGE_PATH, PATH, WorkersSide
+from vllm_multinode.launcher.messages import Claim, FromHead, from_head
+from vllm_multinode.launcher.proof import Seal, Transcript
+from vllm_multinode.launcher.settings import GroupName
+
+NAME = GroupName(namespace="ns", service="llm", generation="3")
+T = TypeVar("T", bound=Frozen)
+
+
+class Pod:
+    """A worker's WebSocket, sealed where the group has a token."""
+
+    def __init__(
+        self, link: aiohttp.ClientWebSocketResponse, said: Transcript | None = None, token: str | None = None
+    ) -> None:
+        self.link = link
+        self.outgoing, self.incoming = said.seals(token) if said is not None else (Seal(None), Seal(None))
+
+    async def send(self, message: Frozen) -> None:
+        await self.link.send_str(self.outgoing.close(message.model_dump_json()))
+
+    async def receive(self) -> FromHead:
+        return from_head.validate_json(self.incoming.open(await self.link.receive_str(timeout=5)))
+
+    async def expect(self, kind: type[T]) -> T:
+        said = await self.receive()
+        assert isinstance(said, kind), said
+        return said
+
+    async def hears(self, kind: type[FromHead], timeout: float = 5) -> FromHead:
+        """The next message of that kind; heartbeats and what else comes are passed over."""
+        async with asyncio.timeout(timeout):
+            while True:
+                said = await self.receive()
+                if isinstance(said, kind):
+                    return said
+
+    async def ended(self) -> bool:
+        return (await self.link.receive(timeout=5)).type in (
+            aiohttp.WSMsgType.CLOSE,
+            aiohttp.WSMsgType.CLOSED,
+            aiohttp.WSMsgType.ERROR,
+        )
+
+
+async def challenge(session: Any, base: str = "") -> str:
+    async with session.get(base + CHALLENGE_PATH) as answer:
+        return str(await answer.text())
+
+
+async def connect(
+    session: Any, base: str = "", *, token: str | None = None, claim: Claim | None = None
+) -> Pod:
+    """Prove what there is to prove, and open the WebSocket.
+
+    Args:
+        session: aiohttp's session or test client.
+        base: URL in front of the paths.
+        token: of the group.
+        claim: who the worker says that it is; pod `a` of `NAME` by default.
+    """
+    claim = claim or Claim(pod="a", group=NAME)
+    side = WorkersSide(token, claim, await challenge(session, base) if token is not None else "")
+    link = await session.ws_connect(base + PATH, headers=side.headers())
+    return Pod(link, side.check(link._response.headers), token)
