@@ -29,6 +29,7 @@ __all__ = [
     "last_value",
     "masked",
     "options",
+    "read_options",
 ]
 
 MODEL = "--model"
@@ -121,6 +122,7 @@ class Option:
         written: as the user wrote it, value included.
         origin: the --config file that it came from, or "".
         nested: written as `--name.key value`.
+        items: the arguments that it consists of.
     """
 
     name: str
@@ -128,6 +130,7 @@ class Option:
     written: str
     origin: str = ""
     nested: bool = False
+    items: tuple[str, ...] = ()
 
     @property
     def value(self) -> str:
@@ -187,7 +190,7 @@ def options(arguments: Sequence[str], known: Mapping[str, Fixed]) -> list[Option
     Raises:
         MultinodeError: ARGUMENTS, because of a --config file that cannot be read.
     """
-    own = list(_read(arguments, known))
+    own = list(read_options(arguments, known))
     files = [option for option in own if option.name == "--config" and not option.nested]
     if not files:
         return own
@@ -199,11 +202,11 @@ def options(arguments: Sequence[str], known: Mapping[str, Fixed]) -> list[Option
         what = "vLLM passes over a --config that is written with an equals sign."
         raise _refused(files[0].written, what, "Write --config and the file as two arguments.")
     path = files[0].value
-    return [*_read(_config_arguments(path), known, origin=path), *own]
+    return [*read_options(_config_arguments(path), known, origin=path), *own]
 
 
-def _read(arguments: Sequence[str], known: Mapping[str, Fixed], origin: str = "") -> Iterator[Option]:
-    """Group the arguments into options; a model that stands alone becomes `--model`."""
+def read_options(arguments: Sequence[str], known: Mapping[str, Fixed], origin: str = "") -> Iterator[Option]:
+    """Group arguments into options, without those of a file; a model that stands alone becomes `--model`."""
     position = 0
     only_positional = False
     while position < len(arguments):
@@ -213,7 +216,7 @@ def _read(arguments: Sequence[str], known: Mapping[str, Fixed], origin: str = ""
             only_positional = True
             continue
         if only_positional or not _is_option(argument):
-            yield Option(MODEL, (argument,), argument, origin)
+            yield Option(MODEL, (argument,), argument, origin, items=(argument,))
             continue
         name, attached = _split(argument)
         long_name, dot, _ = name.partition(".")
@@ -226,7 +229,8 @@ def _read(arguments: Sequence[str], known: Mapping[str, Fixed], origin: str = ""
                 end += 1
         values = (attached,) if attached is not None else tuple(arguments[position:end])
         written = " ".join([argument, *arguments[position:end][:1]])
-        yield Option(_canonical(long_name, known), values, written, origin, nested=bool(dot))
+        items = (argument, *arguments[position:end])
+        yield Option(_canonical(long_name, known), values, written, origin, nested=bool(dot), items=items)
         position = end
 
 

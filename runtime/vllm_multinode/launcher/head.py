@@ -20,6 +20,7 @@ from vllm_multinode.launcher.preflight import Readiness, preflight
 from vllm_multinode.launcher.processes import Engine
 from vllm_multinode.launcher.recovery import Budget, Cause, Incident
 from vllm_multinode.launcher.rendezvous import Exited, Left, Lost, Rendezvous
+from vllm_multinode.launcher.shared_arguments import for_workers, warn_of_secrets
 from vllm_multinode.launcher.sizes import check_sizes
 from vllm_multinode.launcher.states import State
 from vllm_multinode.launcher.watchdog import EngineApi, watch
@@ -81,6 +82,7 @@ class Head(Supervision):
         return await self._rendezvous.challenge(request)
 
     async def _prepare(self) -> None:
+        warn_of_secrets(self.settings.arguments)
         check_sizes(self.settings.executor, self.sizes, self.settings.gpus)
         readiness = await asyncio.to_thread(preflight, self.settings, self.environment)
         self._readiness = readiness
@@ -137,7 +139,9 @@ class Head(Supervision):
         epoch = self._rendezvous.group.next_epoch()
         plan = self._plan()
         self.status.set(State.STARTING, f"epoch {epoch}")
-        await self._rendezvous.broadcast(Start(epoch=epoch, plan=plan))
+        told = for_workers(plan.executor, plan.arguments)
+        for_them = plan.model_copy(update={"arguments": told})
+        await self._rendezvous.broadcast(Start(epoch=epoch, plan=for_them))
         self.engine = Engine(build(plan, self._node), self.environment, self.unset, self.reaper)
         self.engine.start()
         served_from: list[float] = []

@@ -16,6 +16,7 @@ from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.kserve import Role
 from vllm_multinode.launcher.head import Head
 from vllm_multinode.launcher.logs import log_to_stderr
+from vllm_multinode.launcher.masking import redacted, secrets_in
 from vllm_multinode.launcher.processes import adopt_orphans
 from vllm_multinode.launcher.scheduling import ask_for_short_slices
 from vllm_multinode.launcher.settings import Settings, read_settings
@@ -36,7 +37,7 @@ def main(role: Role, arguments: tuple[str, ...]) -> ExitCode:
         ask_for_short_slices()
         asyncio.run(_run(settings, environment))
     except MultinodeError as error:
-        return _give_up(error, environment)
+        return _give_up(error, environment, arguments)
     return ExitCode.OK
 
 
@@ -53,8 +54,8 @@ def _raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
 
 
-def _give_up(error: MultinodeError, environment: Mapping[str, str]) -> ExitCode:
-    line = f"multinode: {error} (exit code {error.code.value})"
+def _give_up(error: MultinodeError, environment: Mapping[str, str], arguments: tuple[str, ...]) -> ExitCode:
+    line = redacted(f"multinode: {error} (exit code {error.code.value})", secrets_in(arguments))
     sys.stderr.write(f"{line}\n")
     _write_termination_log(line, environment)
     return error.code

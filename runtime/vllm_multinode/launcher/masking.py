@@ -1,5 +1,6 @@
 """The engine's command line for the log, without secrets."""
 
+import difflib
 import json
 import re
 import shlex
@@ -16,6 +17,21 @@ _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _OPTION = re.compile(r"--[A-Za-z]|-[A-Za-z]{1,3}(=|$)")
 _NAMED = re.compile(r"([\w.-]+)=")
 _USER_INFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+# What a mistyped option may have been meant as; vLLM refuses it and shows it with its value.
+_MEANT = (
+    "accesskey",
+    "accesstoken",
+    "apikey",
+    "authtoken",
+    "hftoken",
+    "password",
+    "secret",
+    "secretkey",
+    "token",
+)
+_ALIKE = 0.8
+# A shorter one would be found in words that have nothing to do with it.
+_SHORTEST_SECRET = 4
 # What argparse completes to one of vLLM's secrets.
 _BEGINNINGS = ("--api-key", "--hf-token")
 _SHORTEST_BEGINNING = len("--hf")
@@ -37,8 +53,8 @@ def _hidden(argv: Sequence[str]) -> Iterator[str]:
     for item in argv:
         if _OPTION.match(item) or item == "--":
             name, equals, value = item.partition("=")
-            hiding = _is_secret_option(name) and not equals
-            if equals and _is_secret_option(name):
+            hiding = is_secret_option(name) and not equals
+            if equals and is_secret_option(name):
                 yield f"{name}={MASK}"
             else:
                 yield f"{name}{equals}{_without_inner_secrets(value)}" if equals else item
@@ -46,11 +62,50 @@ def _hidden(argv: Sequence[str]) -> Iterator[str]:
             yield MASK if hiding else _without_inner_secrets(item)
 
 
-def _is_secret_option(name: str) -> bool:
+def secrets_in(argv: Sequence[str]) -> tuple[str, ...]:
+    """Every value that `masked` hides, the longest first, so that other texts can be searched for them."""
+    found: set[str] = set()
+    for item, hidden in zip(argv, _hidden(argv), strict=True):
+        if hidden == MASK:
+            found.add(item)
+        elif hidden.endswith(f"={MASK}"):
+            found.add(item.partition("=")[2])
+        elif hidden != item:
+            value = item.partition("=")[2] if _OPTION.match(item) else item
+            found.update(_USER_INFO.findall(value), _inner_secrets(value))
+    return tuple(sorted((one for one in found if len(one) >= _SHORTEST_SECRET), key=len, reverse=True))
+
+
+def redacted(text: str, secrets: Sequence[str]) -> str:
+    """A text in which none of these can be read."""
+    for secret in secrets:
+        text = text.replace(secret, MASK)
+    return text
+
+
+def _inner_secrets(value: str) -> Iterator[str]:
+    """The strings under the names of secrets in a JSON value."""
+    try:
+        stack: list[tuple[Any, bool]] = [(json.loads(value), False)]
+    except (ValueError, RecursionError):
+        return
+    while stack:
+        content, secret = stack.pop()
+        if isinstance(content, dict):
+            stack += [(one, secret or _is_secret(key)) for key, one in content.items()]
+        elif isinstance(content, list):
+            stack += [(one, secret) for one in content]
+        elif secret and isinstance(content, str):
+            yield content
+
+
+def is_secret_option(name: str) -> bool:
+    """Does an option's value have to be hidden, by its name or by what that was probably meant to be?"""
     name = name.replace("_", "-")
     if len(name) >= _SHORTEST_BEGINNING and any(secret.startswith(name) for secret in _BEGINNINGS):
         return True
-    return _is_secret(name)
+    letters = name.replace("-", "").lower()
+    return _is_secret(name) or bool(difflib.get_close_matches(letters, _MEANT, n=1, cutoff=_ALIKE))
 
 
 def _is_secret(name: str) -> bool:

@@ -16,6 +16,7 @@ from vllm_multinode.launcher.arguments import last_value
 from vllm_multinode.launcher.connections import Connections
 from vllm_multinode.launcher.engines.common import unset_variables
 from vllm_multinode.launcher.http import listen
+from vllm_multinode.launcher.masking import redacted, secrets_in
 from vllm_multinode.launcher.network import own_address
 from vllm_multinode.launcher.processes import Engine, Reaper, stopped_processes
 from vllm_multinode.launcher.readahead import ReadAhead
@@ -44,7 +45,8 @@ class Supervision:
         self.settings = settings
         self.environment = dict(environment)
         self.unset = unset_variables(self.environment)
-        self.status = Status()
+        secrets = secrets_in(settings.arguments)
+        self.status = Status(hide=lambda reason: redacted(reason, secrets))
         self.reaper = Reaper()
         self.engine: Engine | None = None
         self._shared_before = list_shared_memory()

@@ -22,7 +22,9 @@ class GroupPlan(Frozen):
     model_name: str | None
     head_address: str
     ports: Ports
-    arguments: tuple[str, ...] = Field(description="vLLM's own, as the head was given them")
+    arguments: tuple[str, ...] = Field(
+        description="vLLM's own: on the head as it was given them, on a worker those that it needs"
+    )
 
 
 class Node(Frozen):

@@ -21,6 +21,7 @@ from vllm_multinode.launcher.identity import installed_versions
 from vllm_multinode.launcher.messages import Identity
 from vllm_multinode.launcher.network import check_ports_free, check_range_free, interface_of, own_address
 from vllm_multinode.launcher.plan import Node
+from vllm_multinode.launcher.ray_token import write_ray_token
 from vllm_multinode.launcher.settings import Settings, Sizes
 from vllm_multinode.launcher.shared_memory import check_shared_memory
 from vllm_multinode.launcher.writable import writable_home
@@ -52,7 +53,7 @@ class Readiness:
             interface=interface_of(self.identity.address),
             gpus=self.identity.gpus or sizes.world // sizes.nodes,
             arguments=self.settings.arguments if rank > 0 else (),
-            token_file=self.settings.token_file,
+            token_file=write_ray_token(self.settings.token, _temporary(self.environment)),
             scratch=_temporary(self.environment),
             cpu_fork=self.settings.cpu_fork,
         )

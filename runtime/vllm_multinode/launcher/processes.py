@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from vllm_multinode.launcher.arguments import masked
+from vllm_multinode.launcher.masking import MASK, masked, secrets_in
 from vllm_multinode.launcher.plan import Listener, Process
 from vllm_multinode.launcher.scheduling import give_way
 
@@ -229,7 +229,8 @@ class Engine:
         )
         give_way(popen.pid)
         running = Running(process.name, popen, self._reaper.expect(popen.pid))
-        running.pump = threading.Thread(target=_pump, args=(popen, running.tail), daemon=True)
+        secrets = secrets_in(process.argv)
+        running.pump = threading.Thread(target=_pump, args=(popen, running.tail, secrets), daemon=True)
         running.pump.start()
         return running
 
@@ -292,13 +293,19 @@ async def accepts(listener: Listener, timeout: float = 1) -> bool:
     return True
 
 
-def _pump(popen: subprocess.Popen[bytes], tail: deque[str]) -> None:
-    """Copy a process's output to ours, in a thread, so that a slow reader never blocks the supervisor."""
+def _pump(popen: subprocess.Popen[bytes], tail: deque[str], secrets: tuple[str, ...]) -> None:
+    """Copy a process's output to ours, in a thread, so that a slow reader never blocks the supervisor.
+
+    An engine that refuses an option repeats it with its value: no secret of its arguments is passed on.
+    """
+    hidden = [secret.encode(errors="surrogateescape") for secret in secrets]
     write_all: Callable[[bytes], object] = sys.stdout.buffer.write
     assert popen.stdout is not None  # noqa: S101 - Popen was given a pipe
     for line in popen.stdout:
         if _OWN_POLLING.search(line):
             continue
+        for secret in hidden:
+            line = line.replace(secret, MASK.encode())
         tail.append(line.decode(errors="replace").rstrip())
         with contextlib.suppress(OSError, ValueError):
             write_all(line)

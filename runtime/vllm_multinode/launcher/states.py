@@ -33,9 +33,15 @@ class Change:
 
 
 class Status:
-    """The present state, how it came about, and a line in the log for each change."""
+    """The present state, how it came about, and a line in the log for each change.
 
-    def __init__(self, on_change: Callable[[], None] | None = None) -> None:
+    Args:
+        on_change: called after each.
+        hide: takes secrets out of a reason.
+    """
+
+    def __init__(self, on_change: Callable[[], None] | None = None, hide: Callable[[str], str] = str) -> None:
+        self._hide = hide
         self.state = State.PREFLIGHT
         self.reason = ""
         self.served = False
@@ -44,6 +50,7 @@ class Status:
 
     def set(self, state: State, reason: str = "") -> None:
         """Change the state; the same state with the same reason is no change."""
+        reason = self._hide(reason)
         if (state, reason) == (self.state, self.reason):
             return
         self.state, self.reason = state, reason

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vllm_multinode.launcher.masking import MASK, masked
+from vllm_multinode.launcher.masking import MASK, masked, redacted, secrets_in
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,10 @@ from vllm_multinode.launcher.masking import MASK, masked
         pytest.param(["--api-key=s3", "m"], "'--api-key=***' m", id="equals"),
         pytest.param(["--api_key", "s3"], "--api_key '***'", id="underscores"),
         pytest.param(["--api-k", "s3"], "--api-k '***'", id="beginning"),
+        pytest.param(["--api-keyy", "s3"], "--api-keyy '***'", id="mistyped"),
+        pytest.param(["--apikye=s3"], "'--apikye=***'", id="letters-swapped"),
+        pytest.param(["--hf_tokn", "s3"], "--hf_tokn '***'", id="letter-missing"),
+        pytest.param(["--paswsord", "s3"], "--paswsord '***'", id="mistyped-password"),
         pytest.param(["--hf-token", "-tp", "2"], "--hf-token -tp 2", id="optional-value"),
         pytest.param(["--hf-token", "-s3cret"], "--hf-token '***'", id="value-with-a-dash"),
         pytest.param(
@@ -52,6 +56,22 @@ def test_secrets_are_hidden(argv: list[str], expected: str) -> None:
 )
 def test_what_is_no_secret_stays(argv: list[str]) -> None:
     assert shlex.split(masked(argv)) == argv
+
+
+@pytest.mark.parametrize(
+    ("argv", "secrets"),
+    [
+        pytest.param(["--api-key", "s3cret", "more", "--seed", "1"], ("s3cret", "more"), id="values"),
+        pytest.param(["--api-keyy=s3=cret"], ("s3=cret",), id="attached"),
+        pytest.param(["--x", '{"a": [{"secretKey": "s3cret", "b": "open"}]}'], ("s3cret",), id="json"),
+        pytest.param(["--otlp=http://me:s3@host"], ("me:s3",), id="url"),
+        pytest.param(["--api-key", "abc"], (), id="too-short-to-be-searched-for"),
+    ],
+)
+def test_what_is_hidden_can_be_searched_for(argv: list[str], secrets: tuple[str, ...]) -> None:
+    assert secrets_in(argv) == secrets
+    said = f"error: unrecognized arguments: {' '.join(argv)}"
+    assert not any(secret in redacted(said, secrets) for secret in secrets)
 
 
 SECRETS = st.from_regex(r"[A-Za-z0-9_/+.]{8,24}", fullmatch=True).map(lambda text: "Zq" + text)

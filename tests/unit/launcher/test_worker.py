@@ -1,7 +1,7 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
 import pytest
@@ -192,8 +192,10 @@ async def test_nothing_that_an_impostor_says_is_obeyed(
     async with worker(launcher, **guarded) as alone:
         for _ in range(5):
             link = await head.link()
-            await link.say(WELCOME)
-            await link.say(start(launcher, epoch=1))
+            # It may have gone before everything is said.
+            with suppress(ConnectionError):
+                await link.say(WELCOME)
+                await link.say(start(launcher, epoch=1))
         assert await exited(alone) == ExitCode.TOKEN
         assert "starting vllm" not in alone.stderr.read_text()
     assert words in launcher.termination_log.read_text()
