@@ -5,7 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-RECORDED: Final = Path(__file__).parent / "data" / "kserve_recorded"
+DATA: Final = Path(__file__).parent / "data"
+RECORDED: Final = (DATA / "kserve_recorded", DATA / "rhoai_recorded")
+"""Of KServe, and of OpenShift AI."""
 
 # What counts as the API server's defaults: (field that holds it, field, value). Another value counts. ""
 # stands for any field that holds it.
@@ -65,10 +67,17 @@ _KEPT_METADATA: Final = ("name", "generateName", "labels", "annotations", "owner
 
 
 def recorded() -> Iterator[dict[str, Any]]:
-    """Every recorded case: `case`, `kserve`, `verdict`, `input`, `made`."""
-    for path in sorted(RECORDED.glob("*.jsonl")):
+    """Every recorded case: `case`, `platform`, `verdict`, `input`, `made`; those of KServe also `kserve`."""
+    for path in (path for folder in RECORDED for path in sorted(folder.glob("*.jsonl"))):
         for line in path.read_text().splitlines():
-            yield json.loads(line)
+            case = json.loads(line)
+            if "kserve" in case:
+                case["platform"] = f"kserve-{case['kserve'].removeprefix('v')}"
+            else:
+                # The namespace that it was recorded in stands in what the proxy asks.
+                for body in case["input"]:
+                    body["metadata"]["namespace"] = f"public-{case['case']}"
+            yield case
 
 
 def comparable(made: Mapping[str, Any]) -> dict[str, Any]:

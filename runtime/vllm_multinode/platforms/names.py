@@ -8,6 +8,8 @@ from typing import Final
 HEAD_CONTAINER: Final = "kserve-container"
 WORKER_CONTAINER: Final = "worker-container"
 TRANSFORMER_CONTAINER: Final = "transformer-container"
+RBAC_PROXY: Final = "kube-rbac-proxy"
+OAUTH_PROXY: Final = "oauth-proxy"
 
 # Annotations of an InferenceService.
 DEPLOYMENT_MODE: Final = "serving.kserve.io/deploymentMode"
@@ -18,6 +20,11 @@ MODEL_FORMAT: Final = "modelFormat"
 READ_ONLY: Final = "storage.kserve.io/readonly"
 GKE_ACCELERATOR: Final = "serving.kserve.io/gke-accelerator"
 KNATIVE_CLASS: Final = "autoscaling.knative.dev/class"
+# Of OpenShift AI.
+ENABLE_AUTH: Final = "security.opendatahub.io/enable-auth"
+AUTH_PROXY_TYPE: Final = "security.opendatahub.io/auth-proxy-type"
+HARDWARE_PROFILE: Final = "opendatahub.io/hardware-profile-name"
+SERVING_CERTIFICATE: Final = "service.beta.openshift.io/serving-cert-secret-name"
 # Annotations of a ServingRuntime.
 EXECUTOR: Final = "multinode/executor-backend"
 SERVER_TYPE: Final = "serving.kserve.io/server-type"

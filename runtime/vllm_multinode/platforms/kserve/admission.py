@@ -64,8 +64,10 @@ def refusals_of_runtime(
     spec = body["spec"]
     if spec.get("disabled"):
         return []
+    if body["kind"] == "ClusterServingRuntime" and not release.knows_cluster_runtimes:
+        return []
     kind, name = body["kind"], body["metadata"]["name"]
-    found = list(runtime_priorities(body, existing))
+    found = list(runtime_priorities(body, existing, release))
     if release.knows_worker_spec:
         before: Mapping[str, Any] = next(
             (one["spec"] for one in existing if one["metadata"]["name"] == name), {}
@@ -166,7 +168,9 @@ def _multi_node(
         if size is not None and size < smallest:
             yield f"{invalid}WorkerSpec.{shown} cannot be less than {smallest}({size})", (*path, field)
     for index, container in enumerate(containers):
-        yield from _gpu_types(invalid, container, annotations, (*path, "containers", index))
+        yield from _gpu_types(
+            invalid, container, _gpu_marks(annotations, release), (*path, "containers", index)
+        )
 
 
 def _multi_node_model(
@@ -178,7 +182,9 @@ def _multi_node_model(
         if place is not None:
             message = f"{invalid}setting {variable} in environment variables is not allowed"
             yield message, (*path, "env", place)
-    yield from _gpu_types(invalid, model, annotations, path)
+    if not release.knows_gpu_types_annotation:
+        yield from _gpu_annotation(invalid, annotations)
+    yield from _gpu_types(invalid, model, _gpu_marks(annotations, release), path)
     uri = model.get("storageUri")
     if uri is None:
         yield f"{invalid}StorageURI must be set for multinode enabled", path
@@ -193,6 +199,19 @@ def _multi_node_model(
     if given != wanted:
         message = f"{invalid}Multinode only supports '{wanted}' autoscaler({given})"
         yield message, ("metadata", "annotations", names.AUTOSCALER_CLASS)
+
+
+def _gpu_marks(annotations: Mapping[str, str], release: Release) -> Mapping[str, str]:
+    return annotations if release.knows_gpu_types_annotation else {}
+
+
+def _gpu_annotation(invalid: str, annotations: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
+    """An annotation whose form is checked by releases that make nothing of it."""
+    try:
+        gpus.allowed(annotations)
+    except gpus.GpuTypesError:
+        message = f"{invalid}invalid format for {names.GPU_TYPES} annotation: must be a valid JSON array"
+        yield message, ("metadata", "annotations", names.GPU_TYPES)
 
 
 def _gpu_types(

@@ -23,13 +23,14 @@ def runtime_spec(
     containers = worker.get("containers") or []
     if len(containers) > 1:
         yield "setting multiple containers in workerSpec is not allowed", (*_WORKER, "containers")
-    yield from _head_container(spec)
+    marks = (spec.get("annotations") or {}) if release.knows_gpu_types_annotation else {}
+    yield from _head_container(spec, marks)
     if containers and containers[0]["name"] == names.WORKER_CONTAINER:
-        yield from _gpu_types(containers[0], spec, (*_WORKER, "containers", 0))
+        yield from _gpu_types(containers[0], marks, (*_WORKER, "containers", 0))
     yield from _sizes(worker, release)
 
 
-def _head_container(spec: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
+def _head_container(spec: Mapping[str, Any], marks: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
     for index, container in enumerate(spec["containers"]):
         if container["name"] != names.HEAD_CONTAINER:
             continue
@@ -39,14 +40,14 @@ def _head_container(spec: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
                     path = ("spec", "containers", index, "env", place)
                     yield f"setting {variable} in environment variables is not allowed", path
                     break
-        yield from _gpu_types(container, spec, ("spec", "containers", index))
+        yield from _gpu_types(container, marks, ("spec", "containers", index))
 
 
 def _gpu_types(
-    container: Mapping[str, Any], spec: Mapping[str, Any], path: Path
+    container: Mapping[str, Any], marks: Mapping[str, str], path: Path
 ) -> Iterator[tuple[str, Path]]:
     try:
-        found = gpus.unknown(container, spec.get("annotations") or {})
+        found = gpus.unknown(container, marks)
     except gpus.GpuTypesError as error:
         yield str(error), ("spec", "annotations", names.GPU_TYPES)
         return
@@ -80,10 +81,10 @@ def _sizes(worker: Mapping[str, Any], release: Release) -> Iterator[tuple[str, P
 
 
 def runtime_priorities(
-    body: Mapping[str, Any], existing: Sequence[Mapping[str, Any]]
+    body: Mapping[str, Any], existing: Sequence[Mapping[str, Any]], release: Release
 ) -> Iterator[tuple[str, Path]]:
     """Objections to a runtime's priorities: within itself, and against those that are there already."""
-    if not existing:
+    if not existing and not release.checks_lone_priorities:
         return  # KServe compares only while it walks over the existing ones
     kind, name = body["kind"], body["metadata"]["name"]
     seen: dict[str, int | None] = {}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from vllm_multinode.platforms import names
-from vllm_multinode.platforms.kserve import agent
+from vllm_multinode.platforms.kserve import agent, auth_proxy
 from vllm_multinode.platforms.model import Body
 from vllm_multinode.platforms.releases import Release
 
@@ -54,7 +54,7 @@ def strategy(predictor: Mapping[str, Any], release: Release, *, worker: bool) ->
     known = made.get("type", "")
     if given is None or release.fills_in_strategy_type:
         known = known or "RollingUpdate"
-    if worker and known == "RollingUpdate":
+    if worker and known == "RollingUpdate" and release.surges_workers:
         # KServe wants the old workers to stay until the new ones are ready.
         return {"type": known, "rollingUpdate": dict(_WORKER_SURGE)}
     made["type"] = known or "RollingUpdate"
@@ -86,8 +86,11 @@ def clients_service(meta: Body, predictor: Mapping[str, Any], pod: Body, release
     ports = _service_ports(meta["name"], pod, release)
     if predictor.get("batcher") is not None or predictor.get("logger") is not None:
         ports[0]["targetPort"] = _AGENT_PORT
-    selector = {"app": names.app_label(meta["name"])}
-    return _service(meta, {"ports": ports, "selector": selector})
+    ports = auth_proxy.with_port(release, meta, ports)
+    spec: Body = {"ports": ports, "selector": {"app": names.app_label(meta["name"])}}
+    if release.clients_service_is_headless:
+        spec["clusterIP"] = "None"
+    return _service(meta, spec)
 
 
 def headless_service(meta: Body, name: str, role: str, app: str, generation: int) -> Body:
@@ -150,7 +153,11 @@ def _service_ports(name: str, pod_spec: Body, release: Release) -> list[Body]:
             "port": port["containerPort"] if index else 80,
             "targetPort": port["containerPort"],
         }
-        if not made["name"]:
+        if not made["name"] and (
+            release.named_ports == "all" or (release.named_ports == "first" and not index)
+        ):
+            made["name"] = "http"
+        elif not made["name"]:
             del made["name"]
         if release.sets_app_protocol and any(mark in port.get("name", "") for mark in ("grpc", "h2c")):
             made["appProtocol"] = _H2C

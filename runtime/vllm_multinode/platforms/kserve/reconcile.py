@@ -6,7 +6,7 @@ from typing import Any
 from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.platforms import api_server, gpus, names
-from vllm_multinode.platforms.kserve import agent, objects, pods, storage
+from vllm_multinode.platforms.kserve import agent, auth_proxy, objects, pods, storage
 from vllm_multinode.platforms.kserve.environment import Service
 from vllm_multinode.platforms.kserve.nodes import Layout
 from vllm_multinode.platforms.model import Body, Group, Role
@@ -86,14 +86,29 @@ def _single(source: Source) -> Group:
         _labels(source, source.runtime["spec"]),
         _annotations(source, source.runtime["spec"]),
     )
-    meta = objects.metadata(source.service, source.deployment, annotations, labels)
-    pod = pods.with_defaults(head)
+    meta = auth_proxy.with_certificate(
+        source.release, objects.metadata(source.service, source.deployment, annotations, labels)
+    )
+    pod = _with_proxy(source, meta, pods.with_defaults(head))
     others = [objects.clients_service(meta, source.predictor, pod, source.release)]
     if annotations.get(names.AUTOSCALER_CLASS, "hpa") == "hpa":
         others.append(objects.autoscaler(meta, source.predictor))
     if names.AGENT in annotations:
         others.append(objects.model_config(source.service))
+    others += _access_configs(source, meta)
     return _group(source, [_deployment(source, meta, pod)], others, (0, 0), 1)
+
+
+def _with_proxy(source: Source, meta: Body, pod: Body) -> Body:
+    return auth_proxy.with_proxy(source.release, meta, source.predictor, source.service, pod)
+
+
+def _access_configs(source: Source, meta: Body) -> list[Body]:
+    """What the head's proxy asks, where it has one that reads it."""
+    if auth_proxy.kind(source.release, meta) != names.RBAC_PROXY:
+        return []
+    own = objects.metadata(source.service, auth_proxy.access_config_name(source.name), {}, {})
+    return [auth_proxy.access_config(source.service, own)]
 
 
 def _multi(source: Source) -> Group:
@@ -121,6 +136,7 @@ def _multi(source: Source) -> Group:
         for meta in metas
     ]
     head = pods.with_gpus(pods.with_defaults(head), names.HEAD_CONTAINER, counts.head_gpus, types[0])
+    head = _with_proxy(source, metas[0], head)
     worker = pods.with_gpus(pods.with_defaults(worker), names.WORKER_CONTAINER, counts.worker_gpus, types[1])
     return _assembled(source, metas, (head, worker), counts, sizes)
 
@@ -144,6 +160,7 @@ def _assembled(
     if source.release.makes_workers_service:
         name = names.workers_service(source.deployment, generation)
         others.append(objects.headless_service(metas[0], name, "worker", worker_app, generation))
+    others += _access_configs(source, metas[0])
     return _group(source, deployments, others, sizes, counts.nodes)
 
 
@@ -158,7 +175,11 @@ def _metas(source: Source) -> tuple[Body, Body]:
     labels = {**_labels(source, worker_spec), **generation}
     labels["app"] = f"{names.app_label(source.deployment)}-worker"
     name = names.workers(source.name)
-    return head, objects.metadata(source.service, name, _annotations(source, worker_spec), labels)
+    worker = objects.metadata(source.service, name, _annotations(source, worker_spec), labels)
+    return (
+        auth_proxy.with_certificate(source.release, head),
+        auth_proxy.with_certificate(source.release, worker, worker=True),
+    )
 
 
 def _labels(source: Source, spec: Body) -> dict[str, str]:

@@ -38,6 +38,7 @@ def select(service: Mapping[str, Any], runtimes: Sequence[Body], release: Releas
     namespace = service["metadata"].get("namespace", "")
     near = [one for one in runtimes if one["kind"] == "ServingRuntime" and _same_namespace(one, namespace)]
     wide = [one for one in runtimes if one["kind"] == "ClusterServingRuntime"]
+    wide = wide if release.knows_cluster_runtimes else []
     if name:
         found = next((one for one in (*near, *wide) if one["metadata"]["name"] == name), None)
         return _named(name, found, model)

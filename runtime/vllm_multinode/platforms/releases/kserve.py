@@ -50,8 +50,11 @@ V0_14_1: Final = Release(
     scales_head_by_min_replicas=False,
     fills_in_strategy_type=True,
     sets_app_protocol=False,
+    surges_workers=True,
     makes_workers_service=False,
     makes_services_first=False,
+    clients_service_is_headless=False,
+    named_ports="none",
     modelcar_keeps_security_context=False,
     initializer_has_download_env=False,
 )

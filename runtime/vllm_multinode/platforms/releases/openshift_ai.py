@@ -11,7 +11,14 @@ from vllm_multinode.platforms.releases import kserve
 from vllm_multinode.platforms.releases.release import Release
 
 # 2.14 and 2.15 carry KServe 0.12, which lacks nothing of 0.14 that is read here.
-V2_14: Final = replace(kserve.V0_14_1, product="openshift-ai", number="2.14", carries="0.12.1")
+V2_14: Final = replace(
+    kserve.V0_14_1,
+    product="openshift-ai",
+    number="2.14",
+    carries="0.12.1",
+    knows_cluster_runtimes=False,
+    clients_service_is_headless=True,
+)
 V2_15: Final = replace(V2_14, number="2.15")
 
 V2_16: Final = replace(
@@ -23,40 +30,77 @@ V2_16: Final = replace(
     knows_gpu_types_annotation=False,
     head_variables=kserve.V0_15_0.head_variables,
     worker_variables=kserve.V0_15_0.worker_variables,
+    surges_workers=False,
     keeps_three_head_services=True,
+    panics_end_manager=True,
+    panics_over_gpu_types=True,
 )
-V2_17: Final = replace(V2_16, number="2.17")
+V2_17: Final = replace(
+    V2_16,
+    number="2.17",
+    named_ports="first",
+    auth_switch="label",
+    auth_proxy="oauth-proxy",
+    serving_certificate="with-auth",
+    panics_end_manager=False,
+)
 V2_18: Final = replace(V2_17, number="2.18")
-V2_19: Final = replace(V2_18, number="2.19")
-V2_20: Final = replace(V2_19, number="2.20")
+V2_19: Final = replace(V2_18, number="2.19", auth_switch="annotation")
+V2_20: Final = replace(V2_19, number="2.20", serving_certificate="head")
 V2_21: Final = replace(V2_20, number="2.21")
-V2_22: Final = replace(V2_21, number="2.22", storage_schemes=("pvc", "oci"))
+V2_22: Final = replace(V2_21, number="2.22", storage_schemes=("pvc", "oci"), knows_stop_annotation=True)
 
+# From here on the fork follows KServe 0.15.2; what OpenShift AI does to Services and heads stays.
 V2_23: Final = replace(
     kserve.V0_15_2,
     product="openshift-ai",
     number="2.23",
     carries="0.15.2",
     storage_schemes=("pvc", "oci"),
+    knows_stop_annotation=True,
+    knows_cluster_runtimes=False,
+    clients_service_is_headless=True,
+    named_ports="first",
+    auth_switch="annotation",
+    auth_proxy="oauth-proxy",
+    serving_certificate="head",
 )
 V2_24: Final = replace(V2_23, number="2.24", refuses_oci_workers=True)
-V2_25: Final = replace(V2_24, number="2.25")
-V3_0: Final = replace(V2_25, number="3.0")
+V2_25: Final = replace(V2_24, number="2.25", knows_auth_proxy_type=True, names_access_volume_by_service=True)
+V3_0: Final = replace(V2_25, number="3.0", auth_proxy="kube-rbac-proxy", knows_auth_proxy_type=False)
 V3_2: Final = replace(V3_0, number="3.2", refuses_oci_workers=False)
 V3_3: Final = replace(V3_2, number="3.3")
 
+# KServe 0.17.0 with what came to 0.18: the executor annotation, the workers' Service, PYTHONPATH refused.
 V3_4: Final = replace(
-    kserve.V0_17_1,
+    kserve.V0_18_1,
     product="openshift-ai",
     number="3.4",
     carries="0.17.0",
-    knows_mp_annotation=True,
-    refuses_python_path=True,
-    worker_variables=kserve.V0_18_1.worker_variables,
-    makes_workers_service=True,
+    crds="0.17.1",
+    knows_cluster_runtimes=False,
+    clients_service_is_headless=True,
+    named_ports="first",
+    auth_switch="annotation",
+    auth_proxy="kube-rbac-proxy",
+    names_access_volume_by_service=True,
+    serving_certificate="all",
 )
 
-V3_5: Final = replace(kserve.V0_20_0, product="openshift-ai", number="3.5", carries="0.20.0-rc0")
+V3_5: Final = replace(
+    kserve.V0_20_0,
+    product="openshift-ai",
+    number="3.5",
+    carries="0.20.0-rc0",
+    clients_service_is_headless=True,
+    named_ports="all",
+    more_runtime_fields=kserve.V0_20_0.more_runtime_fields | {"resourceClaims"},
+    checks_lone_priorities=True,
+    auth_switch="annotation",
+    adds_auth_proxy="always",
+    auth_proxy="kube-rbac-proxy",
+    serving_certificate="all",
+)
 V3_6: Final = replace(V3_5, number="3.6")
 
 RELEASES: Final[tuple[Release, ...]] = (

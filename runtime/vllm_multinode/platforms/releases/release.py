@@ -55,14 +55,27 @@ class Release:
         scales_head_by_min_replicas: minReplicas is the number of heads.
         fills_in_strategy_type: a deploymentStrategy without a type is a rolling update from the start.
         sets_app_protocol: a port named h2c or grpc gets an appProtocol.
+        surges_workers: a rolling update of the workers always starts all new ones beside the old ones.
         makes_workers_service: the workers of a generation have a headless Service.
         makes_services_first: Services come before Deployments.
+        clients_service_is_headless: the clients' Service has no address of its own.
+        named_ports: which of its ports are called http where they have no name.
+        knows_cluster_runtimes: a ClusterServingRuntime is checked, and chosen.
+        checks_lone_priorities: two priorities of one format are refused even where there is no other runtime.
+        auth_switch: what `security.opendatahub.io/enable-auth` is read as; empty where it has no meaning.
+        adds_auth_proxy: when a head gets a proxy that checks who calls.
+        auth_proxy: the container of that proxy.
+        knows_auth_proxy_type: `security.opendatahub.io/auth-proxy-type` chooses another one.
+        names_access_volume_by_service: the proxy's volume has the service's name in its own.
+        serving_certificate: whose Services and pods OpenShift issues a certificate for.
         modelcar_keeps_security_context: a modelcar adds its user to the container's securityContext.
         initializer_has_download_env: the storage initializer gets the Hugging Face download variables.
         keeps_three_head_services: the three newest head Services of the cluster stay, the others are deleted.
         refuses_oci_workers: an oci:// model is admitted and the pod webhook then refuses every worker.
         never_sets_ready: the InferenceService never becomes Ready, although it serves.
         recreates_workers: workers and headless Services are deleted and made again on every reconcile.
+        panics_end_manager: a panic of the controller ends it, for every service of the cluster.
+        panics_over_gpu_types: the annotation for GPU types makes the controller panic.
         remark: where the release is not known: what was assumed in its place.
     """
 
@@ -105,15 +118,29 @@ class Release:
     scales_head_by_min_replicas: bool
     fills_in_strategy_type: bool
     sets_app_protocol: bool
+    surges_workers: bool
     makes_workers_service: bool
     makes_services_first: bool
+    clients_service_is_headless: bool
+    named_ports: Literal["none", "first", "all"]
     modelcar_keeps_security_context: bool
     initializer_has_download_env: bool
+    # OpenShift AI's own
+    knows_cluster_runtimes: bool = True
+    checks_lone_priorities: bool = False
+    auth_switch: Literal["", "label", "annotation"] = ""
+    adds_auth_proxy: Literal["on-request", "always"] = "on-request"
+    auth_proxy: Literal["", "oauth-proxy", "kube-rbac-proxy"] = ""
+    knows_auth_proxy_type: bool = False
+    names_access_volume_by_service: bool = False
+    serving_certificate: Literal["", "with-auth", "head", "all"] = ""
     # Known bugs
     keeps_three_head_services: bool = _bug("the deletion of older head Services")
     refuses_oci_workers: bool = _bug("RHOAIENG-38499")
     never_sets_ready: bool = _bug("kserve#5703")
     recreates_workers: bool = _bug("kserve#6113")
+    panics_end_manager: bool = _bug("the end of the controller by a panic")
+    panics_over_gpu_types: bool = _bug("the panic over gpu-resource-types")
     remark: str = ""
 
     @property

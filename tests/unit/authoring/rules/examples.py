@@ -18,7 +18,6 @@ from vllm_multinode.k8s.documents import Document, from_text
 from vllm_multinode.k8s.emit import to_yaml
 
 FOLDER = Path(__file__).parents[3] / "data" / "rules"
-RECORDED = Path(__file__).parents[3] / "data" / "kserve_recorded"
 ABSENT = "(absent)"
 
 

@@ -1,4 +1,4 @@
-"""Every recorded case of every recorded KServe: the preview equals what the controller made."""
+"""Every recorded case of every recorded release: the preview equals what the controller made."""
 
 from typing import Any
 
@@ -6,25 +6,38 @@ import pytest
 
 from kserve_objects import differences, recorded
 from vllm_multinode.authoring.preview import preview
+from vllm_multinode.platforms.releases import Release, find
 
-CASES = [pytest.param(one, id=f"{one['kserve']}-{one['case']}") for one in recorded()]
-# KServe before v0.17 keeps the three newest head Services of the whole cluster and deletes every other one;
-# this case was the fourth.
-DELETED_AGAIN = {("v0.15.0", "placement-differs-head-worker"): "Service llm-head-1: ours, and not made"}
+CASES = [pytest.param(one, id=f"{one['platform']}-{one['case']}") for one in recorded()]
+HEAD_SERVICE = {"Service llm-head-1: ours, and not made"}
+RECREATED = {*HEAD_SERVICE, "Service llm-workers-1: ours, and not made"} | {
+    f"{kind} {name}: ours, and not made"
+    for kind, name in (("Deployment", "llm-predictor-worker"), ("Pod", "isvc.llm-predictor-worker"))
+}
+
+
+def may_be_missing(release: Release) -> set[str]:
+    """What a recording may lack at random, by the bug of the release that deletes it again.
+
+    Several cases were recorded at once: the three newest head Services of the cluster stay, every other
+    one is deleted. And workers that are deleted and made again on every reconcile are there or not.
+    """
+    if release.recreates_workers:
+        return RECREATED
+    return HEAD_SERVICE if release.keeps_three_head_services else set()
 
 
 def test_the_recorded_cases_are_all_there() -> None:
-    assert len(CASES) == 91
+    assert len(CASES) == 2 * 7 * 13
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_preview_equals_what_the_controller_made(case: dict[str, Any]) -> None:
-    found = preview(case["input"], case["kserve"])
+    found = preview(case["input"], case["platform"])
     if case["verdict"] == "accepted":
         assert not found.refusals
     else:
         told = case["verdict"].removeprefix("refused: InferenceService: ")
         assert [one.text for one in found.refusals] == [told]
-    different = differences(found.objects, case["made"])
-    expected = DELETED_AGAIN.get((case["kserve"], case["case"]))
-    assert different == ([expected] if expected else []), "\n" + "\n".join(different)
+    different = set(differences(found.objects, case["made"])) - may_be_missing(find(case["platform"]))
+    assert not different, "\n" + "\n".join(sorted(different))
