@@ -127,7 +127,8 @@ def _arguments(plan: Plan, best: Choice) -> dict[str, object]:
         found["gpu-memory-utilization"] = request.utilization
     if request.kv_dtype != "auto":
         found["kv-cache-dtype"] = request.kv_dtype
-    usual = default_batch(request.gpu.memory_gib, request.gpu.name, plan.context)
+    version = request.settings.version
+    usual = default_batch(request.gpu.memory_gib, request.gpu.name, version, plan.context)
     if best.batch != usual:
         found["max-num-batched-tokens"] = best.batch.tokens
         found["max-num-seqs"] = best.batch.requests

@@ -1,12 +1,28 @@
 """`multinode plan`: from a model and some GPUs to sizes."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
+from vllm_multinode.cli.engine_options import (
+    DEFAULT_VLLM,
+    BlockSize,
+    EnforceEager,
+    LanguageModelOnly,
+    MaxNumBatchedTokens,
+    MaxNumSeqs,
+    MmEncoderTpMode,
+    NoPrefixCaching,
+    PipelineParallel,
+    SpeculativeConfig,
+    TensorParallel,
+    Vllm,
+    settings_of,
+)
 from vllm_multinode.cli.model_source import named_model
 from vllm_multinode.cli.platform_options import Kserve, Platform, chosen
 from vllm_multinode.contract.errors import MultinodeError
@@ -16,15 +32,20 @@ from vllm_multinode.sizing.model.sources import Source
 from vllm_multinode.sizing.planner.choice import Plan
 from vllm_multinode.sizing.planner.explain import explain as explained
 from vllm_multinode.sizing.planner.kv_cache import KvDtype
-from vllm_multinode.sizing.planner.memory import UTILIZATION
+from vllm_multinode.sizing.planner.memory import UTILIZATION, Verdict
 from vllm_multinode.sizing.planner.plan import choose, preferred
 from vllm_multinode.sizing.planner.report import as_object, as_text
-from vllm_multinode.sizing.planner.request import CLAIM_GBS, GPUS_PER_NODE, Request, find_gpu
+from vllm_multinode.sizing.planner.request import CLAIM_GBS, GPUS_PER_NODE, Request, Settings, find_gpu
 
 if TYPE_CHECKING:
     from vllm_multinode.cluster.offers import Offer
 
 Output = Literal["text", "json", "yaml", "spec"]
+_CODES: Final[Mapping[Verdict, ExitCode]] = {
+    "fits": ExitCode.OK,
+    "within-error": ExitCode.WITHIN_ERROR,
+    "does-not-fit": ExitCode.DOES_NOT_FIT,
+}
 
 
 @dataclass(frozen=True)
@@ -37,6 +58,9 @@ class Wishes:
     executor: ExecutorName
     utilization: float
     claim_gbs: float
+    tensor_parallel: int
+    pipeline_parallel: int
+    settings: Settings
 
     def request(self, source: Source, **of_nodes: Any) -> Request:
         """The request for some accelerators."""
@@ -74,6 +98,17 @@ def plan(
     claim_bandwidth: Annotated[
         float, typer.Option(help="GB/s that a node reads from the claim.")
     ] = CLAIM_GBS,
+    vllm: Vllm = DEFAULT_VLLM,
+    tensor_parallel: TensorParallel = 0,
+    pipeline_parallel: PipelineParallel = 0,
+    max_num_seqs: MaxNumSeqs = 0,
+    max_num_batched_tokens: MaxNumBatchedTokens = 0,
+    block_size: BlockSize = 0,
+    enforce_eager: EnforceEager = False,
+    no_prefix_caching: NoPrefixCaching = False,
+    language_model_only: LanguageModelOnly = False,
+    mm_encoder_tp_mode: MmEncoderTpMode = "weights",
+    speculative_config: SpeculativeConfig = "",
     explain: Annotated[bool, typer.Option("--explain", help="Print every formula with its numbers.")] = False,
     output: Annotated[
         Output, typer.Option("--output", "-o", help="How to print the plan; spec is what `render` takes.")
@@ -96,9 +131,21 @@ def plan(
         str, typer.Option(help="--from-cluster: context of the kubeconfig.", show_default=False)
     ] = "",
 ) -> int:
-    """Say how many nodes a model needs, and which TP and PP; exit code 3 where nothing fits."""
-    wishes = Wishes(context, concurrency, kv_dtype, executor, utilization, claim_bandwidth)
+    """Say how many nodes a model needs, and which TP and PP.
+
+    Exit code 3 where nothing fits, 8 where that lies within the estimate's error.
+    """
     source, found = named_model(model), None
+    settings = settings_of(
+        source, vllm=vllm, max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens,
+        block_size=block_size, enforce_eager=enforce_eager, no_prefix_caching=no_prefix_caching,
+        language_model_only=language_model_only, mm_encoder_tp_mode=mm_encoder_tp_mode,
+        speculative_config=speculative_config,
+    )  # fmt: skip
+    wishes = Wishes(
+        context, concurrency, kv_dtype, executor, utilization, claim_bandwidth, tensor_parallel,
+        pipeline_parallel, settings,
+    )  # fmt: skip
     if from_cluster:
         if nodes is not None or gpus_per_node:
             what = "--from-cluster counts the nodes itself; --nodes and --gpus-per-node contradict it."
@@ -127,7 +174,7 @@ def plan(
         typer.echo(_shown(output, plans), nl=False)
     if explain:
         typer.echo(f"\n{explained(plans[0])}", nl=False, err=output != "text")
-    return ExitCode.OK if plans[0].fits else ExitCode.DOES_NOT_FIT
+    return _CODES[plans[0].verdict]
 
 
 def _offers(

@@ -14,6 +14,8 @@ class ExitCode(IntEnum):
     MANIFEST = 5
     SPEC = 6
     KUSTOMIZE = 7
+    # What a plan may be wrong by decides
+    WITHIN_ERROR = 8
     # What was asked for cannot be
     VARIABLE = 10
     SIZES = 11

@@ -43,7 +43,7 @@ def test_the_spec_is_what_render_takes(folder: Path) -> None:
 
 
 def test_what_does_not_fit_has_no_spec(folder: Path) -> None:
-    ended = plan(str(folder), "--gpu", "tiny", "--gpu-memory", "1", "--nodes", "1", "-o", "spec")
+    ended = plan(str(folder), "--gpu", "tiny", "--gpu-memory", "0.1", "--nodes", "1", "-o", "spec")
     assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (3, "", 1)
 
 

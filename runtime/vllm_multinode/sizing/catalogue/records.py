@@ -10,6 +10,8 @@ Provider = Literal["aws", "azure", "gcp", "oci", "server"]
 
 _GIB = 1 << 30
 _MIB_PER_GIB = 1024
+# Of eight GPUs of 24 to 180 GiB: nvidia-smi's total less cudaMemGetInfo's.
+_CUDA_KEEPS, _CUDA_KEEPS_OF = 0.37, 0.002
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,8 @@ class Accelerator(Entry):
     Attributes:
         memory_gb: what the vendor prints on it, GB; None for "cpu".
         driver_mib: what the driver reports in total, MiB; None where no listing was found.
+        engine_gib: what cudaMemGetInfo gives an engine in total, GiB, by start logs; None without any.
+        unified: whether its memory is the processor's too.
         bandwidth_gbs: peak of its memory, GB/s.
         interconnect_gbs: what it can send to its peers in the node, one direction, peak, GB/s.
         bf16_tflops: peak of dense matrix multiplication, TFLOP/s; None where there is no bf16 or no source.
@@ -70,6 +74,8 @@ class Accelerator(Entry):
     family: Family
     memory_gb: float | None = None
     driver_mib: int | None = None
+    engine_gib: float | None = None
+    unified: bool = False
     bandwidth_gbs: float | None = None
     interconnect: Interconnect
     interconnect_gbs: float | None = None
@@ -84,13 +90,24 @@ class Accelerator(Entry):
 
     @property
     def memory_gib(self) -> float | None:
-        """What an engine can have, GiB: the driver's total, else the printed size counted in decimal bytes.
+        """The driver's total, GiB, else the printed size counted in decimal bytes.
 
         None for "cpu", whose memory is the host's. `driver_mib` is among `unconfirmed` where it is a guess.
         """
         if self.driver_mib is not None:
             return self.driver_mib / _MIB_PER_GIB
         return None if self.memory_gb is None else self.memory_gb * 1e9 / _GIB
+
+    @property
+    def engine_memory_gib(self) -> float | None:
+        """What an engine sees, GiB: `engine_gib`, else the driver's total less what CUDA keeps of it.
+
+        nvidia-smi counts what the driver reserves for itself, 0.4 GiB of 24 and 0.7 of 180; amd-smi does not.
+        """
+        total = self.memory_gib
+        if self.engine_gib is not None or total is None or self.family != "cuda":
+            return self.engine_gib or total
+        return total - _CUDA_KEEPS - _CUDA_KEEPS_OF * total
 
 
 @dataclass(frozen=True, kw_only=True)

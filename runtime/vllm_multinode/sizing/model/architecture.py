@@ -11,9 +11,10 @@ from vllm_multinode.sizing.model.fields import MOST, MOST_LAYERS, Fields
 from vllm_multinode.sizing.model.layers import Attention, LatentAttention
 from vllm_multinode.sizing.model.patterns import layer_kinds
 from vllm_multinode.sizing.model.quantization import Quantization, read_quantization
+from vllm_multinode.sizing.model.rope import RopeTable, rope_tables
 from vllm_multinode.sizing.model.served import served
 from vllm_multinode.sizing.model.stack import Layer, build_layers, layer_count
-from vllm_multinode.sizing.model.towers import patches_per_token, tower_weights
+from vllm_multinode.sizing.model.towers import greatest_item, patches_per_token, tower_weights
 from vllm_multinode.sizing.model.traits import Traits, traits_of
 from vllm_multinode.sizing.model.weights import Weight
 
@@ -48,7 +49,9 @@ class Architecture:
         first: weights that only the first stage has, besides the embedding.
         last: weights that only the last stage has, besides the head.
         towers: vision and audio, on every stage.
+        rope: tables of positions that the engine computes.
         patches_per_token: of an image, in the vision tower.
+        greatest_item: tokens of the largest image that is taken whole; 0 where that is no more than a batch.
         drafts: layers of multi-token prediction, in the checkpoint and not loaded for plain decoding.
         pipeline: whether vLLM can split it into stages; None where it does not know the architecture.
         guesses: sentences about what the configuration left open.
@@ -68,7 +71,9 @@ class Architecture:
     first: tuple[Weight, ...] = ()
     last: tuple[Weight, ...] = ()
     towers: tuple[Weight, ...] = ()
+    rope: tuple[RopeTable, ...] = ()
     patches_per_token: int = 1
+    greatest_item: int = 0
     drafts: tuple[Layer, ...] = ()
     pipeline: bool | None = True
     guesses: tuple[str, ...] = ()
@@ -128,11 +133,21 @@ def read_architecture(config: Mapping[str, Any], place: str = "config.json") -> 
         first=_first(text, traits, hidden),
         last=_last(traits, hidden, vocabulary),
         towers=towers,
+        rope=_rope(text, attentions),
         patches_per_token=patches_per_token(outer) if towers else 1,
+        greatest_item=greatest_item(outer) if towers else 0,
         drafts=(built[-1],) * _drafts(outer, text),
         pipeline=pipeline,
         guesses=(*guesses, *quantization.guesses, *tower_guesses, *dtype_guess, *unknown),
     )
+
+
+def _rope(text: Fields, attentions: list[Attention | LatentAttention]) -> tuple[RopeTable, ...]:
+    for mixer in attentions:
+        if isinstance(mixer, LatentAttention):
+            return rope_tables(text, 0, mixer.rope_dim)
+        return rope_tables(text, mixer.head_dim, 0)
+    return ()
 
 
 def _language_model(outer: Fields) -> Fields:

@@ -56,7 +56,7 @@ def cut_tensors(tensors: Iterable[Tensor], model: Architecture, tp: int) -> Cut:
         split, heads = _split(tensor, place, model)
         loaded = share(tensor.bytes, split, tp, heads, tensor.shape[0] if tensor.shape else 1)
         fraction = _used(tensor.name, model, index)
-        part = Part(0.0 if place == "drafts" else loaded, tensor.bytes, loaded * fraction)
+        part = Part(loaded, tensor.bytes, loaded * fraction)
         if place == "layer":
             layers[index] = layers[index] + part
         else:

@@ -1,6 +1,6 @@
 """How vLLM cuts a model: layers into stages, weights into ranks."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vllm_multinode.checkpoint.stages import layer_split
 from vllm_multinode.sizing.model.architecture import Architecture
@@ -44,7 +44,7 @@ class Cut:
         head: the output head; its checkpoint bytes are zero where it is tied.
         towers: on every stage.
         layers: one by one.
-        drafts: layers of multi-token prediction; not loaded.
+        drafts: layers of multi-token prediction; loaded for speculative decoding alone.
         everywhere: what every stage has.
     """
 
@@ -62,6 +62,10 @@ class Cut:
         """Bytes of all weights in the files."""
         whole = sum((part.stored for part in self.layers), self.embedding.stored + self.head.stored)
         return whole + self.first.stored + self.last.stored + self.towers.stored + self.drafts.stored
+
+    def with_drafts(self) -> "Cut":
+        """With the layers of multi-token prediction loaded, behind the last layer."""
+        return replace(self, last=self.last + Part(self.drafts.loaded, 0.0, self.drafts.active))
 
     def scaled(self, factor: float) -> "Cut":
         """Every part by the same factor."""
@@ -119,8 +123,10 @@ def cut(model: Architecture, tp: int) -> Cut:
         joined = (Weight("eh_proj", width, 2 * width), Weight("norms", 3 * width))
         # Checkpoints repeat embedding and head beside each such layer of the DeepSeek kind.
         copies = (table, head) if model.latent else ()
-        one = _plain(model, (*joined, *copies), tp)
-        drafts = Part(stored=layers[-1].stored + one.stored).times(len(model.drafts))
+        stored = _plain(model, (*joined, *copies), tp).stored
+        # The engine takes the model's own embedding and head.
+        drafts = layers[-1] + replace(_plain(model, joined, tp), stored=stored)
+        drafts = drafts.times(len(model.drafts))
     return Cut(
         embedding=_plain(model, (table,), tp),
         first=_plain(model, model.first, tp),

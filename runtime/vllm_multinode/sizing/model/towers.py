@@ -1,15 +1,18 @@
 """Vision and audio towers with the projectors that lead into the language model."""
 
+import math
 from collections.abc import Callable, Mapping
 
 from vllm_multinode.sizing.model.fields import MOST_LAYERS, Fields
 from vllm_multinode.sizing.model.weights import Weight, matrix, vector
 
 _CONFIGS = ("vision_config", "audio_config", "vit_config", "sound_config")
-_WIDTH = ("embed_dim", "hidden_size", "d_model", "width")
-_DEPTH = ("depth", "num_hidden_layers", "encoder_layers", "layers")
+_WIDTH = ("embed_dim", "hidden_size", "d_model", "width", "vt_hidden_size")
+_DEPTH = ("depth", "num_hidden_layers", "encoder_layers", "layers", "vt_num_hidden_layers")
 _NESTED = "thinker_config"
 _MOST_MERGED = 16
+# The processors of Qwen's models take 12.8 million pixels at 28 x 28 a token, later ones 16.8 at 32 x 32.
+_QWEN_IMAGE = 16384
 Builder = Callable[[Fields, Fields, int], list[Weight]]
 
 
@@ -52,6 +55,8 @@ def patches_per_token(outer: Fields) -> int:
     tower = outer.inner("vision_config")
     if tower is None or not tower.values:
         return 1
+    if tower.says("merge_kernel_size"):
+        return _merged(tower)
     side = tower.get("spatial_merge_size") or outer.get("spatial_merge_size")
     if isinstance(side, int) and 0 < side <= _MOST_MERGED:
         return side * side
@@ -62,6 +67,11 @@ def patches_per_token(outer: Fields) -> int:
     if outer.model_type in ("llama4", "internvl_chat", "internvl"):
         return 4
     return 1
+
+
+def greatest_item(outer: Fields) -> int:
+    """Tokens of the largest image that the processor does not shrink; 0 where it is no more than a batch."""
+    return _QWEN_IMAGE if outer.model_type.startswith("qwen") else 0
 
 
 def _default_type(kind: str, outer: str) -> str:
@@ -271,6 +281,33 @@ def _internvl(config: Fields, _outer: Fields, hidden: int) -> list[Weight]:
     ]
 
 
+def _moonvit(config: Fields, _outer: Fields, hidden: int) -> list[Weight]:
+    """Kimi's: neighbouring patches side by side through two layers that every rank has whole."""
+    named = {"hidden_size": "vt_hidden_size", "intermediate_size": "vt_intermediate_size"}
+    named["num_hidden_layers"] = "vt_num_hidden_layers"
+    own = {to: config.values[name] for to, name in named.items() if name in config.values}
+    config = Fields({**config.values, **own}, config.place, config.model_type)
+    width, merged = _width(config), _width(config) * _merged(config)
+    rows = config.count("init_pos_emb_height", default=64, most=1 << 12)
+    columns = config.count("init_pos_emb_width", default=64, most=1 << 12)
+    return [
+        *_stack(config, config.count("intermediate_size")),
+        _patches(config),
+        Weight("position_embedding", rows * columns, width),
+        vector("norms", 4 * width),
+        matrix("projector.linear_1", merged, merged, "replicated"),
+        matrix("projector.linear_2", hidden, merged, "replicated"),
+        vector("projector.bias", merged + hidden),
+    ]
+
+
+def _merged(config: Fields) -> int:
+    """Patches that are joined into a token."""
+    given = config.values.get("merge_kernel_size")
+    sides = given if isinstance(given, list) and len(given) == 2 else [2, 2]
+    return math.prod(config.whole(side, "merge_kernel_size", most=_MOST_MERGED) for side in sides)
+
+
 def _plain(config: Fields, outer: Fields, hidden: int) -> list[Weight]:
     """A transformer of an unknown kind: four squares and a block of twice its width."""
     width = _width(config)
@@ -290,4 +327,7 @@ _BUILDERS: Mapping[str, Builder] = {
     "pixtral": _pixtral,
     "llama4_vision_model": _llama4,
     "internvl_vision": _internvl,
+    "kimi_k25": _moonvit,
+    "kimi_k25_vision": _moonvit,
+    "moonvit": _moonvit,
 }

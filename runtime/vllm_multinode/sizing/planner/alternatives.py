@@ -8,6 +8,7 @@ _ALTERNATIVES = 4
 def varied(others: list[Choice], best: Choice | None) -> list[Choice]:
     """The next best that are better than the best in something, and always the fastest of one request."""
     kept = [choice for choice in others if best is None or not _dominated(choice, best)]
+    kept = [choice for choice in kept if best is None or _usual(choice, best)]
     quickest = sorted(kept, key=lambda choice: -(choice.speed.stream_tokens_per_s or 0))[:1]
     kept = kept[: _ALTERNATIVES - 1]
     return [*kept, *(choice for choice in quickest if choice not in kept)]
@@ -26,10 +27,19 @@ def _dominated(choice: Choice, best: Choice) -> bool:
     return all(here <= there for here, there in zip(merits(choice), merits(best), strict=True))
 
 
-def why(choice: Choice, best: Choice | None) -> str:
-    """What it costs and gains beside the best."""
+def _usual(choice: Choice, best: Choice) -> bool:
+    """Whether anybody would run it: in one node, on one, two, four or eight GPUs and so on."""
+    return choice.nodes > 1 or choice.gpus & (choice.gpus - 1) == 0 or choice.gpus == best.gpus
+
+
+def why(choice: Choice, best: Choice | None, *, chosen: bool = True) -> str:
+    """What it costs and gains beside the best, or beside the cut that was asked for."""
     if best is None:
         return ""
+    if not chosen:
+        verdict = {"fits": "fits", "within-error": "fits within the error", "does-not-fit": "does not fit"}
+        held = f"{choice.max_context} tokens instead of {best.max_context}"
+        return f"what plan would choose: it {verdict[choice.verdict]}, {held}, {_gpus(choice.gpus)}"
     if choice.crosses:
         return "TP spans nodes: every layer waits for the network"
     requests = f"{choice.max_concurrency} at once instead of {best.max_concurrency}"

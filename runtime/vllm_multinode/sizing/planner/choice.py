@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 from vllm_multinode.sizing.model.splits import Part
+from vllm_multinode.sizing.planner.engine_versions import EngineVersion
 from vllm_multinode.sizing.planner.kv_cache import Cache
-from vllm_multinode.sizing.planner.memory import Batch, Memory
+from vllm_multinode.sizing.planner.memory import Memory, Verdict
+from vllm_multinode.sizing.planner.profiling import Batch
 from vllm_multinode.sizing.planner.request import Request
 from vllm_multinode.sizing.planner.rules import Refusal
 from vllm_multinode.sizing.planner.speed import Speed
@@ -20,8 +22,8 @@ class Choice:
         nodes: of one replica.
         gpus_per_node: that it uses of each.
         batch: of one step.
-        memory: of the GPU with the least to spare.
-        stage: that this GPU works on.
+        memories: of a GPU of every stage.
+        stage: the one with the least to spare.
         stages: what every stage loads.
         cache: the layout of the KV cache.
         blocks: that fit on every stage.
@@ -36,7 +38,7 @@ class Choice:
     nodes: int
     gpus_per_node: int
     batch: Batch
-    memory: Memory
+    memories: tuple[Memory, ...]
     stage: int
     stages: tuple[Part, ...]
     cache: Cache
@@ -52,9 +54,33 @@ class Choice:
         return self.tensor_parallel * self.pipeline_parallel
 
     @property
+    def memory(self) -> Memory:
+        """Of the GPU with the least to spare."""
+        return self.memories[self.stage]
+
+    @property
     def fits(self) -> bool:
-        """Whether weights and the cache asked for have room on every GPU."""
+        """Whether weights and the cache asked for have room on every GPU, going by the estimate alone."""
         return self.memory.left >= 0
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether that holds with more to spare than the estimate may be wrong."""
+        return self.memory.verdict
+
+    def engine_tokens(self, version: EngineVersion, context: int) -> int:
+        """What the engine calls "GPU KV cache size" for requests of so many tokens at most."""
+        if not self.cache.groups or self.blocks <= 0:
+            return 0
+        if version.counts_tokens_by_requests:
+            return int(self.engine_concurrency(context) * context)
+        block = min((page.tokens for page in self.cache.groups if page.tokens), default=0)
+        return self.blocks // len(self.cache.groups) * block
+
+    def engine_concurrency(self, context: int) -> float:
+        """What the engine calls "Maximum concurrency" for requests of so many tokens."""
+        held = self.cache.blocks(context)
+        return self.blocks / held if held else 0.0
 
     @property
     def label(self) -> str:
@@ -76,7 +102,6 @@ class Plan:
     Attributes:
         request: what was asked.
         context: tokens of a request that were planned for.
-        fits: whether anything does on what there is.
         best: the choice, or where nothing fits the one that comes closest; None where every cut is refused.
         alternatives: other ways that fit.
         smallest: where nothing fits, the fewest nodes that would.
@@ -91,7 +116,6 @@ class Plan:
 
     request: Request
     context: int
-    fits: bool
     best: Choice | None
     alternatives: tuple[Choice, ...]
     smallest: Choice | None
@@ -102,3 +126,13 @@ class Plan:
     refused: tuple[tuple[str, Refusal], ...]
     reasons: tuple[str, ...]
     guesses: tuple[str, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """Of the best."""
+        return self.best.verdict if self.best else "does-not-fit"
+
+    @property
+    def fits(self) -> bool:
+        """Whether the estimate says that anything fits on what there is; the verdict says how surely."""
+        return self.best is not None and self.best.fits

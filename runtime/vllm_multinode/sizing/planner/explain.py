@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from vllm_multinode.checkpoint.stages import layer_split
 from vllm_multinode.sizing.model.architecture import Architecture
 from vllm_multinode.sizing.model.layers import Attention, Experts, LatentAttention
-from vllm_multinode.sizing.planner import memory
 from vllm_multinode.sizing.planner.choice import Choice, Plan
-from vllm_multinode.sizing.planner.memory import GIB
+from vllm_multinode.sizing.planner.profiling import GIB, MIB, runs_on_v2, sampler_bytes
 
 
 def explain(plan: Plan) -> str:
@@ -21,7 +20,7 @@ def explain(plan: Plan) -> str:
         ("Model", _model(plan, model)),
         ("Weights", _weights(plan, model, best)),
         ("KV cache", _cache(plan, model, best)),
-        ("Other parts (estimates)", _rest(model, best)),
+        ("Other parts (estimates)", _rest(plan, model, best)),
         ("Sum on the fullest GPU", _sum(plan, best)),
         ("Bounds on time", _time(plan, model, best)),
     )
@@ -81,10 +80,11 @@ def _weights(plan: Plan, model: Architecture, best: Choice) -> Iterator[str]:
     if cut.drafts.stored:
         yield f"multi-token prediction, in the files and not loaded: {_gib(cut.drafts.stored)}"
     for part, count in Counter(cut.layers).items():
-        loaded, stored = part.loaded / memory.MIB, part.stored / memory.MIB
+        loaded, stored = part.loaded / MIB, part.stored / MIB
         yield f"{count} layers of {loaded:.2f} MiB a rank, {stored:.2f} MiB in all"
-    for number, stage in enumerate(best.stages):
-        yield f"stage {number + 1}: {_gib(stage.loaded)} a GPU"
+    for number, (stage, one) in enumerate(zip(best.stages, best.memories, strict=True)):
+        beside = one.weights - stage.loaded
+        yield f"stage {number + 1}: {_gib(stage.loaded)} a GPU, and {_gib(beside)} of tables and padding"
 
 
 def _cache(plan: Plan, model: Architecture, best: Choice) -> Iterator[str]:
@@ -122,17 +122,30 @@ def _cache(plan: Plan, model: Architecture, best: Choice) -> Iterator[str]:
     yield f"({held} x {request.concurrency} + 1) x {size} bytes = {_gib(best.memory.kv_cache)}"
 
 
-def _rest(model: Architecture, best: Choice) -> Iterator[str]:
-    batch = best.batch
-    yield f"one step: {batch.tokens} tokens (max_num_batched_tokens)"
-    yield f"and {batch.requests} requests (max_num_seqs)"
-    most = "the widest layer over all tokens, the logits, or a tower over its patches"
-    yield f"activations: {most}: {_gib(best.memory.activations)}"
+def _rest(plan: Plan, model: Architecture, best: Choice) -> Iterator[str]:
+    batch, version, one = best.batch, plan.request.settings.version, best.memory
+    parts = one.profile.parts
+    runner = "second" if runs_on_v2(model, version) else "first"
+    yield f"vLLM {version.name}, {runner} model runner: one step holds {batch.tokens} tokens"
+    yield f"(max_num_batched_tokens) and {batch.requests} requests (max_num_seqs)"
+    yield f"widest block over all tokens: {_gib(parts.step)}"
+    each = sampler_bytes(model, version)
+    yield (
+        f"sampler: {batch.requests} requests x {model.vocabulary} x {each} bytes, and hidden states:"
+        f" {_gib(parts.sampling)}"
+    )
+    if parts.towers:
+        yield f"towers while they encode: {_gib(parts.towers)}; images that wait: {_gib(parts.waiting)}"
+    if parts.experts:
+        yield f"buffers of the experts, which stay: {_gib(parts.experts)}"
+    if parts.counts:
+        yield f"counts of the vocabulary for every request: {_gib(parts.counts)}"
+    yield f"activations: the most of these at a time, and what stays: {_gib(one.activations)}"
     layers = layer_split(len(model.layers), best.pipeline_parallel)[best.stage]
-    width = f"max(1, {model.hidden} / 4096)"
-    yield f"graphs: 200 MiB + 8 MiB x {layers} layers x {width} = {_gib(best.memory.graphs)}"
-    parts = "framework 600 MiB, TP 800 MiB, PP 200 MiB where there are any"
-    yield f"reserve: {parts} = {_gib(best.memory.reserve)}"
+    taken = "taken from the cache" if one.profile.graphs_deducted else "not taken from the cache"
+    yield f"CUDA graphs of {layers} layers: {_gib(one.profile.graphs)}, {taken}"
+    yield f"runtime, NCCL and all-reduce of TP {best.tensor_parallel}: {_gib(one.reserve)}"
+    yield f"by which all of it may be wrong: {_gib(one.error)}"
 
 
 def _sum(plan: Plan, best: Choice) -> Iterator[str]:

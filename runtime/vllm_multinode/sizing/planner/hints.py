@@ -2,8 +2,9 @@
 
 from vllm_multinode.contract.executors import EXECUTORS
 from vllm_multinode.sizing.model.architecture import Architecture
-from vllm_multinode.sizing.planner import memory
 from vllm_multinode.sizing.planner.choice import Choice
+from vllm_multinode.sizing.planner.cuts import Planner
+from vllm_multinode.sizing.planner.profiling import GIB
 from vllm_multinode.sizing.planner.request import Request
 
 _AMPERE = 8.0
@@ -12,24 +13,17 @@ _FAST_LINK = 100.0
 
 
 def notes_of(
-    model: Architecture,
-    request: Request,
-    best: Choice | None,
-    smaller: Choice | None,
-    *,
-    fits: bool,
-    context: int,
+    planner: Planner, best: Choice | None, smaller: Choice | None, alternatives: tuple[Choice, ...]
 ) -> tuple[str, ...]:
     """Everything worth a sentence.
 
     Args:
-        model: the model.
-        request: what was asked.
+        planner: of the request.
         best: the choice; None where every cut is refused.
-        smaller: the largest that is smaller and does not fit; None where there is none.
-        fits: whether it does.
-        context: tokens of a request that were planned for.
+        smaller: the largest that is smaller and does not surely fit; None where there is none.
+        alternatives: that are named beside it.
     """
+    model, request, context = planner.model, planner.request, planner.context
     found = [*request.notes]
     if best is None:
         return (*found, "vLLM refuses every way to cut this model over these GPUs.")
@@ -39,15 +33,71 @@ def notes_of(
     if smaller is not None:
         found.append(_too_small(smaller, request))
     found += _shape(request, best)
+    found += _replicated(model, best)
+    found += _odd(planner, best)
     found += _hardware(model, request, best)
-    usual = memory.default_batch(request.gpu.memory_gib, request.gpu.name, context)
-    if best.batch != usual:
+    if best.batch != planner.usual_batch:
         found.append(
             f"It needs --max-num-batched-tokens {best.batch.tokens} --max-num-seqs {best.batch.requests}."
         )
-    if not fits:
+    if best.verdict == "within-error":
+        found += _wider(planner, best, alternatives)
+    if best.verdict == "does-not-fit":
         found.append(_lack(best))
     return tuple(found)
+
+
+def _wider(planner: Planner, best: Choice, alternatives: tuple[Choice, ...]) -> list[str]:
+    """What makes room beyond the error of the estimate."""
+    request, memory = planner.request, best.memory
+    blocks = [
+        (one.available - one.error) // size
+        for one, size in zip(best.memories, best.cache.stage_block_bytes, strict=True)
+        if size
+    ]
+    sure = min(blocks, default=0)
+    found = []
+    longest = best.cache.tokens(sure, request.concurrency, planner.context) if sure > 1 else 0
+    if longest:
+        found.append(f"--context {longest} fits beyond the error.")
+    many = best.cache.requests(sure, planner.context) if sure > 1 else 0
+    if 0 < many < request.concurrency:
+        found.append(f"So do {many} requests of {planner.context} tokens at once.")
+    if more := [choice for choice in alternatives if choice.verdict == "fits" and choice.gpus > best.gpus]:
+        found.append(f"So does {min(more, key=lambda choice: choice.gpus).label}.")
+    if memory.graphs:
+        size = memory.graphs / GIB
+        found.append(
+            f"VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS=0 leaves the {size:.1f} GiB of CUDA graphs to what "
+            "vLLM does not use."
+        )
+    return found
+
+
+def _replicated(model: Architecture, best: Choice) -> list[str]:
+    """Where TP does not divide the cache."""
+    tp = best.tensor_parallel
+    if tp <= 1 or not best.cache.groups:
+        return []
+    if model.latent:
+        what = f"Latent attention is not divided: each of the {tp} TP ranks caches every token whole."
+        return [f"{what} PP divides the cache by layers, --data-parallel-size by requests."]
+    if 0 < model.kv_heads < tp:
+        what = f"{model.kv_heads} KV heads over TP {tp}: each is cached {tp // model.kv_heads} times."
+        return [f"{what} A smaller TP with PP, or replicas, hold more tokens."]
+    return []
+
+
+def _odd(planner: Planner, best: Choice) -> list[str]:
+    """Nodes whose GPUs no TP can use together, where fewer of them could be."""
+    each = max((*planner.request.node_gpus, 0)) or planner.request.gpus_per_node
+    if planner.request.tensor_parallel or each & (each - 1) == 0:
+        return []
+    even = 1 << (each.bit_length() - 1)
+    if best.tensor_parallel >= even or planner.refusals(even, 1):
+        return []
+    what = f"TP cannot use the {each} GPUs of a node together"
+    return [f"{what}; with {even} of them (--gpus-per-node {even}) TP {even} is possible."]
 
 
 def _shape(request: Request, best: Choice) -> list[str]:
@@ -73,10 +123,13 @@ def _shape(request: Request, best: Choice) -> list[str]:
 
 def _too_small(smaller: Choice, request: Request) -> str:
     """Why not less."""
+    if smaller.fits:
+        left, error = smaller.memory.left / GIB, smaller.memory.error / GIB
+        return f"{smaller.label} would have {left:.1f} GiB left, give or take {error:.1f}."
     if smaller.max_context:
         many = f" with {request.concurrency} at once" if request.concurrency > 1 else ""
         return f"{smaller.label} would hold {smaller.max_context} tokens{many}, and no more."
-    lack = -smaller.memory.left / memory.GIB
+    lack = -smaller.memory.left / GIB
     return f"{smaller.label} lacks {lack:.1f} GiB on its fullest GPU."
 
 
@@ -100,7 +153,7 @@ def _hardware(model: Architecture, request: Request, best: Choice) -> list[str]:
 
 
 def _lack(best: Choice) -> str:
-    lack = -best.memory.left / memory.GIB
+    lack = -best.memory.left / GIB
     if best.memory.for_cache <= 0:
         return f"The weights alone do not fit: {lack:.1f} GiB are lacking on the fullest GPU."
     if best.max_context:

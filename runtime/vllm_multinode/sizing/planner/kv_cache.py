@@ -102,7 +102,17 @@ def _blocks(page: Page, context: int, in_flight: int) -> int:
     return -(-context // page.tokens)
 
 
-def kv_cache(model: Architecture, tp: int, pp: int, dtype: KvDtype = "auto", in_flight: int = 8192) -> Cache:
+def kv_cache(
+    model: Architecture,
+    tp: int,
+    pp: int,
+    dtype: KvDtype = "auto",
+    in_flight: int = 8192,
+    *,
+    prefix_caching: bool = True,
+    block_size: int = 0,
+    drafts: int = 0,
+) -> Cache:
     """Lay out the cache for one cut.
 
     Args:
@@ -111,14 +121,26 @@ def kv_cache(model: Architecture, tp: int, pp: int, dtype: KvDtype = "auto", in_
         pp: pipeline parallel size.
         dtype: of the cache's numbers; "auto" is the model's.
         in_flight: tokens of all batches that may be under way at once.
+        prefix_caching: whether states of earlier requests are kept.
+        block_size: tokens of a block; 0 for the engine's own choice.
+        drafts: layers of multi-token prediction that the last stage has besides.
     """
     width = 1 if dtype == "fp8" else model.dtype_bytes
     block = _LATENT_BLOCK if model.latent else _BLOCK
     if model.latent and model.recurrent:
         block = _LATENT_BLOCK_BESIDE_STATES
-    pages = [layer_pages(model, index, tp, width, block) for index in range(len(model.layers))]
+    block = block_size or block
+    known = {id(layer): index for index, layer in enumerate(model.layers)}
+    of_kind = {key: layer_pages(model, index, tp, width, block) for key, index in known.items()}
+    pages = [of_kind[id(layer)] for layer in model.layers]
+    pages += [_of_drafts(pages)] * drafts
     pages, block = _aligned(pages, block)
-    sizes = layer_split(len(model.layers), pp)
+    if not prefix_caching:
+        pages = [
+            [replace(p, states=_STATES_ALONE) if p.rule == "state" else p for p in layer] for layer in pages
+        ]
+    sizes = list(layer_split(len(model.layers), pp))
+    sizes[-1] += drafts
     if not any(pages):
         return Cache(block, (0,) * pp, (0,) * pp, (), in_flight)
     assigned, groups = _grouped(_padded(pages))
@@ -134,6 +156,12 @@ def kv_cache(model: Architecture, tp: int, pp: int, dtype: KvDtype = "auto", in_
         )
         start += size
     return Cache(block, tuple(block_bytes), tuple(token_bytes), tuple(groups), in_flight)
+
+
+def _of_drafts(pages: list[list[Page]]) -> list[Page]:
+    """A layer of multi-token prediction caches what the last layer with attention to everything does."""
+    full = [layer for layer in pages if any(page.rule == "full" for page in layer)]
+    return full[-1] if full else []
 
 
 def layer_pages(model: Architecture, index: int, tp: int, width: int, block: int) -> list[Page]:

@@ -1,150 +1,18 @@
 """Chooses TP, PP and nodes, and says why."""
 
-import functools
 from collections.abc import Iterator
 from dataclasses import replace
 
 from vllm_multinode.contract.errors import MultinodeError
-from vllm_multinode.contract.executors import EXECUTORS
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.sizing.model.splits import Cut
-from vllm_multinode.sizing.planner import memory, speed
 from vllm_multinode.sizing.planner.alternatives import varied, why
 from vllm_multinode.sizing.planner.choice import Choice, Plan
+from vllm_multinode.sizing.planner.cuts import Planner
 from vllm_multinode.sizing.planner.hints import notes_of
-from vllm_multinode.sizing.planner.kv_cache import Cache, kv_cache
-from vllm_multinode.sizing.planner.memory import GIB, Batch, Memory
+from vllm_multinode.sizing.planner.profiling import GIB
 from vllm_multinode.sizing.planner.request import Request
-from vllm_multinode.sizing.planner.rules import Refusal, pipeline_refusals, tensor_refusals
-from vllm_multinode.sizing.planner.speed import Speed
 
-# Where neither request nor configuration says how long a request is.
-FALLBACK_CONTEXT = 8192
 _MOST_NODES = 64
-_MOST_CONTEXT = 1 << 24
-
-
-class Planner:
-    """Tries cuts of one request; a cut's parts are computed once."""
-
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        self.model = request.source.model
-        self.context = request.context or self.model.max_context or FALLBACK_CONTEXT
-        self.refused: dict[str, Refusal] = {}
-        self._cut = functools.cache(request.source.cut)
-        self._tensor_refusals = functools.cache(functools.partial(tensor_refusals, self.model))
-        self.choice = functools.cache(self._choice)
-
-    @property
-    def checkpoint(self) -> float:
-        """Bytes of the model's files."""
-        return float(self.request.source.published_bytes or self._cut(1).checkpoint)
-
-    def choices(self, nodes: int, gpus: int, *, spanning: bool = True) -> Iterator[Choice]:
-        """Every allowed cut over exactly so many nodes that uses all, or in one node some, of their GPUs.
-
-        Args:
-            nodes: of the cut.
-            gpus: of each node.
-            spanning: whether TP may span nodes, where the executor can.
-        """
-        spanning = spanning and not EXECUTORS[self.request.executor].node_per_stage
-        for tp, pp in _shapes(nodes, gpus, spanning=spanning):
-            if self._allowed(tp, pp, asked=gpus % tp == 0 or tp % gpus == 0):
-                yield self.choice(tp, pp, nodes, tp * pp // nodes)
-
-    def _allowed(self, tp: int, pp: int, *, asked: bool) -> bool:
-        """Whether vLLM takes it; a refusal is kept where one would ask for such a cut."""
-        found = (*self._tensor_refusals(tp), *pipeline_refusals(self.model, pp))
-        if not asked:
-            return not found
-        for refusal in self._tensor_refusals(tp):
-            self.refused.setdefault(f"TP {tp}", refusal)
-        for refusal in pipeline_refusals(self.model, pp):
-            self.refused.setdefault(f"PP {pp}", refusal)
-        return not found
-
-    def _choice(self, tp: int, pp: int, nodes: int, gpus: int) -> Choice:
-        """One cut in full; with a smaller batch where only that fits."""
-        gpu, many = self.request.gpu, self.request.concurrency
-        usual = memory.default_batch(gpu.memory_gib, gpu.name, self.context, many)
-        made = self._with_batch(tp, pp, nodes, gpus, usual)
-        if not made.fits and usual.tokens > memory.SMALL_BATCH:
-            small = Batch(memory.SMALL_BATCH, max(many, min(usual.requests, 256)))
-            again = self._with_batch(tp, pp, nodes, gpus, small)
-            return again if again.fits else made
-        return made
-
-    def _with_batch(self, tp: int, pp: int, nodes: int, gpus: int, batch: Batch) -> Choice:
-        request, cut = self.request, self._cut(tp)
-        # One batch per stage is under way, and one more is being prepared.
-        cache = kv_cache(self.model, tp, pp, request.kv_dtype, in_flight=batch.tokens * (pp + 1))
-        stages = cut.stages(pp)
-        memories = [
-            memory.stage_memory(
-                self.model, stage, part.loaded, tp=tp, pp=pp, total=request.gpu.bytes,
-                utilization=request.utilization, batch=batch,
-                kv_bytes=cache.bytes(stage, self.context, request.concurrency),
-            )
-            for stage, part in enumerate(stages)
-        ]  # fmt: skip
-        tightest = min(range(pp), key=lambda stage: memories[stage].left)
-        blocks = _fewest_blocks(memories, cache)
-        most = self.model.max_context or _MOST_CONTEXT
-        if cache.groups:
-            longest = cache.tokens(blocks, request.concurrency, most)
-            together = min(cache.requests(blocks, self.context), batch.requests)
-        else:
-            longest = most if memories[tightest].left >= 0 else 0
-            together = batch.requests if longest else 0
-        return Choice(
-            tp, pp, nodes, gpus, batch, memories[tightest], tightest, stages, cache, blocks,
-            max_context=longest, max_concurrency=together,
-            speed=self._speed(cut, cache, tp, pp, nodes, gpus),
-        )  # fmt: skip
-
-    def _speed(self, cut: Cut, cache: Cache, tp: int, pp: int, nodes: int, gpus: int) -> Speed:
-        gpu = self.request.gpu
-        return speed.bounds(
-            self.model, cut, cache, tp=tp, pp=pp, nodes=nodes, context=self.context,
-            concurrency=self.request.concurrency, claim_gbs=self.request.claim_gbs,
-            bandwidth_gbs=gpu.bandwidth_gbs, link_gbs=gpu.network_gbs if tp > gpus else gpu.link_gbs,
-            tflops=gpu.tflops,
-        )  # fmt: skip
-
-    def fewest_nodes(self, gpus: int) -> int:
-        """No fewer nodes can hold the weights, however they are cut."""
-        usable = self.request.gpu.bytes * self.request.utilization
-        loaded = sum(part.loaded for part in self._cut(1).stages(1))
-        return max(1, int(loaded // (usable * gpus)))
-
-
-def _fewest_blocks(memories: list[Memory], cache: Cache) -> int:
-    fits = [
-        one.for_cache // size for one, size in zip(memories, cache.stage_block_bytes, strict=True) if size
-    ]
-    return min(fits, default=0)
-
-
-def _shapes(nodes: int, gpus: int, *, spanning: bool) -> Iterator[tuple[int, int]]:
-    """TP and PP over exactly so many nodes.
-
-    In one node any number of its GPUs may be used. Over several, TP fills a node or a part of it that
-    divides it, and PP the rest; under Ray, TP may span nodes as well (under mp, KServe gives every pod the
-    GPUs of one stage).
-    """
-    if nodes == 1:
-        for used in range(1, gpus + 1):
-            yield from ((tp, used // tp) for tp in range(used, 0, -1) if used % tp == 0)
-        return
-    for tp in range(gpus, 0, -1):
-        if gpus % tp == 0:
-            yield tp, nodes * gpus // tp
-    if spanning:
-        for spanned in range(2, nodes + 1):
-            if nodes % spanned == 0:
-                yield gpus * spanned, nodes // spanned
 
 
 def _rank(choice: Choice) -> tuple[object, ...]:
@@ -159,19 +27,21 @@ def _rank(choice: Choice) -> tuple[object, ...]:
 
 
 def choose(request: Request) -> Plan:
-    """Choose how to serve a model on what there is.
+    """Choose how to serve a model on what there is, or say what the sizes that were asked for come to.
 
     Returns:
-        A plan; `fits` is false where nothing there is can hold it.
+        A plan; its verdict says whether anything there is can hold it.
 
     Raises:
-        MultinodeError: SIZES, for a context that vLLM refuses.
+        MultinodeError: SIZES, for a context or a cut that vLLM refuses.
     """
     planner = Planner(request)
     limit = planner.model.max_context
     if limit and request.context > limit:
         what = f"a context of {request.context} is beyond the model's own limit of {limit}; vLLM refuses it."
         raise MultinodeError(ExitCode.SIZES, what, hint=f"Ask for --context {limit} or less.")
+    if request.tensor_parallel or request.pipeline_parallel:
+        return _as_asked(planner)
     pools = _pools(request)
     found = _first_fit(planner, pools)
     smallest = None
@@ -180,9 +50,41 @@ def choose(request: Request) -> Plan:
         found = _closest(planner, pools)
         beyond = [(max(gpus for gpus, _ in pools), _MOST_NODES)]
         smallest = next(iter(_first_fit(planner, beyond)), None)
-    fits = bool(found) and found[0].fits
     best = found[0] if found else None
-    return _answer(planner, best, found[1:] if fits else [], smallest, fits=fits)
+    others = found[1:] if best and best.fits else []
+    return _answer(planner, best, others, smallest)
+
+
+def _as_asked(planner: Planner) -> Plan:
+    """The figures of one cut, with the one beside it that would have been chosen."""
+    request = planner.request
+    tp, pp = request.tensor_parallel or 1, request.pipeline_parallel or 1
+    if refused := planner.refusals(tp, pp):
+        what = f"vLLM refuses TP {tp}, PP {pp}: {refused[0].what}"
+        raise MultinodeError(ExitCode.SIZES, what, hint="Without --tensor-parallel, plan chooses sizes.")
+    each = max((*request.node_gpus, request.gpus_per_node)) if request.node_gpus else request.gpus_per_node
+    nodes = -(-tp * pp // each)
+    if request.node_gpus and nodes < len(request.node_gpus) and tp * pp % len(request.node_gpus) == 0:
+        nodes = len(request.node_gpus)
+    if tp * pp % nodes or (request.node_gpus and nodes > len(request.node_gpus)):
+        what = f"TP {tp}, PP {pp} are {tp * pp} GPUs, which nodes of {each} do not hold evenly."
+        raise MultinodeError(ExitCode.SIZES, what, hint="Give --gpus-per-node and --nodes as they are.")
+    asked = planner.choice(tp, pp, nodes, tp * pp // nodes)
+    free = choose(replace(request, tensor_parallel=0, pipeline_parallel=0))
+    better = [free.best] if free.best and not _same(free.best, asked) and _better(free.best, asked) else []
+    return _answer(planner, asked, better, free.smallest, chosen=False)
+
+
+def _same(one: Choice, other: Choice) -> bool:
+    return (one.tensor_parallel, one.pipeline_parallel) == (other.tensor_parallel, other.pipeline_parallel)
+
+
+def _better(one: Choice, asked: Choice) -> bool:
+    """Whether it is surer to fit, or takes less for as much."""
+    order = ("does-not-fit", "within-error", "fits")
+    return (order.index(one.verdict), -one.gpus, one.max_context) > (
+        order.index(asked.verdict), -asked.gpus, asked.max_context,
+    )  # fmt: skip
 
 
 def preferred(made: Plan) -> tuple[float, ...]:
@@ -190,9 +92,10 @@ def preferred(made: Plan) -> tuple[float, ...]:
     best = made.best
     if best is None:
         return (2.0,)
-    if not made.fits:
+    if made.verdict == "does-not-fit":
         return (1.0, -best.memory.left)
-    return (0.0, best.nodes, best.gpus, -(best.speed.stream_tokens_per_s or 0.0))
+    unsure = 0.0 if made.verdict == "fits" else 0.5
+    return (unsure, best.nodes, best.gpus, -(best.speed.stream_tokens_per_s or 0.0))
 
 
 def _pools(request: Request) -> list[tuple[int, int]]:
@@ -204,17 +107,23 @@ def _pools(request: Request) -> list[tuple[int, int]]:
 
 
 def _first_fit(planner: Planner, pools: list[tuple[int, int]]) -> list[Choice]:
-    """Choices that fit on the fewest nodes, best first."""
+    """Choices that fit on the fewest nodes, best first.
+
+    What is left may be less than the estimate's error: such choices stand behind all others, more nodes
+    included, and come back alone only where nothing is surer.
+    """
     found: list[Choice] = []
+    tight: list[Choice] = []
     fewest = _MOST_NODES + 1
     for gpus, available in pools:
         for nodes in range(planner.fewest_nodes(gpus), min(available, fewest) + 1):
-            here = [choice for choice in planner.choices(nodes, gpus) if choice.fits]
-            if here:
+            holding = [choice for choice in planner.choices(nodes, gpus) if choice.fits]
+            tight += [choice for choice in holding if choice.verdict != "fits"]
+            if here := [choice for choice in holding if choice.verdict == "fits"]:
                 found = sorted([*(c for c in found if c.nodes == nodes), *here], key=_rank)
                 fewest = nodes
                 break
-    return found
+    return found or sorted(tight, key=lambda choice: (choice.nodes, *_rank(choice)))
 
 
 def _closest(planner: Planner, pools: list[tuple[int, int]]) -> list[Choice]:
@@ -234,36 +143,48 @@ def _next_smaller(planner: Planner, best: Choice) -> Choice | None:
         found = list(planner.choices(best.nodes - 1, best.gpus_per_node, spanning=False))
     else:
         found = [choice for choice in planner.choices(1, best.gpus_per_node) if choice.gpus < best.gpus]
-    lacking = [choice for choice in found if not choice.fits]
-    return max(lacking, key=lambda choice: (choice.max_context, choice.memory.left), default=None)
+    lacking = [choice for choice in found if choice.verdict != "fits"]
+    return max(lacking, key=lambda one: (one.fits, one.max_context, one.memory.left), default=None)
 
 
 def _answer(
-    planner: Planner, best: Choice | None, others: list[Choice], smallest: Choice | None, *, fits: bool
+    planner: Planner,
+    best: Choice | None,
+    others: list[Choice],
+    smallest: Choice | None,
+    *,
+    chosen: bool = True,
 ) -> Plan:
+    """The plan.
+
+    Args:
+        best: the choice, or the cut that was asked for.
+        others: behind it.
+        smallest: where nothing fits, the fewest nodes that would.
+        chosen: whether the best was chosen rather than asked for.
+    """
     request = planner.request
-    replicas = _replicas(request, best) if best and fits else 1
-    more = list(_with_one_more_node(planner, best)) if best and fits else []
+    fits = best is not None and best.fits
+    more = list(_with_one_more_node(planner, best)) if best and fits and chosen else []
+    runners_up = varied(others, best) if chosen else others
     alternatives = tuple(
-        replace(choice, reason=why(choice, best)) for choice in (*varied(others, best), *more) if best
+        replace(choice, reason=why(choice, best, chosen=chosen)) for choice in (*runners_up, *more) if best
     )
     checkpoint = planner.checkpoint
-    smaller = _next_smaller(planner, best) if best and fits else None
-    reasons = notes_of(planner.model, request, best, smaller, fits=fits, context=planner.context)
-    refused = tuple(planner.refused.items())
+    smaller = _next_smaller(planner, best) if best and fits and chosen else None
+    reasons = notes_of(planner, best, smaller, alternatives)
     return Plan(
         request=request,
         context=planner.context,
-        fits=fits,
         best=best,
         alternatives=alternatives,
         smallest=smallest,
-        replicas=replicas,
+        replicas=_replicas(request, best) if best and fits else 1,
         checkpoint=round(checkpoint),
         # A tenth more than the files: tokenizer, index, and room for a file system's own.
         claim_gib=int(-(-checkpoint * 1.1 // GIB)) + 1,
         shared_memory_gib=max(2, 2 * (best.gpus_per_node if best else 1)),
-        refused=refused,
+        refused=tuple(planner.refused.items()),
         reasons=reasons,
         guesses=(*planner.model.guesses, *request.source.notes, *request.gpu.notes),
     )
@@ -274,7 +195,7 @@ def _with_one_more_node(planner: Planner, best: Choice) -> Iterator[Choice]:
     gpus = max((each for each, _ in _pools(planner.request)), default=0)
     available = next((nodes for each, nodes in _pools(planner.request) if each == gpus), 0)
     if best.nodes < available:
-        fitting = [c for c in planner.choices(best.nodes + 1, gpus, spanning=False) if c.fits]
+        fitting = [c for c in planner.choices(best.nodes + 1, gpus, spanning=False) if c.verdict == "fits"]
         yield from sorted(fitting, key=_rank)[:1]
 
 

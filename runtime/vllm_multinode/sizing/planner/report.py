@@ -3,11 +3,13 @@
 from typing import Any
 
 from vllm_multinode.sizing.planner.choice import Choice, Plan
-from vllm_multinode.sizing.planner.memory import ESTIMATED, GIB, Memory
+from vllm_multinode.sizing.planner.memory import ESTIMATED, Memory
+from vllm_multinode.sizing.planner.profiling import GIB
+from vllm_multinode.sizing.planner.request import Request
 
 _PARTS = ("weights", "kv_cache", "activations", "graphs", "reserve", "left")
 _LABELS = {
-    "weights": "weights of its stage",
+    "weights": "weights as loaded",
     "kv_cache": "KV cache",
     "activations": "activations",
     "graphs": "CUDA graphs",
@@ -22,15 +24,18 @@ def as_object(plan: Plan) -> dict[str, Any]:
     found: dict[str, Any] = {
         "model": plan.request.source.name,
         "gpu": plan.request.gpu.name,
-        "fits": plan.fits,
-        **(_choice(best) if best else dict.fromkeys(_CHOICE_KEYS)),
+        "verdict": plan.verdict,
+        "fits": plan.verdict == "fits",
+        **(_choice(plan, best) if best else dict.fromkeys(_CHOICE_KEYS)),
         "replicas": plan.replicas,
         "total_gpus": best.gpus * plan.replicas if best else None,
         "context": plan.context,
         "concurrency": plan.request.concurrency,
+        "asked": _asked(plan.request),
+        "vllm": plan.request.settings.version.name,
         "claim_gib": plan.claim_gib,
         "shared_memory_gib": plan.shared_memory_gib,
-        "alternatives": [_choice(choice) | {"reason": choice.reason} for choice in plan.alternatives],
+        "alternatives": [_choice(plan, choice) | {"reason": choice.reason} for choice in plan.alternatives],
         "reasons": list(plan.reasons),
         "refused": [{"cut": where, "rule": one.rule, "what": one.what} for where, one in plan.refused],
         "weights_exact": plan.request.source.exact,
@@ -38,21 +43,61 @@ def as_object(plan: Plan) -> dict[str, Any]:
         "estimated": list(ESTIMATED),
     }
     if not plan.fits:
-        found["smallest"] = _choice(plan.smallest) if plan.smallest else None
+        found["smallest"] = _choice(plan, plan.smallest) if plan.smallest else None
     return found
 
 
 _CHOICE_KEYS = (
-    "tensor_parallel", "pipeline_parallel", "nodes", "gpus_per_node", "memory", "max_context",
-    "max_concurrency", "arguments", "speed",
+    "tensor_parallel", "pipeline_parallel", "nodes", "gpus_per_node", "memory", "stages",
+    "kv_cache_tokens", "kv_cache_concurrency", "max_context", "max_concurrency", "arguments", "speed",
 )  # fmt: skip
 
 
-def _choice(choice: Choice) -> dict[str, Any]:
+def _asked(request: Request) -> dict[str, Any]:
+    """Everything that the plan depends on, as it was given; 0 and empty for what was left to the engine."""
+    given = request.settings
+    return {
+        "gpu_memory_gib": round(request.gpu.memory_gib, 2),
+        "gpus_per_node": request.gpus_per_node,
+        "nodes": list(request.node_gpus),
+        "context": request.context,
+        "concurrency": request.concurrency,
+        "kv_cache_dtype": request.kv_dtype,
+        "executor": request.executor,
+        "gpu_memory_utilization": request.utilization,
+        "claim_gb_per_second": request.claim_gbs,
+        "tensor_parallel": request.tensor_parallel,
+        "pipeline_parallel": request.pipeline_parallel,
+        "max_num_batched_tokens": given.tokens,
+        "max_num_seqs": given.requests,
+        "block_size": given.block_size,
+        "enforce_eager": given.eager,
+        "prefix_caching": given.prefix_caching,
+        "language_model_only": given.text_only,
+        "mm_encoder_tp_mode": "data" if given.whole_towers else "weights",
+        "speculative_method": given.speculation.method,
+    }
+
+
+def _stages(plan: Plan, choice: Choice) -> list[dict[str, Any]]:
+    """Every stage, with the engine's own figures under the engine's own names."""
+    return [
+        {
+            "memory": _memory(memory),
+            "Available KV cache memory": f"{memory.available / GIB:.2f} GiB",
+            "available_kv_cache_gib": round(memory.available / GIB, 2),
+        }
+        for memory in choice.memories
+    ]
+
+
+def _choice(plan: Plan, choice: Choice) -> dict[str, Any]:
     speed = choice.speed
+    tokens = choice.engine_tokens(plan.request.settings.version, plan.context)
     values = (
         choice.tensor_parallel, choice.pipeline_parallel, choice.nodes, choice.gpus_per_node,
-        _memory(choice.memory), choice.max_context, choice.max_concurrency,
+        _memory(choice.memory), _stages(plan, choice), tokens,
+        round(choice.engine_concurrency(plan.context), 2), choice.max_context, choice.max_concurrency,
         {"max-num-batched-tokens": choice.batch.tokens, "max-num-seqs": choice.batch.requests},
         {
             "load_seconds_at_least": round(speed.load_seconds, 1),
@@ -67,7 +112,9 @@ def _choice(choice: Choice) -> dict[str, Any]:
 
 def _memory(memory: Memory) -> dict[str, float]:
     parts = {name: round(getattr(memory, name) / GIB, 2) for name in _PARTS}
-    return {"total": round(memory.total / GIB, 2), "usable": round(memory.usable / GIB, 2), **parts}
+    sizes = {"total": memory.total, "usable": memory.usable}
+    found = {name: round(size / GIB, 2) for name, size in sizes.items()} | parts
+    return found | {"error": round(memory.error / GIB, 2)}
 
 
 def _rounded(value: float | None) -> float | None:
@@ -92,12 +139,26 @@ def as_text(plan: Plan) -> str:
 
 
 def _headline(plan: Plan) -> str:
-    name, gpu = plan.request.source.name, plan.request.gpu.name
-    if plan.fits and plan.best is not None:
+    """The answer in a line: the verdict, and that it is a guess where it is one."""
+    unsure = plan.request.source.model.guesses
+    return f"{_answer(plan)} This is a guess: {unsure[0]}" if unsure else _answer(plan)
+
+
+def _answer(plan: Plan) -> str:
+    name, gpu, best = plan.request.source.name, plan.request.gpu.name, plan.best
+    if best is not None and plan.verdict != "does-not-fit":
         copies = f", {plan.replicas} replicas" if plan.replicas > 1 else ""
-        return f"{name} fits on {plan.best.label} of {gpu}{copies}."
+        where = f"{best.label} of {gpu}{copies}"
+        if plan.verdict == "fits":
+            return f"{name} fits on {where}."
+        left, error = best.memory.left / GIB, best.memory.error / GIB
+        room = f"{left:.1f} GiB are left" if left >= 0 else f"{-left:.1f} GiB are lacking"
+        may = "fits" if left >= 0 else "may fit"
+        return f"{name} {may} on {where}, but within the estimate's error: {room}, give or take {error:.1f}."
     if plan.smallest is not None:
         return f"{name} does not fit; the smallest of {gpu} that would hold it: {plan.smallest.label}."
+    if best is not None and (plan.request.tensor_parallel or plan.request.pipeline_parallel):
+        return f"{name} does not fit on {best.label} of {gpu}."
     return f"{name} does not fit on any number of {gpu} that was tried."
 
 
@@ -109,7 +170,22 @@ def _memory_lines(plan: Plan, best: Choice) -> list[str]:
     for part in _PARTS:
         about = "about " if part in ESTIMATED else ""
         lines.append(f"  {_LABELS[part]:<22}{about:>6}{getattr(memory, part) / GIB:8.2f}")
-    return lines
+    lines[-1] += f", give or take {memory.error / GIB:.2f}"
+    return [*lines, "", *_engine_lines(plan, best)]
+
+
+def _engine_lines(plan: Plan, best: Choice) -> list[str]:
+    """What the engine will log, in its words."""
+    version = plan.request.settings.version
+    sizes = " · ".join(f"{one.available / GIB:.2f} GiB" for one in best.memories)
+    each = " (by stage)" if best.pipeline_parallel > 1 else ""
+    tokens, many = best.engine_tokens(version, plan.context), best.engine_concurrency(plan.context)
+    return [
+        f"vLLM {version.name} would log:",
+        f"  Available KV cache memory: {sizes}{each}",
+        f"  GPU KV cache size: {tokens:,} tokens",
+        f"  Maximum concurrency for {plan.context:,} tokens per request: {many:.2f}x",
+    ]
 
 
 def _figures(plan: Plan, best: Choice) -> list[str]:

@@ -7,9 +7,14 @@ from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.sizing import catalogue
 from vllm_multinode.sizing.catalogue import Accelerator
+from vllm_multinode.sizing.catalogue.records import Family
 from vllm_multinode.sizing.model.sources import Source
+from vllm_multinode.sizing.planner.engine_versions import EngineVersion, engine_version
 from vllm_multinode.sizing.planner.kv_cache import KvDtype
-from vllm_multinode.sizing.planner.memory import GIB, UTILIZATION
+from vllm_multinode.sizing.planner.loading import HOPPER, Device
+from vllm_multinode.sizing.planner.memory import UTILIZATION
+from vllm_multinode.sizing.planner.profiling import GIB, Engine
+from vllm_multinode.sizing.planner.speculative import Speculation
 
 GPUS_PER_NODE = 8
 # GB/s that a node reads from a claim, where nothing else is known.
@@ -17,6 +22,7 @@ CLAIM_GBS = 1.0
 _MOST_NODES = 1024
 _MOST_CONTEXT = 1 << 28
 _BITS = 8
+_SAME_TOTAL = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +31,15 @@ class Gpu:
 
     Attributes:
         name: as the catalogue has it.
-        memory_gib: as the driver reports it.
+        memory_gib: as an engine sees it.
         bandwidth_gbs: of its memory, GB/s; None for unknown.
         link_gbs: to its peers in the node, one direction, GB/s.
         network_gbs: its share of the node's network, GB/s.
         tflops: dense, in sixteen bits.
         fp8: whether it multiplies FP8; None for unknown.
         capability: CUDA's compute capability; empty for others.
+        family: of the catalogue.
+        unified: whether its memory is the processor's too.
         resource: the Kubernetes resource that a pod requests; empty for unknown.
         notes: what is unconfirmed.
     """
@@ -44,6 +52,8 @@ class Gpu:
     tflops: float | None = None
     fp8: bool | None = None
     capability: str = ""
+    family: Family = "cuda"
+    unified: bool = False
     resource: str = ""
     notes: tuple[str, ...] = ()
 
@@ -51,6 +61,38 @@ class Gpu:
     def bytes(self) -> int:
         """Its memory."""
         return int(self.memory_gib * GIB)
+
+    @property
+    def device(self) -> Device:
+        """What an engine's padding and reserve depend on."""
+        return Device(self.family, float(self.capability or HOPPER), self.unified)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Arguments of the engine that change its memory.
+
+    Attributes:
+        version: of vLLM.
+        tokens: max_num_batched_tokens; 0 for the engine's default.
+        requests: max_num_seqs; 0 for the engine's default.
+        block_size: tokens of a block; 0 for the engine's choice.
+        eager: --enforce-eager.
+        prefix_caching: whether prefixes are kept.
+        text_only: --language-model-only.
+        whole_towers: --mm-encoder-tp-mode data: every rank has the towers whole.
+        speculation: how tokens are guessed ahead.
+    """
+
+    version: EngineVersion = field(default_factory=engine_version)
+    tokens: int = 0
+    requests: int = 0
+    block_size: int = 0
+    eager: bool = False
+    prefix_caching: bool = True
+    text_only: bool = False
+    whole_towers: bool = False
+    speculation: Speculation = field(default_factory=Speculation)
 
 
 @dataclass(frozen=True)
@@ -68,6 +110,9 @@ class Request:
         executor: what spreads the engine.
         utilization: part of a GPU's memory that vLLM may take.
         claim_gbs: GB/s that a node reads from the claim.
+        tensor_parallel: the only TP to look at; 0 for any.
+        pipeline_parallel: the only PP to look at; 0 for any.
+        settings: what else is given to the engine.
         notes: how the request came to be.
     """
 
@@ -81,7 +126,16 @@ class Request:
     executor: ExecutorName = DEFAULT_EXECUTOR
     utilization: float = UTILIZATION
     claim_gbs: float = CLAIM_GBS
+    tensor_parallel: int = 0
+    pipeline_parallel: int = 0
+    settings: Settings = field(default_factory=Settings)
     notes: tuple[str, ...] = field(default=())
+
+    @property
+    def engine(self) -> Engine:
+        """The engine as it is started on this accelerator."""
+        one = self.settings
+        return Engine(one.version, self.gpu.device, eager=one.eager, text_only=one.text_only)
 
     def __post_init__(self) -> None:
         bounds = (
@@ -91,6 +145,11 @@ class Request:
             ("context", self.context, 0, _MOST_CONTEXT),
             ("concurrency", self.concurrency, 1, 1 << 24),
             ("utilization", self.utilization, 0.01, 1.0),
+            ("tensor parallel size", self.tensor_parallel, 0, 1 << 12),
+            ("pipeline parallel size", self.pipeline_parallel, 0, 1 << 12),
+            ("max_num_seqs", self.settings.requests, 0, 1 << 24),
+            ("max_num_batched_tokens", self.settings.tokens, 0, 1 << 24),
+            ("block size", self.settings.block_size, 0, 1 << 16),
             ("claim bandwidth", self.claim_gbs, 1e-6, 1e6),
             ("GPU memory", self.gpu.memory_gib, 0.01, 1 << 20),
         )
@@ -129,8 +188,15 @@ def find_gpu(name: str, memory_gib: float | None = None) -> tuple[Gpu, int | Non
     return gpu, shape.accelerators, (f"{shape.name} has {shape.accelerators} x {gpu.name}.",)
 
 
+def _is_driver_total(memory_gib: float, facts: Accelerator) -> bool:
+    """Whether it is this card's total as nvidia-smi and node labels give it, which no engine sees."""
+    return facts.memory_gib is not None and abs(memory_gib / facts.memory_gib - 1) < _SAME_TOTAL
+
+
 def _from_facts(facts: Accelerator, memory_gib: float | None, network: float | None = None) -> Gpu:
-    memory = memory_gib if memory_gib is not None else facts.memory_gib
+    memory = facts.engine_memory_gib
+    if memory_gib is not None and not _is_driver_total(memory_gib, facts):
+        memory = memory_gib
     if memory is None:
         what = f"the catalogue does not know the memory of {facts.name}."
         raise MultinodeError(ExitCode.USAGE, what, hint="Give it with --gpu-memory GIB.")
@@ -143,6 +209,8 @@ def _from_facts(facts: Accelerator, memory_gib: float | None, network: float | N
         tflops=facts.bf16_tflops or facts.fp16_tflops,
         fp8=facts.fp8,
         capability=facts.compute_capability or "",
+        family=facts.family,
+        unified=facts.unified,
         resource=facts.resource,
         notes=tuple(f"{facts.name}: {key} is unconfirmed ({why})." for key, why in facts.unconfirmed.items()),
     )

@@ -1,0 +1,80 @@
+"""Options of `plan` that are the engine's own arguments, under the engine's own names."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from vllm_multinode.cli.model_source import named_model
+from vllm_multinode.sizing.model.sources import Source
+from vllm_multinode.sizing.planner.engine_versions import DEFAULT, engine_version
+from vllm_multinode.sizing.planner.request import Settings
+from vllm_multinode.sizing.planner.speculative import Speculation, read_speculation
+
+_PANEL = "The engine as it is started"
+
+Vllm = Annotated[str, typer.Option("--vllm", help="Its version.", rich_help_panel=_PANEL)]
+TensorParallel = Annotated[int, typer.Option(min=0, help="Only this TP; 0 for any.", rich_help_panel=_PANEL)]
+PipelineParallel = Annotated[
+    int, typer.Option(min=0, help="Only this PP; 0 for any.", rich_help_panel=_PANEL)
+]
+MaxNumSeqs = Annotated[
+    int, typer.Option(min=0, help="Requests of a step; 0 for its default.", rich_help_panel=_PANEL)
+]
+MaxNumBatchedTokens = Annotated[
+    int, typer.Option(min=0, help="Tokens of a step; 0 for its default.", rich_help_panel=_PANEL)
+]
+BlockSize = Annotated[
+    int, typer.Option(min=0, help="Tokens of a cache block; 0 for its choice.", rich_help_panel=_PANEL)
+]
+EnforceEager = Annotated[
+    bool, typer.Option("--enforce-eager", help="Without CUDA graphs.", rich_help_panel=_PANEL)
+]
+NoPrefixCaching = Annotated[
+    bool, typer.Option("--no-prefix-caching", help="Prefixes are not kept.", rich_help_panel=_PANEL)
+]
+LanguageModelOnly = Annotated[
+    bool, typer.Option("--language-model-only", help="Without towers.", rich_help_panel=_PANEL)
+]
+MmEncoderTpMode = Annotated[
+    Literal["weights", "data"],
+    typer.Option(help="Towers divided over TP, or whole on every rank.", rich_help_panel=_PANEL),
+]
+SpeculativeConfig = Annotated[
+    str, typer.Option(help="Speculative decoding, as JSON.", show_default=False, rich_help_panel=_PANEL)
+]
+
+DEFAULT_VLLM = DEFAULT
+
+
+def settings_of(
+    source: Source,
+    *,
+    vllm: str,
+    max_num_seqs: int,
+    max_num_batched_tokens: int,
+    block_size: int,
+    enforce_eager: bool,
+    no_prefix_caching: bool,
+    language_model_only: bool,
+    mm_encoder_tp_mode: str,
+    speculative_config: str,
+) -> Settings:
+    """The engine's settings.
+
+    Raises:
+        MultinodeError: USAGE, for a version or a speculative configuration that is none.
+    """
+    speculation = Speculation()
+    if speculative_config:
+        speculation = read_speculation(speculative_config, source.model, named_model)
+    return Settings(
+        version=engine_version(vllm),
+        tokens=max_num_batched_tokens,
+        requests=max_num_seqs,
+        block_size=block_size,
+        eager=enforce_eager,
+        prefix_caching=not no_prefix_caching,
+        text_only=language_model_only,
+        whole_towers=mm_encoder_tp_mode == "data",
+        speculation=speculation,
+    )
