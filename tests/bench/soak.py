@@ -31,4 +31,4 @@ def measure(model: Path, executor: ExecutorName, seconds: float) -> list[Figure]
 
 def _progress(api: str) -> float:
     with urlopen(f"{api}/metrics", timeout=60) as response:
-        return parse_metrics(response.read().decode(), 0).progress
+        return sum(parse_metrics(response.read().decode(), 0).step)

@@ -43,6 +43,7 @@ class ExitCode(IntEnum):
     # The engine
     ENGINE_START = 50
     RECOVERY_BUDGET = 51
+    ENGINE_VERSION = 52
     # The local runner
     NAMESPACES = 60
     ENGINE_MISSING = 61

@@ -1,10 +1,14 @@
-"""Busy or hung? By progress, never by the length of the queue.
+"""Busy or hung? By the steps of the engine, never by the length of the queue.
 
-vLLM's `/health` reads one flag and stays 200 while every request hangs, so the watchdog compares: requests
-are under way (`/load`, or running + waiting), and no counter of the engine has moved for the hang time-out.
+vLLM's `/health` reads one flag and stays 200 while every request hangs. What tells is what the scheduler
+publishes in `/metrics` after each step (`engines.versions.STEP_METRICS`): while requests are under way some
+of it changes, the fill of the KV cache in a prefill, the counters of tokens afterwards. Where nothing has
+changed for the hang time-out, one small request is sent. A scheduler that still steps takes it in, and then
+the number of requests changes, however full it is.
 """
 
 import asyncio
+import json
 import logging
 import re
 from dataclasses import dataclass
@@ -12,75 +16,98 @@ from typing import Final, Self
 
 import aiohttp
 
+from vllm_multinode.launcher.engines.versions import STEP_METRICS
+
 log = logging.getLogger(__name__)
 
 _REQUESTS: Final = ("vllm:num_requests_running", "vllm:num_requests_waiting")
-_PROGRESS: Final = (
-    "vllm:iteration_tokens_total_count",
-    "vllm:generation_tokens_total",
-    "vllm:prompt_tokens_total",
-    "vllm:request_success_total",
-)
 # A scheduler without work answers one token in far less.
 _CANARY: Final = 15.0
-_SAMPLE: Final = re.compile(rf"^({'|'.join(_REQUESTS + _PROGRESS)})(?:{{.*}})? ([-+0-9.eE]+)", re.MULTILINE)
+_CANARY_POLL: Final = 0.5
+_SAMPLE: Final = re.compile(rf"^({'|'.join(STEP_METRICS)})(?:{{.*}})? ([-+0-9.eE]+)", re.MULTILINE)
+_LOAD: Final = re.compile(r'"server_load"\s*:\s*(-?\d+)')
+# The smallest request of each kind of model; the first one that the server knows is used.
+_CANARIES: Final = (
+    ("/v1/completions", {"prompt": "a", "max_tokens": 1}),
+    ("/pooling", {"input": "a"}),
+    ("/v1/embeddings", {"input": "a"}),
+    ("/classify", {"input": "a"}),
+    ("/score", {"text_1": "a", "text_2": "a"}),
+)
+_UNKNOWN_ROUTE: Final = (400, 404, 405, 501)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One look at the engine.
+    """What the engine showed at one moment.
 
     Attributes:
-        load: requests that the API server counts, 0 where it does not count.
+        load: requests that the API server counts, 0 where it does not count. It may forget to count one down
+            (vllm#18784) or count it down twice.
         requests: running + waiting in the scheduler.
-        progress: sum of the counters that move with every step.
+        step: the values of `STEP_METRICS`, in the order of the exposition.
     """
 
     load: float
     requests: float
-    progress: float
+    step: tuple[float, ...]
 
     @property
     def busy(self) -> bool:
-        """Somebody waits for an answer."""
+        """Somebody waits for an answer, as far as the counts can be trusted."""
         return self.load > 0 or self.requests > 0
 
 
 def parse_metrics(text: str, load: float) -> Sample:
     """The sample in a Prometheus exposition of vLLM's."""
-    requests = progress = 0.0
-    for name, value in _SAMPLE.findall(text):
-        if name in _REQUESTS:
-            requests += float(value)
-        else:
-            progress += float(value)
-    return Sample(load=load, requests=requests, progress=progress)
+    values = [(name, float(value)) for name, value in _SAMPLE.findall(text)]
+    requests = sum(value for name, value in values if name in _REQUESTS)
+    return Sample(load=load, requests=requests, step=tuple(value for _, value in values))
 
 
 class Progress:
     """Judges a series of samples. Pure; the clock is passed in.
 
+    The API server's count is only compared with what it was when the engine was last known to be idle: one
+    that has drifted, up or down, neither looks like a request nor hides one.
+
     Args:
-        timeout: seconds without progress, with requests under way, that mean hung.
+        timeout: seconds without a step, with requests under way, after which the engine is to be asked.
     """
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
-        self._progress = -1.0
-        self._since: float | None = None
+        self._step: tuple[float, ...] | None = None
+        self._since = 0.0
+        self._idle_load = 0.0
+        self._last_load = 0.0
+        self._arrived = False
 
     def judge(self, sample: Sample, now: float) -> float | None:
-        """Seconds without progress once they exceed the time-out, else None."""
-        if not sample.busy or sample.progress != self._progress or self._since is None:
-            self._progress = sample.progress
+        """Seconds without a step once they exceed the time-out, else None."""
+        if sample.step != self._step:
+            self._step = sample.step
             self._since = now
-            return None
+            self._arrived = False
+        elif sample.load != self._last_load:
+            # Requests come or go without a step: even if the count is back at its idle value later.
+            self._arrived = True
+        self._last_load = sample.load
+        if sample.requests <= 0 and sample.load == self._idle_load and not self._arrived:
+            self._since = now
         stuck = now - self._since
         return stuck if stuck >= self._timeout else None
 
-    def forgive(self) -> None:
-        """Start counting anew."""
-        self._since = None
+    def forgive(self, sample: Sample) -> None:
+        """The engine has shown that it lives: count from the next sample on.
+
+        Args:
+            sample: taken since. Where the scheduler has no request, what `/load` counts is its idle value.
+        """
+        self._step = None
+        if sample.requests <= 0:
+            self._idle_load = sample.load
+        self._arrived = False
 
 
 class EngineApi:
@@ -96,7 +123,7 @@ class EngineApi:
     def __init__(self, port: int, *, tls: bool, api_key: str | None, model: str | None) -> None:
         self._base = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
         self._model = model
-        self._key = api_key
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -124,29 +151,41 @@ class EngineApi:
             _, metrics = await self._get("/metrics", timeout)
         except (aiohttp.ClientError, TimeoutError, OSError):
             return None
-        found = re.search(r'"server_load"\s*:\s*(\d+)', load)
-        return parse_metrics(metrics, float(found.group(1)) if found else 0)
+        counted = _LOAD.search(load)
+        return parse_metrics(metrics, float(counted[1]) if counted else 0)
 
-    async def canary(self, timeout: float) -> bool:
-        """Does the engine answer a request for one token?"""
-        assert self._session is not None  # noqa: S101 - used inside `async with`
-        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        body = {"model": self._model, "prompt": "a", "max_tokens": 1}
+    async def canary(self, timeout: float) -> int | None:
+        """Send the smallest request that the server knows; its status, or None where nothing came in time."""
         try:
-            async with self._session.post(
-                f"{self._base}/v1/completions",
-                json=body,
-                headers=headers,
-                timeout=aiohttp.ClientTimeout(total=timeout),
-            ) as response:
-                return response.status == 200
+            async with asyncio.timeout(timeout):
+                model = await self._served_name()
+                status = 0
+                for path, body in _CANARIES:
+                    status = await self._post(path, {"model": model, **body})
+                    if status not in _UNKNOWN_ROUTE:
+                        break
+                return status
         except (aiohttp.ClientError, TimeoutError, OSError):
-            return False
+            return None
+
+    async def _served_name(self) -> str | None:
+        """The first name that is served; --served-model-name may have changed it."""
+        _, text = await self._get("/v1/models", _CANARY)
+        try:
+            return str(json.loads(text)["data"][0]["id"])
+        except (ValueError, LookupError, TypeError):
+            return self._model
+
+    async def _post(self, path: str, body: dict[str, object]) -> int:
+        assert self._session is not None  # noqa: S101 - used inside `async with`
+        async with self._session.post(self._base + path, json=body, headers=self._headers) as response:
+            await response.read()
+            return response.status
 
     async def _get(self, path: str, timeout: float) -> tuple[int, str]:
         assert self._session is not None  # noqa: S101 - used inside `async with`
         limit = aiohttp.ClientTimeout(total=timeout)
-        async with self._session.get(self._base + path, timeout=limit) as response:
+        async with self._session.get(self._base + path, timeout=limit, headers=self._headers) as response:
             return response.status, await response.text()
 
 
@@ -176,9 +215,38 @@ async def watch(api: EngineApi, timeout: float) -> str:
         stuck = progress.judge(sample, now)
         if stuck is None:
             continue
-        # A request that the API server forgot to count down looks the same; one more request tells.
-        if sample.requests == 0 and await api.canary(min(timeout, _CANARY)):
-            progress.forgive()
+        if await lives(api, sample, min(timeout, _CANARY)):
+            # After it, because the canary itself may be counted down twice.
+            progress.forgive(await api.sample() or sample)
             continue
         waiting = max(sample.load, sample.requests)
         return f"hung: {waiting:.0f} requests under way and no progress for {stuck:.0f} s"
+
+
+async def lives(api: EngineApi, still: Sample, timeout: float) -> bool:
+    """Send one small request, and tell whether the engine shows any sign of life meanwhile.
+
+    Signs are a step of the scheduler, which need not have answered yet, and an answer. An answer counts, an
+    error too, as long as the scheduler has no request: with nothing to do, an engine that takes no request of
+    ours is not shown to hang.
+
+    Args:
+        api: of the engine.
+        still: what it has shown for the hang time-out.
+        timeout: seconds for the request.
+    """
+    canary = asyncio.create_task(api.canary(timeout))
+    try:
+        ended = False
+        while not ended:
+            ended = canary.done()
+            sample = await api.sample()
+            if sample is not None and sample.step != still.step:
+                return True
+            if canary.done() and canary.result() is not None and still.requests <= 0:
+                return True
+            await asyncio.wait((canary,), timeout=_CANARY_POLL)
+        return False
+    finally:
+        canary.cancel()
+        await asyncio.gather(canary, return_exceptions=True)

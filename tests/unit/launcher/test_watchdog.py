@@ -15,13 +15,32 @@ METRICS = (Path(__file__).parents[2] / "data" / "vllm_metrics.txt").read_text()
 HANG = 0.2
 
 
-def sample(progress: float, load: float = 0, requests: float = 0) -> Sample:
-    return Sample(load=load, requests=requests, progress=progress)
+def sample(step: float, load: float = 0, requests: float = 0) -> Sample:
+    return Sample(load=load, requests=requests, step=(requests, step))
 
 
 def test_a_real_exposition_is_read() -> None:
-    # 32 prompt tokens, 320 generated, 5 requests ended, 320 iterations.
-    assert parse_metrics(METRICS, load=2) == sample(32 + 320 + 5 + 320, load=2)
+    found = parse_metrics(METRICS, load=2)
+    assert (found.load, found.requests) == (2, 0)
+    # Prompt tokens, generated tokens, iterations, requests ended.
+    assert {32, 320, 5} <= set(found.step)
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        pytest.param("prefill", "vllm:kv_cache_usage_perc", id="prefill"),
+        pytest.param("prefill", "vllm:gpu_cache_usage_perc", id="prefill-before-0.12"),
+        pytest.param("decode", "vllm:generation_tokens_total", id="decode"),
+        pytest.param("speculation", "vllm:spec_decode_num_drafts_total", id="speculative-decoding"),
+        pytest.param("pooling", "vllm:request_success_total", id="pooling"),
+        pytest.param("queue", "vllm:num_requests_waiting", id="queue"),
+    ],
+)
+def test_each_kind_of_work_has_a_sign(name: str, line: str) -> None:
+    before = parse_metrics(f'{line}{{engine="0",kind="{name}"}} 0.25\n', load=1)
+    after = parse_metrics(f'{line}{{engine="0",kind="{name}"}} 0.26\n', load=1)
+    assert before.step != after.step
 
 
 def test_every_engine_and_a_number_in_any_notation_counts() -> None:
@@ -33,7 +52,7 @@ def test_every_engine_and_a_number_in_any_notation_counts() -> None:
         'vllm:generation_tokens_total{engine="0"} 1.5e+06\n'
         'vllm:generation_tokens_created{engine="0"} 1.7952591958813734e+09\n'
     )
-    assert parse_metrics(text, load=0) == sample(1.5e6, requests=6)
+    assert parse_metrics(text, load=0) == Sample(load=0, requests=6, step=(1, 2, 3, 1.5e6))
 
 
 class TestProgress:
@@ -68,12 +87,31 @@ class TestProgress:
         progress.judge(sample(5, load=1), 0)
         assert progress.judge(sample(0, load=1), 20) is None
 
-    def test_forgiven_is_counted_anew(self) -> None:
+    @pytest.mark.parametrize("leaked", [pytest.param(3, id="leaked"), pytest.param(-3, id="below-zero")])
+    def test_a_load_that_has_drifted_is_the_idle_value_once_forgiven(self, leaked: float) -> None:
         progress = Progress(timeout=10)
-        progress.judge(sample(5, load=1), 0)
-        progress.forgive()
-        assert progress.judge(sample(5, load=1), 20) is None
-        assert progress.judge(sample(5, load=1), 30) == 10
+        progress.judge(sample(5), 0)
+        assert progress.judge(sample(5, load=leaked), 20) == 20
+        progress.forgive(sample(6, load=leaked))
+        for now in range(30, 300, 10):
+            assert progress.judge(sample(6, load=leaked), now) is None
+
+    @pytest.mark.parametrize("idle", [pytest.param(3, id="leaked"), pytest.param(-3, id="below-zero")])
+    def test_a_load_that_has_drifted_hides_no_hang(self, idle: float) -> None:
+        progress = Progress(timeout=10)
+        progress.forgive(sample(5, load=idle))
+        progress.judge(sample(5, load=idle), 0)
+        progress.judge(sample(5, load=idle + 1), 1)
+        # The client gives up, and the request is counted down; the engine has taken no step since.
+        assert progress.judge(sample(5, load=idle), 2) is None
+        assert progress.judge(sample(5, load=idle), 12) == 12
+
+    def test_a_forgiven_request_is_counted_from_then_on(self) -> None:
+        progress = Progress(timeout=10)
+        progress.judge(sample(5, requests=1), 0)
+        progress.forgive(sample(5, load=1, requests=1))
+        assert progress.judge(sample(5, load=1, requests=1), 20) is None
+        assert progress.judge(sample(5, load=1, requests=1), 30) == 10
 
 
 @dataclass
@@ -86,7 +124,12 @@ class Vllm:
     tokens: int = 320
     silent: bool = False
     answers: bool = True
+    answer: int = 200
+    queues: bool = False
+    twice: bool = False
     advances: bool = False
+    served: str = "llm"
+    pooling: bool = False
     asked: list[dict[str, object]] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
 
@@ -95,8 +138,12 @@ class Vllm:
         app.router.add_get("/health", self._health)
         app.router.add_get("/load", self._load)
         app.router.add_get("/metrics", self._metrics)
-        app.router.add_post("/v1/completions", self._completions)
+        app.router.add_get("/v1/models", self._models)
+        app.router.add_post("/pooling" if self.pooling else "/v1/completions", self._complete)
         return app
+
+    async def _models(self, _: web.Request) -> web.Response:
+        return web.json_response({"data": [{"id": self.served}]})
 
     async def _pause(self) -> None:
         if self.silent:
@@ -114,12 +161,14 @@ class Vllm:
         text = METRICS.replace('running{engine="0",model_name="tiny"} 0.0', f"running 0{self.running}")
         return web.Response(text=text.replace(" 320.0", f" {self.tokens}"))
 
-    async def _completions(self, request: web.Request) -> web.Response:
+    async def _complete(self, request: web.Request) -> web.Response:
         self.asked.append(await request.json())
         self.keys.append(request.headers.get("Authorization"))
+        self.running += self.queues
         if not self.answers:
             await asyncio.Event().wait()
-        return web.json_response({"choices": []})
+        self.load -= self.twice
+        return web.json_response({"choices": []}, status=self.answer)
 
 
 @pytest.fixture
@@ -140,7 +189,9 @@ async def api(vllm: Vllm) -> AsyncIterator[EngineApi]:
 async def test_what_it_answers(api: EngineApi, vllm: Vllm) -> None:
     vllm.load, vllm.running = 3, 2
     assert await api.healthy() is True
-    assert await api.sample() == sample(677, load=3, requests=2)
+    found = await api.sample()
+    assert found is not None
+    assert (found.load, found.requests) == (3, 2)
     vllm.health = 503
     assert await api.healthy() is False
     vllm.silent = True
@@ -167,8 +218,51 @@ async def test_a_dead_engine_is_told_by_its_health(api: EngineApi, vllm: Vllm) -
 async def test_a_hung_engine_is_told_by_its_counters(api: EngineApi, vllm: Vllm) -> None:
     vllm.load = vllm.running = 2
     assert (await verdict(api)).startswith("hung: 2 requests under way and no progress for")
-    # The scheduler knows of the requests, so nothing has to be asked.
-    assert not vllm.asked
+
+
+async def test_a_long_step_is_told_from_a_hang_by_the_canary_that_the_scheduler_takes_in(
+    api: EngineApi, vllm: Vllm
+) -> None:
+    # No token moves and the canary waits behind the others, but it is counted.
+    vllm.load = vllm.running = 300
+    vllm.answers, vllm.queues = False, True
+    assert await watched_in_vain(api, 6 * HANG)
+    assert len(vllm.asked) > 1
+
+
+@pytest.mark.parametrize("status", [pytest.param(s, id=str(s)) for s in (200, 400, 404, 422, 500)])
+async def test_an_idle_server_that_answers_anything_lives(api: EngineApi, vllm: Vllm, status: int) -> None:
+    vllm.load, vllm.answer = 1, status
+    assert await watched_in_vain(api, 5 * HANG)
+    assert vllm.asked
+
+
+async def test_an_error_is_no_sign_of_a_scheduler_that_has_requests(api: EngineApi, vllm: Vllm) -> None:
+    vllm.running, vllm.answer = 1, 400
+    assert (await verdict(api)).startswith("hung: 1 requests")
+
+
+async def test_the_canary_asks_for_a_name_that_is_served(api: EngineApi, vllm: Vllm) -> None:
+    vllm.served = "another-name"
+    assert await api.canary(timeout=1) == 200
+    assert vllm.asked[0]["model"] == "another-name"
+
+
+async def test_a_load_that_each_canary_counts_down_twice_is_asked_about_once(
+    api: EngineApi, vllm: Vllm
+) -> None:
+    vllm.load, vllm.twice = -1, True
+    assert await watched_in_vain(api, 8 * HANG)
+    assert len(vllm.asked) == 1
+
+
+async def test_the_canary_of_a_pooling_model() -> None:
+    vllm = Vllm(pooling=True)
+    async with TestServer(vllm.application()) as server:
+        assert server.port is not None
+        async with EngineApi(server.port, tls=False, api_key=None, model="llm") as api:
+            assert await api.canary(timeout=1) == 200
+    assert vllm.asked == [{"model": "llm", "input": "a"}]
 
 
 async def test_hung_from_idle_is_told_by_a_canary_that_gets_no_answer(api: EngineApi, vllm: Vllm) -> None:
