@@ -87,14 +87,14 @@ def test_another_model_directory(start: Start, stand_ins: StandIns, made_model: 
 
 
 def test_another_version_of_vllm(start: Start, stand_ins: StandIns, made_model: Path, tmp_path: Path) -> None:
-    metadata = tmp_path / "site" / "vllm-99.1.dist-info" / "METADATA"
+    metadata = tmp_path / "site" / "vllm-0.31.99.dist-info" / "METADATA"
     metadata.parent.mkdir(parents=True)
-    metadata.write_text("Metadata-Version: 2.1\nName: vllm\nVersion: 99.1\n")
+    metadata.write_text("Metadata-Version: 2.1\nName: vllm\nVersion: 0.31.99\n")
     head, worker = stand_ins.pods(service(made_model))
     worker = changed(mounted(worker, tmp_path / "site", "/opt/site"), PYTHONPATH="/opt/site")
     group = start(never_restarted([head, worker]))
     names = [node.pod for node in group.nodes]
-    assert_refused(group, ExitCode.VERSIONS_DIFFER, "vLLM", "99.1", *names)
+    assert_refused(group, ExitCode.VERSIONS_DIFFER, "vLLM", "0.31.99", *names)
 
 
 def test_unequal_accelerators_under_mp(start: Start, stand_ins: StandIns, made_model: Path) -> None:

@@ -13,6 +13,7 @@ from engine.conftest import Start, Step
 from engine.services import LocalGroup, eventually, open_group, service
 from vllm_multinode.contract.kserve import MODEL_MOUNT
 from vllm_multinode.launcher.engines import cpu
+from vllm_multinode.launcher.identity import installed_versions
 from vllm_multinode.local.run import isvc
 from vllm_multinode.local.world.pods import HostMount, PodSpec
 
@@ -46,7 +47,7 @@ def reference(made_model: Path, tmp_path_factory: pytest.TempPathFactory, step: 
     (pod,) = pods(made_model, nodes=1)
     metadata = tmp_path_factory.mktemp("metadata")
     cpu.write_vllm_metadata(metadata)
-    lean = [word for option in cpu.DEFAULT_ARGUMENTS.items() for word in option]
+    lean = [word for option in cpu.default_arguments(installed_versions().vllm).items() for word in option]
     program = str(Path(sys.executable).parent / "vllm")
     plain = pod.model_copy(
         update={

@@ -18,6 +18,7 @@ import yaml
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.launcher.masking import masked
+from vllm_multinode.launcher.spelling import check_spelling
 
 __all__ = [
     "MODEL",
@@ -30,6 +31,7 @@ __all__ = [
     "masked",
     "options",
     "read_options",
+    "without_model",
 ]
 
 MODEL = "--model"
@@ -55,6 +57,7 @@ _FLAGS = frozenset(
         "--data-parallel-external-lb",
         "--data-parallel-hybrid-lb",
         "--data-parallel-multi-port-external-lb",
+        "--disable-log-stats",
         "--grpc",
         "--headless",
     }
@@ -103,6 +106,7 @@ ONE_ENGINE: Mapping[str, Fixed] = {
     "--data-parallel-size": Fixed("1", "a group is one engine"),
     "--data-parallel-size-local": Fixed("1", "a group is one engine"),
     "--data-parallel-start-rank": Fixed(None, "a group is one engine"),
+    "--disable-log-stats": Fixed(None, "the watchdog tells busy from hung by vLLM's statistics"),
     "--grpc": Fixed(None, "health and clients speak HTTP"),
     "--prefill-context-parallel-size": Fixed(
         "1", "KServe counts GPUs as tensor parallel x pipeline parallel"
@@ -149,6 +153,7 @@ def check_arguments(arguments: Sequence[str], contract: Mapping[str, Fixed]) -> 
         MultinodeError: ARGUMENTS, with the argument as written and what it contradicts, or because of a
             --config file that cannot be read.
     """
+    check_spelling(arguments)
     fixed_options = {**ONE_ENGINE, **contract}
     effective = {option.name: option for option in options(arguments, fixed_options) if not option.nested}
     for name, option in effective.items():
@@ -178,6 +183,20 @@ def last_value(arguments: Sequence[str], name: str) -> str | None:
     """
     values = [option.value for option in options(arguments, {name: Fixed(None, "")}) if option.name == name]
     return values[-1] if values else None
+
+
+def without_model(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments without the model, which the launcher puts first: vLLM takes it only there.
+
+    Args:
+        arguments: which `check_arguments` has accepted, so that a model among them is the right one.
+    """
+    left: list[str] = []
+    for option in read_options(arguments, {MODEL: Fixed(None, "")}):
+        repeated = option.name == MODEL and not option.nested
+        # What follows its value is not the model's: `--model m x` leaves x for vLLM to refuse.
+        left += option.values[1:] if repeated else option.items
+    return left
 
 
 def options(arguments: Sequence[str], known: Mapping[str, Fixed]) -> list[Option]:

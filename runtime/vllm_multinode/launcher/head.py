@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.launcher import handshake
 from vllm_multinode.launcher.engines import build
 from vllm_multinode.launcher.group import Group
@@ -43,6 +44,7 @@ class Head(Supervision):
         self._rendezvous: Rendezvous | None = None
         self._node: Node | None = None
         self._readiness: Readiness | None = None
+        self._accepted = asyncio.Event()
 
     @property
     def ready(self) -> bool:
@@ -97,7 +99,15 @@ class Head(Supervision):
         self._rendezvous = Rendezvous(self.settings, group, self.status, self.connections, self._refuses)
         self.status.on_change = self._announce_soon
         self.in_background(self._rendezvous.beat())
+        self.in_background(self._ask_vllm())
         self.read_ahead(readiness.model, self.sizes, rank=0)
+
+    async def _ask_vllm(self) -> None:
+        """While members are awaited."""
+        assert self._readiness is not None  # noqa: S101 - set by _prepare
+        assert self._node is not None  # noqa: S101 - set by _prepare
+        await self.ask_vllm(build(self._plan(), self._node), self._readiness.identity.versions.vllm)
+        self._accepted.set()
 
     def _refuses(self) -> str | None:
         if self.status.state in (State.DRAINING, State.FAILED, State.STOPPED):
@@ -112,6 +122,9 @@ class Head(Supervision):
         """Form, run, recover; for ever, or until the budget is used up."""
         while True:
             await self._form()
+            if not self._accepted.is_set():
+                self.status.set(State.FORMING, "complete; vLLM's parser is looking at the arguments")
+                await self._accepted.wait()
             await asyncio.sleep(await self._run_epoch())
 
     async def _form(self) -> None:
@@ -197,6 +210,8 @@ class Head(Supervision):
 
     async def _engine_ended(self, engine: Engine) -> Incident:
         reason = await asyncio.shield(engine.ended)
+        if engine.refused:
+            raise MultinodeError(ExitCode.ARGUMENTS, f"{reason}.", where=self.settings.pod_name)
         return Incident(Cause.ENGINE, f"{self.settings.pod_name}: {reason}")
 
     async def _member_incident(self) -> Incident:

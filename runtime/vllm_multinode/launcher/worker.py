@@ -12,8 +12,10 @@ import aiohttp
 from vllm_multinode.checkpoint.stages import check_parallel
 from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.executors import EXECUTORS
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.model import Frozen
+from vllm_multinode.launcher.arguments import without_model
 from vllm_multinode.launcher.engines import build
 from vllm_multinode.launcher.handshake import UnprovenError
 from vllm_multinode.launcher.http import application
@@ -33,6 +35,7 @@ from vllm_multinode.launcher.messages import (
 )
 from vllm_multinode.launcher.network import host_port
 from vllm_multinode.launcher.node import Supervision, frozen
+from vllm_multinode.launcher.plan import Process
 from vllm_multinode.launcher.preflight import Readiness, preflight
 from vllm_multinode.launcher.processes import Engine
 from vllm_multinode.launcher.settings import heartbeat_interval
@@ -83,6 +86,7 @@ class Worker(Supervision):
             readiness = await asyncio.to_thread(preflight, self.settings, self.environment)
             self._readiness = readiness
             self.environment = readiness.environment
+            self.in_background(self._ask_vllm(readiness))
             seeking = asyncio.create_task(self._seek())
             stopping = asyncio.create_task(self._stop.wait())
             await asyncio.wait((seeking, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -102,6 +106,17 @@ class Worker(Supervision):
             await self._stop_engine()
             await self.end_background()
             await close()
+
+    async def _ask_vllm(self, readiness: Readiness) -> None:
+        """What the user wrote for this worker; the rest is the head's."""
+        mine = self.settings.arguments
+        if mine and not EXECUTORS[self.settings.executor].needs_ray:
+            argv = ("vllm", "serve", str(self.settings.model_dir), *without_model(mine))
+            try:
+                await self.ask_vllm((Process(name="vllm", argv=argv),), readiness.identity.versions.vllm)
+            except MultinodeError as error:
+                await self._send(GivesUp(epoch=self.epoch, reason=str(error)))
+                raise
 
     async def _seek(self) -> None:
         """Join the head, and again whenever the link ends; gives up after MULTINODE_HEAD_TIMEOUT alone."""
@@ -271,6 +286,10 @@ class Worker(Supervision):
         reason = await asyncio.shield(engine.ended)
         log.error("the engine of epoch %d ended: %s", epoch, reason)
         await self._send(EngineExited(epoch=epoch, reason=reason))
+        if engine.refused:
+            error = MultinodeError(ExitCode.ARGUMENTS, f"{reason}.", where=self.settings.pod_name)
+            await self._send(GivesUp(epoch=epoch, reason=str(error)))
+            self.fail(error)
 
     async def _report_frozen(self, epoch: int) -> None:
         incident = await frozen(self._heartbeat)

@@ -77,6 +77,7 @@ def node(rank: int, **changes: Any) -> Node:
         "address": f"10.0.0.{rank + 1}",
         "interface": "eth0",
         "gpus": 1,
+        "vllm": "0.32.0",
         "scratch": Path("/tmp"),
     }
     return Node(**{**told, **changes})

@@ -37,6 +37,9 @@ def main() -> None:
     if mode == "exit":
         sys.stderr.write("(APIServer pid=11) RuntimeError: no room for the KV cache\n")
         sys.exit(1)
+    if mode == "refuse":
+        sys.stderr.write("vllm: error: unrecognized arguments: --sed 1\n")
+        sys.exit(2)
     if mode == "hang-once":
         hung = Path(os.environ["STAND_IN_HUNG"])
         Handler.running = int(not hung.exists())

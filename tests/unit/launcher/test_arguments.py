@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.launcher.arguments import Fixed, check_arguments, given, last_value
+from vllm_multinode.launcher.arguments import Fixed, check_arguments, given, last_value, without_model
 
 CONTRACT = {
     "--distributed-executor-backend": Fixed("ray", "MULTINODE_EXECUTOR is ray"),
@@ -200,3 +200,19 @@ def test_an_option_is_found_wherever_and_however_it_stands(
     assert given([*others, *arguments], option)
     assert last_value([*others, *arguments], option) == (value if equals else "")
     assert not given(others, option)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "left"),
+    [
+        pytest.param(["/mnt/models", "--dtype", "half"], ["--dtype", "half"], id="first"),
+        pytest.param(["--model", "/mnt/models", "--dtype", "half"], ["--dtype", "half"], id="option"),
+        pytest.param(["--dtype", "half", "--model=/mnt/models"], ["--dtype", "half"], id="equals-sign"),
+        pytest.param(["--model", "/mnt/models", "x"], ["x"], id="what-is-no-value-of-it-stays"),
+        pytest.param(["--model-impl", "auto"], ["--model-impl", "auto"], id="another-option"),
+        pytest.param(["--dtype=half", "--", "/mnt/models"], ["--dtype=half"], id="after-two-hyphens"),
+        pytest.param([], [], id="none"),
+    ],
+)
+def test_the_model_is_left_to_the_launcher(arguments: list[str], left: list[str]) -> None:
+    assert without_model(arguments) == left

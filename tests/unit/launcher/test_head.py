@@ -89,6 +89,19 @@ class TestOneNode:
             assert launcher.termination_log.read_text() == line
             assert "Traceback" not in alone.output()
 
+    async def test_an_engine_that_refuses_its_arguments_is_not_started_again(
+        self, launcher: Launcher
+    ) -> None:
+        with launcher.run("head", "--sed", "1", STAND_IN="refuse") as alone:
+            assert alone.wait() == 13, alone.output()
+            assert alone.left() == []
+            assert alone.stdout.read_text().count("stand-in: serve") == 1
+            line = (
+                "multinode: head: vllm exited with status 2: error: unrecognized arguments: --sed 1. "
+                "(exit code 13)\n"
+            )
+            assert launcher.termination_log.read_text() == line
+
     async def test_a_hung_engine_is_started_again(self, launcher: Launcher, tmp_path: Path) -> None:
         hung = {"STAND_IN_HUNG": str(tmp_path / "hung"), "MULTINODE_HANG_TIMEOUT": "1"}
         with launcher.run("head", STAND_IN="hang-once", **hung) as alone:

@@ -3,20 +3,24 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from vllm_multinode.launcher.arguments import MODEL, given
+from vllm_multinode.launcher.arguments import given, without_model
 from vllm_multinode.launcher.engines import cpu
 from vllm_multinode.launcher.plan import GroupPlan, Node
 
 DEFAULT_TEMP = Path("/tmp")  # noqa: S108 - a pod's own
 
 
-def serve_command(plan: GroupPlan) -> list[str]:
-    """The beginning of `vllm serve`: the model, unless the user repeats it, which vLLM takes only once."""
-    model = [] if given(plan.arguments, MODEL) else [str(plan.model_dir)]
-    return ["vllm", "serve", *model, *_parallel_arguments(plan)]
+def serve_command(plan: GroupPlan, node: Node) -> list[str]:
+    """The beginning of `vllm serve`: the model, which vLLM takes once and, since 0.17, nowhere else."""
+    return ["vllm", "serve", str(plan.model_dir), *_parallel_arguments(plan, node)]
 
 
-def _parallel_arguments(plan: GroupPlan) -> list[str]:
+def user_arguments(plan: GroupPlan, node: Node) -> list[str]:
+    """The end of `vllm serve`: what the user wrote, on the head and on this node."""
+    return without_model([*plan.arguments, *node.arguments])
+
+
+def _parallel_arguments(plan: GroupPlan, node: Node) -> list[str]:
     """The sizes, the executor, and for the CPU engine our defaults where the user says nothing."""
     arguments = [
         "--tensor-parallel-size",
@@ -27,7 +31,7 @@ def _parallel_arguments(plan: GroupPlan) -> list[str]:
         plan.executor,
     ]
     if plan.accelerator == "cpu":
-        for option, value in cpu.DEFAULT_ARGUMENTS.items():
+        for option, value in cpu.default_arguments(node.vllm).items():
             if not given(plan.arguments, option):
                 arguments += [option, value]
     return arguments

@@ -1,17 +1,25 @@
 """What vLLM's CPU build needs of its environment."""
 
+import json
 from importlib import metadata
 from pathlib import Path
-from typing import Final
 
-DEFAULT_ARGUMENTS: Final = {
-    "--max-num-batched-tokens": "512",
-    "--max-num-seqs": "8",
-    "--num-gpu-blocks-override": "64",
-    # Not --enforce-eager: it skips the warm-up pass, and without that the first request ends a pipeline.
-    "--compilation-config": '{"mode":2,"backend":"eager"}',
-}
-"""A quick start rather than throughput, where the user says nothing."""
+from vllm_multinode.launcher.engines.versions import vllm
+
+
+def default_arguments(version: str) -> dict[str, str]:
+    """A quick start rather than throughput, where the user says nothing.
+
+    Args:
+        version: of vLLM.
+    """
+    return {
+        "--max-num-batched-tokens": "512",
+        "--max-num-seqs": "8",
+        "--num-gpu-blocks-override": "64",
+        # Not --enforce-eager: it skips the warm-up pass, and without that the first request ends a pipeline.
+        "--compilation-config": json.dumps({vllm(version).compilation_key: 2, "backend": "eager"}),
+    }
 
 
 def cpu_environment(

@@ -1,15 +1,20 @@
 """vLLM's own multi-node executor: the same command on every node, told apart by its rank."""
 
-from vllm_multinode.launcher.engines.common import head_arguments, node_defaults, serve_command
+from vllm_multinode.launcher.engines.common import (
+    head_arguments,
+    node_defaults,
+    serve_command,
+    user_arguments,
+)
 from vllm_multinode.launcher.plan import GroupPlan, Node, Process
 
 
 def processes(plan: GroupPlan, node: Node) -> tuple[Process, ...]:
     """The one process of a node; rank 0 serves the API, the others are headless."""
-    argv = serve_command(plan)
+    argv = serve_command(plan, node)
     if plan.sizes.nodes > 1:
         argv += ["--nnodes", str(plan.sizes.nodes), "--node-rank", str(node.rank)]
         argv += ["--master-addr", plan.head_address, "--master-port", str(plan.ports.master)]
     argv += head_arguments(plan) if node.rank == 0 else ["--headless"]
-    argv += [*plan.arguments, *node.arguments]
+    argv += user_arguments(plan, node)
     return (Process(name="vllm", argv=tuple(argv), defaults=node_defaults(plan, node)),)

@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import os
-import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from typing import Any, Final
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.launcher.engines import versions
-from vllm_multinode.launcher.masking import masked
+from vllm_multinode.launcher.masking import masked, redacted, secrets_in
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +141,7 @@ def refusal(answer: Answer, argv: Sequence[str], given: Sequence[str], version: 
         given: those of the arguments that the user wrote.
         version: of vLLM.
     """
-    words = _without_secrets(answer.refused or "", argv)
+    words = redacted(answer.refused or "", secrets_in(argv))
     return MultinodeError(
         ExitCode.ARGUMENTS,
         f"vLLM {version} refuses its arguments: {_one_line(words)}",
@@ -182,13 +181,6 @@ def long_name(argument: str) -> str:
     """Return an option's name with dashes, without its value."""
     name = argument.partition("=")[0].partition(".")[0]
     return name.replace("_", "-") if name.startswith("--") else name
-
-
-def _without_secrets(words: str, argv: Sequence[str]) -> str:
-    for written, shown in zip(argv, shlex.split(masked(argv)), strict=True):
-        if written != shown:
-            words = words.replace(written, shown)
-    return words
 
 
 def _one_line(words: str) -> str:

@@ -1,12 +1,18 @@
 """Ray: `ray start` on every node, `vllm serve` on the head."""
 
 from vllm_multinode.contract import ports
-from vllm_multinode.launcher.engines.common import DEFAULT_TEMP, head_arguments, node_defaults, serve_command
+from vllm_multinode.launcher.engines.common import (
+    DEFAULT_TEMP,
+    head_arguments,
+    node_defaults,
+    serve_command,
+    user_arguments,
+)
+from vllm_multinode.launcher.engines.versions import vllm
 from vllm_multinode.launcher.plan import GroupPlan, Listener, Node, Process
 
 # vLLM moves tensors over its own channels; Ray's default would take a third of the memory out of /dev/shm.
 _OBJECT_STORE_BYTES = 256 * 1024**2
-_ACTOR_MODULE = "vllm.v1.executor.ray_executor_v2"
 _HEAD_ONLY = ("ray-client-server-port", "dashboard-port")
 
 
@@ -37,12 +43,12 @@ def processes(plan: GroupPlan, node: Node) -> tuple[Process, ...]:
     )
     if node.rank > 0:
         return (start,)
-    serve = [*serve_command(plan), *head_arguments(plan)]
+    serve = [*serve_command(plan, node), *head_arguments(plan)]
     return (
         start,
         Process(
             name="vllm",
-            argv=(*serve, *plan.arguments),
+            argv=(*serve, *user_arguments(plan, node)),
             environment=environment | {"RAY_ADDRESS": f"{plan.head_address}:{plan.ports.ray}"},
             defaults=defaults,
             # vLLM spends longer on its imports than the raylet needs to follow.
@@ -83,7 +89,8 @@ def _ray_environment(plan: GroupPlan, node: Node) -> dict[str, str]:
     if plan.accelerator == "cpu":
         # A worker process that has imported vLLM already waits for the actor. Not with an accelerator:
         # there an import may open the device before the actor is told which one is its own.
-        environment |= {"RAY_enable_worker_prestart": "1", "RAY_preload_python_modules": _ACTOR_MODULE}
+        module = vllm(node.vllm).ray_actor_module
+        environment |= {"RAY_enable_worker_prestart": "1", "RAY_preload_python_modules": module}
     if node.token_file is not None:
         environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(node.token_file)}
     return environment
