@@ -185,7 +185,9 @@ def long_name(argument: str) -> str:
 
 def _one_line(words: str) -> str:
     text = " ".join(words.split())
-    return text if len(text) <= _WORDS else f"{text[:_WORDS]}…"
+    if len(text) > _WORDS:
+        return f"{text[:_WORDS]}…"
+    return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 def _key(argv: Sequence[str], version: str) -> str:
