@@ -11,7 +11,7 @@ from manifests.leaf import leaf
 from vllm_multinode.authoring.preview import preview
 from vllm_multinode.authoring.rules import validate
 from vllm_multinode.k8s.files import read
-from vllm_multinode.platforms.releases import find, listed
+from vllm_multinode.platforms.releases import RELEASES, Release, find, listed
 
 # 0.15.0 and 0.16.0 want their components, and v0.20.0 recreates the workers for ever (kserve#6113).
 AS_THEY_ARE = tuple(version for version in VERSIONS if version not in ("0.15.0", "0.16.0", "0.20.0"))
@@ -43,6 +43,16 @@ def test_a_version_of_its_own_kind_has_its_component(tmp_path: Path, version: st
     assert blocking(folder, (version,)) == []
     without = leaf(tmp_path / "without", "nvidia")
     assert blocking(without, (version,)) != []
+
+
+@pytest.mark.parametrize(
+    "release",
+    [one for one in RELEASES["openshift-ai"] if one.knows_worker_spec and not one.recreates_workers],
+    ids=lambda one: one.name,
+)
+def test_every_release_of_openshift_ai_has_its_components(tmp_path: Path, release: Release) -> None:
+    own = ["kserve-0.15.0"] if release.autoscaler_class == "external" else []
+    assert blocking(leaf(tmp_path / "leaf", "nvidia", *own), (release.name,)) == []
 
 
 @pytest.mark.parametrize("folder", leaves(), ids=name)

@@ -10,6 +10,8 @@ import yaml
 from manifests.folders import MANIFESTS, OVERLAYS, build, kustomization, load, of_kind
 from manifests.leaf import leaf, sorted_objects
 from manifests.oc_process import TemplateError, process
+from vllm_multinode.authoring.preview import preview
+from vllm_multinode.platforms.releases import RELEASES, Release
 
 TEMPLATE = load(MANIFESTS / "template/template.yaml")[0]
 PROJECT = "models"
@@ -105,6 +107,20 @@ def test_shared_memory_reaches_head_and_workers() -> None:
     for spec in (runtime["spec"], runtime["spec"]["workerSpec"]):
         volumes = {one["name"]: one["emptyDir"] for one in spec["volumes"]}
         assert volumes["shm"] == {"medium": "Memory", "sizeLimit": "64Gi"}
+
+
+@pytest.mark.parametrize(
+    "release",
+    [one for one in RELEASES["openshift-ai"] if one.knows_worker_spec],
+    ids=lambda one: one.name,
+)
+def test_no_release_of_openshift_ai_refuses_it(release: Release) -> None:
+    given = {"NAMESPACE": PROJECT, "AUTOSCALER_CLASS": release.autoscaler_class}
+    found = preview(process(TEMPLATE, given), release)
+    assert not found.refusals
+    assert bool(found.stalls) is release.recreates_workers
+    (group,) = found.groups
+    assert (group.nodes, [role.gpus for role in group.roles]) == (2, [2, 2])
 
 
 def test_a_project_is_required() -> None:

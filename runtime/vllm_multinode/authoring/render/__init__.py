@@ -10,6 +10,7 @@ from vllm_multinode.authoring.render.lws import leader_worker_set
 from vllm_multinode.authoring.render.runtime import serving_runtime
 from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.k8s.emit import to_yaml
+from vllm_multinode.platforms.kserve import auth_proxy
 from vllm_multinode.platforms.releases import DEFAULT, Release, find, require_multi_node
 
 __all__ = ["KUSTOMIZATION", "Rendered", "Target", "render", "serving_runtime"]
@@ -55,20 +56,20 @@ def render(spec: DeploymentSpec, platform: str | Release = DEFAULT, target: Targ
     Raises:
         MultinodeError: USAGE for an unknown release; SPEC for what this release or target cannot do.
     """
+    release = find(platform) if isinstance(platform, str) else platform
     files: dict[str, list[dict[str, Any]]] = {}
     notes: tuple[str, ...] = ()
     if target == "lws":
         files["leader-worker-set.yaml"] = [leader_worker_set(spec)]
         files["service.yaml"] = [beside.service(spec)]
     else:
-        notes = _kserve(
-            spec, require_multi_node(find(platform) if isinstance(platform, str) else platform), files
-        )
+        notes = _kserve(spec, require_multi_node(release), files)
     claim = beside.claim(spec)
     if claim is not None:
         files["claim.yaml"] = [claim]
     if spec.network.policy:
-        files["network-policy.yaml"] = [beside.network_policy(spec)]
+        has_proxy = target == "kserve" and bool(release.auth_proxy)
+        files["network-policy.yaml"] = [beside.network_policy(spec, auth_proxy.PORT if has_proxy else None)]
     return Rendered(files | {KUSTOMIZATION: [beside.kustomization(files)]}, notes)
 
 

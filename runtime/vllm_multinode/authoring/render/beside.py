@@ -49,8 +49,14 @@ def service(spec: DeploymentSpec) -> Object:
     }
 
 
-def network_policy(spec: DeploymentSpec) -> Object:
-    """Clients reach the API; every other port is open to the group alone."""
+def network_policy(spec: DeploymentSpec, proxy_port: int | None = None) -> Object:
+    """Clients reach the API; every other port is open to the group alone.
+
+    Args:
+        spec: what is meant.
+        proxy_port: of the proxy that the release puts before a head, which checks who calls.
+    """
+    clients = [{"port": port} for port in (ports.API, proxy_port) if port is not None]
     group = {"matchLabels": {labels.PART_OF: spec.name}}
     return {
         "apiVersion": "networking.k8s.io/v1",
@@ -59,7 +65,7 @@ def network_policy(spec: DeploymentSpec) -> Object:
         "spec": {
             "podSelector": group,
             "policyTypes": ["Ingress"],
-            "ingress": [{"ports": [{"port": ports.API}]}, {"from": [{"podSelector": group}]}],
+            "ingress": [{"ports": clients}, {"from": [{"podSelector": group}]}],
         },
     }
 

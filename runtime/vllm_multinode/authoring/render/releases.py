@@ -8,8 +8,9 @@ from vllm_multinode.authoring.spec.accelerators import COUNTED
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.executors import EXECUTORS
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.platforms.kserve import auth_proxy
 from vllm_multinode.platforms.kserve.nodes import layout
-from vllm_multinode.platforms.releases import Release
+from vllm_multinode.platforms.releases import Release, alternative
 
 _HEAD_SERVICES_KEPT = 3
 _LWS = "Or render with --target lws."
@@ -96,13 +97,18 @@ def notes(spec: DeploymentSpec, release: Release) -> Iterator[str]:
         yield release.remark
     if release.recreates_workers:
         yield (
-            f"{release.label} removes the workers on every reconcile (kserve#6113), so nothing will serve; "
-            "use 0.19.0 or --target lws."
+            f"{release.label} removes the workers on every reconcile (kserve#6113), so nothing will serve. "
+            f"{alternative(release)}"
         )
     if release.keeps_three_head_services and spec.replicas > _HEAD_SERVICES_KEPT:
         yield (
             f"{release.label} keeps the {_HEAD_SERVICES_KEPT} newest head Services of the whole cluster and "
             f"removes the others, so {spec.replicas} replicas cannot run side by side."
+        )
+    if release.adds_auth_proxy == "always":
+        yield (
+            f"{release.label} puts a proxy ({release.auth_proxy}, port {auth_proxy.PORT}) into every new "
+            "head; clients are sent to it where the annotation security.opendatahub.io/enable-auth is true."
         )
     resource = spec.accelerator_resource
     if not accelerators(spec):

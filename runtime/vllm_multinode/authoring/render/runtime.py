@@ -1,7 +1,7 @@
 """The ServingRuntime: what is the same for every service of one executor."""
 
 import json
-from typing import Any
+from typing import Any, Final
 
 from vllm_multinode.authoring.render import names
 from vllm_multinode.authoring.render.container import container, volumes
@@ -12,6 +12,7 @@ from vllm_multinode.contract.kserve import Role
 from vllm_multinode.platforms import names as kserve
 
 DEFAULT_SHARED_MEMORY = "16Gi"
+KSERVE_RUNTIME: Final = "opendatahub.io/kserve-runtime"
 
 
 def serving_runtime(
@@ -36,7 +37,7 @@ def serving_runtime(
     annotation = EXECUTORS[executor].annotation
     spec_annotations = {
         **({kserve.EXECUTOR: annotation} if annotation else {}),
-        "opendatahub.io/kserve-runtime": "vllm",
+        KSERVE_RUNTIME: "vllm",
         "prometheus.io/port": str(ports.API),
         "prometheus.io/path": "/metrics",
     }
@@ -61,6 +62,9 @@ def serving_runtime(
                 "tensorParallelSize": 1,
                 "pipelineParallelSize": 2,
                 "labels": {labels.COMPONENT: "worker"},
+                # Without any annotation here the controller of OpenShift AI 2.16 to 2.22 panics over a
+                # service that names GPU types.
+                "annotations": {KSERVE_RUNTIME: "vllm"},
                 "containers": [_container("worker", executor, accelerator, picture)],
                 "volumes": volumes(shared_memory),
             },

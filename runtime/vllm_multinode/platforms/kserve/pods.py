@@ -156,8 +156,8 @@ def with_environment(
     def filled(container: Body) -> Body:
         if container["name"] != main:
             return container
-        for name, value in {**injected, **(overrides or {})}.items():
-            container = containers.with_variable(container, name, value)
+        for name, value in injected.items():
+            container = containers.with_variable(container, name, (overrides or {}).get(name, value))
         return container
 
     return {**pod, "containers": [filled(one) for one in pod["containers"]]}

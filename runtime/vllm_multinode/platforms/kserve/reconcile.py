@@ -123,9 +123,10 @@ def _multi(source: Source) -> Group:
         head_gpus=counts.head_gpus,
         worker_gpus=counts.worker_gpus,
     )
-    services = {env.HEAD_SVC: names.head_service(source.name, source.generation)}
-    if source.release.makes_workers_service:
-        services[env.WORKER_SVC] = names.workers_service(source.deployment, source.generation)
+    services = {
+        env.HEAD_SVC: names.head_service(source.name, source.generation),
+        env.WORKER_SVC: names.workers_service(source.deployment, source.generation),
+    }
     head = pods.with_environment(head, source.release, "head", known)
     worker = pods.with_environment(worker, source.release, "worker", known, services)
     metas = _metas(source)

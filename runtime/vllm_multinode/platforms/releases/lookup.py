@@ -92,6 +92,13 @@ def known_numbers(product: Product = "kserve") -> str:
     return ", ".join(one.number for one in RELEASES[product])
 
 
+def alternative(release: Release) -> str:
+    """A sentence: what to use where a release never serves over several nodes."""
+    if release.product == "kserve":
+        return f"Use KServe {DEFAULT.number}, or a LeaderWorkerSet: multinode render --target lws."
+    return "Use a LeaderWorkerSet: multinode render --target lws."
+
+
 def listed(releases: Sequence[Release]) -> str:
     """Releases as a sentence names them: KServe 0.18.1, 0.19.0; OpenShift AI 2.16 to 2.22, 2.25."""
     parts = []
