@@ -8,7 +8,7 @@ import yaml
 
 from manifests.folders import COMPONENTS, MANIFESTS, Object
 
-BASE = MANIFESTS / "service/ray"
+BASE = MANIFESTS / "service/mp"
 
 
 def leaf(folder: Path, *names: str, base: Path | None = BASE, **more: Any) -> Path:

@@ -15,10 +15,10 @@ from manifests.folders import (
     Object,
     build,
     components,
-    kustomization,
     of_kind,
 )
 from manifests.leaf import leaf, sorted_objects
+from vllm_multinode.authoring.render.images import RELEASED
 
 ACCELERATORS = ("amd", "cpu", "gaudi", "intel", "nvidia")
 # In place of each other, which their own words say.
@@ -92,6 +92,9 @@ CHANGED = {
     "serving.kserve.io/gpu-resource-types",
     "serving.kserve.io/autoscalerClass",
     "serving.kserve.io/deploymentMode",
+    # OpenShift gives them.
+    "runAsUser",
+    "runAsGroup",
 }
 
 
@@ -171,12 +174,11 @@ spec: {predictor: {model: {env: [{name: MULTINODE_LOG_LEVEL, value: debug}]}}}
 
 
 def test_a_leaf_s_image_takes_the_place_of_the_component_s(tmp_path: Path) -> None:
-    images = [{"name": "vllm-multinode", "newName": "registry.example/vllm-multinode"}]
+    images = [{"name": "docker.io/vllm/vllm-openai-rocm", "newName": "registry.example/vllm"}]
     (runtime,) = of_kind(build(leaf(tmp_path / "leaf", "amd", images=images)), "ServingRuntime")
     spec = runtime["spec"]
     used = {one["image"] for one in (*spec["containers"], *spec["workerSpec"]["containers"])}
-    (tag,) = [one["newTag"] for one in kustomization(COMPONENTS / "amd")["images"]]
-    assert used == {f"registry.example/vllm-multinode:{tag}"}
+    assert used == {f"registry.example/vllm:{RELEASED['amd'].rpartition(':')[2]}"}
 
 
 def test_hashed_names_are_followed(tmp_path: Path) -> None:
@@ -201,7 +203,8 @@ spec:
     )
     (service,) = of_kind(objects, "InferenceService")
     predictor = service["spec"]["predictor"]
-    (config,), (secret,) = of_kind(objects, "ConfigMap"), of_kind(objects, "Secret")
+    (config,) = [one for one in of_kind(objects, "ConfigMap") if "data" in one]
+    (secret,) = of_kind(objects, "Secret")
     named = config["metadata"]["name"]
     assert named.startswith("settings-")
     assert predictor["model"]["env"][0]["valueFrom"]["configMapKeyRef"]["name"] == named

@@ -19,7 +19,10 @@ from manifests.folders import (
     of_kind,
     walk,
 )
-from vllm_multinode.authoring.render.names import TEARDOWN_SECONDS, default_image
+from manifests.leaf import leaf
+from vllm_multinode.authoring.render.images import RELEASED
+from vllm_multinode.authoring.render.names import TEARDOWN_SECONDS
+from vllm_multinode.authoring.spec.accelerators import AcceleratorType
 from vllm_multinode.contract import env, ports
 
 # Variables of others, and who reads them.
@@ -63,13 +66,15 @@ def test_every_image_has_a_version(folder: Path) -> None:
             assert re.search(r"\d", tag), f"{image} of {one['metadata']['name']}"
 
 
-def test_one_version_everywhere() -> None:
-    """The components' images are the package's version, for another accelerator."""
-    _, _, version = default_image().partition(":")
-    for folder in components():
-        for path in folder.glob("kustomization.yaml"):
-            for image in load(path)[0].get("images", []):
-                assert image["newTag"].startswith(f"{version}-")
+@pytest.mark.parametrize(
+    ("component", "accelerator"),
+    [("amd", "amd"), ("intel", "intel"), ("gaudi", "gaudi"), ("cpu", "none"), ("nvidia", "nvidia")],
+)
+def test_a_component_takes_the_released_image_of_its_accelerator(
+    tmp_path: Path, component: str, accelerator: AcceleratorType
+) -> None:
+    (runtime,) = of_kind(build(leaf(tmp_path / "leaf", component)), "ServingRuntime")
+    assert {one["image"] for one in containers(runtime)} == {RELEASED[accelerator]}
 
 
 @pytest.mark.parametrize("folder", [folder for folder in SERVING if ours(folder)], ids=name)

@@ -14,7 +14,7 @@ def test_nothing_would_change() -> None:
 
 
 def test_comments_change_nothing() -> None:
-    assert load(MANIFESTS / "runtime/ray/servingruntime.yaml") == [serving_runtime("ray")]
+    assert load(MANIFESTS / "runtime/ray/servingruntime.yaml") == [serving_runtime("ray", install="image")]
     assert load(MANIFESTS / "runtime/mp/servingruntime.yaml") == [serving_runtime("mp")]
     (whole,) = load(MANIFESTS / "runtime/cluster/clusterservingruntime.yaml")
-    assert whole == serving_runtime("ray") | {"kind": "ClusterServingRuntime"}
+    assert whole == serving_runtime("ray", install="image") | {"kind": "ClusterServingRuntime"}

@@ -25,6 +25,7 @@ IN_IMAGE: Final = {
     "head": "Run the head pod's supervisor; all further arguments are vLLM's.",
     "worker": "Run a worker pod's supervisor; all further arguments are vLLM's.",
     "fetch": "Fill a claim with a model from a hub, S3, an image or another claim.",
+    "live": "Ask this pod's supervisor whether it lives; exit code 1 where it does not.",
 }
 """cli.main starts these before this application is loaded; they stand here for the help."""
 

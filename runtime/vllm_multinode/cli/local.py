@@ -74,6 +74,10 @@ def run_(
     pin: Annotated[bool, typer.Option("--pin", help="Give each node CPU cores of its own.")] = False,
     log_directory: Annotated[Path | None, typer.Option("--logs", help="Keep the nodes' logs there.")] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return when the nodes are up.")] = False,
+    python: Annotated[
+        Path | None,
+        typer.Option(help="Run the launcher's zip application with this Python, as in a released image."),
+    ] = None,
     vllm_args: Annotated[
         list[str] | None, typer.Argument(help="After --: arguments of vLLM on the head.")
     ] = None,
@@ -112,6 +116,7 @@ def run_(
         args=tuple(vllm_args or ()),
         restart=restart,
         pin=pin,
+        python=isvc.interpreter(python),
     )
     options = RunOptions(
         local=local,

@@ -8,7 +8,7 @@ from vllm_multinode.contract.exit_codes import ExitCode
 _CLI: Final = ("typer", "rich", "click")
 _WITHOUT_CLI: Final = (
     "typer and rich are not installed; the extra vllm-multinode[cli] has them. "
-    "Without it head, worker and fetch run."
+    "Without it head, worker, fetch and live run."
 )
 
 
@@ -24,6 +24,10 @@ def main() -> NoReturn:
         from vllm_multinode.cli.fetch import main as fetch
 
         sys.exit(fetch(tuple(arguments[1:])))
+    if arguments == ["live"]:
+        from vllm_multinode.launcher.live import main as live
+
+        sys.exit(live())
     try:
         from vllm_multinode.cli.app import run
     except ModuleNotFoundError as error:

@@ -63,7 +63,10 @@ EXECUTORS: Final[Mapping[ExecutorName, Executor]] = {
     ),
 }
 EXECUTOR_NAMES: Final[tuple[ExecutorName, ...]] = get_args(ExecutorName)
-DEFAULT_EXECUTOR: Final[ExecutorName] = "ray"
+DEFAULT_EXECUTOR: Final[ExecutorName] = "mp"
+"""vLLM's own: its released images have had no Ray since 0.18."""
+KSERVE_EXECUTOR: Final[ExecutorName] = "ray"
+"""What KServe counts nodes for where nothing is said."""
 
 
 def counted_by_kserve(annotation: object) -> ExecutorName:
@@ -71,4 +74,4 @@ def counted_by_kserve(annotation: object) -> ExecutorName:
     for executor in EXECUTORS.values():
         if executor.annotation is not None and executor.annotation == annotation:
             return executor.name
-    return DEFAULT_EXECUTOR
+    return KSERVE_EXECUTOR

@@ -33,6 +33,7 @@ class ExitCode(IntEnum):
     PORT_TAKEN = 30
     NOT_WRITABLE = 31
     SHARED_MEMORY = 32
+    IMAGE = 33
     # This node among the others
     VERSIONS_DIFFER = 40
     MODELS_DIFFER = 41

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import platform
+from pathlib import Path
 
 from vllm_multinode.launcher.messages import Versions
 
@@ -23,3 +24,8 @@ def installed_versions() -> Versions:
         python=platform.python_version(),
         multinode=_version("vllm-multinode") or "none",
     )
+
+
+def zip_application() -> Path | None:
+    """The zip file that this package runs from; None where it is installed."""
+    return next((folder for folder in Path(__file__).parents if folder.is_file()), None)

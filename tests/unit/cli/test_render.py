@@ -25,7 +25,7 @@ def test_stream(spec: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["render", "-f", spec]) == ExitCode.OK
     printed = capsys.readouterr()
     assert printed.out.startswith("apiVersion: serving.kserve.io/v1alpha1\nkind: ServingRuntime\n")
-    assert printed.out.count("\n---\n") == 1
+    assert printed.out.count("\n---\n") == 2
     assert "Kustomization" not in printed.out
     assert printed.err == ""
 
@@ -43,6 +43,7 @@ def test_folder_twice(spec: str, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert {path.name for path in out.iterdir()} == {
         "serving-runtime.yaml",
         "inference-service.yaml",
+        "launcher.yaml",
         "kustomization.yaml",
     }
     printed = capsys.readouterr()

@@ -1,13 +1,20 @@
 import pytest
 
-from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, EXECUTOR_NAMES, EXECUTORS, counted_by_kserve
+from vllm_multinode.contract.executors import (
+    DEFAULT_EXECUTOR,
+    EXECUTOR_NAMES,
+    EXECUTORS,
+    KSERVE_EXECUTOR,
+    counted_by_kserve,
+)
 from vllm_multinode.launcher.engines import _PROCESSES
 
 
 def test_every_executor_has_a_record_and_a_way_to_start() -> None:
     assert set(EXECUTORS) == set(EXECUTOR_NAMES) == set(_PROCESSES)
     assert all(executor.name == name for name, executor in EXECUTORS.items())
-    assert EXECUTORS[DEFAULT_EXECUTOR].annotation is None
+    assert EXECUTORS[KSERVE_EXECUTOR].annotation is None
+    assert not EXECUTORS[DEFAULT_EXECUTOR].needs_ray
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import shutil
 import stat
 import subprocess
 import sys
-import venv
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,16 +16,13 @@ from typing import Any
 
 import pytest
 
+from unit.image.images import lose, run
+from vllm_multinode.authoring.render.images import RELEASED
+
 parser = pytest.importorskip("dockerfile_parse", reason="comes with the extra [dev]")
 
 ROOT = Path(__file__).parents[3]
 CONTAINERFILE = ROOT / "runtime" / "Containerfile"
-ABSENT = (
-    *("typer", "rich", "ray", "boto", "vllm_multinode", "__editable__", "vllm", "_vllm"),
-    # The environment that plays the image brings its own.
-    *("pip", "uv", "setuptools", "pkg_resources", "_distutils_hack"),
-)
-"""What a vLLM image may lack, or has otherwise than the environment of the tests."""
 
 
 def instructions() -> list[dict[str, Any]]:
@@ -54,21 +50,6 @@ def steps(number: int) -> Iterator[list[str]]:
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a vLLM image has: a vLLM and what that needs, and neither typer nor rich nor Ray."""
-    image = tmp_path_factory.mktemp("image")
-    venv.create(image, symlinks=True, with_pip=True)
-    packages = next(image.glob("lib/python*/site-packages"))
-    for entry in Path(pytest.__file__).parents[1].iterdir():
-        if not entry.name.startswith(ABSENT) and entry.suffix != ".pth":
-            (packages / entry.name).symlink_to(entry)
-    vllm = packages / "vllm-0.32.0.dist-info"
-    vllm.mkdir()
-    (vllm / "METADATA").write_text("Metadata-Version: 2.1\nName: vllm\nVersion: 0.32.0\n")
-    return image
-
-
-@pytest.fixture(scope="module")
 def wheels(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, made by the first stage's step."""
     source = tmp_path_factory.mktemp("source")
@@ -89,24 +70,6 @@ def copy(path: Path, target: Path) -> None:
     else:
         target.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)
-
-
-def run(image: Path, command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run a command as the image would: its own Python first, no network, nothing built in isolation."""
-    environment = {
-        "PATH": os.pathsep.join((str(image / "bin"), os.environ["PATH"])),
-        "HOME": str(image),
-        "UV_NO_BUILD_ISOLATION": "1",
-        "UV_OFFLINE": "1",
-        # As pip reads it, this says "no" to isolation.
-        "PIP_NO_BUILD_ISOLATION": "false",
-        "PIP_NO_INDEX": "1",
-        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-        **options.pop("environment", {}),
-    }
-    return subprocess.run(
-        command, env=environment, check=True, capture_output=True, text=True, timeout=300, **options
-    )
 
 
 def installed(image: Path) -> dict[str, str]:
@@ -147,14 +110,6 @@ def install(image: Path, wheels: Path, tmp_path: Path, **more: str) -> subproces
     index = str(ray_wheel(tmp_path / "index"))
     given = {"UV_FIND_LINKS": index, "UV_NO_INDEX": "1", "PIP_FIND_LINKS": index, **more}
     return run(image, moved, environment=given, cwd=tmp_path)
-
-
-@pytest.fixture
-def image(base: Path, tmp_path: Path) -> Path:
-    """A copy of the base to install into."""
-    copied = tmp_path / "image"
-    shutil.copytree(base, copied, symlinks=True)
-    return copied
 
 
 @pytest.mark.parametrize("installer", ["uv", "pip"])
@@ -198,8 +153,7 @@ def test_a_base_that_has_ray_keeps_it(image: Path, wheels: Path, tmp_path: Path)
 def test_a_base_that_will_not_do_is_refused(
     image: Path, wheels: Path, tmp_path: Path, lost: str, said: str
 ) -> None:
-    (entry,) = next(image.glob("lib/python*/site-packages")).glob(lost)
-    entry.unlink() if entry.is_symlink() else shutil.rmtree(entry)
+    lose(image, lost)
     before = installed(image)
     with pytest.raises(subprocess.CalledProcessError) as caught:
         install(image, wheels, tmp_path)
@@ -254,6 +208,11 @@ def test_every_base_has_a_release_and_the_releases_stand_in_one_place() -> None:
     assert all("${VLLM}" in value or "${GAUDI}" in value for value in images)
     assert "latest" not in text
     assert text.count("0.32") == 1
+    releases = dict(one["value"].split("=") for one in instructions() if one["instruction"] == "ARG")
+    names = [value.split(" AS ")[0] for value in images]
+    for name, value in releases.items():
+        names = [one.replace(f"${{{name}}}", value) for one in names]
+    assert set(names) == set(RELEASED.values()), "the same as the launcher is mounted into"
 
 
 def test_it_runs_as_any_user() -> None:

@@ -112,7 +112,7 @@ def test_an_unknown_executor_has_a_code_of_its_own() -> None:
 
 def test_defaults() -> None:
     settings = settings_of("head", "--seed", "1")
-    assert settings.executor == "ray"
+    assert settings.executor == "mp"
     assert settings.accelerator == "auto"
     assert settings.ports == Ports(
         api=8080, supervisor=8081, master=29500, ray=6379, ray_workers=(20000, 20999)

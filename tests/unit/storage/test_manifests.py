@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from vllm_multinode.authoring.render.names import default_image
+from vllm_multinode.authoring.render.application import FILE
+from vllm_multinode.authoring.render.images import RELEASED
+from vllm_multinode.authoring.render.names import LAUNCHER_FOLDER, USER
 from vllm_multinode.cli.fetch import _parser
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -36,7 +38,7 @@ def kubectl() -> None:
 
 
 def pod(folder: str) -> dict[str, Any]:
-    (made,) = build(STORAGE / folder)
+    (made,) = [one for one in build(STORAGE / folder) if one["kind"] != "ConfigMap"]
     spec: dict[str, Any] = made["spec"]["template"]["spec"] if made["kind"] == "Job" else made["spec"]
     return spec
 
@@ -44,7 +46,7 @@ def pod(folder: str) -> dict[str, Any]:
 @pytest.mark.parametrize("folder", JOBS)
 def test_a_job_runs_a_command_line_that_can_be_read(folder: str) -> None:
     (container,) = pod(folder)["containers"]
-    assert container["command"] == ["multinode"]
+    assert container["command"] == ["python3", f"{LAUNCHER_FOLDER}/{FILE}"]
     assert container["args"][0] == "fetch"
     given = _parser().parse_args(container["args"][1:])
     open_source(given.source, {})
@@ -53,18 +55,20 @@ def test_a_job_runs_a_command_line_that_can_be_read(folder: str) -> None:
 
 
 @pytest.mark.parametrize("folder", PODS)
-def test_a_pod_is_what_restricted_v2_wants(folder: str) -> None:
+def test_a_pod_is_what_pod_security_restricted_wants(folder: str) -> None:
     spec = pod(folder)
     assert spec["automountServiceAccountToken"] is False
-    assert set(spec["securityContext"]) == {"fsGroupChangePolicy"}
+    assert spec["securityContext"] == {"fsGroup": USER, "fsGroupChangePolicy": "OnRootMismatch"}
     for container in spec["containers"]:
-        assert container["image"] == default_image()
+        assert container["image"] == RELEASED["nvidia"]
         assert container["resources"]["requests"].keys() == {"cpu", "memory"}
         assert container["securityContext"] == {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
             "readOnlyRootFilesystem": True,
             "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": 0,
             "seccompProfile": {"type": "RuntimeDefault"},
         }
 
@@ -92,7 +96,7 @@ def test_everybody_means_the_same_claim() -> None:
 
 
 def test_what_passes_is_tried_again_and_what_does_not_is_final() -> None:
-    (job,) = build(STORAGE / "job")
+    (job,) = [one for one in build(STORAGE / "job") if one["kind"] == "Job"]
     final = {
         code
         for rule in job["spec"]["podFailurePolicy"]["rules"]
@@ -106,6 +110,7 @@ def test_what_passes_is_tried_again_and_what_does_not_is_final() -> None:
         ExitCode.SHARD_TRUNCATED,
         ExitCode.SHARD_ABSENT,
         ExitCode.NOT_WRITABLE,
+        ExitCode.IMAGE,
         ExitCode.SOURCE_DENIED,
         ExitCode.CLAIM_FULL,
     }
@@ -116,11 +121,11 @@ def test_what_passes_is_tried_again_and_what_does_not_is_final() -> None:
 def test_the_example_of_the_readme(tmp_path: Path) -> None:
     text = (STORAGE / "README.md").read_text()
     (example,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
-    shutil.copytree(STORAGE, tmp_path / "manifests" / "storage")
+    shutil.copytree(ROOT / "manifests", tmp_path / "manifests")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "kustomization.yaml").write_text(example)
     made = {one["kind"]: one for one in build(tmp_path / "mine")}
     (container,) = made["Job"]["spec"]["template"]["spec"]["containers"]
     assert container["args"] == ["fetch", "hf://meta-llama/Llama-3.3-70B-Instruct", "/models/llama-3.3-70b"]
-    assert container["image"] == "registry.example/vllm-multinode:0.1.0"
+    assert container["image"] == "registry.example/vllm-openai:v0.32.0"
     assert made["PersistentVolumeClaim"]["spec"]["storageClassName"] == "ocs-storagecluster-cephfs"

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 from vllm_multinode.authoring.render import beside, releases
 from vllm_multinode.authoring.render.inference_service import inference_service, runtime_name
 from vllm_multinode.authoring.render.lws import leader_worker_set
+from vllm_multinode.authoring.render.names import USER
 from vllm_multinode.authoring.render.runtime import serving_runtime
 from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.k8s.emit import to_yaml
@@ -50,7 +51,8 @@ def render(spec: DeploymentSpec, platform: str | Release = DEFAULT, target: Targ
 
     Args:
         spec: what is meant.
-        platform: a release, or its name: kserve-0.19.0, openshift-ai-2.25; only for the target kserve.
+        platform: a release, or its name: kserve-0.19.0, openshift-ai-2.25. For the target lws it says no more
+            than whether the cluster is OpenShift.
         target: kserve for an InferenceService, lws for a LeaderWorkerSet.
 
     Raises:
@@ -59,27 +61,42 @@ def render(spec: DeploymentSpec, platform: str | Release = DEFAULT, target: Targ
     release = find(platform) if isinstance(platform, str) else platform
     files: dict[str, list[dict[str, Any]]] = {}
     notes: tuple[str, ...] = ()
+    release = find(platform) if isinstance(platform, str) else platform
     if target == "lws":
-        files["leader-worker-set.yaml"] = [leader_worker_set(spec)]
+        files["leader-worker-set.yaml"] = [leader_worker_set(spec, user_of(release))]
         files["service.yaml"] = [beside.service(spec)]
     else:
         notes = _kserve(spec, require_multi_node(release), files)
-    claim = beside.claim(spec)
-    if claim is not None:
-        files["claim.yaml"] = [claim]
-    if spec.network.policy:
-        has_proxy = target == "kserve" and bool(release.auth_proxy)
-        files["network-policy.yaml"] = [beside.network_policy(spec, auth_proxy.PORT if has_proxy else None)]
+    has_proxy = target == "kserve" and bool(release.auth_proxy)
+    proxy_port = auth_proxy.PORT if has_proxy else None
+    further = {
+        "claim.yaml": beside.claim(spec),
+        "network-policy.yaml": beside.network_policy(spec, proxy_port) if spec.network.policy else None,
+        # Last: nobody reads it.
+        "launcher.yaml": beside.launcher(spec),
+    }
+    files |= {name: [found] for name, found in further.items() if found is not None}
     return Rendered(files | {KUSTOMIZATION: [beside.kustomization(files)]}, notes)
+
+
+def user_of(release: Release) -> int | None:
+    """The user that containers run as; None on OpenShift, which gives each namespace its own."""
+    return None if release.product == "openshift-ai" else USER
 
 
 def _kserve(
     spec: DeploymentSpec, release: Release, files: dict[str, list[dict[str, Any]]]
 ) -> tuple[str, ...]:
     releases.check(spec, release)
-    if spec.runtime is None or spec.runtime.write:
+    if spec.writes_runtime:
         files["serving-runtime.yaml"] = [
-            serving_runtime(spec.executor, name=runtime_name(spec), namespace=spec.namespace)
+            serving_runtime(
+                spec.executor,
+                name=runtime_name(spec),
+                namespace=spec.namespace,
+                install=spec.install,
+                user=user_of(release),
+            )
         ]
     files["inference-service.yaml"] = [inference_service(spec, name, release) for name in spec.service_names]
     if spec.replicas > 1:

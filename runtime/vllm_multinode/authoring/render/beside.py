@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from vllm_multinode.authoring.render import application
 from vllm_multinode.authoring.render.pod import metadata, said
 from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.contract import labels, ports
@@ -10,6 +11,15 @@ from vllm_multinode.contract import labels, ports
 Object = dict[str, Any]
 
 CLIENT_PORT = 80
+
+
+def launcher(spec: DeploymentSpec) -> Object | None:
+    """The ConfigMap with the launcher, unless the image has it."""
+    if spec.install == "image" or not spec.writes_runtime:
+        return None
+    # Services share it, so no service's labels stand on it.
+    where = {"namespace": spec.namespace} if spec.namespace else {}
+    return application.config_map({**where, "labels": {labels.MANAGED_BY: labels.MANAGER}})
 
 
 def claim(spec: DeploymentSpec) -> Object | None:

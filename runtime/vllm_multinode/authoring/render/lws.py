@@ -10,6 +10,7 @@ from typing import Any
 from vllm_multinode.authoring.render import names
 from vllm_multinode.authoring.render import pod as pods
 from vllm_multinode.authoring.render.container import container, volumes
+from vllm_multinode.authoring.render.images import default_image
 from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.contract import env, labels
 from vllm_multinode.contract.errors import MultinodeError
@@ -24,8 +25,12 @@ _GROUP_KEY = "leaderworkerset.sigs.k8s.io/group-key"
 _REVISION = "leaderworkerset.sigs.k8s.io/template-revision-hash"
 
 
-def leader_worker_set(spec: DeploymentSpec) -> Object:
+def leader_worker_set(spec: DeploymentSpec, user: int | None = names.USER) -> Object:
     """All replicas as one LeaderWorkerSet.
+
+    Args:
+        spec: what is meant.
+        user: that containers run as; None where the cluster chooses one, as OpenShift does.
 
     Raises:
         MultinodeError: SPEC, for a model that is no claim.
@@ -51,8 +56,8 @@ def leader_worker_set(spec: DeploymentSpec) -> Object:
                     "size": spec.nodes,
                     # The group heals in place: its launcher starts the engine again when a pod comes back.
                     "restartPolicy": "None",
-                    "leaderTemplate": _template(spec, "head"),
-                    "workerTemplate": _template(spec, "worker"),
+                    "leaderTemplate": _template(spec, "head", user),
+                    "workerTemplate": _template(spec, "worker", user),
                 },
             }
         ),
@@ -66,7 +71,7 @@ def _rollout(spec: DeploymentSpec) -> Object | None:
     return {"type": "RollingUpdate", "rollingUpdateConfiguration": {"maxUnavailable": 0, "maxSurge": 1}}
 
 
-def _template(spec: DeploymentSpec, role: Role) -> Object:
+def _template(spec: DeploymentSpec, role: Role, user: int | None) -> Object:
     return {
         "metadata": pods.said(
             {
@@ -76,7 +81,7 @@ def _template(spec: DeploymentSpec, role: Role) -> Object:
         ),
         "spec": {
             **pods.pod_fields(spec, role, _group(spec)),
-            "containers": [_container(spec, role)],
+            "containers": [_container(spec, role, user)],
             "volumes": _volumes(spec),
         },
     }
@@ -87,9 +92,15 @@ def _group(spec: DeploymentSpec) -> Mapping[str, Any]:
     return {"labelSelector": {"matchLabels": {_NAME: spec.name}}, "matchLabelKeys": [_GROUP_KEY]}
 
 
-def _container(spec: DeploymentSpec, role: Role) -> Object:
+def _container(spec: DeploymentSpec, role: Role, user: int | None) -> Object:
     common = container(
-        role, spec.executor, name=role, image=names.default_image(), generation_label=_REVISION
+        role,
+        spec.executor,
+        name=role,
+        image=default_image(spec.install, spec.accelerator.type),
+        generation_label=_REVISION,
+        install=spec.install,
+        user=user,
     )
     ours = pods.container_fields(spec, role)
     merged = strategic_merge(
@@ -125,4 +136,4 @@ def _volumes(spec: DeploymentSpec) -> list[Object]:
         "persistentVolumeClaim": {"claimName": spec.model.claim, "readOnly": True},
     }
     _, *further = pods.volumes(spec)
-    return [*volumes(spec.shared_memory), model, *further]
+    return [*volumes(spec.shared_memory, spec.install), model, *further]

@@ -1,6 +1,5 @@
 """Names and numbers that every rendered object agrees on, in one place."""
 
-import importlib.metadata
 from collections.abc import Mapping
 from typing import Final
 
@@ -25,9 +24,12 @@ TEARDOWN_SECONDS: Final = 15
 """What the launcher needs at most to end an engine."""
 
 
-def default_image() -> str:
-    """The image of this package's version; spec.image or kustomize says where it has been pushed to."""
-    return f"vllm-multinode:{importlib.metadata.version('vllm-multinode')}"
+LAUNCHER: Final = "launcher"
+LAUNCHER_FOLDER: Final = "/opt/multinode"
+"""Where the ConfigMap with the zip application is mounted."""
+
+USER: Final = 2000
+"""The user `vllm` of vLLM's images, for clusters that choose no user themselves; any other would do."""
 
 
 def grace_period(drain: int = DEFAULT_DRAIN_SECONDS) -> int:

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from vllm_multinode.authoring.render import names
 from vllm_multinode.authoring.render.container import shared_memory_volume
+from vllm_multinode.authoring.render.images import default_image
 from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.authoring.spec.accelerators import product_label
 from vllm_multinode.authoring.spec.arguments import as_list
@@ -61,7 +62,7 @@ def pod_fields(spec: DeploymentSpec, role: Role, group_labels: Mapping[str, Any]
 def container_fields(spec: DeploymentSpec, role: Role) -> Object:
     """What the spec adds to the container that every deployment has."""
     fields = {
-        "image": spec.image,
+        "image": image(spec),
         "args": engine_arguments(spec) if role == "head" else [],
         "env": environment(spec),
         "resources": _resources(spec),
@@ -70,6 +71,14 @@ def container_fields(spec: DeploymentSpec, role: Role) -> Object:
         "volumeMounts": _token_mounts(spec),
     }
     return said(fields)
+
+
+def image(spec: DeploymentSpec) -> str | None:
+    """The image, where it is not the one that the ServingRuntime names anyway."""
+    kind = spec.accelerator.type
+    if spec.image is not None or kind == "nvidia" or not spec.writes_runtime:
+        return spec.image
+    return default_image(spec.install, kind)
 
 
 def volumes(spec: DeploymentSpec) -> list[Object]:

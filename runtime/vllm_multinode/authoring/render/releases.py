@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from vllm_multinode.authoring.render.images import default_image
 from vllm_multinode.authoring.render.pod import accelerators
 from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.authoring.spec.accelerators import COUNTED
@@ -13,6 +14,10 @@ from vllm_multinode.platforms.kserve.nodes import layout
 from vllm_multinode.platforms.releases import Release, alternative
 
 _HEAD_SERVICES_KEPT = 3
+_READ_IMAGE = (
+    "oc get template vllm-multinode-runtime-template -n redhat-ods-applications "
+    "-o jsonpath='{.objects[0].spec.containers[0].image}'"
+)
 _LWS = "Or render with --target lws."
 
 
@@ -109,6 +114,16 @@ def notes(spec: DeploymentSpec, release: Release) -> Iterator[str]:
         yield (
             f"{release.label} puts a proxy ({release.auth_proxy}, port {auth_proxy.PORT}) into every new "
             "head; clients are sent to it where the annotation security.opendatahub.io/enable-auth is true."
+        )
+    if spec.install == "image" and spec.image is None and spec.writes_runtime:
+        yield (
+            f"{default_image('image', spec.accelerator.type)} is in no registry: build it "
+            "(scripts/build-image), push it, and name it in image."
+        )
+    elif release.product == "openshift-ai" and spec.image is None and spec.writes_runtime:
+        yield (
+            f"The image is vLLM's own. {release.label} supports the one that its template names: "
+            f"{_READ_IMAGE} prints it; write it into image."
         )
     resource = spec.accelerator_resource
     if not accelerators(spec):

@@ -1,11 +1,13 @@
 """The ServingRuntime: what is the same for every service of one executor."""
 
 import json
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from vllm_multinode.authoring.render import names
 from vllm_multinode.authoring.render.container import container, volumes
+from vllm_multinode.authoring.render.images import default_image
 from vllm_multinode.authoring.spec.accelerators import RESOURCES, AcceleratorType
+from vllm_multinode.authoring.spec.parts import Install
 from vllm_multinode.contract import env, labels, ports
 from vllm_multinode.contract.executors import EXECUTORS, ExecutorName
 from vllm_multinode.contract.kserve import Role
@@ -22,6 +24,8 @@ def serving_runtime(
     name: str | None = None,
     namespace: str | None = None,
     image: str | None = None,
+    install: Install = "configMap",
+    user: int | None = names.USER,
     shared_memory: str = DEFAULT_SHARED_MEMORY,
 ) -> dict[str, Any]:
     """A complete ServingRuntime that names neither sizes nor accelerators: those are the InferenceService's.
@@ -31,7 +35,9 @@ def serving_runtime(
         accelerator: recommended by OpenShift AI's dashboard; all four makers' where None.
         name: vllm-multinode-ray or -mp by default.
         namespace: left out where None.
-        image: this package's version of vllm-multinode by default.
+        image: the default one for the way of installing.
+        install: how the launcher comes into the pods.
+        user: that containers run as; None where the cluster chooses one, as OpenShift does.
         shared_memory: size of /dev/shm, which an InferenceService may change.
     """
     annotation = EXECUTORS[executor].annotation
@@ -41,7 +47,10 @@ def serving_runtime(
         "prometheus.io/port": str(ports.API),
         "prometheus.io/path": "/metrics",
     }
-    picture = image or names.default_image()
+    containers = {
+        role: _container(role, executor, accelerator, image or default_image(install), install, user)
+        for role in get_args(Role)
+    }
     return {
         "apiVersion": "serving.kserve.io/v1alpha1",
         "kind": "ServingRuntime",
@@ -55,8 +64,8 @@ def serving_runtime(
             "annotations": spec_annotations,
             "labels": {labels.COMPONENT: "head"},
             "supportedModelFormats": [{"name": names.MODEL_FORMAT}],
-            "containers": [_container("head", executor, accelerator, picture)],
-            "volumes": volumes(shared_memory),
+            "containers": [containers["head"]],
+            "volumes": volumes(shared_memory, install),
             "workerSpec": {
                 # v0.15.0 wants sizes here too; those of the InferenceService hold.
                 "tensorParallelSize": 1,
@@ -65,15 +74,20 @@ def serving_runtime(
                 # Without any annotation here the controller of OpenShift AI 2.16 to 2.22 panics over a
                 # service that names GPU types.
                 "annotations": {KSERVE_RUNTIME: "vllm"},
-                "containers": [_container("worker", executor, accelerator, picture)],
-                "volumes": volumes(shared_memory),
+                "containers": [containers["worker"]],
+                "volumes": volumes(shared_memory, install),
             },
         },
     }
 
 
 def _container(
-    role: Role, executor: ExecutorName, accelerator: AcceleratorType | None, image: str
+    role: Role,
+    executor: ExecutorName,
+    accelerator: AcceleratorType | None,
+    image: str,
+    install: Install,
+    user: int | None,
 ) -> dict[str, Any]:
     made = container(
         role,
@@ -81,6 +95,8 @@ def _container(
         name=names.CONTAINERS[role],
         image=image,
         generation_label=kserve.GENERATION_LABEL,
+        install=install,
+        user=user,
     )
     source = f"metadata.annotations['{kserve.SOURCE_URI}']"
     made["env"].append({"name": env.MODEL_SOURCE, "valueFrom": {"fieldRef": {"fieldPath": source}}})

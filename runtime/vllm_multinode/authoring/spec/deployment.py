@@ -23,6 +23,7 @@ from vllm_multinode.authoring.spec.parts import (
     Context,
     EngineArguments,
     EnvSource,
+    Install,
     Model,
     Network,
     Parallelism,
@@ -52,11 +53,14 @@ class DeploymentSpec(Part):
         default_factory=Parallelism, description="How the model is divided over the accelerators."
     )
     executor: ExecutorName = Field(
-        DEFAULT_EXECUTOR, description="What spreads the engine over the nodes: ray, or vLLM's own mp."
+        DEFAULT_EXECUTOR,
+        description="What spreads the engine over the nodes: vLLM's own mp, or ray in an image that has it.",
     )
     accelerator: Accelerator = Field(default_factory=Accelerator, description="What each node has.")
     image: str | None = Field(
-        None, min_length=1, description="Image of head and workers; that of the ServingRuntime if absent."
+        None,
+        min_length=1,
+        description="Image of head and workers; the released one of vLLM for the accelerator if absent.",
     )
     runtime: RuntimeChoice | None = Field(
         None, description="ServingRuntime to use, or to write under a name."
@@ -113,6 +117,18 @@ class DeploymentSpec(Part):
     def nodes(self) -> int:
         """Pods of one group, the head included."""
         return -(-self.parallelism.tensor * self.parallelism.pipeline // self.per_node)
+
+    @property
+    def writes_runtime(self) -> bool:
+        """Whether the ServingRuntime is written too; it is there already otherwise."""
+        return self.runtime is None or self.runtime.write
+
+    @property
+    def install(self) -> Install:
+        """How the launcher comes into the pods."""
+        if self.runtime is not None and self.runtime.install is not None:
+            return self.runtime.install
+        return "image" if self.executor == "ray" and self.image is None else "configMap"
 
     @property
     def accelerator_resource(self) -> str:

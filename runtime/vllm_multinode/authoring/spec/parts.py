@@ -186,11 +186,21 @@ class SecretKey(Part):
     key: str = Field("token", min_length=1, description="The key in it.")
 
 
+Install = Literal["configMap", "image"]
+"""How the launcher comes into the pods."""
+
+
 class Runtime(Part):
-    """The ServingRuntime that the service names."""
+    """The ServingRuntime that the service names, and how the launcher comes into its pods."""
 
     name: LabelName | None = Field(None, description="Its name; vllm-multinode-ray or -mp if absent.")
     write: bool = Field(True, description="Write it too; false where it is there already.")
+    install: Install | None = Field(
+        None,
+        description="How the launcher comes into the pods: configMap mounts it into an image of vLLM, image "
+        "takes one that scripts/build-image made. configMap if absent; image for Ray where no image is "
+        "named, since the released ones have no Ray.",
+    )
 
 
 class KeyRef(Part):

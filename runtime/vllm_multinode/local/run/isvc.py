@@ -9,6 +9,7 @@ from typing import Final
 
 from pydantic import Field
 
+from vllm_multinode.authoring.render import application, names
 from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, ExecutorName
@@ -22,6 +23,7 @@ from vllm_multinode.platforms.releases import DEFAULT, Release
 
 NAMESPACE: Final = "default"
 _CACHE: Final = Path("/cache")
+_LAUNCHER: Final = Path(names.LAUNCHER_FOLDER)
 _SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # A template's hash, as the Deployment's controller puts into its pods' names.
 _TEMPLATE: Final = "6b8f7c9d5"
@@ -40,6 +42,8 @@ class LocalService(Frozen):
     restart: Restart = "always"
     pin: bool = False
     """Whether each node gets cores of its own."""
+    python: Path | None = None
+    """Of an environment with vLLM, that the launcher's zip application runs in, as in a released image."""
 
 
 def fit(
@@ -98,6 +102,22 @@ def variables(pairs: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def interpreter(python: Path | None) -> Path | None:
+    """The Python that plays an image's.
+
+    Raises:
+        MultinodeError: it is none.
+    """
+    if python is None:
+        return None
+    path = python.absolute()
+    if not os.access(path, os.X_OK) or path.is_dir():
+        raise MultinodeError(
+            ExitCode.USAGE, "is not a Python to run.", where=f"--python {python}", hint="Name its executable."
+        )
+    return path
+
+
 def cache_directory() -> Path:
     """What the nodes of all runs share, so that a second start finds what the first one worked out."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
@@ -142,10 +162,34 @@ def program() -> str:
     return str(Path(sys.executable).parent / "multinode")
 
 
+def launcher_command(local: LocalService) -> tuple[str, ...]:
+    """What a ServingRuntime has as the container's command."""
+    if local.python is None:
+        return (program(),)
+    return (str(local.python), f"{_LAUNCHER}/{application.FILE}")
+
+
+def _image_mounts(local: LocalService, cache: Path) -> tuple[HostMount, ...]:
+    """What stands for a released image: its environment, and the launcher as the ConfigMap brings it."""
+    if local.python is None:
+        return ()
+    # By its digest, so that a run that goes on keeps the launcher that it began with.
+    launcher = cache / "launchers" / application.config_map_name()
+    launcher.mkdir(parents=True, exist_ok=True)
+    unfinished = launcher / f".{os.getpid()}"
+    unfinished.write_bytes(application.archive())
+    unfinished.replace(launcher / application.FILE)
+    environment = local.python.parent.parent
+    return (
+        HostMount(source=launcher, target=_LAUNCHER),
+        HostMount(source=environment, target=environment),
+    )
+
+
 def runtime_environment(local: LocalService) -> dict[str, str]:
     """What the image and our ServingRuntime give every container, POD_IP and POD_NAME aside."""
     return {
-        "PATH": f"{Path(sys.executable).parent}:{_SYSTEM_PATH}",
+        "PATH": f"{(local.python or Path(sys.executable)).parent}:{_SYSTEM_PATH}",
         "HOME": "/tmp",  # noqa: S108 - the container's own
         "LANG": "C.UTF-8",
         "HF_HOME": str(_CACHE / "huggingface"),
@@ -171,7 +215,7 @@ def _pod(local: LocalService, cache: Path, role: Role, node: str, cores: tuple[i
         node=node,
         role=role,
         generate_name=f"{deployment}-{_TEMPLATE}-",
-        argv=(program(), role, *(local.args if head else ())),
+        argv=(*launcher_command(local), role, *(local.args if head else ())),
         env={
             **runtime_environment(local),
             **local.env,
@@ -181,6 +225,7 @@ def _pod(local: LocalService, cache: Path, role: Role, node: str, cores: tuple[i
         mounts=(
             HostMount(source=local.model.resolve(), target=Path(MODEL_MOUNT)),
             HostMount(source=cache, target=_CACHE, read_only=False),
+            *_image_mounts(local, cache),
         ),
         services=_names(service.head_service if head else service.workers_service),
         cpus=cores,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from vllm_multinode.contract import env
-from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, ExecutorName, counted_by_kserve
+from vllm_multinode.contract.executors import KSERVE_EXECUTOR, ExecutorName, counted_by_kserve
 from vllm_multinode.contract.kserve import Role
 from vllm_multinode.k8s.merge import strategic_merge
 from vllm_multinode.platforms import gpus, names
@@ -125,7 +125,7 @@ def sizes(service: Body, runtime: Body) -> tuple[int, int]:
 def executor_of(runtime: Body, release: Release) -> ExecutorName:
     """`mp` where the runtime's spec.annotations say exactly so and KServe knows it."""
     annotation = (runtime["spec"].get("annotations") or {}).get(names.EXECUTOR)
-    return counted_by_kserve(annotation) if release.knows_mp_annotation else DEFAULT_EXECUTOR
+    return counted_by_kserve(annotation) if release.knows_mp_annotation else KSERVE_EXECUTOR
 
 
 def counted(

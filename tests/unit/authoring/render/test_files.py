@@ -18,13 +18,33 @@ def spec(fields: dict[str, Any] | None = None) -> DeploymentSpec:
 @pytest.mark.parametrize(
     ("fields", "target", "files"),
     [
-        pytest.param({}, "kserve", ["serving-runtime.yaml", "inference-service.yaml"], id="least"),
+        pytest.param(
+            {}, "kserve", ["serving-runtime.yaml", "inference-service.yaml", "launcher.yaml"], id="least"
+        ),
         pytest.param({"runtime": "r"}, "kserve", ["inference-service.yaml"], id="runtime-is-there"),
         pytest.param(
             {"runtime": {"name": "r"}},
             "kserve",
-            ["serving-runtime.yaml", "inference-service.yaml"],
+            ["serving-runtime.yaml", "inference-service.yaml", "launcher.yaml"],
             id="own-runtime",
+        ),
+        pytest.param(
+            {"runtime": {"install": "image"}},
+            "kserve",
+            ["serving-runtime.yaml", "inference-service.yaml"],
+            id="image-with-the-launcher",
+        ),
+        pytest.param(
+            {"executor": "ray"},
+            "kserve",
+            ["serving-runtime.yaml", "inference-service.yaml"],
+            id="image-with-ray",
+        ),
+        pytest.param(
+            {"executor": "ray", "image": "a/vllm-with-ray:1"},
+            "kserve",
+            ["serving-runtime.yaml", "inference-service.yaml", "launcher.yaml"],
+            id="ray-in-an-image-of-vllm",
         ),
         pytest.param(
             {
@@ -39,6 +59,7 @@ def spec(fields: dict[str, Any] | None = None) -> DeploymentSpec:
                 "service.yaml",
                 "claim.yaml",
                 "network-policy.yaml",
+                "launcher.yaml",
             ],
             id="everything",
         ),

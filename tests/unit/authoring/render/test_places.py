@@ -167,7 +167,10 @@ _IN_CONTAINER = [
         {"securityContext": {"runAsUser": 7}}, "securityContext.runAsUser", 7, id="security-context"
     ),
     pytest.param(
-        {"accelerator": {"type": "none", "perNode": 1}}, "env.MULTINODE_ACCELERATOR.value", "cpu", id="cpu"
+        {"accelerator": {"type": "none", "perNode": 1}, "executor": "ray"},
+        "env.MULTINODE_ACCELERATOR.value",
+        "cpu",
+        id="cpu",
     ),
 ]
 
@@ -195,9 +198,9 @@ def test_container_field_of_head_and_worker(
         pytest.param(
             {"model": {"oci": "oci://r/m:1"}}, "spec.predictor.model.storageUri", "oci://r/m:1", id="oci"
         ),
-        pytest.param({}, "spec.predictor.model.runtime", "vllm-multinode-ray", id="runtime"),
+        pytest.param({}, "spec.predictor.model.runtime", "vllm-multinode-mp", id="runtime"),
         pytest.param(
-            {"executor": "mp"}, "spec.predictor.model.runtime", "vllm-multinode-mp", id="mp-runtime"
+            {"executor": "ray"}, "spec.predictor.model.runtime", "vllm-multinode-ray", id="ray-runtime"
         ),
         pytest.param({"runtime": "r"}, "spec.predictor.model.runtime", "r", id="runtime-by-name"),
         pytest.param({}, "spec.predictor.workerSpec.tensorParallelSize", 4, id="tensor"),
@@ -221,6 +224,7 @@ def test_container_field_of_head_and_worker(
         pytest.param(
             {
                 "accelerator": {"type": "intel", "perNode": 1},
+                "executor": "ray",
                 "network": {"rdma": {"resource": "rdma/a"}},
                 "resources": {"other": {"hugepages-2Mi": "1Gi"}},
             },

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from kserve_inputs import VERSIONS
-from vllm_multinode.authoring.render import render
+from vllm_multinode.authoring.render import Target, render
 from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -45,7 +45,7 @@ def test_annotations_and_strategy(version: str, mode: str, autoscaler: str) -> N
         ),
         pytest.param(
             "0.15.0",
-            {"accelerator": {"perNode": 2}},
+            {"accelerator": {"perNode": 2}, "executor": "ray"},
             "accelerator.perNode",
             "4 nodes of 2 are meant, and KServe 0.15.0 makes 2 of 4",
             id="v0.15.0-counts-by-pp",
@@ -66,7 +66,7 @@ def test_annotations_and_strategy(version: str, mode: str, autoscaler: str) -> N
         ),
         pytest.param(
             "0.18.1",
-            {"accelerator": {"type": "none"}},
+            {"accelerator": {"type": "none"}, "executor": "ray"},
             "accelerator.perNode",
             "2 nodes of 4 are meant, and KServe 0.18.1 makes 8 of 1",
             id="cpu-of-several-ranks",
@@ -98,11 +98,14 @@ def test_mp_before_its_annotation(version: str) -> None:
         pytest.param("0.20.0", {}, "kserve#6113", id="v0.20.0"),
         pytest.param("0.16.0", {"replicas": 4}, "newest head Services", id="many-replicas"),
         pytest.param(
-            "0.18.1", {"accelerator": {"type": "intel"}}, "customGPUResourceTypeList", id="uncounted-resource"
+            "0.18.1",
+            {"accelerator": {"type": "intel"}, "executor": "ray"},
+            "customGPUResourceTypeList",
+            id="uncounted-resource",
         ),
         pytest.param(
             "0.18.1",
-            {"accelerator": {"type": "none", "perNode": 1}},
+            {"accelerator": {"type": "none", "perNode": 1}, "executor": "ray"},
             "over the containers' cpu: 1 a pod",
             id="cpu",
         ),
@@ -110,6 +113,36 @@ def test_mp_before_its_annotation(version: str) -> None:
 )
 def test_notes(version: str, fields: dict[str, Any], says: str) -> None:
     assert any(says in note for note in render(spec(fields), version).notes)
+
+
+@pytest.mark.parametrize(
+    ("platform", "fields", "says"),
+    [
+        pytest.param("openshift-ai-3.4", {}, "supports the one that its template names", id="red-hat-image"),
+        pytest.param("openshift-ai-3.4", {"image": "a/b:1"}, "", id="image-named"),
+        pytest.param(
+            "kserve-0.19.0", {"executor": "ray"}, "vllm-multinode:0.1.0 is in no registry", id="ray"
+        ),
+        pytest.param("kserve-0.19.0", {"executor": "ray", "image": "a/b:1"}, "", id="ray-image-named"),
+    ],
+)
+def test_notes_on_the_image(platform: str, fields: dict[str, Any], says: str) -> None:
+    notes = [note for note in render(spec(fields), platform).notes if "image" in note]
+    assert [says in note for note in notes] == [True] * bool(says)
+
+
+@pytest.mark.parametrize(
+    ("platform", "user"),
+    [
+        pytest.param("kserve-0.19.0", 2000, id="kubernetes"),
+        pytest.param("openshift-ai-3.4", None, id="openshift"),
+    ],
+)
+@pytest.mark.parametrize("target", ["kserve", "lws"])
+def test_openshift_chooses_the_user(platform: str, user: int | None, target: Target) -> None:
+    text = render(spec(), platform, target).stream()
+    assert (f"runAsUser: {user}" in text) == (user is not None)
+    assert ("runAsUser" in text) == (user is not None)
 
 
 def test_no_notes_where_all_is_well() -> None:

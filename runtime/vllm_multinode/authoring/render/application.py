@@ -1,0 +1,124 @@
+"""The launcher as a zip application, and the ConfigMap that brings it into a pod of a released vLLM image.
+
+It holds what head, worker and `fetch` import. A digest of its content stands in its version, so that nodes
+with other launchers form no group, and in its ConfigMap's name, so that a running pod keeps its launcher.
+"""
+
+import base64
+import functools
+import hashlib
+import importlib.metadata
+import io
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import vllm_multinode
+
+DISTRIBUTION: Final = "vllm-multinode"
+FILE: Final = "multinode.pyz"
+LIMIT: Final = 256 * 1024
+"""Bytes that `kubectl apply` may write into its annotation with the last applied configuration."""
+
+_PACKAGES: Final = ("checkpoint", "contract", "launcher", "plugin", "storage")
+_FILES: Final = ("__init__.py", "cli/__init__.py", "cli/fetch.py", "cli/main.py")
+_MAIN: Final = "cli/application.py"
+_EXTRAS: Final = ("launcher", "storage")
+_PLUGINS: Final = "vllm.platform_plugins"
+_EXTRA: Final = re.compile(r"extra\s*==\s*['\"]([^'\"]+)['\"]")
+# The oldest time that a zip file can hold: the same content is the same file, whenever it is made.
+_TIME: Final = (1980, 1, 1, 0, 0, 0)
+_DIGEST_LENGTH: Final = 10
+
+
+def config_map_name() -> str:
+    """The ConfigMap's name: another launcher is another ConfigMap."""
+    return f"{DISTRIBUTION}-launcher-{digest()}"
+
+
+def config_map(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The ConfigMap that holds the application.
+
+    Args:
+        metadata: its labels and, where it is known, its namespace.
+    """
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": config_map_name(), **metadata},
+        "immutable": True,
+        "binaryData": {FILE: base64.b64encode(archive()).decode()},
+    }
+
+
+@functools.cache
+def archive() -> bytes:
+    """The zip application, which any Python 3.8 or newer starts: `python3 multinode.pyz head`."""
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
+        for name, content in (_sources() | _metadata(version())).items():
+            file.writestr(zipfile.ZipInfo(name, _TIME), content, zipfile.ZIP_DEFLATED)
+    return target.getvalue()
+
+
+def version() -> str:
+    """This package's version, with the content's digest."""
+    return f"{importlib.metadata.version(DISTRIBUTION)}+{digest()}"
+
+
+@functools.cache
+def digest() -> str:
+    """Of what the application does; the same on every machine, whatever its zlib makes of it."""
+    content = hashlib.sha256()
+    for name, text in (_sources() | _metadata("")).items():
+        content.update(f"{name}\0{len(text)}\0".encode() + text)
+    return content.hexdigest()[:_DIGEST_LENGTH]
+
+
+def members(application: bytes) -> dict[str, bytes]:
+    """The files of an application, by name."""
+    with zipfile.ZipFile(io.BytesIO(application)) as file:
+        return {name: file.read(name) for name in file.namelist()}
+
+
+@functools.cache
+def _sources() -> dict[str, bytes]:
+    root = Path(vllm_multinode.__file__).parent
+    paths = [root / name for name in _FILES]
+    paths += [path for package in _PACKAGES for path in (root / package).rglob("*.py")]
+    named = {f"{root.name}/{path.relative_to(root).as_posix()}": path.read_bytes() for path in paths}
+    return {"__main__.py": _main(root), **dict(sorted(named.items()))}
+
+
+def _main(root: Path) -> bytes:
+    return (root / _MAIN).read_bytes() + b'\n\nif __name__ == "__main__":\n    main()\n'
+
+
+def _metadata(whole_version: str) -> dict[str, bytes]:
+    """What importlib.metadata reads in it: version, requirements, and the plugin for vLLM on CPUs."""
+    needs = sorted(_requirements())
+    lines = ["Metadata-Version: 2.1", f"Name: {DISTRIBUTION}", f"Version: {whole_version}"]
+    text = "\n".join([*lines, *(f"Requires-Dist: {need}" for need in needs)]) + "\n"
+    plugins = [
+        f"{point.name} = {point.value}"
+        for point in importlib.metadata.distribution(DISTRIBUTION).entry_points
+        if point.group == _PLUGINS
+    ]
+    folder = f"{DISTRIBUTION.replace('-', '_')}-{importlib.metadata.version(DISTRIBUTION)}.dist-info"
+    return {
+        f"{folder}/METADATA": text.encode(),
+        f"{folder}/entry_points.txt": "\n".join([f"[{_PLUGINS}]", *plugins, ""]).encode(),
+    }
+
+
+def _requirements() -> set[str]:
+    """What the package needs by itself and for the roles and `fetch`, as its own metadata says it."""
+    found = set()
+    for line in importlib.metadata.requires(DISTRIBUTION) or []:
+        need, _, marker = (part.strip() for part in line.partition(";"))
+        extras = _EXTRA.findall(marker)
+        if not need.startswith(DISTRIBUTION) and (not extras or set(extras) & set(_EXTRAS)):
+            found.add(need)
+    return found

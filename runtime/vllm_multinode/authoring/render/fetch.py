@@ -1,0 +1,151 @@
+"""The Job that fills a claim: `multinode fetch` in the same image, with the same launcher, as the service."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from vllm_multinode.authoring.render.container import (
+    launcher_command,
+    launcher_mounts,
+    launcher_volumes,
+    security_context,
+)
+from vllm_multinode.authoring.spec.parts import Install
+from vllm_multinode.contract import env, labels
+from vllm_multinode.contract.exit_codes import ExitCode
+
+Object = dict[str, Any]
+
+NAME: Final = "fetch"
+FOLDER: Final = "/models"
+"""Where the Job sees the claim."""
+
+_ATTEMPTS: Final = 10
+_LONGEST_SECONDS: Final = 2 * 24 * 3600
+# A finished Job cannot be changed: gone, it is made again by the next apply, and ends at once.
+_KEPT_SECONDS: Final = 3600
+_HOPELESS: Final = (
+    ExitCode.USAGE,
+    ExitCode.VARIABLE,
+    ExitCode.MODEL_MISSING,
+    ExitCode.MODEL_CONFIG,
+    ExitCode.SHARD_TRUNCATED,
+    ExitCode.SHARD_ABSENT,
+    ExitCode.NOT_WRITABLE,
+    ExitCode.IMAGE,
+    ExitCode.SOURCE_DENIED,
+    ExitCode.CLAIM_FULL,
+)
+"""What another attempt does not help."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """What a source asks for beyond its address.
+
+    Attributes:
+        env: variables of the container.
+        env_from: Secrets whose keys are variables.
+        mounts: of the container.
+        volumes: of the pod.
+    """
+
+    env: Sequence[Object] = field(default=())
+    env_from: Sequence[Object] = field(default=())
+    mounts: Sequence[Object] = field(default=())
+    volumes: Sequence[Object] = field(default=())
+
+
+def job(
+    metadata: Mapping[str, Any],
+    *,
+    claim: str,
+    arguments: Sequence[str],
+    access: Access,
+    image: str,
+    install: Install,
+    user: int | None,
+) -> Object:
+    """The Job.
+
+    Args:
+        metadata: of the Job; its labels are its pod's too.
+        claim: to fill.
+        arguments: source and directory, of `multinode fetch`.
+        access: what the source asks for.
+        image: that the service runs.
+        install: how the launcher comes into it.
+        user: that it runs as; None where the cluster chooses one, as OpenShift does.
+    """
+    group = {"fsGroup": user} if user is not None else {}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": dict(metadata),
+        "spec": {
+            "backoffLimit": _ATTEMPTS,
+            "activeDeadlineSeconds": _LONGEST_SECONDS,
+            "ttlSecondsAfterFinished": _KEPT_SECONDS,
+            "podFailurePolicy": _failure_policy(),
+            "template": {
+                "metadata": {"labels": {**metadata.get("labels", {}), labels.COMPONENT: NAME}},
+                "spec": {
+                    "restartPolicy": "Never",
+                    "automountServiceAccountToken": False,
+                    "enableServiceLinks": False,
+                    "terminationGracePeriodSeconds": 30,
+                    # Without the policy the kubelet changes the group of every file at every mount.
+                    "securityContext": {**group, "fsGroupChangePolicy": "OnRootMismatch"},
+                    "containers": [_container(arguments, access, image, install, user)],
+                    "volumes": [
+                        {"name": "models", "persistentVolumeClaim": {"claimName": claim}},
+                        {"name": "tmp", "emptyDir": {}},
+                        *launcher_volumes(install),
+                        *access.volumes,
+                    ],
+                },
+            },
+        },
+    }
+
+
+def _container(
+    arguments: Sequence[str], access: Access, image: str, install: Install, user: int | None
+) -> Object:
+    return {
+        "name": NAME,
+        "image": image,
+        "command": launcher_command(install),
+        "args": [NAME, *arguments],
+        "env": [
+            {"name": env.POD_NAME, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            *access.env,
+        ],
+        **({"envFrom": list(access.env_from)} if access.env_from else {}),
+        "resources": {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"memory": "4Gi"}},
+        "securityContext": security_context(user),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [
+            {"name": "models", "mountPath": FOLDER},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - in the pod
+            *launcher_mounts(install),
+            *access.mounts,
+        ],
+    }
+
+
+def _failure_policy() -> Object:
+    return {
+        "rules": [
+            {
+                "action": "FailJob",
+                "onExitCodes": {
+                    "containerName": NAME,
+                    "operator": "In",
+                    "values": sorted(int(code) for code in _HOPELESS),
+                },
+            },
+            # kubectl's own check wants the status that the API server would fill in.
+            {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+        ]
+    }

@@ -1,0 +1,40 @@
+"""Images that have vLLM: the released ones that the launcher is mounted into, and our own with Ray."""
+
+import importlib.metadata
+from collections.abc import Mapping
+from typing import Final
+
+from vllm_multinode.authoring.spec.accelerators import AcceleratorType
+from vllm_multinode.authoring.spec.parts import Install
+
+_VLLM: Final = "v0.32.0"
+_GAUDI: Final = "1.24.0/ubuntu24.04/habanalabs/vllm-0.19.0-ptfork-2.10.0:1.24.0-1007"
+
+RELEASED: Final[Mapping[AcceleratorType, str]] = {
+    "nvidia": f"docker.io/vllm/vllm-openai:{_VLLM}",
+    "amd": f"docker.io/vllm/vllm-openai-rocm:{_VLLM}",
+    "intel": f"docker.io/vllm/vllm-openai-xpu:{_VLLM}",
+    "none": f"docker.io/vllm/vllm-openai-cpu:{_VLLM}",
+    "gaudi": f"vault.habana.ai/gaudi-docker/{_GAUDI}",
+}
+"""The releases that runtime/Containerfile builds on. None has Ray: vLLM does not require it any more."""
+
+_BUILT_TAGS: Final[Mapping[AcceleratorType, str]] = {
+    "amd": "-rocm",
+    "intel": "-xpu",
+    "none": "-cpu",
+    "gaudi": "-gaudi",
+}
+
+
+def default_image(install: Install, accelerator: AcceleratorType = "nvidia") -> str:
+    """The image where a spec names none.
+
+    Args:
+        install: how the launcher comes into it.
+        accelerator: what vLLM in it is made for.
+    """
+    if install == "configMap":
+        return RELEASED[accelerator]
+    version = importlib.metadata.version("vllm-multinode")
+    return f"vllm-multinode:{version}{_BUILT_TAGS.get(accelerator, '')}"
