@@ -31,8 +31,8 @@ def _starting(config: pytest.Config, factory: pytest.TempPathFactory) -> Iterato
     living = config.stash.setdefault(_LIVING, [])
     with ExitStack() as ends:
 
-        def start(pods: Sequence[PodSpec], later: Sequence[str] = ()) -> LocalGroup:
-            group = open_group(factory.mktemp("r") / "runs", pods, later)
+        def start(pods: Sequence[PodSpec], later: Sequence[str] = (), *, ip6: bool = False) -> LocalGroup:
+            group = open_group(factory.mktemp("r") / "runs", pods, later, ip6=ip6)
             living.append(group)
             ends.callback(living.remove, group)
             ends.enter_context(group.run)

@@ -221,13 +221,16 @@ class LocalGroup:
         )
 
 
-def open_group(base: Path, pods: Sequence[PodSpec], later: Sequence[str] = ()) -> LocalGroup:
+def open_group(
+    base: Path, pods: Sequence[PodSpec], later: Sequence[str] = (), *, ip6: bool = False
+) -> LocalGroup:
     """Start the pods; skips where this machine allows no namespaces.
 
     Args:
         base: a short path, for the run's directory.
         pods: what runs from the beginning.
         later: nodes that are added later.
+        ip6: whether pods have IPv6 addresses and no others.
     """
     nodes = [pod.node for pod in pods] + list(later)
     supervisors = {node: listen(0) for node in nodes}
@@ -236,7 +239,7 @@ def open_group(base: Path, pods: Sequence[PodSpec], later: Sequence[str] = ()) -
     ways = [Entrance(one, node, ports.SUPERVISOR) for node, one in supervisors.items()]
     ways += [Entrance(one, node, ports.API) for node, one in apis.items()]
     try:
-        run = LocalRun.start(Runs(base).create(None, "test"), pods, ways)
+        run = LocalRun.start(Runs(base).create(None, "test"), pods, ways, ip6=ip6)
     except MultinodeError as error:
         if error.code is ExitCode.NAMESPACES:
             pytest.skip(str(error))

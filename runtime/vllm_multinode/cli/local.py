@@ -72,6 +72,7 @@ def run_(
         bool, typer.Option(help="End when a node refuses its settings before serving.")
     ] = True,
     pin: Annotated[bool, typer.Option("--pin", help="Give each node CPU cores of its own.")] = False,
+    ip6: Annotated[bool, typer.Option("--ip6", help="Give the nodes IPv6 addresses and no others.")] = False,
     log_directory: Annotated[Path | None, typer.Option("--logs", help="Keep the nodes' logs there.")] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return when the nodes are up.")] = False,
     python: Annotated[
@@ -125,6 +126,7 @@ def run_(
         supervisor_port=supervisor_port,
         logs=log_directory,
         fail_fast=fail_fast,
+        ip6=ip6,
     )
     if detach:
         return in_background(partial(serve, options))

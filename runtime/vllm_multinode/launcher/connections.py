@@ -5,15 +5,8 @@ has a few seconds in all, and there are at most so many of them: where one more 
 """
 
 import asyncio
-import logging
 import resource
-from collections.abc import Callable
-from typing import Any, Final
-
-from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
-
-log = logging.getLogger(__name__)
+from typing import Final
 
 _LIFETIME: Final = 10.0
 _PER_ADDRESS: Final = 256
@@ -24,6 +17,11 @@ _SHARE_OF_FILES: Final = 0.5
 
 class Connections:
     """The connections of one port.
+
+    Attributes:
+        in_all, per_address: connections at a time.
+        waiting: requests at a time that wait for their turn (`launcher.front`).
+        ended_total: connections that had to go.
 
     Args:
         places: members that may come at the same time, possibly all from one address.
@@ -36,6 +34,7 @@ class Connections:
         room = limit if limit >= 0 else 1 << 20
         self.in_all = max(16, min(_IN_ALL + 2 * places, int(room * _SHARE_OF_FILES) - places))
         self.per_address = min(_PER_ADDRESS + 2 * places, self.in_all)
+        self.waiting = self.per_address
         self.ended_total = 0
         self._lifetime = lifetime
         # Both in the order in which they came.
@@ -50,9 +49,9 @@ class Connections:
         loop = asyncio.get_running_loop()
         of_address = self._by_address.get(address, {})
         if len(of_address) >= self.per_address:
-            self._end(next(iter(of_address)))
+            self.end(next(iter(of_address)))
         elif len(self._passing) >= self.in_all:
-            self._end(next(iter(self._passing)))
+            self.end(next(iter(self._passing)))
         self._passing[transport] = (loop.time() + self._lifetime, address)
         self._by_address.setdefault(address, {})[transport] = None
         if self._sweep is None:
@@ -69,7 +68,8 @@ class Connections:
             if not self._by_address[address]:
                 del self._by_address[address]
 
-    def _end(self, transport: asyncio.BaseTransport) -> None:
+    def end(self, transport: asyncio.BaseTransport) -> None:
+        """It has to go."""
         self.ended_total += 1
         self.keep(transport)
         if isinstance(transport, asyncio.Transport):
@@ -84,36 +84,10 @@ class Connections:
             if deadline > now:
                 self._sweep = loop.call_at(deadline, self._end_expired)
                 return
-            self._end(transport)
+            self.end(transport)
 
     def close(self) -> None:
         """No sweep any more."""
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
-
-    def protocols(self, server: web.Server, keep_alive: float) -> Callable[[], asyncio.Protocol]:
-        """What asyncio makes for each connection that it has accepted."""
-        loop = asyncio.get_running_loop()
-        return lambda: _Bounded(self, server, loop=loop, access_log=None, keepalive_timeout=keep_alive)
-
-
-class _Bounded(RequestHandler):
-    """aiohttp's, with its connection counted."""
-
-    __slots__ = ("_connections", "_counted")
-
-    def __init__(self, connections: Connections, server: web.Server, **options: Any) -> None:
-        super().__init__(server, **options)
-        self._connections = connections
-        self._counted: asyncio.BaseTransport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._counted = transport
-        if isinstance(transport, asyncio.Transport):
-            self._connections.add(transport)
-        super().connection_made(transport)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        self._connections.keep(self._counted)
-        super().connection_lost(exc)

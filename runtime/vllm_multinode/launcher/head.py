@@ -15,6 +15,7 @@ from vllm_multinode.launcher.engines import build
 from vllm_multinode.launcher.group import Group
 from vllm_multinode.launcher.http import application
 from vllm_multinode.launcher.messages import Identity, Start
+from vllm_multinode.launcher.network import has_ipv6
 from vllm_multinode.launcher.node import Supervision, engine_api, frozen
 from vllm_multinode.launcher.plan import GroupPlan, Node
 from vllm_multinode.launcher.preflight import Readiness, preflight
@@ -179,6 +180,7 @@ class Head(Supervision):
             model_name=self.settings.model_name,
             head_address=self._readiness.identity.address,
             ports=self.settings.ports,
+            ip6=has_ipv6(self._readiness.identity.address),
             arguments=self.settings.arguments,
         )
 

@@ -12,13 +12,13 @@ from prometheus_client.registry import Collector
 
 from vllm_multinode.contract import env
 from vllm_multinode.launcher.connections import Connections
+from vllm_multinode.launcher.front import Front, Probes
 from vllm_multinode.launcher.network import cannot_listen, listen_addresses, open_listener
 from vllm_multinode.launcher.states import State, Status
 
 _BACKLOG: Final = 4096
-_A_TURN: Final = 64
-_KEEP_ALIVE: Final = 5.0
-"""Seconds between two requests of one connection."""
+_A_TURN: Final = 256
+PROBES: Final = web.AppKey[Probes]("probes")
 
 
 class Supervisor(Protocol):
@@ -42,16 +42,6 @@ def application(supervisor: Supervisor) -> web.Application:
     registry = CollectorRegistry()
     registry.register(_Numbers(supervisor))
 
-    async def live(_: web.Request) -> web.Response:
-        # Being answered is the proof: the supervisor's loop turns.
-        return web.Response(text="live\n")
-
-    async def startup(_: web.Request) -> web.Response:
-        return _probe(supervisor.status.served, supervisor)
-
-    async def ready(_: web.Request) -> web.Response:
-        return _probe(supervisor.ready, supervisor)
-
     async def status(_: web.Request) -> web.Response:
         return web.json_response(supervisor.describe())
 
@@ -61,18 +51,31 @@ def application(supervisor: Supervisor) -> web.Application:
         )
 
     app = web.Application()
-    app.router.add_get("/live", live)
-    app.router.add_get("/startup", startup)
-    app.router.add_get("/ready", ready)
+    app[PROBES] = probes = {
+        # Being answered is the proof: the supervisor's loop turns.
+        "/live": lambda: (200, "live\n"),
+        "/startup": lambda: _probe(supervisor.status.served, supervisor),
+        "/ready": lambda: _probe(supervisor.ready, supervisor),
+    }
+    for path, probe in probes.items():
+        app.router.add_get(path, _as_handler(probe))
     app.router.add_get("/status", status)
     app.router.add_get("/metrics", metrics)
     return app
 
 
-def _probe(passed: bool, supervisor: Supervisor) -> web.Response:
+def _as_handler(probe: Callable[[], tuple[int, str]]) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def answer(_: web.Request) -> web.Response:
+        status, text = probe()
+        return web.Response(status=status, text=text)
+
+    return answer
+
+
+def _probe(passed: bool, supervisor: Supervisor) -> tuple[int, str]:
     state = supervisor.status.state
     reason = f" ({supervisor.status.reason})" if supervisor.status.reason else ""
-    return web.Response(status=200 if passed else 503, text=f"{state}{reason}\n")
+    return 200 if passed else 503, f"{state}{reason}\n"
 
 
 class _Numbers(Collector):
@@ -106,12 +109,11 @@ async def listen(
     Raises:
         MultinodeError: the port is taken, or the address is not this pod's.
     """
-    runner = web.AppRunner(
-        app, access_log=None, handle_signals=False, shutdown_timeout=1, keepalive_timeout=_KEEP_ALIVE
-    )
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1)
     await runner.setup()
     server = runner.server
     assert server is not None  # noqa: S101 - set by setup
+    front = Front(server, app.get(PROBES, {}), connections)
     loop = asyncio.get_running_loop()
     listeners: list[asyncio.Server] = []
 
@@ -131,8 +133,6 @@ async def listen(
             raise cannot_listen(env.SUPERVISOR_PORT, own, port, error) from error
         # asyncio takes as many connections in one turn of its loop as it is told the backlog is, and sets the
         # kernel's to the same; few a turn, so that nobody else waits, and many that may queue.
-        listeners.append(
-            await loop.create_server(connections.protocols(server, _KEEP_ALIVE), sock=opened, backlog=_A_TURN)
-        )
+        listeners.append(await loop.create_server(front.protocol, sock=opened, backlog=_A_TURN))
         opened.listen(_BACKLOG)
     return close

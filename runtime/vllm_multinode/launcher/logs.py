@@ -4,6 +4,13 @@ import logging
 import sys
 import time
 
+from aiohttp.http_exceptions import HttpProcessingError
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError | ConnectionError)
+
 
 def log_to_stderr(level: int | str = logging.INFO, pod: str = "") -> None:
     """Send what this package logs to standard error.
@@ -17,6 +24,8 @@ def log_to_stderr(level: int | str = logging.INFO, pod: str = "") -> None:
     formatter.converter = time.gmtime
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
+    # A stranger's bytes that are no HTTP, or his connection that ended, are not worth a traceback each.
+    logging.getLogger("aiohttp.server").addFilter(_is_ours)
     package = logging.getLogger("vllm_multinode")
     package.addHandler(handler)
     package.setLevel(level)

@@ -132,13 +132,19 @@ def listen_addresses(address: str) -> list[str]:
     Args:
         address: that peers reach this node by.
     """
+    if ipaddress.ip_address(address).is_loopback:
+        return [address]
     known = assigned()
-    loopback = [
-        text for text in ("127.0.0.1", "::1") if ipaddress.ip_address(text) in {a.address for a in known}
-    ]
+    loopback = [str(one.address) for one in known if one.address.is_loopback]
     interface = interface_of(address)
     same = [str(one.address) for one in known if one.interface == interface and not one.link_local]
-    return list(dict.fromkeys([address, *same, *(loopback or ["127.0.0.1"])]))
+    own = same if interface is not None else []
+    return list(dict.fromkeys([address, *own, *(loopback or ["127.0.0.1"])]))
+
+
+def has_ipv6(address: str) -> bool:
+    """Can this pod be reached by IPv6, by this address or by another one of the same interface?"""
+    return any(":" in one for one in listen_addresses(address) if one != "::1")
 
 
 def open_listener(address: str, port: int, backlog: int) -> socket.socket:

@@ -22,6 +22,7 @@ class GroupPlan(Frozen):
     model_name: str | None
     head_address: str
     ports: Ports
+    ip6: bool = Field(default=False, description="the head has an IPv6 address, among others or alone")
     arguments: tuple[str, ...] = Field(
         description="vLLM's own: on the head as it was given them, on a worker those that it needs"
     )

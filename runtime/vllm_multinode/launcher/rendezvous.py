@@ -162,7 +162,10 @@ class Rendezvous:
             timeout=1, autoping=True, compress=False, max_msg_size=LONGEST_FROM_WORKER
         )
         socket.headers.update(self._handshake.answer(said))
-        await socket.prepare(request)
+        try:
+            await socket.prepare(request)
+        except ConnectionError:
+            return web.Response(status=400)
         transport = request.transport
         connection = _Connection(
             socket,

@@ -40,6 +40,9 @@ def _parallel_arguments(plan: GroupPlan, node: Node) -> list[str]:
 def head_arguments(plan: GroupPlan) -> list[str]:
     """What only the API server is told."""
     arguments = ["--port", str(plan.ports.api)]
+    # Every address of both families: clients come by the pod's, sidecars and port-forward by loopback.
+    if plan.ip6 and not given(plan.arguments, "--host"):
+        arguments += ["--host", "::"]
     if plan.model_name is not None and not given(plan.arguments, "--served-model-name"):
         arguments += ["--served-model-name", plan.model_name]
     # The watchdog tells busy from hung by it (launcher.watchdog).

@@ -9,6 +9,7 @@ from vllm_multinode.launcher.engines.common import (
     user_arguments,
 )
 from vllm_multinode.launcher.engines.versions import vllm
+from vllm_multinode.launcher.network import host_port
 from vllm_multinode.launcher.plan import GroupPlan, Listener, Node, Process
 
 # vLLM moves tensors over its own channels; Ray's default would take a third of the memory out of /dev/shm.
@@ -49,7 +50,7 @@ def processes(plan: GroupPlan, node: Node) -> tuple[Process, ...]:
         Process(
             name="vllm",
             argv=(*serve, *user_arguments(plan, node)),
-            environment=environment | {"RAY_ADDRESS": f"{plan.head_address}:{plan.ports.ray}"},
+            environment=environment | {"RAY_ADDRESS": host_port(plan.head_address, plan.ports.ray)},
             defaults=defaults,
             # vLLM spends longer on its imports than the raylet needs to follow.
             after=(gcs,),
@@ -65,7 +66,7 @@ def _ray_start(plan: GroupPlan, node: Node) -> tuple[str, ...]:
             # The workers take this path over from the head.
             argv.append(f"--temp-dir={node.scratch / 'ray'}")
     else:
-        argv.append(f"--address={plan.head_address}:{plan.ports.ray}")
+        argv.append(f"--address={host_port(plan.head_address, plan.ports.ray)}")
     # vLLM's actors ask for no CPU; each one that is offered is a worker process started in vain.
     argv += ["--num-cpus=1", *_accelerators(plan, node), f"--object-store-memory={_OBJECT_STORE_BYTES}"]
     for option, offset in ports.RAY_OFFSETS.items():

@@ -57,6 +57,8 @@ class LocalRun:
         pods: Sequence[PodSpec],
         entrances: Sequence[Entrance] = (),
         logs: Path | None = None,
+        *,
+        ip6: bool = False,
     ) -> Self:
         """Make the world and its pods, and return when they are started.
 
@@ -67,12 +69,13 @@ class LocalRun:
             pods: what runs from the beginning; more can be added through `client`.
             entrances: ways in from this machine.
             logs: a directory for the pods' logs that outlives the run; the run's own where None.
+            ip6: whether pods have IPv6 addresses and no others.
 
         Raises:
             MultinodeError: this machine allows no namespaces, or the world did not come up.
         """
         try:
-            process, report = _start_world(held, pods, entrances, logs or held.directory.logs)
+            process, report = _start_world(held, pods, entrances, logs or held.directory.logs, ip6=ip6)
         except BaseException:
             held.remove()
             raise
@@ -156,7 +159,7 @@ def visible_everywhere(pods: Sequence[PodSpec]) -> tuple[str, ...]:
 
 
 def _start_world(
-    held: HeldRun, pods: Sequence[PodSpec], entrances: Sequence[Entrance], logs: Path
+    held: HeldRun, pods: Sequence[PodSpec], entrances: Sequence[Entrance], logs: Path, *, ip6: bool
 ) -> tuple["subprocess.Popen[bytes]", int]:
     """The process, and the end of a pipe that it reports on and holds open until its world is gone."""
     ours, theirs = os.pipe()
@@ -178,6 +181,7 @@ def _start_world(
                 ),
                 keep=visible_everywhere(pods),
                 pods=tuple(pods),
+                ip6=ip6,
             )
             process = _spawn(config, held.directory)
         finally:

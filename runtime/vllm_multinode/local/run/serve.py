@@ -34,6 +34,7 @@ class RunOptions(Frozen):
     supervisor_port: int = 0
     logs: Path | None = None
     fail_fast: bool = True
+    ip6: bool = False
 
 
 def serve(options: RunOptions, started: Callable[[RunDirectory], None] = lambda _: None) -> None:
@@ -73,7 +74,7 @@ def serve(options: RunOptions, started: Callable[[RunDirectory], None] = lambda 
     )
     entrances = (Entrance(api, "head", ports.API), Entrance(supervisor, "head", ports.SUPERVISOR))
     try:
-        with LocalRun.start(held, pods, entrances, logs) as run:
+        with LocalRun.start(held, pods, entrances, logs, ip6=options.ip6) as run:
             started(held.directory)
             _follow(run, options, api_url, supervisor_url)
     except KeyboardInterrupt:

@@ -13,11 +13,13 @@ from pyroute2 import AsyncIPRoute
 from vllm_multinode.local.world import syscalls
 from vllm_multinode.local.world.syscalls import Namespace
 
-SUBNET: Final = ipaddress.IPv4Network("10.77.0.0/16")
-_GATEWAY: Final = SUBNET[1]
+IPv4: Final = ipaddress.IPv4Network("10.77.0.0/16")
+IPv6: Final = ipaddress.IPv6Network("fd00:77::/112")
+Subnet = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _BRIDGE: Final = "pods"
 _POD_INTERFACE: Final = "eth0"
-# ioctl(2) numbers and flags of linux/sockios.h, net/if.h and net/route.h.
+# ioctl(2) numbers and flags of linux/sockios.h, net/if.h, net/route.h and linux/ipv6_route.h.
 _SIOCADDRT: Final = 0x890B
 _SIOCSIFFLAGS: Final = 0x8914
 _SIOCSIFADDR: Final = 0x8916
@@ -27,19 +29,31 @@ _ROUTE_UP_GATEWAY: Final = 0x3
 
 
 class PodNetwork:
-    """A pod's network namespace and its link; both outlive a restart of its container."""
+    """A pod's network namespace and its link; both outlive a restart of its container.
 
-    def __init__(self, address: ipaddress.IPv4Address, namespace: int) -> None:
+    Args:
+        address: of the pod.
+        number: of the address in its subnet.
+        namespace: open descriptor.
+    """
+
+    def __init__(self, address: Address, number: int, namespace: int) -> None:
         self.address = address
         self.namespace = namespace
-        self.link = f"pod{int(address) - int(SUBNET.network_address)}"
+        self.number = number
+        self.link = f"pod{number}"
         self.cut = False
 
 
 class Network:
-    """Makes, cuts, joins and removes pods' links; only for the process whose network namespace this is."""
+    """Makes, cuts, joins and removes pods' links; only for the process whose network namespace this is.
 
-    def __init__(self) -> None:
+    Args:
+        subnet: that pods get their addresses from; they have none of the other family but on lo.
+    """
+
+    def __init__(self, subnet: Subnet = IPv4) -> None:
+        self._subnet = subnet
         self._home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         self._next = 2
         self._taken: set[int] = set()
@@ -53,10 +67,16 @@ class Network:
         _up("lo")
         # A pod has a default route, as in a cluster; what leaves the subnet is refused at once, not dropped.
         _set_sysctl("net.ipv4.ip_forward", "1")
+        if self._subnet.version == 6:
+            _set_sysctl("net.ipv6.conf.all.disable_ipv6", "0")
+            _set_sysctl("net.ipv6.conf.all.forwarding", "1")
+            _set_sysctl("net.ipv6.conf.default.accept_dad", "0")
         async with AsyncIPRoute() as netlink:
             await netlink.link("add", ifname=_BRIDGE, kind="bridge", state="up")
             index = (await netlink.link_lookup(ifname=_BRIDGE))[0]
-            await netlink.addr("add", index=index, address=str(_GATEWAY), prefixlen=SUBNET.prefixlen)
+            await netlink.addr(
+                "add", index=index, address=str(self._subnet[1]), prefixlen=self._subnet.prefixlen
+            )
 
     async def add(self, sysctls: dict[str, str]) -> PodNetwork:
         """A new namespace with lo, eth0, the next address and a default route.
@@ -67,7 +87,8 @@ class Network:
         Raises:
             OSError: a setting does not exist or is not one of a network namespace.
         """
-        pod = PodNetwork(self._address(), self._new_namespace())
+        number = self._number()
+        pod = PodNetwork(self._subnet[number], number, self._new_namespace())
         try:
             await self._plug(pod, sysctls)
         except BaseException:
@@ -82,7 +103,7 @@ class Network:
             await netlink.link("add", ifname=pod.link, kind="veth", peer=peer, master=bridge, state="up")
         with syscalls.inside(pod.namespace, self._home, Namespace.NET):
             _up("lo")
-            _configure(_POD_INTERFACE, pod.address)
+            _configure(_POD_INTERFACE, pod.address, self._subnet)
             for name, value in sysctls.items():
                 _set_sysctl(name, value)
 
@@ -102,7 +123,7 @@ class Network:
             for index in await netlink.link_lookup(ifname=pod.link):
                 await netlink.link("del", index=index)
         os.close(pod.namespace)
-        self._taken.discard(int(pod.address))
+        self._taken.discard(pod.number)
 
     async def _set(self, pod: PodNetwork, state: str) -> None:
         async with AsyncIPRoute() as netlink:
@@ -116,14 +137,14 @@ class Network:
         finally:
             syscalls.enter(self._home, Namespace.NET)
 
-    def _address(self) -> ipaddress.IPv4Address:
-        """The next one, so that a replacement never has the address of what it replaces."""
-        last = SUBNET.num_addresses - 1
+    def _number(self) -> int:
+        """The next address's, so that a replacement never has the address of what it replaces."""
+        last = self._subnet.num_addresses - 1
         while True:
-            found = SUBNET[self._next]
+            found = self._next
             self._next = 2 if self._next + 1 >= last else self._next + 1
-            if int(found) not in self._taken:
-                self._taken.add(int(found))
+            if found not in self._taken:
+                self._taken.add(found)
                 return found
 
 
@@ -135,36 +156,45 @@ def _up(interface: str) -> None:
     _ask(_SIOCSIFFLAGS, struct.pack("16sH22x", interface.encode(), _UP))
 
 
-def _configure(interface: str, address: ipaddress.IPv4Address) -> None:
+def _configure(interface: str, address: Address, subnet: Subnet) -> None:
+    """Give an interface its address, take it up, and make the subnet's first address the default route."""
+    if isinstance(address, ipaddress.IPv6Address):
+        _configure_ipv6(interface, address, subnet)
+        return
     name = interface.encode()
     _ask(_SIOCSIFADDR, struct.pack("16s16s8x", name, _socket_address(address)))
-    _ask(_SIOCSIFNETMASK, struct.pack("16s16s8x", name, _socket_address(SUBNET.netmask)))
+    _ask(
+        _SIOCSIFNETMASK,
+        struct.pack("16s16s8x", name, _socket_address(ipaddress.IPv4Address(int(subnet.netmask)))),
+    )
     _up(interface)
     nowhere = _socket_address(ipaddress.IPv4Address(0))
+    gateway = _socket_address(ipaddress.IPv4Address(int(subnet[1])))
     # struct rtentry: destination, gateway and mask, then flags; the rest is zero.
-    route = struct.pack(
-        "@L16s16s16sHhLPhPLLH",
-        0,
-        nowhere,
-        _socket_address(_GATEWAY),
-        nowhere,
-        _ROUTE_UP_GATEWAY,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-    )
+    rest = (0,) * 8
+    route = struct.pack("@L16s16s16sHhLPhPLLH", 0, nowhere, gateway, nowhere, _ROUTE_UP_GATEWAY, *rest)
     _ask(_SIOCADDRT, route)
+
+
+def _configure_ipv6(interface: str, address: ipaddress.IPv6Address, subnet: Subnet) -> None:
+    _set_sysctl("net.ipv6.conf.all.disable_ipv6", "0")
+    # An address is used at once: nobody else has it, and a pod's first connections would wait a second.
+    _set_sysctl(f"net.ipv6.conf.{interface}.accept_dad", "0")
+    _up(interface)
+    index = socket.if_nametoindex(interface)
+    # struct in6_ifreq: address, length of its prefix, interface.
+    _ask(_SIOCSIFADDR, struct.pack("@16sIi", address.packed, subnet.prefixlen, index), socket.AF_INET6)
+    # struct in6_rtmsg: destination, source, gateway, type, two lengths, metric, info, flags, interface.
+    route = struct.pack(
+        "@16s16s16sIHHILIi", bytes(16), bytes(16), subnet[1].packed, 0, 0, 0, 1, 0, _ROUTE_UP_GATEWAY, index
+    )
+    _ask(_SIOCADDRT, route, socket.AF_INET6)
 
 
 def _socket_address(address: ipaddress.IPv4Address) -> bytes:
     return struct.pack("=HH4s8x", socket.AF_INET, 0, address.packed)
 
 
-def _ask(request: int, argument: bytes) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+def _ask(request: int, argument: bytes, family: socket.AddressFamily = socket.AF_INET) -> None:
+    with socket.socket(family, socket.SOCK_DGRAM) as asker:
         fcntl.ioctl(asker, request, argument)

@@ -5,6 +5,8 @@ from typing import Final
 
 from pydantic import BaseModel, ValidationError
 
+from vllm_multinode.launcher.network import host_port
+
 _LIMIT: Final = 1 << 18
 
 
@@ -37,7 +39,9 @@ async def _get(address: str, port: int) -> bytes:
     reader, writer = await asyncio.open_connection(address, port)
     try:
         # HTTP/1.0: the answer ends with the connection, whatever its length.
-        writer.write(f"GET /status HTTP/1.0\r\nHost: {address}:{port}\r\nConnection: close\r\n\r\n".encode())
+        writer.write(
+            f"GET /status HTTP/1.0\r\nHost: {host_port(address, port)}\r\nConnection: close\r\n\r\n".encode()
+        )
         answer = b""
         while len(answer) < _LIMIT and (chunk := await reader.read(_LIMIT)):
             answer += chunk

@@ -131,3 +131,5 @@ class WorldConfig(Frozen):
     keep: tuple[str, ...] = ()
     """Paths that every node sees even where they lie below a directory that it has of its own."""
     pods: tuple[PodSpec, ...] = ()
+    ip6: bool = False
+    """Whether the pods have IPv6 addresses and no others."""
