@@ -45,7 +45,13 @@ V2_17: Final = replace(
     panics_end_manager=False,
 )
 V2_18: Final = replace(V2_17, number="2.18")
-V2_19: Final = replace(V2_18, number="2.19", auth_switch="annotation")
+V2_19: Final = replace(
+    V2_18,
+    number="2.19",
+    auth_switch="annotation",
+    issues_ray_certificates="one-name",
+    reads_first_variable_only=True,
+)
 V2_20: Final = replace(V2_19, number="2.20", serving_certificate="head")
 V2_21: Final = replace(V2_20, number="2.21")
 V2_22: Final = replace(V2_21, number="2.22", storage_schemes=("pvc", "oci"), knows_stop_annotation=True)
@@ -64,11 +70,26 @@ V2_23: Final = replace(
     auth_switch="annotation",
     auth_proxy="oauth-proxy",
     serving_certificate="head",
+    issues_ray_certificates="any",
+    fills_in_hardware_profiles=True,
+    reads_first_variable_only=True,
 )
 V2_24: Final = replace(V2_23, number="2.24", refuses_oci_workers=True)
-V2_25: Final = replace(V2_24, number="2.25", knows_auth_proxy_type=True, names_access_volume_by_service=True)
-V3_0: Final = replace(V2_25, number="3.0", auth_proxy="kube-rbac-proxy", knows_auth_proxy_type=False)
-V3_2: Final = replace(V3_0, number="3.2", refuses_oci_workers=False)
+V2_25: Final = replace(
+    V2_24,
+    number="2.25",
+    knows_auth_proxy_type=True,
+    names_access_volume_by_service=True,
+    reads_first_variable_only=False,
+)
+V3_0: Final = replace(
+    V2_25,
+    number="3.0",
+    auth_proxy="kube-rbac-proxy",
+    knows_auth_proxy_type=False,
+    reads_first_variable_only=True,
+)
+V3_2: Final = replace(V3_0, number="3.2", refuses_oci_workers=False, reads_first_variable_only=False)
 V3_3: Final = replace(V3_2, number="3.3")
 
 # KServe 0.17.0 with what came to 0.18: the executor annotation, the workers' Service, PYTHONPATH refused.
@@ -77,7 +98,7 @@ V3_4: Final = replace(
     product="openshift-ai",
     number="3.4",
     carries="0.17.0",
-    crds="0.17.1",
+    crds="0.19.0",
     knows_cluster_runtimes=False,
     clients_service_is_headless=True,
     named_ports="first",
@@ -85,6 +106,8 @@ V3_4: Final = replace(
     auth_proxy="kube-rbac-proxy",
     names_access_volume_by_service=True,
     serving_certificate="all",
+    issues_ray_certificates="any",
+    fills_in_hardware_profiles=True,
 )
 
 V3_5: Final = replace(
@@ -100,6 +123,8 @@ V3_5: Final = replace(
     adds_auth_proxy="always",
     auth_proxy="kube-rbac-proxy",
     serving_certificate="all",
+    issues_ray_certificates="any",
+    fills_in_hardware_profiles=True,
 )
 V3_6: Final = replace(V3_5, number="3.6")
 

@@ -68,12 +68,16 @@ class Release:
         knows_auth_proxy_type: `security.opendatahub.io/auth-proxy-type` chooses another one.
         names_access_volume_by_service: the proxy's volume has the service's name in its own.
         serving_certificate: whose Services and pods OpenShift issues a certificate for.
+        issues_ray_certificates: whose pods get a certificate where RAY_USE_TLS is set: those of the one runtime of
+            that name, or of any with a workerSpec.
+        fills_in_hardware_profiles: a webhook writes the resources of the head that a hardware profile says.
         modelcar_keeps_security_context: a modelcar adds its user to the container's securityContext.
         initializer_has_download_env: the storage initializer gets the Hugging Face download variables.
         keeps_three_head_services: the three newest head Services of the cluster stay, the others are deleted.
         refuses_oci_workers: an oci:// model is admitted and the pod webhook then refuses every worker.
         never_sets_ready: the InferenceService never becomes Ready, although it serves.
         recreates_workers: workers and headless Services are deleted and made again on every reconcile.
+        reads_first_variable_only: RAY_USE_TLS is looked for in the first variable of the first container alone.
         panics_end_manager: a panic of the controller ends it, for every service of the cluster.
         panics_over_gpu_types: the annotation for GPU types makes the controller panic.
         remark: where the release is not known: what was assumed in its place.
@@ -134,11 +138,14 @@ class Release:
     knows_auth_proxy_type: bool = False
     names_access_volume_by_service: bool = False
     serving_certificate: Literal["", "with-auth", "head", "all"] = ""
+    issues_ray_certificates: Literal["", "one-name", "any"] = ""
+    fills_in_hardware_profiles: bool = False
     # Known bugs
     keeps_three_head_services: bool = _bug("the deletion of older head Services")
     refuses_oci_workers: bool = _bug("RHOAIENG-38499")
     never_sets_ready: bool = _bug("kserve#5703")
     recreates_workers: bool = _bug("kserve#6113")
+    reads_first_variable_only: bool = _bug("RHOAIENG-31808")
     panics_end_manager: bool = _bug("the end of the controller by a panic")
     panics_over_gpu_types: bool = _bug("the panic over gpu-resource-types")
     remark: str = ""
