@@ -175,7 +175,8 @@ def _assumed(known: tuple[Release, ...], number: str) -> Release:
     around = _neighbours(known, _key(number))
     nearest, other = around.nearest, around.newer if around.nearest is around.older else around.older
     alone = {name: issue for name, issue in nearest.bugs.items() if other is None or name not in other.bugs}
-    dropped = f" {', '.join(alone.values())} is not assumed." if alone else ""
+    verb = "is" if len(alone) == 1 else "are"
+    dropped = f" {' and '.join(alone.values())} {verb} not assumed." if alone else ""
     title = TITLES[nearest.product]
     return replace(
         nearest.without(alone),

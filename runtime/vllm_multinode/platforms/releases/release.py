@@ -68,8 +68,8 @@ class Release:
         knows_auth_proxy_type: `security.opendatahub.io/auth-proxy-type` chooses another one.
         names_access_volume_by_service: the proxy's volume has the service's name in its own.
         serving_certificate: whose Services and pods OpenShift issues a certificate for.
-        issues_ray_certificates: whose pods get a certificate where RAY_USE_TLS is set: those of the one runtime of
-            that name, or of any with a workerSpec.
+        issues_ray_certificates: for whose pods, where RAY_USE_TLS is set: those of the ServingRuntime with
+            the name of OpenShift AI's own, or those of any that has a workerSpec.
         fills_in_hardware_profiles: a webhook writes the resources of the head that a hardware profile says.
         modelcar_keeps_security_context: a modelcar adds its user to the container's securityContext.
         initializer_has_download_env: the storage initializer gets the Hugging Face download variables.
@@ -77,7 +77,7 @@ class Release:
         refuses_oci_workers: an oci:// model is admitted and the pod webhook then refuses every worker.
         never_sets_ready: the InferenceService never becomes Ready, although it serves.
         recreates_workers: workers and headless Services are deleted and made again on every reconcile.
-        reads_first_variable_only: RAY_USE_TLS is looked for in the first variable of the first container alone.
+        reads_first_variable_only: RAY_USE_TLS counts as the first variable of the first container alone.
         panics_end_manager: a panic of the controller ends it, for every service of the cluster.
         panics_over_gpu_types: the annotation for GPU types makes the controller panic.
         remark: where the release is not known: what was assumed in its place.
