@@ -1,20 +1,23 @@
 """An HTTP server on this machine that plays a source of models, and breaks off when it is told to."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What is sent back; a `file` is sent as its range says, and may be cut."""
+    """What is sent back; a `file` as its range says, and may be cut; `drip` seconds pass between bytes."""
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     file: bool = False
+    drip: float = 0
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,18 @@ class Server:
             for one in self.asked
             if one.path.endswith(path) and one.method == "GET"
         ]
+
+
+def _send_slowly(file: BufferedIOBase, body: bytes, pause: float) -> None:
+    if not pause:
+        file.write(body)
+        return
+    for number in range(len(body)):
+        try:
+            file.write(body[number : number + 1])
+        except OSError:
+            return
+        time.sleep(pause)
 
 
 @contextmanager
@@ -102,7 +117,7 @@ def serve(server: Server) -> Iterator[Server]:
                 self.close_connection = True
                 self.connection.shutdown(2)
                 return
-            self.wfile.write(body)
+            _send_slowly(self.wfile, body, answer.drip)
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     http.daemon_threads = True

@@ -18,6 +18,8 @@ _MARGIN: Final = 64 << 20
 """Bytes for directories, the marker and what a filesystem keeps for itself."""
 
 
+_IN_THE_WAY: Final = frozenset({errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY})
+_NO_NAME: Final = frozenset({errno.EILSEQ, errno.EINVAL, errno.ENAMETOOLONG})
 _WEIGHTS: Final = frozenset({".safetensors", ".bin", ".pt", ".pth", ".gguf"})
 _LARGER: Final = "Make the claim larger (spec.resources.requests.storage); what has come is kept."
 
@@ -35,6 +37,14 @@ def writing(path: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             what = "the claim is full: no space was left while this was written."
             raise MultinodeError(ExitCode.CLAIM_FULL, what, where=str(path), hint=_LARGER) from error
+        if error.errno in _IN_THE_WAY:
+            what = f"something else of this name is in the way: {error.strerror}."
+            hint = "Remove it, or name a directory of its own for each model."
+            raise MultinodeError(ExitCode.NOT_WRITABLE, what, where=str(path), hint=hint) from error
+        if error.errno in _NO_NAME:
+            what = f"the claim's filesystem takes no such name: {error.strerror}."
+            hint = "Leave the file out with --exclude, or use a claim with another filesystem."
+            raise MultinodeError(ExitCode.NOT_WRITABLE, what, where=str(path), hint=hint) from error
         what = f"cannot be written: {error.strerror or error}."
         hint = "Check that the claim is mounted read-write and that its group or fsGroup may write."
         raise MultinodeError(ExitCode.NOT_WRITABLE, what, where=str(path), hint=hint) from error

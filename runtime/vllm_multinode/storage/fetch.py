@@ -18,7 +18,7 @@ from vllm_multinode.storage.claim import GIB, clear, prepare, refuse_foreign_wei
 from vllm_multinode.storage.filling import Filling
 from vllm_multinode.storage.lease import Lease
 from vllm_multinode.storage.selection import select
-from vllm_multinode.storage.sources.source import Listing, PassingError, Source, StoppedError
+from vllm_multinode.storage.sources.source import Listing, PassingError, Source, StoppedError, check_names
 from vllm_multinode.storage.unpacking import Unpacking
 
 log = logging.getLogger(__name__)
@@ -141,6 +141,7 @@ def _listing(source: Source, options: Options, stop: threading.Event) -> Listing
         raise MultinodeError(
             ExitCode.MODEL_MISSING, what, where=source.name, hint="Check --include and --exclude."
         )
+    check_names(items, source.name)
     return Listing(found.revision, items)
 
 

@@ -163,5 +163,5 @@ class Lease:
 def _owner(content: bytes) -> str:
     try:
         return str(json.loads(content)["owner"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return "Another fetch"

@@ -42,12 +42,18 @@ class Directory:
             )
         digests = {name: _digest(file) for name, file in marker.files.items()} if marker is not None else {}
         items = []
-        for path in sorted(_files(self.path)):
-            name = path.relative_to(self.path).as_posix()
-            status = path.stat()
-            if is_model_file(name):
-                version = f"{status.st_size}-{status.st_mtime_ns}"
-                items.append(Item(name, status.st_size, digests.get(name), version))
+        try:
+            for path in sorted(_files(self.path)):
+                name = path.relative_to(self.path).as_posix()
+                if is_model_file(name):
+                    self._refuse_outside(path)
+                    status = path.stat()
+                    version = f"{status.st_size}-{status.st_mtime_ns}"
+                    items.append(Item(name, status.st_size, digests.get(name), version))
+        except OSError as error:
+            what = f"cannot be read: {error.strerror or error}."
+            where = str(error.filename or self.path)
+            raise MultinodeError(ExitCode.SOURCE_UNREACHABLE, what, where=where) from error
         if not items:
             raise self._refused("there is no file in it.", "Check the claim and the path.")
         return Listing((marker.revision if marker is not None else "") or version_of(items), tuple(items))
@@ -60,7 +66,16 @@ class Directory:
         """What the marker of the source says."""
         return item.digest
 
+    def _refuse_outside(self, path: Path) -> None:
+        """A link out of the directory would copy what is not part of the model, a key of this pod say."""
+        place = path.resolve()
+        if not place.is_relative_to(_root(self.path.resolve())):
+            what = f"{path.relative_to(self.path)} is a link that leads out of it."
+            hint = "Put the file itself there, or name the folder that holds both."
+            raise self._refused(what, hint)
+
     def _chunks(self, item: Item, offset: int) -> Iterator[bytes]:
+        self._refuse_outside(self.path / item.name)
         try:
             with (self.path / item.name).open("rb") as file:
                 file.seek(offset)
@@ -76,9 +91,24 @@ class Directory:
         return MultinodeError(ExitCode.MODEL_MISSING, what, where=self.name, hint=hint)
 
 
+def _root(directory: Path) -> Path:
+    """The folder that links may lead to: the directory; in a hub's cache the model's, which has the blobs."""
+    if directory.parent.name == "snapshots" and (directory.parents[1] / "blobs").is_dir():
+        return directory.parents[1]
+    return directory
+
+
 def _files(directory: Path) -> Iterator[Path]:
-    """Every file below a directory; links are followed, as to the blobs of a hub's cache."""
-    for folder, _, names in os.walk(directory, followlinks=False):
+    """Every file below a directory; links to files are followed.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for folder, _, names in os.walk(directory, onerror=fail, followlinks=False):
         yield from (Path(folder, name) for name in names if Path(folder, name).is_file())
 
 

@@ -21,6 +21,12 @@ from vllm_multinode.storage.sources.source import Item, Listing, no_address
 
 _ENDPOINT: Final = "https://huggingface.co"
 _ADDRESS: Final = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+?)(@(?P<revision>[\w./-]+))?/?")
+_COMMIT: Final = re.compile(r"[\w.-]{1,128}")
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_SHA1: Final = re.compile(r"[0-9a-f]{40}")
+_ANY: Final = re.compile(r".+", re.DOTALL)
+_TOKEN: Final = re.compile(r"[!-~]{1,4096}")
+_MOST_LISTING: Final = 256 << 20
 _SECRET: Final = "HF_TOKEN, and accept the model's licence on its page"  # noqa: S105 - a name
 
 
@@ -56,16 +62,16 @@ class Hub:
     def listing(self) -> Listing:
         """Ask for the commit and its files."""
         url = f"{self.endpoint}/api/models/{self.repository}/revision/{quote(self.revision, safe='')}"
-        with web.get(self._session, url, self._headers(), params={"blobs": "true"}) as response:
-            self._check(response)
-            try:
-                found = response.json()
-                self._commit = str(found["sha"])
-                items = tuple(_item(one) for one in found["siblings"])
-            except (requests.RequestException, ValueError, KeyError, TypeError) as error:
-                what = f"{web.host_of(url)} does not answer like a hub: there is no list of files."
-                hint = "Check HF_ENDPOINT."
-                raise MultinodeError(ExitCode.SOURCE_UNREACHABLE, what, where=self.name, hint=hint) from error
+        response = web.get(self._session, url, self._headers(), params={"blobs": "true"})
+        self._check(response)
+        found = web.object_in(web.content_of(response, _MOST_LISTING)) or {}
+        try:
+            self._commit = _matching(_COMMIT, found["sha"])
+            items = tuple(_item(entry) for entry in found["siblings"])
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+            what = f"{web.host_of(url)} does not answer like a hub: there is no list of files."
+            hint = "Check HF_ENDPOINT."
+            raise MultinodeError(ExitCode.SOURCE_UNREACHABLE, what, where=self.name, hint=hint) from error
         return Listing(self._commit, items)
 
     def read(self, item: Item, offset: int) -> tuple[int, Iterator[bytes]]:
@@ -93,6 +99,8 @@ class Hub:
 
     def _check(self, response: requests.Response) -> None:
         # The hub says in a header what a status alone does not tell.
+        if response.status_code >= 400:
+            response.close()
         reason = response.headers.get("X-Error-Code")
         if reason == "RevisionNotFound":
             what = f"there is no revision {self.revision}."
@@ -111,11 +119,19 @@ class Hub:
         web.refuse(response, self.name, secret=_SECRET)
 
 
-def _item(one: Mapping[str, Any]) -> Item:
-    lfs = one.get("lfs")
-    digest = Digest("sha256", str(lfs["sha256"])) if lfs else Digest("git-sha1", str(one["blobId"]))
-    size = int((lfs or one)["size"])
-    return Item(str(one["rfilename"]), size, digest, str(digest))
+def _item(entry: Mapping[str, Any]) -> Item:
+    lfs = entry.get("lfs")
+    if lfs:
+        digest = Digest("sha256", _matching(_SHA256, lfs["sha256"]))
+    else:
+        digest = Digest("git-sha1", _matching(_SHA1, entry["blobId"]))
+    return Item(_matching(_ANY, entry["rfilename"]), int((lfs or entry)["size"]), digest, str(digest))
+
+
+def _matching(pattern: re.Pattern[str], value: object) -> str:
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise ValueError(repr(value)[:80])
+    return value
 
 
 def _token(environment: Mapping[str, str]) -> str | None:
@@ -124,13 +140,13 @@ def _token(environment: Mapping[str, str]) -> str | None:
     https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables
     """
     if token := environment.get(env.HF_TOKEN, "").strip():
-        return token
+        return _sendable(token, env.HF_TOKEN)
     given = environment.get(env.HF_TOKEN_PATH, "").strip()
     path = Path(given) if given else _login(environment)
     if path is None or not (given or path.is_file()):
         return None
     try:
-        return path.read_text(encoding="utf-8").strip() or None
+        token = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not text"
         what = f"the token's file cannot be read: {reason}."
@@ -138,6 +154,7 @@ def _token(environment: Mapping[str, str]) -> str | None:
         if not given:
             where, hint = str(path), "Set HF_TOKEN, or log in again with `hf auth login`."
         raise MultinodeError(ExitCode.VARIABLE, what, where=where, hint=hint) from error
+    return _sendable(token, f"{env.HF_TOKEN_PATH} ({path})" if given else str(path)) if token else None
 
 
 def _login(environment: Mapping[str, str]) -> Path | None:
@@ -148,3 +165,10 @@ def _login(environment: Mapping[str, str]) -> Path | None:
     if not cache and not home:
         return None
     return (Path(cache) if cache else Path(home) / ".cache") / "huggingface" / "token"
+
+
+def _sendable(token: str, where: str) -> str:
+    if not _TOKEN.fullmatch(token):
+        what = "this is no token: it is empty inside, too long, or holds characters that no token has."
+        raise MultinodeError(ExitCode.VARIABLE, what, where=where, hint="Check the Secret that it is from.")
+    return token

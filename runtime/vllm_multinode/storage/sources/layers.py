@@ -1,19 +1,44 @@
 """The layers of an image, unpacked as far as they hold files below /models."""
 
 import contextlib
+import lzma
+import shutil
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Self
 
 from vllm_multinode.checkpoint.marker import MarkedFile
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.storage.claim import writing
+from vllm_multinode.storage.claim import check_room, writing
 from vllm_multinode.storage.sources.source import is_model_file
 
 MODELS: Final = "models"
+_RATIO: Final = 100
+"""Times its size that a layer may unpack to: weights hardly shrink, gzip packs zeros a thousandfold."""
+_LEAST_BOUND: Final = 1 << 30
+_MOST_FILES: Final = 100_000
+_LONGEST_TEXT: Final = 1 << 18
+_TEXTS: Final = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+# What tarfile raises, and what comes through it for numbers, names and nesting that no archive has.
+_BROKEN: Final = (
+    tarfile.TarError,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    ValueError,
+    OverflowError,
+    RecursionError,
+    IndexError,
+)
 _ZSTANDARD: Final = b"\x28\xb5\x2f\xfd"
 # https://github.com/opencontainers/image-spec/blob/main/layer.md#whiteouts
 _WHITEOUT: Final = ".wh."
@@ -30,15 +55,44 @@ def unpack(blob: Path, directory: Path, image: str) -> dict[str, MarkedFile | No
         MultinodeError: MODEL_MISSING, when it cannot be read as a layer or would write outside the directory.
     """
     changes: dict[str, MarkedFile | None] = {}
+    most = max(_LEAST_BOUND, _RATIO * blob.stat().st_size)
     try:
         with _opened(blob, image) as archive:
             for member in archive:
+                _refuse_bomb(member, most, len(changes))
                 name = _below_models(member.name)
                 if name is not None and not member.isdir():
                     changes |= _apply(archive, member, name, directory, changes)
-    except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise _unusable(image, f"a layer cannot be unpacked: {error}.") from error
+                # The archive keeps every member that it has passed.
+                archive.members = []  # type: ignore[attr-defined]
+    except _BROKEN as error:
+        said = str(error) or type(error).__name__
+        raise _unusable(image, f"a layer cannot be unpacked: {said}.") from error
     return changes
+
+
+class _Header(tarfile.TarInfo):
+    """A header whose own texts are bounded: they are read into memory before anything can be asked."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Read one block."""
+        header = super().frombuf(buf, encoding, errors)
+        if header.size < 0:
+            raise tarfile.ReadError("a member of negative length")
+        if header.type in _TEXTS and header.size > _LONGEST_TEXT:
+            raise tarfile.ReadError(f"a header of {header.size} bytes")
+        return header
+
+
+def _refuse_bomb(member: tarfile.TarInfo, most: int, files: int) -> None:
+    """Refuse what unpacks to far more than the layer that the manifest lists."""
+    if member.size < 0:
+        raise tarfile.ReadError("a member of negative length")
+    if member.offset_data + (0 if member.issparse() else member.size) > most:
+        raise tarfile.ReadError(f"it unpacks to more than {_RATIO} times its size")
+    if files > _MOST_FILES:
+        raise tarfile.ReadError(f"it holds more than {_MOST_FILES} files of a model")
 
 
 def _apply(
@@ -57,21 +111,42 @@ def _apply(
             return {}
         if not (member.isfile() or member.islnk()):
             raise tarfile.TarError(f"{name} is neither a file nor a folder")
+        check_room(directory, member.size, member.size)
         target = directory / name
-        target.unlink(missing_ok=True)
+        replaced = _make_way(directory, path)
         member = member.replace(name=name, deep=False)
         if member.islnk():
             member = member.replace(linkname=_below_models(member.linkname) or member.linkname, deep=False)
         # The filter keeps owners out, and everything inside the directory.
         archive.extract(member, directory, filter="data")
-        return {name: MarkedFile(size=target.stat().st_size)}
+        return {**dict.fromkeys(replaced), name: MarkedFile(size=target.stat().st_size)}
+
+
+def _make_way(directory: Path, path: PurePosixPath) -> list[str]:
+    """Remove what stands where a file is to come: an upper layer may turn a folder into a file, or back.
+
+    Returns:
+        The files that went.
+    """
+    target = directory / path
+    for above in list(path.parents)[:-1]:
+        folder = directory / above
+        if folder.is_file() and not folder.is_symlink():
+            folder.unlink()
+            return [above.as_posix()]
+    if target.is_dir() and not target.is_symlink():
+        gone = [file.relative_to(directory).as_posix() for file in target.rglob("*") if file.is_file()]
+        shutil.rmtree(target)
+        return gone
+    target.unlink(missing_ok=True)
+    return []
 
 
 @contextlib.contextmanager
 def _opened(blob: Path, image: str) -> Iterator[tarfile.TarFile]:
     """A layer as a stream of members: plain, or packed by gzip, bzip2, xz or zstandard."""
     with blob.open("rb") as file:
-        packed: IO[Any] = file
+        packed: Any = file
         if file.peek(len(_ZSTANDARD)).startswith(_ZSTANDARD):
             try:
                 import zstandard
@@ -79,9 +154,24 @@ def _opened(blob: Path, image: str) -> Iterator[tarfile.TarFile]:
                 what = "a layer is packed with zstandard, which this image cannot unpack."
                 hint = "Push the model with gzip or uncompressed layers, or install the package zstandard."
                 raise _unusable(image, what, hint) from error
-            packed = zstandard.ZstdDecompressor().stream_reader(file)
-        with tarfile.open(fileobj=packed, mode="r|*") as archive:
+            packed = _Unpacked(zstandard.ZstdDecompressor().stream_reader(file), zstandard.ZstdError)
+        with tarfile.open(fileobj=packed, mode="r|*", tarinfo=_Header) as archive:
             yield archive
+
+
+class _Unpacked:
+    """A stream whose own errors are those of an archive."""
+
+    def __init__(self, stream: IO[bytes], error: type[Exception]) -> None:
+        self._stream = stream
+        self._error = error
+
+    def read(self, size: int) -> bytes:
+        """Read so many bytes, or fewer."""
+        try:
+            return self._stream.read(size)
+        except self._error as error:
+            raise tarfile.ReadError(str(error)) from error
 
 
 def _below_models(name: str) -> str | None:

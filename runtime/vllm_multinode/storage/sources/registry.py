@@ -32,6 +32,9 @@ _KINDS: Final = (
     "application/vnd.docker.distribution.manifest.v2+json",
 )
 _MACHINES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
+_MOST_MANIFEST: Final = 4 << 20
+"""Bytes; the specification lets a registry refuse longer ones."""
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _HEX: Final = re.compile(r"[0-9a-f]{64}")
 _TITLE: Final = "org.opencontainers.image.title"
 _LOOPBACK: Final = re.compile(r"(localhost|127\.\d+\.\d+\.\d+)(:\d+)?")
@@ -55,7 +58,7 @@ class Image:
             raise no_address(f"oci://{rest}")
         image = cls(match["registry"], match["repository"], match["digest"] or match["tag"])
         image._session.auth = Challenge(
-            image.registry, credentials(environment, f"{image.registry}/{image.repository}")
+            image._address, credentials(environment, f"{image.registry}/{image.repository}")
         )
         return image
 
@@ -73,6 +76,8 @@ class Image:
                 reference = _of_this_machine(manifest["manifests"])
             except (KeyError, TypeError, IndexError, AttributeError) as error:
                 raise self._strange("its index names no manifest.") from error
+            if not _DIGEST.fullmatch(reference):
+                raise self._strange("its index names no manifest.")
             manifest, digest = self._manifest(reference)
         try:
             blobs = list(manifest["layers"])
@@ -83,8 +88,8 @@ class Image:
             items = tuple(
                 _item(blob, title if artifact else "") for blob, title in zip(blobs, titles, strict=True)
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            what = "its manifest has no layers."
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            what = "its manifest has no layers, or odd ones."
             raise MultinodeError(ExitCode.MODEL_MISSING, what, where=self.name) from error
         return Listing(digest, items, unpack=None if artifact else self._unpack)
 
@@ -101,27 +106,28 @@ class Image:
         return item.digest
 
     @property
-    def _api(self) -> str:
+    def _address(self) -> str:
         # As every client of a registry does: this machine's own may lack TLS.
         scheme = "http" if _LOOPBACK.fullmatch(self.registry) else "https"
-        return f"{scheme}://{self.registry}/v2/{self.repository}"
+        return f"{scheme}://{self.registry}"
+
+    @property
+    def _api(self) -> str:
+        return f"{self._address}/v2/{self.repository}"
 
     def _manifest(self, reference: str) -> tuple[dict[str, Any], str]:
         """A manifest or an index, with its digest."""
-        with web.get(
-            self._session, f"{self._api}/manifests/{reference}", {"Accept": ", ".join(_KINDS)}
-        ) as response:
-            self._check(response)
-            digest = f"sha256:{hashlib.sha256(response.content).hexdigest()}"
-            if reference.startswith("sha256:") and reference != digest:
-                raise self._strange("its manifest is not the one that its digest names.")
-            try:
-                found = response.json()
-            except requests.JSONDecodeError as error:
-                raise self._strange("its manifest is not JSON.") from error
-            if not isinstance(found, dict):
-                raise self._strange("its manifest is no JSON object.")
-            return found, digest
+        url = f"{self._api}/manifests/{reference}"
+        response = web.get(self._session, url, {"Accept": ", ".join(_KINDS)})
+        self._check(response)
+        content = web.content_of(response, _MOST_MANIFEST)
+        digest = f"sha256:{hashlib.sha256(content or b'').hexdigest()}"
+        if reference.startswith("sha256:") and reference != digest:
+            raise self._strange("its manifest is not the one that its digest names.")
+        found = web.object_in(content)
+        if found is None:
+            raise self._strange("its manifest is not a JSON object, or longer than a registry allows.")
+        return found, digest
 
     def _check(self, response: requests.Response) -> None:
         web.refuse(response, self.name, secret=_SECRET)
@@ -134,9 +140,10 @@ class Image:
 def _item(blob: Mapping[str, Any], title: str) -> Item:
     digest = str(blob["digest"])
     algorithm, _, value = digest.partition(":")
-    if algorithm != "sha256" or not _HEX.fullmatch(value):
+    size = int(blob["size"])
+    if algorithm != "sha256" or not _HEX.fullmatch(value) or size < 0:
         raise ValueError(digest)
-    return Item(title or f"sha256-{value}", int(blob["size"]), Digest("sha256", value), digest)
+    return Item(title or f"sha256-{value}", size, Digest("sha256", value), digest)
 
 
 def _of_this_machine(manifests: Any) -> str:

@@ -2,10 +2,13 @@
 
 import base64
 import binascii
+import ipaddress
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import requests
 from requests.auth import AuthBase
@@ -14,17 +17,22 @@ from requests.utils import parse_dict_header
 from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.storage.sources.web import host_of
+from vllm_multinode.storage.sources import web
 
-_TIMEOUT: Final = (15, 30)
+_MOST_TOKEN: Final = 1 << 20
+_TOKEN: Final = re.compile(r"[!-~]{1,65536}")
+# Below these anybody may have a name of his own: what stands there is not the registry's owner's.
+_SHARED: Final = frozenset({"azurecr.io", "pkg.dev", "amazonaws.com", "svc", "cluster.local"})
+_SECOND_LEVEL: Final = frozenset({"ac", "co", "com", "edu", "gov", "net", "org"})
 
 
 class Challenge(AuthBase):
     """Answers a registry's 401, as its WWW-Authenticate header asks: with a bearer token or a password.
 
     Args:
-        registry: host and port; nobody else's 401 is answered, such as that of a store it redirects to.
-        password: user:password, None for an anonymous token.
+        registry: its address; nobody else's 401 is answered, such as that of a store it redirects to.
+        password: user:password, None for an anonymous token. It goes to the registry and to its own token
+            service, and never without TLS to another machine.
     """
 
     def __init__(self, registry: str, password: str | None) -> None:
@@ -41,14 +49,14 @@ class Challenge(AuthBase):
 
     def _answer(self, response: requests.Response, **options: Any) -> requests.Response:
         sent = response.request.headers.get("Authorization", "")
-        if response.status_code != 401 or host_of(response.url) != self._registry:
+        if response.status_code != 401 or not _same_origin(response.url, self._registry):
             return response
+        # Its body is not needed, and may be of any length.
+        response.close()
         header = self._header_for(response.headers.get("WWW-Authenticate", ""))
         if not header or header == sent:
             return response
         self._header = header
-        # The connection is free again once the body has been read.
-        _ = response.content
         request = response.request.copy()
         request.headers["Authorization"] = header
         request.deregister_hook("response", self._answer)  # type: ignore[no-untyped-call]
@@ -67,13 +75,77 @@ class Challenge(AuthBase):
             return ""
         wanted = {name: asked[name] for name in ("service", "scope") if asked.get(name)}
         headers = {"Authorization": f"Basic {basic}"} if basic else {}
-        answer = requests.get(asked["realm"], params=wanted, headers=headers, timeout=_TIMEOUT)
-        try:
-            found = answer.json() if answer.ok else {}
-        except requests.JSONDecodeError:
-            return ""
-        token = found.get("token") or found.get("access_token") if isinstance(found, dict) else None
+        realm = str(asked["realm"])
+        if not is_token_service(realm, self._registry):
+            what = f"it asks for the token at {web.host_of(realm)}, which is not a token service of its own."
+            hint = "Nothing was sent there. Check the registry's address, and that no proxy answers for it."
+            raise MultinodeError(ExitCode.SOURCE_DENIED, what, where=web.host_of(self._registry), hint=hint)
+        # A redirect would take the password, or the right to give a token, elsewhere.
+        with requests.Session() as session:
+            answer = web.get(session, realm, headers, params=wanted, allow_redirects=False)
+            found = web.object_in(web.content_of(answer, _MOST_TOKEN))
+        token = (found or {}).get("token") or (found or {}).get("access_token") or ""
+        if token and not (isinstance(token, str) and _TOKEN.fullmatch(token)):
+            what = f"{web.host_of(realm)} gives a token that cannot be sent: it holds odd characters."
+            raise MultinodeError(ExitCode.SOURCE_DENIED, what, where=web.host_of(self._registry))
         return f"Bearer {token}" if token else ""
+
+
+def is_token_service(realm: str, registry: str) -> bool:
+    """Tell whether an address may be asked for a token with the registry's password.
+
+    Either it is the registry itself, or it has TLS and stands beside the registry, above or below it in the
+    same domain: auth.docker.io for registry-1.docker.io, gitlab.example.com for registry.example.com.
+
+    Args:
+        realm: of the challenge.
+        registry: the registry's own address, with its scheme.
+    """
+    if _same_origin(realm, registry):
+        return True
+    try:
+        service, own = urlsplit(realm), urlsplit(registry)
+        port = service.port
+    except ValueError:
+        return False
+    if service.scheme != "https" or port not in (None, 443) or not service.hostname or not own.hostname:
+        return False
+    if service.hostname == own.hostname or service.hostname.endswith(f".{own.hostname}"):
+        return not _is_address(own.hostname)
+    domain = own.hostname.partition(".")[2]
+    if _is_address(own.hostname) or not _has_one_owner(domain):
+        return False
+    return service.hostname == domain or service.hostname.endswith(f".{domain}")
+
+
+def _same_origin(one: str, other: str) -> bool:
+    try:
+        first, second = urlsplit(one), urlsplit(other)
+        ports = first.port, second.port
+    except ValueError:
+        return False
+    usual = {"http": 80, "https": 443}
+    return (first.scheme, first.hostname, ports[0] or usual.get(first.scheme)) == (
+        second.scheme,
+        second.hostname,
+        ports[1] or usual.get(second.scheme),
+    )
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _has_one_owner(domain: str) -> bool:
+    """Tell whether whoever has a name in this domain can be taken to have the others as well."""
+    labels = domain.split(".")
+    if len(labels) < 2 or (len(labels) == 2 and labels[0] in _SECOND_LEVEL):
+        return False
+    return not any(domain == shared or domain.endswith(f".{shared}") for shared in _SHARED)
 
 
 def credentials(environment: Mapping[str, str], repository: str) -> str | None:
@@ -96,7 +168,15 @@ def credentials(environment: Mapping[str, str], repository: str) -> str | None:
         for name in sorted(entries, key=len, reverse=True):
             if f"{repository}/".startswith(f"{name}/"):
                 return _password(entries[name])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        binascii.Error,
+    ) as error:
         reason = error.strerror if isinstance(error, OSError) else 'there is no "auths" as in a pull secret'
         hint = "Mount a Secret of type kubernetes.io/dockerconfigjson there."
         raise MultinodeError(

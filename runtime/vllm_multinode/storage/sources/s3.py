@@ -13,6 +13,7 @@ from typing import Any, Final
 from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.storage.sources.bounded import paced
 from vllm_multinode.storage.sources.digests import Digest
 from vllm_multinode.storage.sources.source import Item, Listing, PassingError, no_address, version_of
 from vllm_multinode.storage.sources.web import CHUNK, host_of
@@ -32,6 +33,8 @@ _DENIED: Final = frozenset(
 )
 _MISSING: Final = frozenset({"404", "NoSuchBucket", "NoSuchKey"})
 _CHANGED: Final = frozenset({"412", "PreconditionFailed"})
+_MOST_PAGES: Final = 2000
+_MOST_OBJECTS: Final = 100_000
 _MD5: Final = re.compile(r"[0-9a-f]{32}")
 _KEYS: Final = "Give AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or an identity of the pod that may read."
 
@@ -69,11 +72,10 @@ class Bucket:
         items = []
         with self._asking(self.name):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=start)
-            for one in (one for page in pages for one in page.get("Contents", ())):
-                # What ends in a slash is a folder that a console made.
-                if not one["Key"].endswith("/"):
-                    tag = str(one["ETag"]).strip('"')
-                    items.append(Item(str(one["Key"]).removeprefix(start), int(one["Size"]), None, tag))
+            for number, page in enumerate(pages):
+                items += [_item(entry, start) for entry in page.get("Contents", ()) if _is_file(entry)]
+                if number >= _MOST_PAGES or len(items) > _MOST_OBJECTS:
+                    raise self._too_many(len(items))
         if not items:
             what = "there is no object below this prefix."
             raise MultinodeError(ExitCode.MODEL_MISSING, what, where=self.name, hint="Check the prefix.")
@@ -86,7 +88,11 @@ class Bucket:
             answer = self._client.get_object(
                 Bucket=self.bucket, Key=self._key(item), IfMatch=f'"{item.version}"', **wanted
             )
-        return (offset if "ContentRange" in answer else 0), self._chunks(item, answer["Body"])
+        begin = offset if "ContentRange" in answer else 0
+        if answer.get("ContentLength") not in (None, item.size - begin):
+            answer["Body"].close()
+            raise PassingError(f"{self._host} answers with something else than the object")
+        return begin, paced(self._chunks(item, answer["Body"]), self._host)
 
     def digest(self, item: Item) -> Digest | None:
         """MD5, which the ETag is unless the object is encrypted with a key of KMS or of the customer's.
@@ -110,6 +116,15 @@ class Bucket:
         known = part > 0 and count.isdecimal() and -(-item.size // part) == int(count)
         return Digest("md5-parts", value, part) if known else None
 
+    @property
+    def _host(self) -> str:
+        return host_of(self.endpoint) if self.endpoint else "S3"
+
+    def _too_many(self, count: int) -> MultinodeError:
+        what = f"there are more than {count} objects below this prefix, or a list of them without an end."
+        hint = "Name the prefix of one model."
+        return MultinodeError(ExitCode.SOURCE_UNREACHABLE, what, where=self.name, hint=hint)
+
     def _key(self, item: Item) -> str:
         return f"{self.prefix}/{item.name}" if self.prefix else item.name
 
@@ -121,8 +136,9 @@ class Bucket:
     def _asking(self, what: str) -> Iterator[None]:
         """Turn what boto3 raises into a refusal or into something that passes."""
         from botocore import exceptions
+        from botocore.parsers import ResponseParserError
 
-        host = host_of(self.endpoint) if self.endpoint else "S3"
+        host = self._host
         try:
             yield
         except exceptions.ClientError as error:
@@ -138,7 +154,11 @@ class Bucket:
             raise MultinodeError(ExitCode.SOURCE_DENIED, said, where=self.name, hint=_KEYS) from error
         except exceptions.ParamValidationError as error:
             raise no_address(self.name) from error
-        except exceptions.BotoCoreError as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            said = f"{host} does not answer like a store of objects."
+            hint = "Check AWS_ENDPOINT_URL, and that no proxy answers in its place."
+            raise MultinodeError(ExitCode.SOURCE_UNREACHABLE, said, where=self.name, hint=hint) from error
+        except (exceptions.BotoCoreError, exceptions.HTTPClientError, ResponseParserError) as error:
             raise PassingError(f"{host} does not answer, or broke off: {type(error).__name__}") from error
 
     def _refusal(self, what: str, host: str, code: str, error: Exception) -> Exception:
@@ -153,6 +173,16 @@ class Bucket:
             said = "was changed at the source while it was fetched."
             return MultinodeError(ExitCode.SHARD_TRUNCATED, said, where=what, hint="Run it again.")
         return PassingError(f"{host} answers {code or type(error).__name__}")
+
+
+def _is_file(entry: Mapping[str, Any]) -> bool:
+    """What ends in a slash is a folder that a console made."""
+    return not str(entry["Key"]).endswith("/")
+
+
+def _item(entry: Mapping[str, Any], start: str) -> Item:
+    tag = str(entry["ETag"]).strip('"')
+    return Item(str(entry["Key"]).removeprefix(start), int(entry["Size"]), None, tag)
 
 
 def _client(endpoint: str) -> Any:

@@ -15,6 +15,13 @@ _FORMS: Final = (
     "hf://org/name[@revision], s3://bucket/prefix, oci://registry/repository:tag or file:///directory"
 )
 
+LONGEST_WAIT: Final = 60.0
+"""Seconds between two attempts, whatever a source asks for."""
+
+_LONGEST_PART: Final = 255 - len(".123456789abc.partial")
+"""Bytes of a file's name, with what is appended while it is unfinished."""
+_LONGEST_NAME: Final = 2048
+
 Tell = Callable[[int], None]
 """Takes the bytes that have come, negative where some are to come again; raises `StoppedError` to end it."""
 
@@ -28,12 +35,12 @@ class PassingError(Exception):
 
     Args:
         what: why, without addresses: they may hold a signature.
-        wait: seconds that the source asks to wait, 0 where it does not.
+        wait: seconds that the source asks to wait, 0 where it does not; LONGEST_WAIT at the most.
     """
 
     def __init__(self, what: str, wait: float = 0) -> None:
         super().__init__(what)
-        self.wait = wait
+        self.wait = min(wait, LONGEST_WAIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +107,52 @@ def no_address(address: str) -> MultinodeError:
     """The refusal of an address that no source understands."""
     what = f"'{address}' names no source."
     return MultinodeError(ExitCode.USAGE, what, where="SOURCE", hint=f"One of {_FORMS}.")
+
+
+def check_names(items: Iterable[Item], source: str) -> None:
+    """Refuse names and sizes that cannot become the files of one directory.
+
+    Args:
+        items: that are to be written, as a source lists them.
+        source: its address, for messages.
+
+    Raises:
+        MultinodeError: SOURCE_UNREACHABLE: what answers there is no source of models; MODEL_MISSING: two of
+            its names exclude each other.
+    """
+    names: set[str] = set()
+    for item in items:
+        if fault := _fault_of(item):
+            what = f"it lists {ascii(item.name)[:80]}, {fault}."
+            hint = "Leave the file out with --exclude, where it is none of the model's."
+            raise MultinodeError(ExitCode.SOURCE_UNREACHABLE, what, where=source, hint=hint)
+        if item.name in names:
+            what = f"it lists {item.name} twice."
+            raise MultinodeError(ExitCode.MODEL_MISSING, what, where=source)
+        names.add(item.name)
+    for name in names:
+        folder = next((str(above) for above in PurePosixPath(name).parents if str(above) in names), None)
+        if folder is not None:
+            what = f"it lists {folder} as a file, and as a folder with {PurePosixPath(name).name} in it."
+            hint = "Leave one of them out with --exclude."
+            raise MultinodeError(ExitCode.MODEL_MISSING, what, where=source, hint=hint)
+
+
+def _fault_of(item: Item) -> str:
+    """Why an item cannot be written; empty where it can."""
+    try:
+        encoded = item.name.encode()
+    except UnicodeEncodeError:
+        return "which is not text in UTF-8"
+    if not item.name.isprintable():
+        return "which holds control characters"
+    if len(encoded) > _LONGEST_NAME or any(len(part) > _LONGEST_PART for part in encoded.split(b"/")):
+        return "which is too long for a name"
+    if str(PurePosixPath(item.name)) != item.name:
+        return "which is not written as a name inside a folder"
+    if item.size < 0:
+        return f"of {item.size} bytes"
+    return ""
 
 
 def is_model_file(name: str) -> bool:

@@ -5,30 +5,46 @@ broke: huggingface_hub (since 1.32) and oras keep no partial file. A shard is 5 
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+import json
+import re
+from collections.abc import Callable, Generator, Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import requests
+from urllib3.exceptions import HTTPError
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.storage.sources.bounded import STALL, paced, whole, within
 from vllm_multinode.storage.sources.source import PassingError
 
-CHUNK: Final = 1 << 20
+CHUNK: Final = 1 << 18
+"""Bytes of one piece: what has to come within `bounded.STALL` seconds."""
 _STEP: Final = 8 << 30
 """Bytes of one request: caches in front of the hub answer none for more than 50 GB."""
 _CONNECT: Final = 15
-_READ: Final = 30
+_READ: Final = STALL
+# Connecting to each address of a name, following redirects, asking again with a token.
+_HEADERS: Final = 2 * (_CONNECT + _READ)
+_FAILURES: Final = (requests.RequestException, HTTPError, OSError, ValueError)
+"""What requests raises, and what comes through it from below: ValueError for addresses that are none."""
+_SPAN: Final = re.compile(r"bytes (\d{1,20})-\d{1,20}/(\d{1,20}|\*)")
+_HTML: Final = ("text/html", "application/xhtml+xml")
 _PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+
 
 Headers = Callable[[], Mapping[str, str]]
 
 
 def host_of(url: str) -> str:
     """The host and port of an address, which is all that a message shows of it."""
-    parts = urlsplit(url)
-    return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
+    try:
+        parts = urlsplit(url)
+        return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
+    except ValueError:
+        return "an address that is none"
 
 
 def get(session: requests.Session, url: str, headers: Mapping[str, str], **options: Any) -> requests.Response:
@@ -38,20 +54,40 @@ def get(session: requests.Session, url: str, headers: Mapping[str, str], **optio
         PassingError: no answer, or one that says to come again.
         MultinodeError: SOURCE_UNREACHABLE, where it redirects without end.
     """
+    asking = partial(
+        session.get, url, headers=dict(headers), timeout=(_CONNECT, _READ), stream=True, **options
+    )
     try:
-        response = session.get(url, headers=dict(headers), timeout=(_CONNECT, _READ), **options)
+        response = within(_HEADERS, asking, host_of(url))
     except requests.TooManyRedirects as error:
         what = f"{host_of(url)} redirects without end."
-        raise MultinodeError(
-            ExitCode.SOURCE_UNREACHABLE, what, hint="Check the address of the source."
-        ) from error
-    except requests.RequestException as error:
+        hint = "Check the address of the source."
+        raise MultinodeError(ExitCode.SOURCE_UNREACHABLE, what, hint=hint) from error
+    except _FAILURES as error:
         raise PassingError(f"{host_of(url)} does not answer: {why(error)}") from error
     if response.status_code in _PASSING:
         response.close()
         wait = _seconds(response.headers.get("Retry-After", ""))
         raise PassingError(f"{host_of(url)} answers {response.status_code}", wait)
     return response
+
+
+def content_of(response: requests.Response, most: int) -> bytes | None:
+    """The body of an answer; None where it is longer than `most` bytes.
+
+    Raises:
+        PassingError: it broke off, or did not come in time.
+    """
+    return whole(_paced(response), most)
+
+
+def object_in(content: bytes | None) -> dict[str, Any] | None:
+    """The JSON object in a body; None where there is none."""
+    try:
+        found = json.loads(content or b"")
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def refuse(response: requests.Response, what: str, *, secret: str) -> None:
@@ -68,6 +104,7 @@ def refuse(response: requests.Response, what: str, *, secret: str) -> None:
     status = response.status_code
     if status < 400:
         return
+    response.close()
     host = host_of(response.url)
     if status in (401, 403):
         said = f"{host} refuses it ({status}): it is gated, private or not there."
@@ -103,10 +140,11 @@ def beginning(
     """
     asked = {**headers, "Range": f"bytes=0-{length - 1}", "Accept-Encoding": "identity"}
     found = bytearray()
-    with contextlib.closing(get(session, url, asked, stream=True)) as response:
-        check(response)
-        for chunk in _chunks(response):
-            found += chunk
+    response = get(session, url, asked)
+    check(response)
+    with contextlib.closing(_paced(response)) as pieces:
+        for piece in pieces:
+            found += piece
             if len(found) >= length:
                 break
     return bytes(found[:length])
@@ -134,11 +172,14 @@ def ranged(
     def content() -> Iterator[bytes]:
         response, at = first, begin
         while True:
-            for chunk in _chunks(response):
+            begun = at
+            for chunk in _paced(response):
                 at += len(chunk)
                 yield chunk
             if at >= size or response.status_code != 206:
                 return
+            if at == begun:
+                raise PassingError(f"{host_of(url)} answers with a range of no bytes")
             response = _ask(session, url, headers, (at, size), check)
             if response.status_code != 206:
                 raise PassingError(f"{host_of(url)} gives no ranges any more")
@@ -158,19 +199,47 @@ def _ask(
     wanted = {"Range": f"bytes={offset}-{last}"} if offset or last < size - 1 else {}
     # A compressed answer would be of another length than the file.
     asked = {**headers(), **wanted, "Accept-Encoding": "identity"}
-    response = get(session, url, asked, stream=True)
+    response = get(session, url, asked)
     if response.status_code not in (200, 206):
         with contextlib.closing(response):
             check(response)
         raise PassingError(f"{host_of(url)} answers {response.status_code}")
+    if not _is_the_file(response, offset, size):
+        response.close()
+        raise PassingError(f"{host_of(url)} answers with something else than the file")
     return response
+
+
+def _is_the_file(response: requests.Response, offset: int, size: int) -> bool:
+    """Tell whether an answer can be the file: a page of a proxy must not cost what has come before."""
+    if response.status_code == 206:
+        span = _SPAN.fullmatch(response.headers.get("Content-Range", ""))
+        return span is not None and int(span[1]) == offset and span[2] in ("*", str(size))
+    length = response.headers.get("Content-Length", "")
+    if length.isdecimal() and "Content-Encoding" not in response.headers:
+        return int(length) == size
+    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return kind not in _HTML
+
+
+def _paced(response: requests.Response) -> Generator[bytes]:
+    return paced(_chunks(response), host_of(response.url), partial(_cut, response))
+
+
+def _cut(response: requests.Response) -> None:
+    """Break the connection under an answer that another thread may be reading."""
+    shutdown = getattr(response.raw, "shutdown", None)
+    # What has ended has no connection any more, or one that another answer uses by now.
+    if shutdown is not None and not response.raw.closed:
+        with contextlib.suppress(OSError, ValueError, RuntimeError):
+            shutdown()
 
 
 def _chunks(response: requests.Response) -> Iterator[bytes]:
     with contextlib.closing(response):
         try:
             yield from response.iter_content(CHUNK)
-        except requests.RequestException as error:
+        except _FAILURES as error:
             raise PassingError(f"{host_of(response.url)} broke off: {why(error)}") from error
 
 
@@ -193,4 +262,4 @@ def why(error: BaseException) -> str:
 
 
 def _seconds(text: str) -> float:
-    return float(text) if text.isdecimal() else 0.0
+    return float(text) if text.isascii() and text.isdecimal() else 0.0

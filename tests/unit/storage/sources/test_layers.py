@@ -1,10 +1,14 @@
 """Layers upon layers, and those that would write elsewhere."""
 
+import gzip
 import io
+import os
 import tarfile
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from sources import registry
 from sources.models import SHARDS, model, same
@@ -127,3 +131,96 @@ def test_a_blob_that_is_no_layer(tmp_path: Path) -> None:
     (tmp_path / "blob").write_bytes(b"no tar" * 1000)
     with pytest.raises(MultinodeError, match="cannot be unpacked"):
         layers.unpack(tmp_path / "blob", tmp_path, "oci://here/image:v1")
+
+
+def bytes_of_a_header(changed: list[int]) -> bytes:
+    """A layer of one file with some of the bytes of its header turned over."""
+    blob = bytearray(registry.layer({"models/a": b"abc"}))
+    for place in changed:
+        blob[place] ^= 0xFF
+    blob[148:156] = b"%06o\0 " % (sum(blob[:148]) + sum(blob[156:512]) + 8 * 32)
+    return bytes(blob)
+
+
+def header(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
+    """A member's header alone, as long as it may say to be."""
+    member = tarfile.TarInfo(name)
+    member.size, member.type = size, kind
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+BOMBS = [
+    pytest.param(gzip.compress(header("models/a", 2 << 40)), ExitCode.MODEL_MISSING, id="file-of-terabytes"),
+    pytest.param(gzip.compress(header("etc/a", 2 << 40)), ExitCode.MODEL_MISSING, id="beside-the-model"),
+    pytest.param(header("x", 1 << 33, tarfile.XHDTYPE), ExitCode.MODEL_MISSING, id="pax"),
+    pytest.param(header("x", 1 << 33, tarfile.XGLTYPE), ExitCode.MODEL_MISSING, id="pax-global"),
+    pytest.param(header("x", 1 << 33, tarfile.GNUTYPE_LONGNAME), ExitCode.MODEL_MISSING, id="long-name"),
+    pytest.param(
+        b"".join(header("x", 512, tarfile.XHDTYPE) + bytes(512) for _ in range(3000)),
+        ExitCode.MODEL_MISSING,
+        id="pax-in-pax",
+    ),
+    pytest.param(header("models/a", -512), ExitCode.MODEL_MISSING, id="negative"),
+    pytest.param(b"BZh9" + bytes(1000), ExitCode.MODEL_MISSING, id="bzip2-of-nothing"),
+    pytest.param(b"\xfd7zXZ\x00" + bytes(1000), ExitCode.MODEL_MISSING, id="xz-of-nothing"),
+    pytest.param(gzip.compress(header("models/a", 9) + bytes(4096))[:-60], ExitCode.MODEL_MISSING, id="cut"),
+]
+
+
+@pytest.mark.parametrize(("blob", "code"), BOMBS)
+def test_a_layer_that_means_harm(tmp_path: Path, blob: bytes, code: ExitCode) -> None:
+    (tmp_path / "blob").write_bytes(blob)
+    (tmp_path / "model").mkdir()
+    with pytest.raises(MultinodeError) as caught:
+        layers.unpack(tmp_path / "blob", tmp_path / "model", "oci://here/image:v1")
+    assert caught.value.code is code
+    assert "\n" not in str(caught.value)
+    assert list((tmp_path / "model").iterdir()) == []
+
+
+def test_a_file_that_is_larger_than_the_room_is_said_before_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "blob").write_bytes(gzip.compress(header("models/a", 1 << 29) + bytes(1 << 20)))
+    (tmp_path / "model").mkdir()
+    room = os.statvfs(tmp_path)
+    small = os.statvfs_result((*room[:3], 1000, 500, *room[5:]))
+    monkeypatch.setattr(os, "statvfs", lambda _: small)
+    with pytest.raises(MultinodeError) as caught:
+        layers.unpack(tmp_path / "blob", tmp_path / "model", "oci://here/image:v1")
+    assert caught.value.code is ExitCode.CLAIM_FULL
+    assert list((tmp_path / "model").iterdir()) == []
+
+
+@given(st.binary(max_size=3000) | st.lists(st.integers(0, 511), max_size=40).map(bytes_of_a_header))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_any_bytes_are_a_layer_or_an_error_of_one_line(tmp_path: Path, blob: bytes) -> None:
+    (tmp_path / "blob").write_bytes(blob)
+    (tmp_path / "model").mkdir(exist_ok=True)
+    try:
+        layers.unpack(tmp_path / "blob", tmp_path / "model", "oci://here/image:v1")
+    except MultinodeError as error:
+        said = str(error)
+    else:
+        said = ""
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "expected"),
+    [
+        pytest.param({"a": b"1"}, {"a/b": b"2"}, {"a/b": b"2"}, id="file-becomes-folder"),
+        pytest.param({"a/b": b"1", "a/c": b"2"}, {"a": b"3"}, {"a": b"3"}, id="folder-becomes-file"),
+    ],
+)
+def test_an_upper_layer_may_turn_a_file_into_a_folder(
+    start: Serve,
+    fetching: Fetch,
+    lower: dict[str, bytes],
+    upper: dict[str, bytes],
+    expected: dict[str, bytes],
+) -> None:
+    blobs = registry.layer(below({**model(), **lower})), registry.layer(below(upper))
+    marker = fetching(put(start, fetching, *blobs))
+    assert same({**model(), **expected}, fetching.model())
+    assert marker.files.keys() == {*model(), *expected}

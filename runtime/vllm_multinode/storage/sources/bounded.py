@@ -1,0 +1,116 @@
+"""Waits with a bound for libraries that have none: their time-outs begin again with every byte that comes.
+
+What is waited for runs in a thread of its own. A thread whose wait has ended is left behind: it ends when its
+socket does, and holds nothing that another needs.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
+from typing import Final, TypeVar
+
+from vllm_multinode.storage.sources.source import PassingError
+
+STALL: Final = 30.0
+"""Seconds without a whole piece after which a source counts as one that gives nothing."""
+_LOOK: Final = 0.5
+
+Answer = TypeVar("Answer")
+_Waiting = queue.Queue[bytes | BaseException | None]
+
+
+def within(seconds: float, ask: Callable[[], Answer], who: str) -> Answer:
+    """Call, and wait for the answer for so many seconds at the most.
+
+    Args:
+        seconds: bound of the wait.
+        ask: what to call.
+        who: is asked, for the message.
+
+    Raises:
+        PassingError: there was no answer in time.
+        Exception: what `ask` raises.
+    """
+    answers: queue.SimpleQueue[tuple[Answer | None, BaseException | None]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            answers.put((ask(), None))
+        except BaseException as error:  # noqa: BLE001 - handed over to the thread that waits
+            answers.put((None, error))
+
+    threading.Thread(target=run, name="ask", daemon=True).start()
+    try:
+        answer, error = answers.get(timeout=seconds)
+    except queue.Empty:
+        raise PassingError(f"{who} has not answered within {seconds:.0f} s") from None
+    if error is not None:
+        raise error
+    return answer  # type: ignore[return-value]
+
+
+def paced(pieces: Iterator[bytes], who: str, cut: Callable[[], None] | None = None) -> Generator[bytes]:
+    """The same pieces, as long as each comes within STALL seconds.
+
+    Args:
+        pieces: read in another thread, which closes them as well: to close what another thread reads may
+            wait for as long as that reads.
+        who: they come from, for the message.
+        cut: breaks the connection, so that the other thread ends; called when nobody reads any more.
+
+    Raises:
+        PassingError: a piece did not come in time.
+        Exception: what `pieces` raises.
+    """
+    waiting: _Waiting = queue.Queue(maxsize=2)
+    ended = threading.Event()
+    threading.Thread(target=_read, args=(pieces, waiting, ended), name="read", daemon=True).start()
+    try:
+        while True:
+            try:
+                piece = waiting.get(timeout=STALL)
+            except queue.Empty:
+                raise PassingError(f"{who} gave nothing to speak of for {STALL:.0f} s") from None
+            if piece is None:
+                return
+            if isinstance(piece, BaseException):
+                raise piece
+            yield piece
+    finally:
+        ended.set()
+        if cut is not None:
+            cut()
+
+
+def _read(pieces: Iterator[bytes], waiting: _Waiting, ended: threading.Event) -> None:
+    """Put every piece in the queue, then None, or the error that came instead."""
+    try:
+        for piece in pieces:
+            if not _put(piece, waiting, ended):
+                return
+        _put(None, waiting, ended)
+    except BaseException as error:  # noqa: BLE001 - handed over to the thread that waits
+        _put(error, waiting, ended)
+    finally:
+        if isinstance(pieces, Generator):
+            pieces.close()
+
+
+def _put(piece: bytes | BaseException | None, waiting: _Waiting, ended: threading.Event) -> bool:
+    """Wait for room in the queue; False where nobody reads any more."""
+    while not ended.is_set():
+        with suppress(queue.Full):
+            waiting.put(piece, timeout=_LOOK)
+            return True
+    return False
+
+
+def whole(pieces: Iterator[bytes], most: int) -> bytes | None:
+    """All pieces together; None where they are more than `most` bytes."""
+    content = bytearray()
+    for piece in pieces:
+        content += piece
+        if len(content) > most:
+            return None
+    return bytes(content)
