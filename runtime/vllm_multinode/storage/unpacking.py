@@ -67,7 +67,7 @@ class Unpacking:
 
     def _bring(self, transfer: Transfer, item: Item) -> Files:
         blob = self._blob(item)
-        if length_of(blob) != item.size:
+        if not blob.is_file() or length_of(blob) != item.size:
             digest = None if self.manner.sizes_only else item.digest
             transfer.fetch(item, blob, self._partial(item), digest)
         else:
