@@ -55,12 +55,6 @@ def service_links(environment: Mapping[str, str]) -> frozenset[str]:
     )
 
 
-def without_service_links(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment as if `enableServiceLinks` were false for these names."""
-    links = service_links(environment)
-    return {name: value for name, value in environment.items() if name not in links}
-
-
 def check_addresses(environment: Mapping[str, str]) -> None:
     """Hold addresses and interfaces to those of this pod.
 

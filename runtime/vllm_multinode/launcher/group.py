@@ -91,6 +91,11 @@ class Group:
         return sorted((one for one in self.members.values() if not one.leaving), key=lambda one: one.rank)
 
     @property
+    def addresses(self) -> list[str]:
+        """Of every node, the head's first, then by rank."""
+        return [self.head.address, *(one.identity.address for one in self.staying)]
+
+    @property
     def complete(self) -> bool:
         """Every place is taken, and nobody is about to go."""
         return len(self.staying) == self.nodes - 1

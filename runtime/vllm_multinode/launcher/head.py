@@ -11,6 +11,7 @@ from aiohttp import web
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.launcher import handshake
+from vllm_multinode.launcher.addresses import without_own_proxy
 from vllm_multinode.launcher.engines import build
 from vllm_multinode.launcher.group import Group
 from vllm_multinode.launcher.http import application
@@ -156,7 +157,8 @@ class Head(Supervision):
         told = for_workers(plan.executor, plan.arguments)
         for_them = plan.model_copy(update={"arguments": told})
         await self._rendezvous.broadcast(Start(epoch=epoch, plan=for_them))
-        self.engine = Engine(build(plan, self._node), self.environment, self.unset, self.reaper)
+        environment = without_own_proxy(self.environment, plan.members)
+        self.engine = Engine(build(plan, self._node), environment, self.unset, self.reaper)
         self.engine.start()
         served_from: list[float] = []
         incident = await self._first_incident(self.engine, served_from)
@@ -172,6 +174,8 @@ class Head(Supervision):
 
     def _plan(self) -> GroupPlan:
         assert self._readiness is not None  # noqa: S101 - set by _prepare
+        assert self._rendezvous is not None  # noqa: S101 - set by _prepare
+        group = self._rendezvous.group
         return GroupPlan(
             executor=self.settings.executor,
             sizes=self.sizes,
@@ -180,6 +184,7 @@ class Head(Supervision):
             model_name=self.settings.model_name,
             head_address=self._readiness.identity.address,
             ports=self.settings.ports,
+            members=tuple(group.addresses),
             ip6=has_ipv6(self._readiness.identity.address),
             arguments=self.settings.arguments,
         )

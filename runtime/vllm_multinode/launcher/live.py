@@ -13,7 +13,7 @@ def main() -> int:
     """0 where `/live` is answered, else 1."""
     given = os.environ.get(env.SUPERVISOR_PORT, "")
     port = int(given) if given.isdecimal() else ports.SUPERVISOR
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT)
+    connection = http.client.HTTPConnection("localhost", port, timeout=_TIMEOUT)
     try:
         connection.request("GET", "/live")
         return 0 if connection.getresponse().status == http.HTTPStatus.OK else 1

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import resource
 import socket
@@ -14,6 +15,7 @@ from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.kserve import Role
+from vllm_multinode.launcher.addresses import service_links
 from vllm_multinode.launcher.head import Head
 from vllm_multinode.launcher.logs import log_to_stderr
 from vllm_multinode.launcher.masking import redacted, secrets_in
@@ -22,16 +24,21 @@ from vllm_multinode.launcher.scheduling import ask_for_short_slices
 from vllm_multinode.launcher.settings import Settings, read_settings
 from vllm_multinode.launcher.worker import Worker
 
+log = logging.getLogger(__name__)
+
 _FILES = 65536
 
 
 def main(role: Role, arguments: tuple[str, ...]) -> ExitCode:
     """Run one node until it is asked to stop or gives up; why goes to stderr and to the termination log."""
-    environment = dict(os.environ)
+    links = service_links(os.environ)
+    environment = {name: value for name, value in os.environ.items() if name not in links}
     sys.excepthook = _tell_of_a_bug
     try:
         settings = read_settings(role, environment, arguments, socket.gethostname())
         log_to_stderr(settings.log_level.upper(), settings.pod_name)
+        if links:
+            log.info("left out, because Kubernetes set them for a Service of that name: %s", ", ".join(links))
         adopt_orphans()
         _raise_file_limit()
         ask_for_short_slices()

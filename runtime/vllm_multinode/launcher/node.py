@@ -15,9 +15,9 @@ from vllm_multinode.checkpoint.model_directory import Model
 from vllm_multinode.checkpoint.stages import shards_of_stage
 from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.launcher.addresses import api_host, own_ray_address
 from vllm_multinode.launcher.arguments import last_value
 from vllm_multinode.launcher.connections import Connections
-from vllm_multinode.launcher.engines.common import unset_variables
 from vllm_multinode.launcher.engines.parser import check_with_vllm
 from vllm_multinode.launcher.http import listen
 from vllm_multinode.launcher.masking import redacted, secrets_in
@@ -50,7 +50,7 @@ class Supervision:
     def __init__(self, settings: Settings, environment: Mapping[str, str]) -> None:
         self.settings = settings
         self.environment = dict(environment)
-        self.unset = unset_variables(self.environment)
+        self.unset = own_ray_address(self.environment)
         secrets = secrets_in(settings.arguments)
         self.status = Status(hide=lambda reason: redacted(reason, secrets))
         self.reaper = Reaper()
@@ -247,9 +247,14 @@ def cache_folder(environment: Mapping[str, str]) -> Path:
 def engine_api(settings: Settings, environment: Mapping[str, str]) -> EngineApi:
     """vLLM's API on this head, as its own arguments set it up."""
     key = last_value(settings.arguments, "--api-key") or environment.get("VLLM_API_KEY")
+    certificate = last_value(settings.arguments, "--ssl-certfile")
+    # A server that asks its clients for a certificate takes its own, which the same authority has signed.
+    own = (certificate, last_value(settings.arguments, "--ssl-keyfile")) if certificate else None
     return EngineApi(
         settings.ports.api,
-        tls=last_value(settings.arguments, "--ssl-certfile") is not None,
+        tls=certificate is not None,
         api_key=key,
         model=settings.model_name or str(settings.model_dir),
+        host=api_host(settings.arguments, own_address(settings.pod_ip)),
+        certificate=own,
     )

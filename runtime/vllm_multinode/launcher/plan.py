@@ -8,6 +8,7 @@ from pydantic import Field
 from vllm_multinode.contract.executors import ExecutorName
 from vllm_multinode.contract.model import Frozen
 from vllm_multinode.launcher.settings import Ports, Sizes
+from vllm_multinode.launcher.text import Line
 
 AcceleratorKind = Literal["cuda", "rocm", "xpu", "gaudi", "cpu"]
 
@@ -22,6 +23,7 @@ class GroupPlan(Frozen):
     model_name: str | None
     head_address: str
     ports: Ports
+    members: tuple[Line, ...] = Field(default=(), description="addresses of all nodes, for no proxy to catch")
     ip6: bool = Field(default=False, description="the head has an IPv6 address, among others or alone")
     arguments: tuple[str, ...] = Field(
         description="vLLM's own: on the head as it was given them, on a worker those that it needs"

@@ -13,6 +13,7 @@ from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.executors import EXECUTORS, ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.launcher.accelerators import Accelerators, detect
+from vllm_multinode.launcher.addresses import api_host, check_addresses
 from vllm_multinode.launcher.arguments import MODEL, Fixed, check_arguments
 from vllm_multinode.launcher.engines.common import DEFAULT_TEMP
 from vllm_multinode.launcher.engines.cpu import write_vllm_metadata
@@ -68,6 +69,9 @@ def preflight(settings: Settings, environment: Mapping[str, str]) -> Readiness:
     Raises:
         MultinodeError: the first thing that is wrong.
     """
+    check_addresses(environment)
+    if settings.role == "head":
+        api_host(settings.arguments, own_address(settings.pod_ip))
     fixed = {**environment, **writable_home(environment, settings.scratch)}
     versions = installed_versions()
     check_engine(versions.vllm, versions.ray, settings.executor, token=settings.token is not None)

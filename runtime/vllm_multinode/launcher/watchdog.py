@@ -11,12 +11,16 @@ import asyncio
 import json
 import logging
 import re
+import ssl
 from dataclasses import dataclass
 from typing import Final, Self
 
 import aiohttp
 
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.launcher.engines.versions import STEP_METRICS
+from vllm_multinode.launcher.network import host_port
 
 log = logging.getLogger(__name__)
 
@@ -118,23 +122,55 @@ class EngineApi:
         tls: it speaks HTTPS.
         api_key: what a canary request presents.
         model: what a canary request asks for.
+        host: that it listens on, as this node reaches it.
+        certificate: certificate and key for a server that wants one of its clients (`--ssl-cert-reqs 2`).
     """
 
-    def __init__(self, port: int, *, tls: bool, api_key: str | None, model: str | None) -> None:
-        self._base = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
+    def __init__(
+        self,
+        port: int,
+        *,
+        tls: bool,
+        api_key: str | None,
+        model: str | None,
+        host: str = "127.0.0.1",
+        certificate: tuple[str, str | None] | None = None,
+    ) -> None:
+        self._base = f"{'https' if tls else 'http'}://{host_port(host, port)}"
+        self._certificate = certificate
         self._model = model
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        # The certificate is for the name that clients use, not for the loopback.
-        connector = aiohttp.TCPConnector(ssl=False, limit=4)
+        connector = aiohttp.TCPConnector(ssl=self._tls(), limit=4)
         self._session = aiohttp.ClientSession(connector=connector)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._session is not None:
             await self._session.close()
+
+    def _tls(self) -> ssl.SSLContext | bool:
+        """Whom the server's certificate is for is not asked: it is for clients' names, and this is our child.
+
+        Raises:
+            MultinodeError: the certificate that a client needs cannot be read.
+        """
+        if self._certificate is None:
+            return False
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        try:
+            context.load_cert_chain(*self._certificate)
+        except OSError as error:
+            raise MultinodeError(
+                ExitCode.ARGUMENTS,
+                f"certificate and key cannot be read: {error.strerror or error}.",
+                where="--ssl-certfile",
+                hint="Mount the Secret that holds them, and name both files.",
+            ) from error
+        return context
 
     async def healthy(self, timeout: float = 5) -> bool | None:
         """`/health`: True, False (503: the engine is dead), or None where nothing answers."""

@@ -15,6 +15,7 @@ from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.executors import EXECUTORS
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.model import Frozen
+from vllm_multinode.launcher.addresses import without_own_proxy
 from vllm_multinode.launcher.arguments import without_model
 from vllm_multinode.launcher.engines import build
 from vllm_multinode.launcher.handshake import UnprovenError
@@ -271,7 +272,9 @@ class Worker(Supervision):
         self._released.clear()
         self.status.set(State.STARTING, f"epoch {start.epoch}")
         processes = build(start.plan, self._readiness.node(self.rank, start.plan.sizes))
-        engine = Engine(processes, self.environment, self.unset, self.reaper)
+        hosts = (*start.plan.members, self.settings.head_host or "")
+        environment = without_own_proxy(self.environment, filter(None, hosts))
+        engine = Engine(processes, environment, self.unset, self.reaper)
         self.engine = engine
         engine.start()
         self._watch(self._report_end(engine, start.epoch))

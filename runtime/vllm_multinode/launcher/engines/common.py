@@ -1,6 +1,5 @@
 """What both executors have in common."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from vllm_multinode.launcher.arguments import given, without_model
@@ -58,12 +57,3 @@ def node_defaults(plan: GroupPlan, node: Node) -> dict[str, str]:
     if node.interface is not None:
         defaults |= {"GLOO_SOCKET_IFNAME": node.interface, "NCCL_SOCKET_IFNAME": f"={node.interface}"}
     return defaults
-
-
-def unset_variables(environment: Mapping[str, str]) -> frozenset[str]:
-    """Variables that Kubernetes' service links inject under vLLM's names, which vLLM refuses to read."""
-    return frozenset(
-        name
-        for name, value in environment.items()
-        if name.startswith("VLLM_") and value.startswith(("tcp://", "udp://"))
-    )

@@ -5,7 +5,6 @@ import pytest
 from unit.launcher.pods import node, plan
 from vllm_multinode.contract import ports
 from vllm_multinode.launcher.engines import build
-from vllm_multinode.launcher.engines.common import unset_variables
 from vllm_multinode.launcher.plan import GroupPlan, Listener, Node
 from vllm_multinode.launcher.settings import Ports, Sizes
 
@@ -121,14 +120,3 @@ def test_no_port_serves_two_purposes() -> None:
     assert len(offsets) == len(set(offsets))
     taken = {ports.RAY + offset for offset in offsets}
     assert not taken & {ports.API, ports.SUPERVISOR, ports.MASTER, *range(*ports.RAY_WORKERS)}
-
-
-def test_service_links_are_hidden_from_vllm() -> None:
-    environment = {
-        "VLLM_PORT": "tcp://10.0.0.1:80",
-        "VLLM_SERVICE_HOST": "10.0.0.1",
-        "VLLM_PORT_80_UDP": "udp://10.0.0.1:80",
-        "VLLM_HOST_IP": "10.0.0.1",
-        "OTHER_PORT": "tcp://10.0.0.1:80",
-    }
-    assert unset_variables(environment) == {"VLLM_PORT", "VLLM_PORT_80_UDP"}
