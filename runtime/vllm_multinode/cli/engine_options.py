@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 import typer
 
 from vllm_multinode.cli.model_source import named_model
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.sizing.model.sources import Source
 from vllm_multinode.sizing.planner.engine_versions import DEFAULT, engine_version
 from vllm_multinode.sizing.planner.request import Settings
@@ -47,7 +49,7 @@ DEFAULT_VLLM = DEFAULT
 
 
 def settings_of(
-    source: Source,
+    source: Source | None,
     *,
     vllm: str,
     max_num_seqs: int,
@@ -59,13 +61,16 @@ def settings_of(
     mm_encoder_tp_mode: str,
     speculative_config: str,
 ) -> Settings:
-    """The engine's settings.
+    """The engine's settings, for a model where one was named.
 
     Raises:
         MultinodeError: USAGE, for a version or a speculative configuration that is none.
     """
     speculation = Speculation()
     if speculative_config:
+        if source is None:
+            what = "--speculative-config is read for a model, and none was named."
+            raise MultinodeError(ExitCode.USAGE, what)
         speculation = read_speculation(speculative_config, source.model, named_model)
     return Settings(
         version=engine_version(vllm),

@@ -35,7 +35,7 @@ from vllm_multinode.sizing.planner.kv_cache import KvDtype
 from vllm_multinode.sizing.planner.memory import UTILIZATION, Verdict
 from vllm_multinode.sizing.planner.plan import choose, preferred
 from vllm_multinode.sizing.planner.report import as_object, as_text
-from vllm_multinode.sizing.planner.request import CLAIM_GBS, GPUS_PER_NODE, Request, Settings, find_gpu
+from vllm_multinode.sizing.planner.request import CLAIM_GBS, GPUS_PER_NODE, Gpu, Request, Settings, find_gpu
 
 if TYPE_CHECKING:
     from vllm_multinode.cluster.offers import Offer
@@ -70,8 +70,11 @@ class Wishes:
 def plan(
     model: Annotated[
         str,
-        typer.Argument(help="A folder, a config.json, hf://org/name[@revision], or a name of the catalogue."),
-    ],
+        typer.Argument(
+            help="A folder, a config.json, hf://org/name[@revision], or a name of the catalogue.",
+            show_default=False,
+        ),
+    ] = "",
     *,
     gpu: Annotated[
         str, typer.Option(help="An accelerator, or a node shape such as p5.48xlarge.", show_default=False)
@@ -109,6 +112,10 @@ def plan(
     language_model_only: LanguageModelOnly = False,
     mm_encoder_tp_mode: MmEncoderTpMode = "weights",
     speculative_config: SpeculativeConfig = "",
+    against: Annotated[
+        str,
+        typer.Option(help="An engine's log to hold the plan against; - for stdin.", show_default=False),
+    ] = "",
     explain: Annotated[bool, typer.Option("--explain", help="Print every formula with its numbers.")] = False,
     output: Annotated[
         Output, typer.Option("--output", "-o", help="How to print the plan; spec is what `render` takes.")
@@ -135,7 +142,7 @@ def plan(
 
     Exit code 3 where nothing fits, 8 where that lies within the estimate's error.
     """
-    source, found = named_model(model), None
+    source, found = named_model(model) if model else None, None
     settings = settings_of(
         source, vllm=vllm, max_num_seqs=max_num_seqs, max_num_batched_tokens=max_num_batched_tokens,
         block_size=block_size, enforce_eager=enforce_eager, no_prefix_caching=no_prefix_caching,
@@ -146,6 +153,17 @@ def plan(
         context, concurrency, kv_dtype, executor, utilization, claim_bandwidth, tensor_parallel,
         pipeline_parallel, settings,
     )  # fmt: skip
+    if against:
+        from vllm_multinode.cli.against import hold_against
+
+        def given(named: Source, accelerator: Gpu) -> Request:
+            return wishes.request(named, gpu=accelerator)
+
+        shown = hold_against(against, model=model, gpu=gpu, gpu_memory=gpu_memory, given=given, output=output)
+        typer.echo(shown, nl=False)
+        return ExitCode.OK
+    if source is None:
+        raise MultinodeError(ExitCode.USAGE, "No model was named.", hint="`multinode models` lists some.")
     if from_cluster:
         if nodes is not None or gpus_per_node:
             what = "--from-cluster counts the nodes itself; --nodes and --gpus-per-node contradict it."

@@ -14,8 +14,9 @@ class ExitCode(IntEnum):
     MANIFEST = 5
     SPEC = 6
     KUSTOMIZE = 7
-    # What a plan may be wrong by decides
+    # What was planned
     WITHIN_ERROR = 8
+    LOG = 9
     # What was asked for cannot be
     VARIABLE = 10
     SIZES = 11

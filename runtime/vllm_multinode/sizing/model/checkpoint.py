@@ -56,7 +56,7 @@ def cut_tensors(tensors: Iterable[Tensor], model: Architecture, tp: int) -> Cut:
         split, heads = _split(tensor, place, model)
         loaded = share(tensor.bytes, split, tp, heads, tensor.shape[0] if tensor.shape else 1)
         fraction = _used(tensor.name, model, index)
-        part = Part(loaded, tensor.bytes, loaded * fraction)
+        part = Part(loaded, tensor.bytes, loaded * fraction, loaded if ".experts." in tensor.name else 0.0)
         if place == "layer":
             layers[index] = layers[index] + part
         else:

@@ -18,19 +18,24 @@ class Part:
         loaded: on the fullest TP rank.
         stored: in the checkpoint, all ranks together.
         active: of loaded, what one token makes use of.
+        routed: of loaded, what belongs to experts that a router chooses.
     """
 
     loaded: float = 0.0
     stored: float = 0.0
     active: float = 0.0
+    routed: float = 0.0
 
     def __add__(self, other: "Part") -> "Part":
         """Both together."""
-        return Part(self.loaded + other.loaded, self.stored + other.stored, self.active + other.active)
+        return Part(
+            self.loaded + other.loaded, self.stored + other.stored, self.active + other.active,
+            self.routed + other.routed,
+        )  # fmt: skip
 
     def times(self, count: float) -> "Part":
         """So many of it."""
-        return Part(self.loaded * count, self.stored * count, self.active * count)
+        return Part(self.loaded * count, self.stored * count, self.active * count, self.routed * count)
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class Cut:
 
     def with_drafts(self) -> "Cut":
         """With the layers of multi-token prediction loaded, behind the last layer."""
-        return replace(self, last=self.last + Part(self.drafts.loaded, 0.0, self.drafts.active))
+        return replace(self, last=self.last + replace(self.drafts, stored=0.0))
 
     def scaled(self, factor: float) -> "Cut":
         """Every part by the same factor."""
@@ -185,11 +190,12 @@ def _sum(
 ) -> Part:
     experts = layer.experts if layer else None
     fraction = experts.active / experts.routed if experts else 1.0
-    loaded = stored = active = 0.0
+    loaded = stored = active = routed = 0.0
     for weight, scheme in zip(weights, schemes, strict=True):
         whole = weight_bytes(weight, model.dtype_bytes, scheme)
         part = share(whole, weight.split, tp, weight.heads, weight.out) if weight.loaded else 0.0
         loaded += part
         stored += whole if weight.stored else 0.0
         active += part * (fraction if ".experts." in weight.name else 1.0)
-    return Part(loaded, stored, active)
+        routed += part if ".experts." in weight.name else 0.0
+    return Part(loaded, stored, active, routed)

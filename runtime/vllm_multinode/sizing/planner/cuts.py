@@ -15,7 +15,7 @@ from vllm_multinode.sizing.planner.memory import Memory
 from vllm_multinode.sizing.planner.profiling import Batch, profile
 from vllm_multinode.sizing.planner.request import Request
 from vllm_multinode.sizing.planner.rules import Refusal, pipeline_refusals, tensor_refusals
-from vllm_multinode.sizing.planner.speed import Speed
+from vllm_multinode.sizing.planner.speed import Speed, Wires
 
 # Where neither request nor configuration says how long a request is.
 FALLBACK_CONTEXT = 8192
@@ -170,9 +170,11 @@ class Planner:
         gpu = self.request.gpu
         return speed.bounds(
             self.model, cut, cache, tp=tp, pp=pp, nodes=nodes, context=self.context,
-            concurrency=self.request.concurrency, claim_gbs=self.request.claim_gbs,
-            bandwidth_gbs=gpu.bandwidth_gbs, link_gbs=gpu.network_gbs if tp > gpus else gpu.link_gbs,
-            tflops=gpu.tflops,
+            concurrency=self.request.concurrency,
+            wires=Wires(
+                gpu.bandwidth_gbs, gpu.network_gbs if tp > gpus else gpu.link_gbs, gpu.tflops,
+                self.request.claim_gbs,
+            ),
         )  # fmt: skip
 
     def fewest_nodes(self, gpus: int) -> int:

@@ -162,11 +162,16 @@ def _time(plan: Plan, model: Architecture, best: Choice) -> Iterator[str]:
     gpu, speed = plan.request.gpu, best.speed
     yield f"load: the files of a node's stages / {plan.request.claim_gbs:g} GB/s = {speed.load_seconds:.0f} s"
     active = sum(part.active for part in best.stages)
-    if gpu.bandwidth_gbs and speed.stream_tokens_per_s:
+    if gpu.bandwidth_gbs:
         yield f"one token reads {_gib(active)} a TP rank, stage after stage, at {gpu.bandwidth_gbs:g} GB/s"
-        if best.tensor_parallel > 1:
+        yield "and the cache of its request"
+        if best.tensor_parallel > 1 and gpu.link_gbs:
             yield f"and sends 2 all-reduces of {model.hidden} numbers in each of {len(model.layers)} layers"
-        yield f"so one request gets at most {speed.stream_tokens_per_s:.3g} tokens/s"
+    if experts := next((layer.experts for layer in model.layers if layer.experts), None):
+        chance = f"1 - (1 - {experts.active} / {experts.routed})^n"
+        yield f"n tokens together read their shared weights once and {experts.routed} x ({chance}) experts"
+    for bound in speed.bounds:
+        yield f"so one request of {bound.context} tokens gets at most {bound.one:.3g} tokens/s"
 
 
 def _gib(size: float) -> str:

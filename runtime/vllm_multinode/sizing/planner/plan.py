@@ -41,7 +41,7 @@ def choose(request: Request) -> Plan:
         what = f"a context of {request.context} is beyond the model's own limit of {limit}; vLLM refuses it."
         raise MultinodeError(ExitCode.SIZES, what, hint=f"Ask for --context {limit} or less.")
     if request.tensor_parallel or request.pipeline_parallel:
-        return _as_asked(planner)
+        return as_asked(planner)
     pools = _pools(request)
     found = _first_fit(planner, pools)
     smallest = None
@@ -55,8 +55,12 @@ def choose(request: Request) -> Plan:
     return _answer(planner, best, others, smallest)
 
 
-def _as_asked(planner: Planner) -> Plan:
-    """The figures of one cut, with the one beside it that would have been chosen."""
+def as_asked(planner: Planner) -> Plan:
+    """The figures of one cut, with the one beside it that would have been chosen.
+
+    Raises:
+        MultinodeError: SIZES, for a cut that vLLM refuses, or that nodes do not hold.
+    """
     request = planner.request
     tp, pp = request.tensor_parallel or 1, request.pipeline_parallel or 1
     if refused := planner.refusals(tp, pp):

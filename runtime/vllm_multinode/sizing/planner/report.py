@@ -104,6 +104,15 @@ def _choice(plan: Plan, choice: Choice) -> dict[str, Any]:
             "startup_budget_seconds": speed.startup_seconds,
             "tokens_per_second_one_request_at_most": _rounded(speed.stream_tokens_per_s),
             "tokens_per_second_all_requests_at_most": _rounded(speed.total_tokens_per_s),
+            "bounds": [
+                {
+                    "context": bound.context,
+                    "tokens_per_second_one_request_at_most": _rounded(bound.one),
+                    "tokens_per_second_all_requests_at_most": _rounded(bound.together),
+                }
+                for bound in speed.bounds
+            ],
+            "bounds_hold": not plan.request.settings.speculation.method,
             "prompt_tokens_per_second_at_most": _rounded(speed.prefill_tokens_per_s),
         },
     )  # fmt: skip
@@ -198,9 +207,20 @@ def _figures(plan: Plan, best: Choice) -> list[str]:
         f"Claim                 {plan.claim_gib} GiB; /dev/shm {plan.shared_memory_gib} GiB a pod",
         f"Load                  {load}; startup budget {speed.startup_seconds} s",
     ]
-    if speed.stream_tokens_per_s and speed.total_tokens_per_s:
-        many = plan.request.concurrency
-        together = f", {speed.total_tokens_per_s:.3g} for {many} together" if many > 1 else ""
-        each = f"{speed.stream_tokens_per_s:.3g} for one request"
-        lines.append(f"Tokens per second     {each}{together}, at most (bounds, not forecasts)")
-    return lines
+    return [*lines, *_bounds(plan, best)]
+
+
+def _bounds(plan: Plan, best: Choice) -> list[str]:
+    """Tokens a second that no engine passes, by the length of the requests."""
+    if not best.speed.bounds:
+        return []
+    if method := plan.request.settings.speculation.method:
+        what = f"{method} takes several tokens a step, for which no bound is known"
+        return [f"Tokens per second     {what}"]
+    many = plan.request.concurrency
+    lines = []
+    for bound in best.speed.bounds:
+        together = f", {bound.together:.3g} for {many} together" if many > 1 else ""
+        lines.append(f"{bound.one:.3g} for one request{together}, at {bound.context:,} tokens")
+    title = "Tokens per second     at most (bounds, not forecasts; not with speculative decoding):"
+    return [title, *(f"  {line}" for line in lines)]

@@ -4,47 +4,81 @@ from dataclasses import dataclass
 
 from vllm_multinode.checkpoint.stages import layer_split
 from vllm_multinode.sizing.model.architecture import Architecture
+from vllm_multinode.sizing.model.layers import LatentAttention
 from vllm_multinode.sizing.model.splits import Cut
 from vllm_multinode.sizing.planner.kv_cache import Cache
 from vllm_multinode.sizing.planner.startup import startup_budget
 
+# Tokens of a request for which bounds are given, besides the context that was planned for.
+SHORT, USUAL = 1024, 8192
+# What a sparse indexer lets attention read, where the configuration says nothing (DeepSeek-V3.2).
+_SPARSE_TOKENS = 2048
+_SCALE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Tokens a second that memory and interconnect allow at most.
+
+    Attributes:
+        context: tokens of every request.
+        one: of one request alone.
+        together: of all requests asked for.
+    """
+
+    context: int
+    one: float
+    together: float
+
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Bounds; None where the catalogue lacks a figure.
+    """Bounds; none where the catalogue lacks a figure.
 
     Attributes:
         load_seconds: least, to read a node's weights from the claim.
         startup_seconds: budget for a startup probe, with a margin.
-        stream_tokens_per_s: most, of one request alone.
-        total_tokens_per_s: most, of all requests asked for together.
+        bounds: for short, usual and full requests; the first holds for any longer one too.
         prefill_tokens_per_s: most, of prompts.
-        notes: what the bounds leave out.
     """
 
     load_seconds: float
     startup_seconds: int
-    stream_tokens_per_s: float | None
-    total_tokens_per_s: float | None
+    bounds: tuple[Bound, ...]
     prefill_tokens_per_s: float | None
-    notes: tuple[str, ...] = ()
+
+    @property
+    def stream_tokens_per_s(self) -> float | None:
+        """Most, of one request alone, however short."""
+        return self.bounds[0].one if self.bounds else None
+
+    @property
+    def total_tokens_per_s(self) -> float | None:
+        """Most, of all requests asked for together, however short."""
+        return self.bounds[0].together if self.bounds else None
+
+
+@dataclass(frozen=True, slots=True)
+class Wires:
+    """What a GPU reads and sends.
+
+    Attributes:
+        memory_gbs: GB/s of its memory; None for unknown.
+        link_gbs: GB/s to its peers of one TP group; None for unknown.
+        tflops: dense TFLOP/s in the model's dtype; None for unknown.
+        claim_gbs: GB/s that one node reads from the claim.
+    """
+
+    memory_gbs: float | None
+    link_gbs: float | None
+    tflops: float | None
+    claim_gbs: float
 
 
 def bounds(
-    model: Architecture,
-    cut: Cut,
-    cache: Cache,
-    *,
-    tp: int,
-    pp: int,
-    nodes: int,
-    context: int,
-    concurrency: int,
-    claim_gbs: float,
-    bandwidth_gbs: float | None,
-    link_gbs: float | None,
-    tflops: float | None,
-) -> Speed:
+    model: Architecture, cut: Cut, cache: Cache, *, tp: int, pp: int, nodes: int, context: int,
+    concurrency: int, wires: Wires,
+) -> Speed:  # fmt: skip
     """Bounds of one cut.
 
     Args:
@@ -54,55 +88,62 @@ def bounds(
         tp: tensor parallel size.
         pp: pipeline parallel size.
         nodes: that share the stages evenly.
-        context: tokens of every request.
+        context: tokens of a full request.
         concurrency: requests at once.
-        claim_gbs: GB/s that one node reads from the claim.
-        bandwidth_gbs: GB/s of a GPU's memory; None for unknown.
-        link_gbs: GB/s that a GPU sends to its peers of one TP group; None for unknown.
-        tflops: dense TFLOP/s of a GPU in the model's dtype; None for unknown.
+        wires: what a GPU reads and sends.
     """
     on_node = cut.checkpoint / max(1, min(nodes, pp))
-    load = on_node / (claim_gbs * 1e9)
-    stream = total = prefill = None
-    if bandwidth_gbs:
-        stream = 1 / _round(model, cut, cache, tp, pp, context, 1.0, bandwidth_gbs, link_gbs)
+    load = on_node / (wires.claim_gbs * 1e9)
+    found: list[Bound] = []
+    if wires.memory_gbs:
         # Requests spread over the stages: each stage works on its part of them at a time.
         each = concurrency / min(pp, concurrency)
-        total = concurrency / _round(model, cut, cache, tp, pp, context, each, bandwidth_gbs, link_gbs)
-    if tflops:
-        prefill = _prefill(model, cut, tp, pp, tflops)
-    notes = (
-        "bounds from memory bandwidth, interconnect and arithmetic alone; kernels and latency come on top",
-    )
-    return Speed(load, startup_budget(load), stream, total, prefill, notes)
+        for length in dict.fromkeys(min(size, context) for size in (SHORT, USUAL, context)):
+            alone = _round(model, cut, cache, tp, pp, length, 1.0, wires)
+            together = concurrency / _round(model, cut, cache, tp, pp, length, each, wires)
+            found.append(Bound(length, 1 / alone, together))
+    prefill = _prefill(model, cut, tp, pp, wires.tflops) if wires.tflops else None
+    return Speed(load, startup_budget(load), tuple(found), prefill)
 
 
 def _round(
-    model: Architecture,
-    cut: Cut,
-    cache: Cache,
-    tp: int,
-    pp: int,
-    context: int,
-    requests: float,
-    bandwidth_gbs: float,
-    link_gbs: float | None,
-) -> float:
+    model: Architecture, cut: Cut, cache: Cache, tp: int, pp: int, context: int, requests: float, wires: Wires
+) -> float:  # fmt: skip
     """Seconds in which every request under way gains one token: through all stages, one after another."""
     seconds = 0.0
     sizes = layer_split(len(model.layers), pp)
+    cached = cache.blocks(context) * requests * _read_part(model, context)
     for stage, part in enumerate(cut.stages(pp)):
-        # A batch touches at least one request's experts and at most all.
-        read = min(part.loaded, part.active * max(1.0, requests))
-        cached = cache.stage_block_bytes[stage] * cache.blocks(context) * requests
-        seconds += (read + cached) / (bandwidth_gbs * 1e9)
-        if tp > 1 and link_gbs:
-            # Two all-reduces a layer, each of which sends nearly twice the vector.
-            sent = (
-                2 * sizes[stage] * 2 * (tp - 1) / tp * model.hidden * model.dtype_bytes * max(1.0, requests)
-            )
-            seconds += sent / (link_gbs * 1e9)
+        read = part.active + part.routed * _more_experts(model, requests)
+        seconds += (read + cache.stage_block_bytes[stage] * cached) / ((wires.memory_gbs or 1.0) * 1e9)
+        if tp > 1 and wires.link_gbs:
+            # Two all-reduces a layer; a switch that adds up takes each rank's vector once.
+            sent = 2 * sizes[stage] * model.hidden * model.dtype_bytes * max(1.0, requests)
+            seconds += sent / (wires.link_gbs * 1e9)
     return max(seconds, 1e-12)
+
+
+def _more_experts(model: Architecture, requests: float) -> float:
+    """Part of the experts that a batch is expected to use beyond those of one request.
+
+    Of E experts with k for a token, n tokens use E x (1 - (1 - k / E)^n) where all are equally likely.
+    """
+    experts = next((layer.experts for layer in model.layers if layer.experts), None)
+    if experts is None or not experts.routed:
+        return 0.0
+    part = experts.active / experts.routed
+    expected: float = 1 - (1 - part) ** max(1.0, requests)
+    return max(0.0, expected - part)
+
+
+def _read_part(model: Architecture, context: int) -> float:
+    """Part of its cache that a token reads: all of it, but for a sparse indexer, which chooses."""
+    mixer = next((m for layer in model.layers for m in layer.mixers if isinstance(m, LatentAttention)), None)
+    if mixer is None or not mixer.index_heads or context <= _SPARSE_TOKENS:
+        return 1.0
+    keys = mixer.index_dim + _SCALE
+    latent = (mixer.kv_rank + mixer.rope_dim) * model.dtype_bytes
+    return (keys + latent * _SPARSE_TOKENS / context) / (keys + latent)
 
 
 def _prefill(model: Architecture, cut: Cut, tp: int, pp: int, tflops: float) -> float:

@@ -1,0 +1,108 @@
+"""Logs as engines write them, and as kubectl passes them on: arguments, and every worker's figures."""
+
+import pytest
+
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.sizing.planner.engine_log import EngineLog, read_log
+
+ARGUMENTS = "non-default args: {'model': 'org/model', 'max_model_len': 8192, 'gpu_memory_utilization': 0.95}"
+CONFIG = (
+    "Initializing a V1 LLM engine (v0.19.0) with config: model='org/model', speculative_config=None, "
+    "max_seq_len=8192, tensor_parallel_size=2, pipeline_parallel_size=2, enforce_eager=False, "
+    "kv_cache_dtype=auto, enable_prefix_caching=True"
+)
+STAMP = "INFO 11-21 10:59:09 [core.py:96]"
+POD = "[pod/llm-predictor-0/kserve-container] 2026-11-21T10:59:09.123456789Z "
+
+
+def log(*lines: str) -> EngineLog:
+    return read_log(lines, "a.log")
+
+
+@pytest.mark.parametrize(
+    ("line", "part", "value"),
+    [
+        pytest.param("Model loading took 14.99 GiB memory and 3.2 seconds", "weights", 14.99, id="v0.19"),
+        pytest.param("Model loading took 14.99 GiB and 3.2 seconds", "weights", 14.99, id="second-runner"),
+        pytest.param("Loading model weights took 14.9888 GB", "weights", 14.9888, id="v0.6"),
+        pytest.param("Available KV cache memory: 58.11 GiB", "available", 58.11, id="available"),
+        pytest.param("Available KV cache memory: -1.44 GiB", "available", -1.44, id="negative"),
+        pytest.param("Graph capturing finished in 9 secs, took 0.91 GiB", "graphs", 0.91, id="graphs"),
+        pytest.param("Estimated CUDA graph memory: 0.84 GiB total", "graphs", 0.84, id="graphs-estimated"),
+    ],
+)
+def test_a_figure_as_versions_log_it(line: str, part: str, value: float) -> None:
+    assert getattr(log(f"{STAMP} {line}").workers[0], part) == value
+
+
+def test_one_line_that_has_every_part() -> None:
+    found = log(
+        "Free memory on device (78.6/79.19 GiB) on startup. Desired GPU memory utilization is (0.95, 75.23 "
+        "GiB). Actual usage is 14.99 GiB for weight, 1.89 GiB for peak activation, 0.25 GiB for non-torch "
+        "memory, and 0.91 GiB for CUDAGraph memory."
+    ).workers[0]
+    assert (found.total, found.weights, found.activations, found.reserve) == (79.19, 14.99, 1.89, 0.25)
+
+
+def test_what_the_engine_was_given_and_what_it_resolved() -> None:
+    found = log(f"{STAMP} {ARGUMENTS}", f"{STAMP} {CONFIG}", "GPU KV cache size: 475,984 tokens")
+    assert found.version == "0.19.0"
+    assert found.number("gpu_memory_utilization") == 0.95
+    assert found.number("tensor_parallel_size") == 2
+    assert found.flag("enable_prefix_caching") is True
+    assert found.text("model") == "org/model"
+    assert found.tokens == 475984
+
+
+def test_the_newest_form_has_both_figures_in_one_line() -> None:
+    found = log("GPU KV cache size: 1,075 tokens, Maximum concurrency for 8,192 tokens per request: 0.13x")
+    assert (found.tokens, found.concurrency) == (1075, (8192, 0.13))
+
+
+def test_colours_time_stamps_and_pods_stand_before_a_line() -> None:
+    found = log(
+        f"{POD}\x1b[0;36m(Worker_PP0_TP0 pid=60)\x1b[0;0m {STAMP} Model loading took 7.51 GiB memory and 3 s",
+        f"{POD}(Worker_PP1_TP0 pid=61) {STAMP} Model loading took 7.52 GiB memory and 3 s",
+        f"{POD}(Worker_PP0_TP0 pid=60) {STAMP} Available KV cache memory: 66.54 GiB",
+    )
+    assert [(worker.name, worker.weights, worker.available) for worker in found.workers] == [
+        ("llm-predictor-0 Worker_PP0_TP0", 7.51, 66.54),
+        ("llm-predictor-0 Worker_PP1_TP0", 7.52, None),
+    ]
+
+
+def test_workers_of_ray_are_told_apart_by_address() -> None:
+    found = log(
+        "(RayWorkerWrapper pid=7, ip=10.0.0.1) Model loading took 7.51 GiB memory and 3 s",
+        "(RayWorkerWrapper pid=7, ip=10.0.0.2) Model loading took 7.52 GiB memory and 3 s",
+    )
+    assert [worker.weights for worker in found.workers] == [7.51, 7.52]
+
+
+def test_why_an_engine_did_not_start() -> None:
+    found = log(
+        "ValueError: To serve at least one request with the model's max seq len (32000), (7.81 GiB KV cache "
+        "is needed, which is larger than the available KV cache memory (4.45 GiB)."
+    )
+    assert found.refused.startswith("To serve at least one request")
+    assert found.workers[0].available == 4.45
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        pytest.param([], "has none of the lines", id="empty"),
+        pytest.param(["Starting", "\x00\xff" * 9], "has none of the lines", id="something-else"),
+        pytest.param(["server_args=ServerArgs(model_path='x')"], "a log of SGLang", id="sglang"),
+        pytest.param(["INFO text_generation_launcher: Args"], "Text Generation Inference", id="tgi"),
+        pytest.param(["llama_model_loader: loaded"], "a log of llama.cpp", id="llama.cpp"),
+        pytest.param([f"{STAMP} {ARGUMENTS}"], "has none of the lines", id="arguments-alone"),
+    ],
+)
+def test_another_log_is_one_sentence(lines: list[str], says: str) -> None:
+    with pytest.raises(MultinodeError) as refusal:
+        log(*lines)
+    assert refusal.value.code is ExitCode.LOG
+    assert says in str(refusal.value)
+    assert str(refusal.value).startswith("a.log: ")
