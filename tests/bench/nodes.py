@@ -13,6 +13,7 @@ from typing import Final, Literal
 from vllm_multinode.contract import env, ports
 from vllm_multinode.contract.executors import ExecutorName
 from vllm_multinode.launcher.engines.cpu import cpu_environment, write_vllm_metadata
+from vllm_multinode.launcher.identity import installed_versions
 from vllm_multinode.local.run import isvc
 from vllm_multinode.local.run.localrun import Entrance, LocalRun, listen, url
 from vllm_multinode.local.rundir import Runs
@@ -107,7 +108,7 @@ def _by_hand(
     pods: tuple[PodSpec, ...], executor: ExecutorName, arguments: tuple[str, ...], metadata: Path
 ) -> tuple[PodSpec, ...]:
     """The same pods with the commands that a person would type, and what the engine needs of its settings."""
-    needs = cpu_environment(node_address="", interface="eth0", fork=False)
+    needs = cpu_environment(node_address="", interface="eth0", fork=False, version=installed_versions().vllm)
     found = []
     for rank, pod in enumerate(pods):
         command = _commands(executor, rank, " ".join(map(_quoted, arguments)))

@@ -73,6 +73,10 @@ def run_(
     ] = True,
     pin: Annotated[bool, typer.Option("--pin", help="Give each node CPU cores of its own.")] = False,
     ip6: Annotated[bool, typer.Option("--ip6", help="Give the nodes IPv6 addresses and no others.")] = False,
+    vllm: Annotated[
+        str | None,
+        typer.Option(help="Version of vLLM, in a cached environment; by default the installed one."),
+    ] = None,
     log_directory: Annotated[Path | None, typer.Option("--logs", help="Keep the nodes' logs there.")] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return when the nodes are up.")] = False,
     python: Annotated[
@@ -108,6 +112,18 @@ def run_(
         head_gpus=layout.head_gpus,
         worker_gpus=layout.worker_gpus,
     )
+    engine = None
+    if vllm is not None:
+        if python is not None:
+            raise MultinodeError(
+                ExitCode.USAGE,
+                "names an engine, and so does --python.",
+                where="--vllm",
+                hint="Give one of them.",
+            )
+        from vllm_multinode.local.versions import engine_of_version
+
+        engine = engine_of_version(vllm, isvc.cache_directory(), typer.echo)
     local = isvc.LocalService(
         service=service,
         model=model,
@@ -116,6 +132,7 @@ def run_(
         env=isvc.variables(env or []),
         args=tuple(vllm_args or ()),
         restart=restart,
+        engine=engine,
         pin=pin,
         python=isvc.interpreter(python),
     )

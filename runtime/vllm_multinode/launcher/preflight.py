@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from vllm_multinode.checkpoint.kinds import check_kind, check_tokenizer
 from vllm_multinode.checkpoint.model_directory import Model, read_model
 from vllm_multinode.checkpoint.stages import check_parallel
 from vllm_multinode.contract import env
@@ -14,7 +15,7 @@ from vllm_multinode.contract.executors import EXECUTORS, ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.launcher.accelerators import Accelerators, detect
 from vllm_multinode.launcher.addresses import api_host, check_addresses
-from vllm_multinode.launcher.arguments import MODEL, Fixed, check_arguments
+from vllm_multinode.launcher.arguments import MODEL, Fixed, check_arguments, given
 from vllm_multinode.launcher.engines.common import DEFAULT_TEMP
 from vllm_multinode.launcher.engines.cpu import write_vllm_metadata
 from vllm_multinode.launcher.engines.ray import ray_ports
@@ -76,7 +77,10 @@ def preflight(settings: Settings, environment: Mapping[str, str]) -> Readiness:
     versions = installed_versions()
     check_engine(versions.vllm, versions.ray, settings.executor, token=settings.token is not None)
     check_programs(settings.executor, fixed)
+    check_kind(settings.model_dir)
     model = read_model(settings.model_dir, meant=settings.model_source)
+    if not any(given(settings.arguments, option) for option in ("--tokenizer", "--skip-tokenizer-init")):
+        check_tokenizer(settings.model_dir)
     if settings.sizes is not None:
         check_parallel(model, settings.sizes.tensor_parallel, settings.sizes.pipeline_parallel)
     check_arguments(settings.arguments, contract(settings))

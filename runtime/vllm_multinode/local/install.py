@@ -102,8 +102,22 @@ def install_engine(*, python: Path, say: Callable[[str], None]) -> None:
     if installed := engine_installed(python):
         say(f"The engine is installed already: {installed}.")
         return
-    install = [*_find_uv(python), "pip", "install", "--python", str(python)]
-    wanted = requirements()
+    install_packages(find_uv(python), python=python, wanted=requirements(), say=say)
+
+
+def install_packages(uv: list[str], *, python: Path, wanted: list[str], say: Callable[[str], None]) -> None:
+    """Install an engine's packages, one of them a torch of one version, the small way first.
+
+    Args:
+        uv: the command.
+        python: an interpreter; the environment that it belongs to is changed.
+        wanted: requirements and options of `uv pip install`.
+        say: takes each line that tells the user what happens.
+
+    Raises:
+        MultinodeError: neither way worked (ENGINE_MISSING).
+    """
+    install = [*uv, "pip", "install", "--python", str(python)]
     small = [*install, "--torch-backend", "cpu", *wanted]
     say("Looking for the engine's packages, with torch from PyTorch's CPU index.")
     reason = _resolve(small)
@@ -126,7 +140,7 @@ def _parts(requirement: str) -> dict[str, str]:
     return match.groupdict(default="") if match else {"name": requirement, "extras": ""}
 
 
-def _find_uv(python: Path) -> list[str]:
+def find_uv(python: Path) -> list[str]:
     """Find a uv that runs: on PATH, beside the interpreter, or as its module."""
     on_path = shutil.which("uv")
     beside = python.parent / "uv"

@@ -1,16 +1,9 @@
 """vLLM's CPU communicator, which shares memory only where the ranks have the same /dev/shm."""
 
-import socket
-from pathlib import Path
-
 import torch.distributed
 from vllm.distributed.device_communicators.cpu_communicator import CpuCommunicator
 
-
-def shared_memory_identity() -> tuple[str, int, int]:
-    """Tell which /dev/shm this process sees: hostname, device and inode of the mount."""
-    mount = Path("/dev/shm").stat()  # noqa: S108 - the mount itself; nothing is written
-    return socket.gethostname(), mount.st_dev, mount.st_ino
+from vllm_multinode.plugin.shared_memory import shared_memory_identity
 
 
 class MultinodeCpuCommunicator(CpuCommunicator):

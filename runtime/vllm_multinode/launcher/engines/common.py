@@ -52,7 +52,9 @@ def head_arguments(plan: GroupPlan) -> list[str]:
 def node_defaults(plan: GroupPlan, node: Node) -> dict[str, str]:
     """The engine's environment on this node, where the pod's own does not say otherwise."""
     if plan.accelerator == "cpu":
-        return cpu.cpu_environment(node_address=node.address, interface=node.interface, fork=node.cpu_fork)
+        return cpu.cpu_environment(
+            node_address=node.address, interface=node.interface, fork=node.cpu_fork, version=node.vllm
+        )
     defaults = {"VLLM_HOST_IP": node.address, "VLLM_NO_USAGE_STATS": "1"}
     if node.interface is not None:
         defaults |= {"GLOO_SOCKET_IFNAME": node.interface, "NCCL_SOCKET_IFNAME": f"={node.interface}"}

@@ -28,6 +28,7 @@ def cpu_environment(
     interface: str | None,
     kv_cache_gib: int = 1,
     fork: bool = True,
+    version: str,
 ) -> dict[str, str]:
     """Build the environment of every engine process of one node: `vllm serve` and `ray start` alike.
 
@@ -35,10 +36,11 @@ def cpu_environment(
         node_address: the IP address that the other nodes reach this one by.
         interface: the network interface that carries it; None leaves gloo's choice.
         kv_cache_gib: size of each worker's KV cache in GiB.
+        version: of vLLM.
         fork: fork the engine's processes from the API server, which has imported vLLM already.
     """
     environment = {
-        "MULTINODE_CPU_PLATFORM": "1",
+        "MULTINODE_CPU_PLATFORM": vllm(version).cpu_plugin,
         "MULTINODE_CPU_FORK": "1" if fork else "0",
         "VLLM_HOST_IP": node_address,
         "VLLM_CPU_KVCACHE_SPACE": str(kv_cache_gib),

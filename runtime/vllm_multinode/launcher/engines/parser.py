@@ -86,7 +86,10 @@ def _remember(accepted: Path) -> None:
 
 
 async def ask(
-    arguments: Sequence[str], environment: Mapping[str, str], timeout: float = PARSER_TIMEOUT
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    timeout: float = PARSER_TIMEOUT,
+    python: str | None = None,
 ) -> Answer | None:
     """Ask vLLM's parser; None where it cannot be asked, which is no verdict on the arguments.
 
@@ -94,8 +97,9 @@ async def ask(
         arguments: of `vllm serve`, the model first.
         environment: of the engine.
         timeout: seconds, after which the question is dropped.
+        python: whose vLLM is asked, this interpreter's by default.
     """
-    process = _start(arguments, environment)
+    process = _start(python or sys.executable, arguments, environment)
     # The supervisor's reaper may collect the child: only its output is waited for.
     reading = asyncio.create_task(asyncio.to_thread(_read, process))
     try:
@@ -116,10 +120,12 @@ async def ask(
     return Answer(**parsed)
 
 
-def _start(arguments: Sequence[str], environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+def _start(
+    python: str, arguments: Sequence[str], environment: Mapping[str, str]
+) -> "subprocess.Popen[bytes]":
     source = resources.files(__package__).joinpath(_SOURCE).read_text(encoding="utf-8")
     return subprocess.Popen(
-        [sys.executable, "-c", source, *arguments],
+        [python, "-c", source, *arguments],
         env=dict(environment),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -40,6 +40,8 @@ class LocalService(Frozen):
     args: tuple[str, ...] = ()
     """For the head's vLLM, as an InferenceService's args are appended to the ServingRuntime's."""
     restart: Restart = "always"
+    engine: Path | None = None
+    """The interpreter of an environment with this package and another engine (`local.versions`)."""
     pin: bool = False
     """Whether each node gets cores of its own."""
     python: Path | None = None
@@ -157,15 +159,15 @@ def pods(local: LocalService, cache: Path) -> tuple[PodSpec, ...]:
     return head, *workers
 
 
-def program() -> str:
-    """The `multinode` command of this environment."""
-    return str(Path(sys.executable).parent / "multinode")
+def program(engine: Path | None = None) -> str:
+    """The `multinode` command of an interpreter's environment, this one's by default."""
+    return str((engine or Path(sys.executable)).parent / "multinode")
 
 
 def launcher_command(local: LocalService) -> tuple[str, ...]:
     """What a ServingRuntime has as the container's command."""
     if local.python is None:
-        return (program(),)
+        return (program(local.engine),)
     return (str(local.python), f"{_LAUNCHER}/{application.FILE}")
 
 
@@ -189,7 +191,7 @@ def _image_mounts(local: LocalService, cache: Path) -> tuple[HostMount, ...]:
 def runtime_environment(local: LocalService) -> dict[str, str]:
     """What the image and our ServingRuntime give every container, POD_IP and POD_NAME aside."""
     return {
-        "PATH": f"{(local.python or Path(sys.executable)).parent}:{_SYSTEM_PATH}",
+        "PATH": f"{(local.python or local.engine or Path(sys.executable)).parent}:{_SYSTEM_PATH}",
         "HOME": "/tmp",  # noqa: S108 - the container's own
         "LANG": "C.UTF-8",
         "HF_HOME": str(_CACHE / "huggingface"),

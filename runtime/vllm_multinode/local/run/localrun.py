@@ -153,9 +153,15 @@ def listen(port: int | None, *, default: int = 0) -> socket.socket:
 def visible_everywhere(pods: Sequence[PodSpec]) -> tuple[str, ...]:
     """What the pods' programs and a node's Python need, wherever on this machine that is."""
     package = Path(vllm_multinode.__file__).parent.parent
-    programs = (str(Path(pod.argv[0]).parent) for pod in pods)
+    programs = (str(folder) for pod in pods for folder in _environment_of(Path(pod.argv[0])))
     paths = (sys.prefix, sys.base_prefix, str(package), *sys.path, *programs)
     return tuple(dict.fromkeys(path for path in paths if path and Path(path).exists()))
+
+
+def _environment_of(program: Path) -> tuple[Path, ...]:
+    """The folder of a program, and the virtual environment that it belongs to."""
+    environment = program.parent.parent
+    return (program.parent, environment) if (environment / "pyvenv.cfg").is_file() else (program.parent,)
 
 
 def _start_world(

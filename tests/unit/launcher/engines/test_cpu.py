@@ -25,11 +25,11 @@ def installed(monkeypatch: pytest.MonkeyPatch, **versions: str) -> None:
 
 
 def test_environment_of_a_node() -> None:
-    assert cpu_environment(node_address="10.0.0.2", interface="eth0") == {
+    assert cpu_environment(node_address="10.0.0.2", interface="eth0", version="0.32.0") == {
         "GLOO_SOCKET_IFNAME": "eth0",
         "HF_HUB_OFFLINE": "1",
         "MULTINODE_CPU_FORK": "1",
-        "MULTINODE_CPU_PLATFORM": "1",
+        "MULTINODE_CPU_PLATFORM": "0.20",
         "TOKENIZERS_PARALLELISM": "false",
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "VLLM_HOST_IP": "10.0.0.2",
@@ -38,7 +38,9 @@ def test_environment_of_a_node() -> None:
 
 
 def test_environment_as_it_is_asked_for() -> None:
-    environment = cpu_environment(node_address="fd00::2", interface=None, kv_cache_gib=4, fork=False)
+    environment = cpu_environment(
+        node_address="fd00::2", interface=None, kv_cache_gib=4, fork=False, version="0.32.0"
+    )
     assert "GLOO_SOCKET_IFNAME" not in environment
     assert environment["MULTINODE_CPU_FORK"] == "0"
     assert environment["VLLM_CPU_KVCACHE_SPACE"] == "4"
@@ -84,7 +86,8 @@ def test_another_process_finds_the_metadata(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("value", "active"),
     [
-        pytest.param("1", True, id="on"),
+        pytest.param("0.20", True, id="on"),
+        pytest.param("0.10", True, id="older"),
         pytest.param("0", False, id="off"),
         pytest.param(None, False, id="unset"),
     ],
@@ -103,7 +106,7 @@ def test_the_entry_point_imports_no_engine() -> None:
         "import sys; from vllm_multinode.plugin import cpu_platform; cpu_platform(); "
         "sys.exit(bool({'torch', 'vllm', 'ray', 'numpy', 'pydantic'} & set(sys.modules)))"
     )
-    environment = {**os.environ, "MULTINODE_CPU_PLATFORM": "1"}
+    environment = {**os.environ, "MULTINODE_CPU_PLATFORM": "0.20"}
     assert (
         subprocess.run([sys.executable, "-c", code], env=environment, timeout=30, check=False).returncode == 0
     )

@@ -1,3 +1,6 @@
+from importlib.util import find_spec
+from pathlib import Path
+
 import pytest
 
 from vllm_multinode.contract.errors import MultinodeError
@@ -5,6 +8,7 @@ from vllm_multinode.contract.executors import ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.launcher.engines import versions
 from vllm_multinode.launcher.engines.versions import check_engine, parse, removed, vllm
+from vllm_multinode.plugin import CPU_PLATFORMS
 
 
 def test_the_table_is_in_order() -> None:
@@ -80,3 +84,13 @@ def test_a_removed_option_has_its_advice_only_where_it_is_removed() -> None:
     assert removed("--disable-log-requests", "0.16.0") is None
     assert "--enable-log-requests" in (removed("--disable-log-requests", "0.17.0") or "")
     assert removed("--dtype", "0.32.0") is None
+
+
+def test_each_cpu_platform_is_there() -> None:
+    assert {entry.cpu_plugin for entry in versions.VLLM} == set(CPU_PLATFORMS)
+    for path in CPU_PLATFORMS.values():
+        module, _, name = path.rpartition(".")
+        spec = find_spec(module)
+        assert spec is not None
+        assert spec.origin is not None
+        assert f"class {name}(" in Path(spec.origin).read_text()
