@@ -47,11 +47,12 @@ def test_weights_of_every_stage(name: str, tp: int, pp: int, found: dict[str, An
 @pytest.mark.parametrize(("name", "tp", "pp", "found"), BUILT)
 def test_pages_of_every_stage(name: str, tp: int, pp: int, found: dict[str, Any]) -> None:
     model = read_architecture(config(name))
+    width = 1 if model.quantization.cache_fp8 else model.dtype_bytes
     first = 0
     for size, recorded in zip(layer_split(len(model.layers), pp), found["pages"], strict=True):
         counted: Counter[str] = Counter()
         for index in range(first, first + size):
-            for page in layer_pages(model, index, tp, model.dtype_bytes, BLOCK):
+            for page in layer_pages(model, index, tp, width, BLOCK):
                 amount = page.bytes if page.rule == "state" else page.bytes // BLOCK
                 counted[f"{page.rule} {amount} {page.reach}"] += 1
         assert counted == recorded

@@ -17,6 +17,10 @@ from vllm_multinode.sizing.model.traits import Traits
 EXPERTS = ("n_routed_experts", "num_experts", "num_local_experts", "moe_num_experts")
 _ACTIVE = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_top_k", "moe_k", "top_k_experts")
 _WIDE = ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size", "block_ff_dim")
+# By whether the layer sees a window.
+_SINKS = ("add_full_attention_sink_bias", "add_swa_attention_sink_bias")
+# vLLM's classes load these routers in four bytes.
+_FLOAT32_ROUTERS = frozenset({"mimo_v2_flash", "minimax_m2", "minimax_m3_text", "step3p5"})
 _BIAS = ("attention_bias", "qkv_bias", "use_qkv_bias", "use_bias", "bias")
 
 
@@ -32,6 +36,7 @@ def attention(
     head_dim = _head_dim(text, hidden, heads, full=not sliding)
     bias = traits.qkv_bias if traits.qkv_bias is not None else text.flag(*_BIAS, default=False)
     shared = text.count("num_kv_shared_layers", default=0, least=0)
+    index_heads, index_dim = indexer(text, index)
     own_window = text.count("sliding_window", "sliding_window_size", "window_size", default=0, least=-1)
     if own_window > 0 and text.model_type == "cohere2":
         own_window += 1  # Cohere's window does not count the token itself.
@@ -48,10 +53,24 @@ def attention(
         o_bias=bias if traits.o_bias is None else traits.o_bias,
         qk_norm=traits.qk_norm or ("head" if _says_qk_norm(text) else ""),
         gate=heads if traits.gate or text.flag("attn_output_gate") else 0,
-        sinks=text.model_type == "gpt_oss",
+        head_gate=text.flag("use_head_wise_attn_gate"),
+        sinks=text.model_type == "gpt_oss" or text.flag(_SINKS[sliding]),
         shares_cache=index >= layers - shared > 0 and shared > 0,
         keys_are_values=text.flag("attention_k_eq_v") and not sliding,
+        index_heads=index_heads,
+        index_dim=index_dim,
     )
+
+
+def indexer(text: Fields, index: int) -> tuple[int, int]:
+    """Heads and head dimension of the indexer that MiniMax-M3's sparse layers have; zeros without one."""
+    sparse = text.inner("sparse_attention_config")
+    if sparse is None or not sparse.flag("use_sparse_attention", default=True):
+        return 0, 0
+    chosen = sparse.listed("sparse_attention_freq")
+    if chosen and not (index < len(chosen) and chosen[index]):
+        return 0, 0
+    return sparse.count("sparse_num_index_heads"), sparse.count("sparse_index_dim")
 
 
 def _says_qk_norm(text: Fields) -> bool:
@@ -91,6 +110,7 @@ def _latent(text: Fields) -> LatentAttention:
         rope_dim=text.count("qk_rope_head_dim", default=64, least=0),
         v_head_dim=text.count("v_head_dim", default=128),
         bias=text.flag("attention_bias"),
+        gate=text.flag("mla_use_output_gate"),
         index_heads=text.count("index_n_heads", default=64) if indexed else 0,
         index_dim=text.count("index_head_dim", default=128) if indexed else 0,
     )
@@ -125,7 +145,8 @@ def _kimi(text: Fields) -> DeltaNet:
     source = inner if inner is not None else text
     heads, dim = source.count("num_heads", default=32), source.count("head_dim", default=128)
     kernel = source.count("short_conv_kernel_size", default=4)
-    return DeltaNet(heads, dim, heads, dim, kernel, low_rank=dim, float32_state=True)
+    full_gate = source.flag("use_full_rank_gate")
+    return DeltaNet(heads, dim, heads, dim, kernel, low_rank=dim, full_gate=full_gate, float32_state=True)
 
 
 def _mamba1(text: Fields, hidden: int) -> Mamba1:
@@ -182,7 +203,7 @@ def _dense_width(text: Fields) -> int:
         return _adjusted(text)
     if text.get("shared_intermediate_size") is not None and text.model_type.startswith("granitemoehybrid"):
         return text.count("shared_intermediate_size")
-    return text.count(*_WIDE, default=4 * hidden)
+    return text.count("dense_intermediate_size", *_WIDE, default=4 * hidden)
 
 
 def _adjusted(text: Fields) -> int:
@@ -207,17 +228,21 @@ def _experts(text: Fields, traits: Traits) -> Experts:
         shared=_shared_width(text, wide),
         shared_gate=text.model_type == "qwen2_moe"
         or text.model_type.startswith(("qwen3_next", "qwen3_5_moe")),
-        router_bias=text.model_type == "gpt_oss" or text.text("topk_method") == "noaux_tc",
+        router_bias=text.model_type == "gpt_oss"
+        or text.text("topk_method") == "noaux_tc"
+        or text.flag("use_moe_router_bias", "moe_router_enable_expert_bias", "use_routing_bias"),
+        router_float32=text.model_type in _FLOAT32_ROUTERS,
         dense=text.count("intermediate_size") if text.flag("enable_moe_block") else 0,
-        latent=text.count("moe_latent_size", default=0, least=0),
+        latent=text.count("moe_latent_size", "routed_expert_hidden_size", default=0, least=0),
     )
 
 
 def _shared_width(text: Fields, wide: int) -> int:
     """Width of the experts that every token uses, all of them together."""
     given = text.get(
-        "moe_shared_expert_intermediate_size", "shared_expert_intermediate_size", "shared_intermediate_size"
-    )
+        "moe_shared_expert_intermediate_size", "shared_expert_intermediate_size", "shared_intermediate_size",
+        "share_expert_dim",
+    )  # fmt: skip
     if given is not None:
         return text.whole(given, "shared_expert_intermediate_size", least=0)
     if text.model_type == "llama4_text":

@@ -23,10 +23,13 @@ class Attention:
         o_bias: of the output projection.
         qk_norm: none, over one head's dimension, or over the whole width.
         gate: width of an output gate that the query projection carries besides, in heads (0 for none).
+        head_gate: a gate of one number per head, from a projection of its own.
         sinks: one learnt number per head.
         shares_cache: takes keys and values of an earlier layer: neither weights nor cache of its own.
         keys_are_values: no value projection; the keys serve as both.
         cross: reads keys of another modality: no cache of the text's tokens.
+        index_heads: of a sparse indexer; 0 without one.
+        index_dim: its head dimension; its keys are cached beside the others, the same on every TP rank.
     """
 
     heads: int
@@ -39,10 +42,13 @@ class Attention:
     o_bias: bool = False
     qk_norm: QkNorm = ""
     gate: int = 0
+    head_gate: bool = False
     sinks: bool = False
     shares_cache: bool = False
     keys_are_values: bool = False
     cross: bool = False
+    index_heads: int = 0
+    index_dim: int = 0
 
     def weights(self, hidden: int) -> tuple[Weight, ...]:
         """Its weights in a model of this width."""
@@ -64,6 +70,12 @@ class Attention:
         elif self.qk_norm == "full":
             found.append(vector("self_attn.q_norm", queries, "divided"))
             found.append(vector("self_attn.k_norm", keys, "heads", heads=self.kv_heads))
+        if self.head_gate:
+            found.append(matrix("self_attn.g_proj", self.heads, hidden))
+        if self.index_heads:
+            width = self.index_heads * self.index_dim
+            found.append(matrix("self_attn.index_q_proj", width, hidden, "heads", heads=self.index_heads))
+            found.append(matrix("self_attn.index_k_proj", self.index_dim, hidden, "replicated"))
         if self.sinks:
             found.append(vector("self_attn.sinks", self.heads, "divided"))
         return tuple(found)
@@ -81,6 +93,7 @@ class LatentAttention:
         rope_dim: of queries and keys, the part with it; cached beside the latent.
         v_head_dim: of values.
         bias: of the projections down.
+        gate: whether a projection of the values' width gates what comes out.
         index_heads: of a sparse indexer; 0 without one.
         index_dim: its head dimension.
     """
@@ -92,6 +105,7 @@ class LatentAttention:
     rope_dim: int
     v_head_dim: int
     bias: bool = False
+    gate: bool = False
     index_heads: int = 0
     index_dim: int = 0
 
@@ -115,6 +129,8 @@ class LatentAttention:
             ]
         else:
             found.append(matrix("self_attn.q_proj", query_dim, hidden))
+        if self.gate:
+            found.append(matrix("self_attn.g_proj", self.heads * self.v_head_dim, hidden))
         if self.bias:
             found.append(
                 vector("self_attn.kv_a_proj_with_mqa.bias", self.kv_rank + self.rope_dim + self.q_rank)
@@ -170,6 +186,7 @@ class Experts:
         shared: width of the expert that every token uses, summed where there are several; 0 for none.
         shared_gate: a learnt gate before the shared expert.
         router_bias: a bias or correction per expert.
+        router_float32: whether the router is kept in four bytes.
         dense: width of a dense block beside them in the same layer; 0 for none.
         latent: width that routed experts work in, where it is not the model's; 0 for the model's.
     """
@@ -180,12 +197,13 @@ class Experts:
     shared: int = 0
     shared_gate: bool = False
     router_bias: bool = False
+    router_float32: bool = False
     dense: int = 0
     latent: int = 0
 
     def weights(self, hidden: int) -> tuple[Weight, ...]:
         """Its weights."""
-        found = [Weight("mlp.gate", self.routed, hidden)]
+        found = [Weight("mlp.gate", self.routed, hidden, width=4 if self.router_float32 else None)]
         if self.router_bias:
             found.append(vector("mlp.gate.bias", self.routed))
         found += self.expert.weights(self.latent or hidden, "mlp.experts.0", self.routed)

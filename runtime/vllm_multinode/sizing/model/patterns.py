@@ -10,7 +10,7 @@ Kind = Literal["full", "sliding", "chunked", "recurrent", "both", "none"]
 
 _WORDS: dict[str, Kind] = {
     "full_attention": "full", "attention": "full", "full": "full", "global": "full", "*": "full",
-    "minimax_m3_sparse": "full", "sparse": "full",
+    "minimax_m3_sparse": "full", "sparse": "full", "deepseek_sparse_attention": "full",
     "sliding_attention": "sliding", "sliding_window": "sliding", "sliding": "sliding", "local": "sliding",
     "chunked_attention": "chunked",
     "linear_attention": "recurrent", "mamba": "recurrent", "mamba2": "recurrent", "conv": "recurrent",
@@ -52,6 +52,13 @@ def layer_kinds(text: Fields, layers: int) -> tuple[tuple[Kind, ...], tuple[str,
         if words:
             kinds, guesses = _from_words(text, name, words[:layers])
             return _without_window(text, kinds), guesses
+    marks = text.listed("hybrid_layer_pattern")
+    if marks:
+        if len(marks) < layers:
+            raise text.bad(
+                "hybrid_layer_pattern", f"has {len(marks)} entries where num_hidden_layers is {layers}"
+            )
+        return _without_window(text, _mixed("sliding", [bool(mark) for mark in marks[:layers]])), ()
     missing = text.model_type == "nemotron_h"
     guesses = (
         f"{text.place}: hybrid_override_pattern is missing; which layer is which is not known.",
@@ -146,8 +153,8 @@ def expert_layers(text: Fields, layers: int) -> tuple[bool, ...]:
     words = text.listed("mlp_layer_types")
     if words:
         return tuple(i < len(words) and words[i] == "sparse" for i in range(layers))
-    if text.says("moe_layers"):
-        chosen = set(map(str, text.listed("moe_layers")))
+    if text.says("moe_layers", "moe_layers_enum"):
+        chosen = set(map(str, _numbers(text, "moe_layers", "moe_layers_enum")))
         return tuple(str(i) in chosen for i in range(layers))
     frequencies = text.get("moe_layer_freq")
     if isinstance(frequencies, list):
@@ -160,6 +167,12 @@ def expert_layers(text: Fields, layers: int) -> tuple[bool, ...]:
         i >= first and (last < 0 or i <= last) and str(i) not in dense and i % period == offset
         for i in range(layers)
     )
+
+
+def _numbers(text: Fields, *names: str) -> list[object]:
+    """A list of layers, also where it is written as one text with commas."""
+    written = text.text(*names)
+    return [part.strip() for part in written.split(",")] if written else list(text.listed(*names))
 
 
 def _period(text: Fields) -> tuple[int, int]:

@@ -4,7 +4,7 @@ import fnmatch
 import functools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from vllm_multinode.sizing.model.fields import Fields
@@ -75,6 +75,15 @@ class Scheme:
         return numbers + groups * out * self.scale_bytes + zeros
 
 
+# quant_algo of ModelOpt's mixed precision -> how weights are stored.
+_ALGORITHMS: Mapping[str, Scheme] = {
+    "FP8": Scheme("fp8", 8, scale_bytes=_SCALE),
+    "FP8_PER_CHANNEL_PER_TOKEN": Scheme("fp8", 8, scale_bytes=_SCALE),
+    "FP8_PB_WO": Scheme("fp8-block", 8),
+    "NVFP4": Scheme("nvfp4", 4, group=16),
+    "W4A16_NVFP4": Scheme("nvfp4", 4, group=16),
+    "MXFP8": Scheme("mxfp8", 8),
+}
 # What compressed-tensors' formats usually hold, for a configuration without groups.
 _FORMATS = {
     "float-quantized": Scheme("fp8", 8),
@@ -97,6 +106,7 @@ class Quantization:
         head: whether the output head is quantised as well.
         experts_only: whether only experts are.
         block_rule: rows and columns that a rank's part must be a multiple of; None without such a rule.
+        cache_fp8: whether the checkpoint asks for a KV cache in FP8, which vLLM then takes by itself.
         guesses: what was not understood.
     """
 
@@ -106,6 +116,7 @@ class Quantization:
     head: bool = False
     experts_only: bool = False
     block_rule: tuple[int, int] | None = None
+    cache_fp8: bool = False
     guesses: tuple[str, ...] = field(default=())
 
     def scheme(self, module: str) -> Scheme | None:
@@ -132,8 +143,25 @@ def read_quantization(config: Fields, text: Fields) -> Quantization:
         for name in ("quantization_config", "compression_config"):
             found = holder.inner(name)
             if found is not None and found.values:
-                return _read(found)
+                return replace(_read(found), cache_fp8=_cache_fp8(found))
     return Quantization()
+
+
+def _cache_fp8(config: Fields) -> bool:
+    """Whether ModelOpt's configuration names FP8 for the cache.
+
+    vLLM, utils/torch_utils.py: get_kv_cache_quant_algo_string; other methods do not choose the cache's type.
+    """
+    inner = config.inner("quantization")
+    if inner is None and not config.text("quant_method").startswith("modelopt"):
+        return False
+    for holder in (inner, config):
+        scheme = holder.values.get("kv_cache_scheme") if holder else None
+        if isinstance(scheme, Mapping):
+            return scheme.get("num_bits") == 8 and scheme.get("type") == "float" and not scheme.get("dynamic")
+        if holder and holder.text("kv_cache_quant_algo"):
+            return holder.text("kv_cache_quant_algo").upper() == "FP8"
+    return False
 
 
 def _read(config: Fields) -> Quantization:
@@ -152,6 +180,8 @@ def _read(config: Fields) -> Quantization:
     if isinstance(dynamic, Mapping):
         skipped += tuple(f"re:{key[2:]}" for key in dynamic if isinstance(key, str) and key.startswith("-:"))
     head = config.flag("lm_head")
+    if config.text("quant_algo").upper() == "MIXED_PRECISION" and config.says("quantized_layers"):
+        return _mixed(config, method, skipped)
     if method == "compressed-tensors" or isinstance(config.values.get("config_groups"), Mapping):
         return _grouped(config, method or "compressed-tensors", skipped)
     if method in ("bitsandbytes", "bnb"):
@@ -162,8 +192,8 @@ def _read(config: Fields) -> Quantization:
     if scheme is None:
         return Quantization(method, guesses=guesses)
     experts_only = (scheme.form == "mxfp4" and not skipped) or method in ("experts_int8", "moe_wna16")
-    rule = scheme.block if scheme.form == "fp8-block" else _group_rule(scheme)
-    return Quantization(method, (((), scheme),), skipped, head, experts_only, rule, guesses)
+    rule = _rule(scheme)
+    return Quantization(method, (((), scheme),), skipped, head, experts_only, rule, guesses=guesses)
 
 
 def _single(config: Fields, method: str) -> tuple[Scheme | None, tuple[str, ...]]:
@@ -191,6 +221,33 @@ def _single(config: Fields, method: str) -> tuple[Scheme | None, tuple[str, ...]
     return Scheme(form, bits, group, scale_bytes=_SCALE), ()
 
 
+def _mixed(config: Fields, method: str, skipped: tuple[str, ...]) -> Quantization:
+    """ModelOpt's mixed precision: an algorithm for each module named, and the method for all others."""
+    layers = config.inner("quantized_layers")
+    targets: dict[Scheme, list[str]] = {}
+    unknown = set()
+    for name in layers.values if layers else ():
+        recipe = layers.inner(name) if layers else None
+        algorithm = recipe.text("quant_algo").upper() if recipe else ""
+        scheme = _ALGORITHMS.get(algorithm)
+        if scheme is None:
+            unknown.add(algorithm)
+        else:
+            targets.setdefault(scheme, []).append(name)
+    schemes = [(tuple(names), scheme) for scheme, names in targets.items()]
+    head = any(_tail(name) == "lm_head" for names, _ in schemes for name in names)
+    if method == "fp8":
+        # What is left out of the other algorithms is what stays in FP8.
+        base, _ = _single(config, method)
+        schemes, skipped = [*schemes, *([((), base)] if base else [])], ()
+    guesses = tuple(
+        f"{config.place}: quant_algo {name!r} is unknown; its modules are taken as unquantised."
+        for name in sorted(unknown)
+    )
+    rule = next((_rule(scheme) for _, scheme in schemes if _rule(scheme)), None)
+    return Quantization(method, tuple(schemes), skipped, head, block_rule=rule, guesses=guesses)
+
+
 def _grouped(config: Fields, method: str, skipped: tuple[str, ...]) -> Quantization:
     """compressed-tensors: groups of targets, each with a scheme of its own."""
     groups = config.inner("config_groups")
@@ -211,8 +268,9 @@ def _grouped(config: Fields, method: str, skipped: tuple[str, ...]) -> Quantizat
         schemes = [((), usual)] if usual else []
     # A group that names modules comes before one that takes all linear layers.
     schemes.sort(key=lambda pair: not pair[0] or "Linear" in pair[0])
-    rule = next((s.block if s.form == "fp8-block" else _group_rule(s) for _, s in schemes), None)
-    return Quantization(method, tuple(schemes), skipped, block_rule=rule, guesses=tuple(guesses))
+    rule = next((_rule(scheme) for _, scheme in schemes), None)
+    head = any(_tail(name) == "lm_head" for names, _ in schemes for name in names)
+    return Quantization(method, tuple(schemes), skipped, head, block_rule=rule, guesses=tuple(guesses))
 
 
 def _from_arguments(weights: Fields, form: str) -> Scheme:
@@ -236,8 +294,13 @@ def _block(config: Fields, *names: str) -> tuple[int, int] | None:
     return config.whole(found[0], "weight_block_size"), config.whole(found[1], "weight_block_size")
 
 
-def _group_rule(scheme: Scheme) -> tuple[int, int] | None:
-    """A row-parallel part holds whole groups, and packed numbers of a column come in whole words."""
+def _rule(scheme: Scheme) -> tuple[int, int] | None:
+    """Rows and columns that a rank's part must be a multiple of.
+
+    A row-parallel part holds whole groups, and packed numbers of a column come in whole words.
+    """
+    if scheme.form == "fp8-block":
+        return scheme.block
     if scheme.form in ("awq", "gptq", "packed", "nvfp4", "mxfp4") and scheme.bits < 8:
         return (1, {"mxfp4": 32, "nvfp4": 16}.get(scheme.form, scheme.group) or 1)
     return None
@@ -267,20 +330,63 @@ def _matches(patterns: tuple[str, ...], module: str) -> bool:
     """Whether a name, a part of the path, a regular expression ("re:") or a wildcard names the module."""
     if not patterns:
         return False
-    names, expression = _compiled(patterns)
-    if expression is not None and expression.search(module):
-        return True
-    parts = module.split(".")
-    # A skipped name may be the module, what holds it, a bare part of it, or start a level further in or out.
-    return any(
-        ".".join(parts[start:end]) in names
-        for start in range(len(parts))
-        for end in range(start + 1, len(parts) + 1)
-    )
+    found = _compiled(patterns)
+    for name in found.spellings(module):
+        if found.expression is not None and found.expression.search(name):
+            return True
+        parts = name.split(".")
+        # A skipped name may be the module, what holds it, a part of it, or start a level further in or out.
+        if any(
+            ".".join(parts[start:end]) in found.names
+            for start in range(len(parts))
+            for end in range(start + 1, len(parts) + 1)
+        ):
+            return True
+    return False
+
+
+# What checkpoints call the parts of a layer whose names here are the common ones.
+_SPELLINGS: Mapping[str, tuple[str, ...]] = {
+    "mlp": ("block_sparse_moe", "mixer", "ffn", "feed_forward", "moe"),
+    "self_attn": ("mixer", "attn", "attention"),
+    "mamba": ("mixer",),
+    "gate_proj": ("w1",),
+    "down_proj": ("w2",),
+    "up_proj": ("w3",),
+}
+_HOLDERS = ("model.language_model.", "language_model.model.", "backbone.", "language_model.")
+_HELD = re.compile(r"^(?:(?:model|language_model|backbone)\.)+")
+
+
+@dataclass(frozen=True)
+class _Patterns:
+    """Patterns of modules, ready to be compared.
+
+    Attributes:
+        names: plain ones, without what holds the language model.
+        expression: all others in one; None without any.
+        holders: of the language model, that the others name.
+        words: spellings of a layer's parts that any of them uses.
+    """
+
+    names: frozenset[str]
+    expression: re.Pattern[str] | None
+    holders: tuple[str, ...]
+    words: frozenset[str]
+
+    def spellings(self, module: str) -> list[str]:
+        """The module's name, and as these patterns may write it."""
+        found = [module]
+        parts = module.split(".")
+        for part, others in _SPELLINGS.items():
+            used = self.words.intersection(others) if part in parts else ()
+            found += [name.replace(f".{part}", f".{word}", 1) for name in found for word in used]
+        bare = [_HELD.sub("", name) for name in found] if self.holders else []
+        return found + [holder + name for holder in self.holders for name in bare]
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled(patterns: tuple[str, ...]) -> tuple[frozenset[str], re.Pattern[str] | None]:
+def _compiled(patterns: tuple[str, ...]) -> _Patterns:
     """Plain names apart from one expression for all others; one that does not compile matches nothing."""
     names: set[str] = set()
     expressions = []
@@ -290,7 +396,7 @@ def _compiled(patterns: tuple[str, ...]) -> tuple[frozenset[str], re.Pattern[str
         elif "*" in pattern or "?" in pattern:
             expressions.append(fnmatch.translate(pattern).replace(r"\Z", "").replace(r"\z", ""))
         else:
-            names |= {pattern, re.sub(r"^(model|language_model|model\.language_model)\.", "", pattern)}
+            names |= {pattern, _HELD.sub("", pattern)}
     usable = []
     for expression in expressions:
         try:
@@ -298,4 +404,12 @@ def _compiled(patterns: tuple[str, ...]) -> tuple[frozenset[str], re.Pattern[str
         except re.error:
             continue
         usable.append(f"(?:{expression})")
-    return frozenset(names), re.compile("|".join(usable)) if usable else None
+    written = "\n".join(patterns)
+    plain = "\n".join(usable).replace("\\", "")
+    words = {word for others in _SPELLINGS.values() for word in others if re.search(rf"\b{word}\b", written)}
+    return _Patterns(
+        frozenset(names),
+        re.compile("|".join(usable)) if usable else None,
+        tuple(holder for holder in _HOLDERS if holder in plain),
+        frozenset(words),
+    )

@@ -159,6 +159,7 @@ class DeltaNet:
         value_dim: their head dimension.
         kernel: of the convolution.
         low_rank: width of the low-rank gates of Kimi's; 0 for Qwen's full gate.
+        full_gate: whether the output gate of Kimi's is a full matrix beside the low-rank decay.
         float32_state: whether the recurrence is kept in four bytes.
     """
 
@@ -168,6 +169,7 @@ class DeltaNet:
     value_dim: int
     kernel: int
     low_rank: int = 0
+    full_gate: bool = False
     float32_state: bool = False
 
     def weights(self, hidden: int) -> tuple[Weight, ...]:
@@ -180,12 +182,13 @@ class DeltaNet:
             vector("linear_attn.norm", self.value_dim),
         ]
         if self.low_rank:
+            full = [matrix("linear_attn.g_proj", values, hidden)]
             return (
                 *found,
                 Weight("linear_attn.A_log", self.value_heads, 1, "divided", width=_FLOAT32),
                 Weight("linear_attn.dt_bias", values, 1, "divided", width=_FLOAT32),
-                matrix("linear_attn.f_a_proj", 2 * self.low_rank, hidden, "replicated"),
-                matrix("linear_attn.f_b_proj", 2 * values, self.low_rank),
+                *self._low_rank(hidden, "f"),
+                *(full if self.full_gate else self._low_rank(hidden, "g")),
                 matrix("linear_attn.b_proj", self.value_heads, hidden),
             )
         return (
@@ -194,6 +197,12 @@ class DeltaNet:
             Weight("linear_attn.in_proj_ba", 2 * self.value_heads, hidden, "divided"),
             vector("linear_attn.A_log", 2 * self.value_heads, "divided"),
         )
+
+    def _low_rank(self, hidden: int, name: str) -> list[Weight]:
+        return [
+            matrix(f"linear_attn.{name}_a_proj", self.low_rank, hidden, "replicated"),
+            matrix(f"linear_attn.{name}_b_proj", self.value_heads * self.value_dim, self.low_rank),
+        ]
 
     def memory(self, tp: int) -> State:
         """What a request keeps."""

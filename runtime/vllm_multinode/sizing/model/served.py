@@ -21,7 +21,7 @@ def served(
         )
     elif not name:
         guesses.append(f"{outer.place}: architectures is missing; what vLLM supports is not checked.")
-    if not text.known_type and text.model_type not in _KNOWN_TYPES:
+    if not text.known_type and text.model_type not in (*_KNOWN_TYPES, *_PARTLY_KNOWN):
         shown = repr(text.model_type) if text.model_type else "missing"
         guesses.append(f"{text.place}: model_type is {shown}, not known here; it is read by its fields.")
     if text.model_type in _PARTLY_KNOWN:
@@ -46,7 +46,12 @@ _PARTLY_KNOWN = {
     "zamba2": "its shared blocks are not modelled; weights and cache are estimates.",
 }
 # Served by vLLM and read right, though transformers has no class for them.
-_KNOWN_TYPES = frozenset({"kimi_k2", "chatglm", "minimax_text_01", "minimax_m1", "MiniMaxText01", "deepseek"})
+_KNOWN_TYPES = frozenset(
+    {
+        "bailing_moe_v2", "chatglm", "deepseek", "kimi_k2", "minimax_m1", "minimax_m3_text",
+        "minimax_text_01", "MiniMaxText01",
+    }
+)  # fmt: skip
 
 
 # vLLM reads these under a name of its own.

@@ -8,6 +8,7 @@ from vllm_multinode.sizing.model import blocks
 from vllm_multinode.sizing.model.fields import MOST_LAYERS, Fields
 from vllm_multinode.sizing.model.layers import Attention, Dense, Experts, LatentAttention
 from vllm_multinode.sizing.model.patterns import Kind, expert_layers
+from vllm_multinode.sizing.model.per_layer import LayerFields
 from vllm_multinode.sizing.model.recurrent import Recurrent
 from vllm_multinode.sizing.model.traits import Traits
 from vllm_multinode.sizing.model.weights import Weight
@@ -50,53 +51,33 @@ def build_layers(text: Fields, traits: Traits, kinds: tuple[Kind, ...]) -> tuple
         MultinodeError: MODEL_CONFIG, with the field's name.
     """
     count = len(kinds)
+    fields = LayerFields(text, count)
     # Some classes have a default number of experts that their dense members do not use.
-    routed = text.count(*blocks.EXPERTS, default=0, least=0, most=1 << 20) if _has_experts(text) else 0
+    routed = fields.most(*blocks.EXPERTS) if _has_experts(text) else 0
     sparse = expert_layers(text, count) if routed > 1 else (False,) * count
-    widths = _widths(text, count)
     made: dict[tuple[Any, ...], Layer] = {}
     shared = text.count("num_kv_shared_layers", default=0, least=0)
     layers = []
     for index, kind in enumerate(kinds):
+        own = fields.of(index, kind)
+        # One expert is none: the layer is dense.
+        has_experts = sparse[index] and own.count(*blocks.EXPERTS, least=0, most=1 << 20) > 1
         key = (
             kind,
-            sparse[index],
-            widths and widths[index],
+            has_experts,
+            id(own),
             shared and index >= count - shared,
             _mark(text, index),
+            blocks.indexer(text, index),
         )
         if key not in made:
-            made[key] = _layer(
-                _of_layer(text, widths, index), traits, kind, index, count, sparse=sparse[index]
-            )
+            made[key] = _layer(own, traits, kind, index, count, sparse=has_experts)
         layers.append(made[key])
     return tuple(layers)
 
 
-def _widths(text: Fields, count: int) -> list[Any] | None:
-    """Feed-forward width of every layer, where layers differ in it."""
-    given = text.get("intermediate_size")
-    if isinstance(given, list):
-        if len(given) < count:
-            raise text.bad(
-                "intermediate_size", f"has {len(given)} entries where num_hidden_layers is {count}"
-            )
-        return given
-    shared = text.count("num_kv_shared_layers", default=0, least=0)
-    if shared and text.flag("use_double_wide_mlp"):
-        wide = text.count("intermediate_size")
-        return [2 * wide if index >= count - shared else wide for index in range(count)]
-    return None
-
-
 def _has_experts(text: Fields) -> bool:
     return text.says(*blocks.EXPERTS) or "moe" in text.model_type or text.get(*blocks.EXPERTS) is not None
-
-
-def _of_layer(text: Fields, widths: list[Any] | None, index: int) -> Fields:
-    if widths is None:
-        return text
-    return Fields({**text.values, "intermediate_size": widths[index]}, text.place)
 
 
 def _mark(text: Fields, index: int) -> str:

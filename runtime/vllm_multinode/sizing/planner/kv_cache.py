@@ -125,7 +125,8 @@ def kv_cache(
         block_size: tokens of a block; 0 for the engine's own choice.
         drafts: layers of multi-token prediction that the last stage has besides.
     """
-    width = 1 if dtype == "fp8" else model.dtype_bytes
+    eight_bit = dtype == "fp8" or (dtype == "auto" and model.quantization.cache_fp8)
+    width = 1 if eight_bit else model.dtype_bytes
     block = _LATENT_BLOCK if model.latent else _BLOCK
     if model.latent and model.recurrent:
         block = _LATENT_BLOCK_BESIDE_STATES
@@ -184,6 +185,8 @@ def layer_pages(model: Architecture, index: int, tp: int, width: int, block: int
         elif isinstance(mixer, Attention):
             if not mixer.shares_cache and not mixer.cross:
                 found.append(_attention_page(mixer, tp, width, block))
+            if mixer.index_dim:
+                found.append(Page("full", block * mixer.index_dim * model.dtype_bytes, block))
         else:
             state = mixer.memory(tp)
             size = state.convolution * model.dtype_bytes
