@@ -81,3 +81,8 @@ REGISTRY_AUTH_FILE: Final = "REGISTRY_AUTH_FILE"
 DOCKER_CONFIG: Final = "DOCKER_CONFIG"
 
 FETCH: Final = _others_than(KSERVE, LWS, DOWNWARD, OURS, {PREFIX})
+
+# What the command line reads on a user's machine.
+CATALOGUE: Final = "MULTINODE_CATALOGUE"
+
+COMMAND_LINE: Final = _others_than(KSERVE, LWS, DOWNWARD, OURS, FETCH, {PREFIX})

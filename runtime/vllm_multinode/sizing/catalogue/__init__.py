@@ -1,6 +1,9 @@
 """Facts for planning: accelerators, node shapes and models, each with its source."""
 
-from vllm_multinode.sizing.catalogue.loader import accelerator, model, names, shape
-from vllm_multinode.sizing.catalogue.records import Accelerator, Model, Shape
+from vllm_multinode.sizing.catalogue.loader import accelerator, find, hint, model, names, search, shape
+from vllm_multinode.sizing.catalogue.records import Accelerator, Kind, Model, Shape
 
-__all__ = ["Accelerator", "Model", "Shape", "accelerator", "model", "names", "shape"]
+__all__ = [
+    "Accelerator", "Kind", "Model", "Shape", "accelerator", "find", "hint", "model", "names", "search",
+    "shape",
+]  # fmt: skip

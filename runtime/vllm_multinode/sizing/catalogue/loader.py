@@ -2,18 +2,19 @@
 
 import difflib
 import functools
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 import yaml
 
+from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.sizing.catalogue.records import Accelerator, Entry, Model, Shape
+from vllm_multinode.sizing.catalogue.records import RECORDS, Accelerator, Entry, Kind, Model, Shape
 
-Kind = Literal["accelerator", "shape", "model"]
 EntryT = TypeVar("EntryT", bound=Entry)
 
 _FOLDER = Path(__file__).parent
@@ -22,6 +23,10 @@ _LISTS: Mapping[Kind, str] = {"accelerator": "accelerators", "shape": "shapes"}
 _CLOSE_MATCHES = 4
 # libyaml's parser is some ten times faster; a PyYAML built without it has the other one only.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_ANY_MODEL = (
+    "`multinode models` lists all; hf://org/name names any model of the hub, and a config.json any other."
+)
+_ANY_GPU = "`multinode gpus` lists all."
 
 
 def accelerator(name: str) -> Accelerator:
@@ -30,7 +35,7 @@ def accelerator(name: str) -> Accelerator:
     Raises:
         MultinodeError: USAGE, with close matches, where there is none.
     """
-    return _from_list("accelerator", name, Accelerator)
+    return _required("accelerator", name, find("accelerator", name))
 
 
 def shape(name: str) -> Shape:
@@ -39,7 +44,7 @@ def shape(name: str) -> Shape:
     Raises:
         MultinodeError: USAGE, with close matches, where there is none.
     """
-    return _from_list("shape", name, Shape)
+    return _required("shape", name, find("shape", name))
 
 
 def model(name: str) -> Model:
@@ -48,16 +53,42 @@ def model(name: str) -> Model:
     Raises:
         MultinodeError: USAGE, with close matches, where there is none.
     """
-    hub_id = _find("model", name, _model_index())
-    entry = _parse(_MODELS / f"{_slug(hub_id)}.yaml")
-    return _record(Model, entry | {"aliases": _model_aliases()[hub_id]}, hub_id)
+    return _required("model", name, find("model", name))
+
+
+@overload
+def find(kind: Literal["accelerator"], name: str) -> Accelerator | None: ...
+@overload
+def find(kind: Literal["shape"], name: str) -> Shape | None: ...
+@overload
+def find(kind: Literal["model"], name: str) -> Model | None: ...
+def find(kind: Kind, name: str) -> Entry | None:
+    """The entry of any of its names; None where there is none. The user's own come first."""
+    own = _own(kind)
+    for entry in own.values():
+        if folded(name) in _known(entry):
+            return entry
+    index = _model_index() if kind == "model" else _index(kind)
+    found = index.get(folded(name))
+    if found is None:
+        return None
+    if kind == "model":
+        whole = _parse(_MODELS / f"{_slug(found)}.yaml") | {"aliases": _model_aliases()[found]}
+        return _record(Model, whole, found)
+    return _record(RECORDS[kind], _entries(kind)[found], found)
 
 
 def names(kind: Kind) -> tuple[str, ...]:
-    """Every name of a kind without the aliases, in the order of the files."""
-    if kind == "model":
-        return tuple(_model_aliases())
-    return tuple(_entries(kind))
+    """Every name of a kind without the aliases, in the order of the files, the user's own last."""
+    given = _model_aliases() if kind == "model" else _entries(kind)
+    return (*given, *(name for name in _own(kind) if name not in given))
+
+
+def search(kind: Kind, wanted: str) -> tuple[str, ...]:
+    """Names of the entries one of whose names has every word of what is wanted, in order; all for nothing."""
+    words = folded(wanted).split("-") if wanted.strip() else []
+    matching = {own for known, own in _every_name(kind).items() if all(word in known for word in words)}
+    return tuple(name for name in names(kind) if name in matching)
 
 
 def folded(name: str) -> str:
@@ -65,30 +96,46 @@ def folded(name: str) -> str:
     return re.sub(r"[\s_-]+", "-", name.strip()).lower()
 
 
-def _from_list(kind: Kind, name: str, record: type[EntryT]) -> EntryT:
-    found = _find(kind, name, _index(kind))
-    return _record(record, _entries(kind)[found], found)
+def hint(kinds: Sequence[Kind], wanted: str) -> str:
+    """What to do where no entry has this name: names close to it, and the ways past the catalogue."""
+    index = {known: own for kind in kinds for known, own in _every_name(kind).items()}
+    asked = folded(wanted)
+    close = [own for known, own in index.items() if asked and asked in known] or [
+        index[known] for known in difflib.get_close_matches(asked, index, n=_CLOSE_MATCHES, cutoff=0.5)
+    ]
+    close = list(dict.fromkeys(close))[:_CLOSE_MATCHES]
+    offered = f"Close to it: {', '.join(close)}." if close else ""
+    return " ".join(filter(None, (offered, _ANY_MODEL if "model" in kinds else _ANY_GPU)))
 
 
-def _find(kind: Kind, name: str, index: Mapping[str, str]) -> str:
-    """The entry's own name for any of its names."""
-    found = index.get(folded(name))
+def _required(kind: Kind, name: str, found: EntryT | None) -> EntryT:
     if found is None:
-        raise MultinodeError(
-            ExitCode.USAGE,
-            f"The catalogue has no {kind} {name!r}.",
-            hint=_suggestion(folded(name), index),
-        )
+        what = f"The catalogue has no {kind} {name!r}."
+        raise MultinodeError(ExitCode.USAGE, what, hint=hint((kind,), name))
     return found
 
 
-def _suggestion(wanted: str, index: Mapping[str, str]) -> str:
-    """Names that contain what was asked for, else names that resemble it."""
-    close = [own for known, own in index.items() if wanted and wanted in known] or [
-        index[known] for known in difflib.get_close_matches(wanted, index, n=_CLOSE_MATCHES, cutoff=0.5)
-    ]
-    close = list(dict.fromkeys(close))[:_CLOSE_MATCHES]
-    return f"Close to it: {', '.join(close)}." if close else ""
+def _own(kind: Kind) -> Mapping[str, Entry]:
+    """The user's own entries; read once for each file that the variable names."""
+    path = os.environ.get(env.CATALOGUE, "").strip()
+    if not path:
+        return {}
+    # What reads and checks a user's file is loaded only where there is one.
+    from vllm_multinode.sizing.catalogue.own import own_entries
+
+    return own_entries(path)[kind]
+
+
+def _known(entry: Entry) -> set[str]:
+    """Every folded name of an entry."""
+    products = entry.products if isinstance(entry, Accelerator) else ()
+    return {folded(known) for known in (entry.name, entry.name.rpartition("/")[2], *entry.aliases, *products)}
+
+
+def _every_name(kind: Kind) -> Mapping[str, str]:
+    """Every folded name of a kind -> the entry's own name."""
+    own = {known: entry.name for entry in _own(kind).values() for known in _known(entry)}
+    return {**(_model_index() if kind == "model" else _index(kind)), **own}
 
 
 @functools.cache

@@ -1,8 +1,10 @@
 """What an entry of the catalogue says: an accelerator, a node shape, a model."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+Kind = Literal["accelerator", "shape", "model"]
 Family = Literal["cuda", "rocm", "xpu", "gaudi", "cpu"]
 Interconnect = Literal["nvlink", "xgmi", "xelink", "pcie", "roce", "none"]
 System = Literal["kaito", "oci", "ai-on-eks"]
@@ -148,3 +150,7 @@ class Model(Entry):
     weight_bytes: int | None = None
     gated: bool | None = None
     listed_by: tuple[System, ...] = ()
+
+
+RECORDS: Mapping[Kind, type[Entry]] = {"accelerator": Accelerator, "shape": Shape, "model": Model}
+"""The record of each kind."""

@@ -27,8 +27,6 @@ _SKIP_LISTS = (
     "ignore", "ignored_layers", "modules_to_not_convert", "exclude_modules", "exclude",
     "llm_int8_skip_modules",
 )  # fmt: skip
-# What the feed-forward block is called besides mlp: Llama 4, Mixtral, Nemotron-H.
-_FEED_FORWARDS = ("feed_forward", "block_sparse_moe", "mixer")
 _SCALE = 4
 _HALF = 2
 
@@ -125,7 +123,7 @@ class Quantization:
             return None
         if _tail(module) in ("lm_head", "embed_tokens") and not self.head:
             return None
-        if self.skipped and any(_matches(self.skipped, name) for name in _also_named(module, self.skipped)):
+        if _matches(self.skipped, module):
             return None
         for targets, scheme in self.schemes:
             if not targets or "Linear" in targets or _matches(targets, module):
@@ -308,18 +306,6 @@ def _rule(scheme: Scheme) -> tuple[int, int] | None:
 
 def _plain_list(found: Any) -> list[Any]:
     return found if isinstance(found, list) else []
-
-
-def _also_named(module: str, patterns: tuple[str, ...]) -> tuple[str, ...]:
-    """The module, and as model classes name it that call their feed-forward block otherwise."""
-    others = _feed_forwards(patterns) if ".mlp." in module else ()
-    return (module, *(module.replace(".mlp.", f".{other}.") for other in others))
-
-
-@functools.lru_cache(maxsize=64)
-def _feed_forwards(patterns: tuple[str, ...]) -> tuple[str, ...]:
-    """Names of the feed-forward block that the patterns use."""
-    return tuple(other for other in _FEED_FORWARDS if any(other in pattern for pattern in patterns))
 
 
 def _tail(module: str) -> str:

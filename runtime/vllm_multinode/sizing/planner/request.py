@@ -19,6 +19,8 @@ from vllm_multinode.sizing.planner.speculative import Speculation
 GPUS_PER_NODE = 8
 # GB/s that a node reads from a claim, where nothing else is known.
 CLAIM_GBS = 1.0
+# https://docs.vllm.ai/en/latest/getting_started/installation/gpu: "GPU: compute capability 7.0 or higher".
+_LEAST_CAPABILITY = 7.0
 _MOST_NODES = 1024
 _MOST_CONTEXT = 1 << 28
 _BITS = 8
@@ -172,17 +174,17 @@ def find_gpu(name: str, memory_gib: float | None = None) -> tuple[Gpu, int | Non
     Raises:
         MultinodeError: USAGE, with close matches, for an unknown name; where its memory is unknown.
     """
-    try:
-        return _from_facts(catalogue.accelerator(name), memory_gib), None, ()
-    except MultinodeError as error:
-        unknown = error
-    try:
-        shape = catalogue.shape(name)
-    except MultinodeError:
+    facts = catalogue.find("accelerator", name)
+    if facts is not None:
+        return _from_facts(facts, memory_gib), None, ()
+    shape = catalogue.find("shape", name)
+    if shape is None:
         if memory_gib is not None:
             note = f"{name} is not in the catalogue: its memory is as given, its speed unknown."
             return Gpu(name, memory_gib, notes=(note,)), None, ()
-        raise unknown from None
+        what = f"The catalogue has no accelerator or node shape {name!r}."
+        hint = catalogue.hint(("accelerator", "shape"), name)
+        raise MultinodeError(ExitCode.USAGE, what, hint=hint)
     network = shape.network_gbps / _BITS / shape.accelerators if shape.network_gbps else None
     gpu = _from_facts(catalogue.accelerator(shape.accelerator), memory_gib, network)
     return gpu, shape.accelerators, (f"{shape.name} has {shape.accelerators} x {gpu.name}.",)
@@ -194,6 +196,10 @@ def _is_driver_total(memory_gib: float, facts: Accelerator) -> bool:
 
 
 def _from_facts(facts: Accelerator, memory_gib: float | None, network: float | None = None) -> Gpu:
+    capability = facts.compute_capability or ""
+    if capability and float(capability) < _LEAST_CAPABILITY:
+        what = f"vLLM does not run on {facts.name}: its compute capability is {capability}, not 7.0 or more."
+        raise MultinodeError(ExitCode.USAGE, what, hint="Name a newer GPU; `multinode gpus` lists them.")
     memory = facts.engine_memory_gib
     if memory_gib is not None and not _is_driver_total(memory_gib, facts):
         memory = memory_gib

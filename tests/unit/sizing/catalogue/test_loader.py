@@ -11,8 +11,7 @@ import yaml
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.sizing import catalogue
-from vllm_multinode.sizing.catalogue import loader, names
-from vllm_multinode.sizing.catalogue.loader import Kind
+from vllm_multinode.sizing.catalogue import Kind, loader, names
 
 FOLDER = Path(catalogue.__file__).parent
 KINDS: tuple[Kind, ...] = ("accelerator", "shape", "model")
