@@ -117,7 +117,7 @@ def test_a_node_shape_says_how_many_gpus_it_has(folder: Path) -> None:
         pytest.param(json.dumps(small()), ("--context", "9000"), 11, "limit of 8192", id="context"),
         pytest.param(json.dumps(small()), ("--gpus-per-node", "x"), 2, "--gpus-per-node 'x'", id="gpus"),
         pytest.param(json.dumps(small()), ("--utilization", "7"), 2, "utilization is 7", id="utilization"),
-        pytest.param(json.dumps(small()), ("--gpu", "H1000"), 2, "no accelerator 'H1000'", id="gpu"),
+        pytest.param(json.dumps(small()), ("--gpu", "H1000"), 2, "node shape 'H1000'", id="gpu"),
     ],
 )
 def test_a_mistake_is_one_line(
