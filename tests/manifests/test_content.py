@@ -177,6 +177,16 @@ def test_the_network_policy_names_the_ports_of_the_contract() -> None:
     assert "ports" not in group, "the group reaches every port: torch and gloo pick at random"
 
 
+def test_the_network_policy_lets_a_groups_pods_reach_no_foreign_head() -> None:
+    spec = load(MANIFESTS / "components/network-policy/networkpolicy.yaml")[0]["spec"]
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+    to_group, *elsewhere = spec["egress"]
+    assert to_group["to"][0]["podSelector"] == spec["podSelector"]
+    reached = {port["port"] for rule in elsewhere for port in rule["ports"]}
+    own = {ports.API, ports.SUPERVISOR, ports.MASTER, *range(ports.RAY, ports.RAY + 11)}
+    assert not reached & own
+
+
 def test_the_port_range_keeps_clear_of_the_launchers_ports() -> None:
     service = load(MANIFESTS / "components/port-range/inferenceservice.yaml")[0]
     (text,) = {

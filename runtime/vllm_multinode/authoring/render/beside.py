@@ -59,8 +59,16 @@ def service(spec: DeploymentSpec) -> Object:
     }
 
 
+_DNS = [{"port": port, "protocol": protocol} for port in (53, 5353) for protocol in ("UDP", "TCP")]
+_HTTPS = [{"port": port, "protocol": "TCP"} for port in (443, 6443)]
+
+
 def network_policy(spec: DeploymentSpec, proxy_port: int | None = None) -> Object:
-    """Clients reach the API; every other port is open to the group alone.
+    """Clients reach the API; every other port is open to the group alone, and its pods reach little else.
+
+    A worker is led by its head's name. Where its pods may go to the group alone, a name that leads elsewhere
+    leads nowhere. Names are resolved (OpenShift's resolver listens on 5353), and https stays open for the
+    Kubernetes API, which proxies and initializers ask, and for object stores and hubs.
 
     Args:
         spec: what is meant.
@@ -74,8 +82,9 @@ def network_policy(spec: DeploymentSpec, proxy_port: int | None = None) -> Objec
         "metadata": metadata(spec, spec.name),
         "spec": {
             "podSelector": group,
-            "policyTypes": ["Ingress"],
+            "policyTypes": ["Ingress", "Egress"],
             "ingress": [{"ports": clients}, {"from": [{"podSelector": group}]}],
+            "egress": [{"to": [{"podSelector": group}]}, {"ports": _DNS}, {"ports": _HTTPS}],
         },
     }
 

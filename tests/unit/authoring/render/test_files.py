@@ -108,6 +108,15 @@ def test_network_policy_opens_the_api_alone() -> None:
     assert policy["spec"]["ingress"] == [{"ports": [{"port": 8080}]}, {"from": [{"podSelector": group}]}]
 
 
+def test_network_policy_lets_a_groups_pods_reach_no_foreign_head() -> None:
+    (policy,) = render(spec({"network": {"policy": True}})).files["network-policy.yaml"]
+    assert "Egress" in policy["spec"]["policyTypes"]
+    to_group, *elsewhere = policy["spec"]["egress"]
+    assert to_group == {"to": [{"podSelector": {"matchLabels": {"app.kubernetes.io/part-of": "a"}}}]}
+    reached = {port["port"] for rule in elsewhere for port in rule["ports"]}
+    assert reached == {53, 5353, 443, 6443}
+
+
 def test_the_same_runtime_for_every_spec() -> None:
     """Two services share it: nothing of one may change the other."""
     other = {
