@@ -95,6 +95,8 @@ def heal(group: LocalGroup, step: Step, name: str, epoch: int, reference: list[s
             "-pp3-",
             id="ray-pp3-over-a-head-of-one-and-a-worker-of-two",
         ),
+        pytest.param({"ip6": True}, "-pp2-", id="mp-ipv6-alone"),
+        pytest.param({"executor": "ray", "ip6": True}, "-pp2-", id="ray-ipv6-alone"),
     ],
 )
 def test_each_split_gives_the_same_completions(
@@ -106,11 +108,13 @@ def test_each_split_gives_the_same_completions(
     what: dict[str, Any],
     fingerprint: str | None,
 ) -> None:
-    group = start(pods(made_model, **what))
     name = request.node.callspec.id
+    ip6 = what.get("ip6", False)
+    group = start(pods(made_model, **{key: value for key, value in what.items() if key != "ip6"}), ip6=ip6)
     with step(f"{name}: cold start"):
         status = group.wait_until_serving(1, PATIENCE)
     assert status["recoveries"] == 0
+    assert all((":" in member["address"]) is ip6 for member in status["members"])
     assert completions(group) == reference
     found = group.ask().fingerprint
     assert fingerprint in found if fingerprint else not any(one in found for one in ("-tp", "-pp"))

@@ -24,6 +24,7 @@ from vllm_multinode.authoring.render.images import RELEASED
 from vllm_multinode.authoring.render.names import TEARDOWN_SECONDS
 from vllm_multinode.authoring.spec.accelerators import AcceleratorType
 from vllm_multinode.contract import env, ports
+from vllm_multinode.platforms.kserve import auth_proxy
 
 # Variables of others, and who reads them.
 OTHERS = {
@@ -172,7 +173,7 @@ def test_what_a_runtime_would_drop_stands_in_the_service_for_both_roles(folder: 
 def test_the_network_policy_names_the_ports_of_the_contract() -> None:
     policy = load(MANIFESTS / "components/network-policy/networkpolicy.yaml")[0]
     numbers = [port["port"] for rule in policy["spec"]["ingress"] for port in rule.get("ports", [])]
-    assert numbers == [ports.API, ports.SUPERVISOR]
+    assert numbers == [ports.API, auth_proxy.PORT, ports.SUPERVISOR]
     group = policy["spec"]["ingress"][0]
     assert "ports" not in group, "the group reaches every port: torch and gloo pick at random"
 
