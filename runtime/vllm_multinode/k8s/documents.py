@@ -1,10 +1,11 @@
 """Manifests as their author wrote them: files, folders and kustomizations, every value with its line."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from vllm_multinode.k8s import templates
 from vllm_multinode.k8s.parser import Node, parse, read_text, refusal
 
 KUSTOMIZATIONS: Final = ("kustomization.yaml", "kustomization.yml", "Kustomization")
@@ -20,6 +21,7 @@ class Document:
         body: the object as plain data.
         root: its text's nodes; None for what was never a text.
         source: where the same object stands in a kustomization's own files, as far as it can be found.
+        parameters: that the Template declares which the object comes from; None for any other object.
     """
 
     file: str
@@ -27,16 +29,17 @@ class Document:
     body: dict[str, Any]
     root: Node | None = field(default=None, repr=False, compare=False)
     source: "Document | None" = field(default=None, repr=False, compare=False)
+    parameters: frozenset[str] | None = field(default=None, repr=False, compare=False)
 
     @property
     def api_version(self) -> str:
-        """Such as serving.kserve.io/v1beta1."""
-        return str(self.body["apiVersion"])
+        """Such as serving.kserve.io/v1beta1; empty for what is no Kubernetes object."""
+        return str(self.body.get("apiVersion", ""))
 
     @property
     def kind(self) -> str:
-        """Such as InferenceService."""
-        return str(self.body["kind"])
+        """Such as InferenceService; empty for what is no Kubernetes object."""
+        return str(self.body.get("kind", ""))
 
     @property
     def name(self) -> str:
@@ -56,17 +59,35 @@ class Document:
         return self.root.find(path)[1] if self.root is not None else 0
 
 
-def from_text(text: str, file: str) -> list[Document]:
+@dataclass(frozen=True)
+class Reading:
+    """How files are read.
+
+    Attributes:
+        parameters: values for the parameters of Templates.
+        untyped: also take mappings that have neither apiVersion nor kind.
+        remote: let kustomize load what a kustomization names by a URL.
+    """
+
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    untyped: bool = False
+    remote: bool = False
+
+
+def from_text(text: str, file: str, reading: Reading | None = None) -> list[Document]:
     """The objects of a YAML or JSON text.
 
     Raises:
         MultinodeError: MANIFEST.
     """
-    roots = [item for node in parse(text, file) for item in _unpacked(node, file)]
-    return [Document(file, index, root.data(), root) for index, root in enumerate(roots)]
+    items = [item for node in parse(text, file) for item in _unpacked(node, file, reading or Reading())]
+    return [
+        Document(file, index, root.data(), root, parameters=parameters)
+        for index, (root, parameters) in enumerate(items)
+    ]
 
 
-def from_file(path: Path, name: str) -> list[Document]:
+def from_file(path: Path, name: str, reading: Reading | None = None) -> list[Document]:
     """The objects of a file, which messages call `name`.
 
     Raises:
@@ -74,28 +95,50 @@ def from_file(path: Path, name: str) -> list[Document]:
         OSError: it cannot be read.
     """
     with path.open("rb") as stream:
-        return from_text(read_text(stream, name), name)
+        return from_text(read_text(stream, name), name, reading)
 
 
-def _unpacked(node: Node, file: str) -> Iterator[Node]:
-    """An object, or the items of a List, once it is sure that Kubernetes could read it as one."""
+def _unpacked(node: Node, file: str, reading: Reading) -> Iterator[tuple[Node, frozenset[str] | None]]:
+    """An object, or those of a List or Template, once it is sure that Kubernetes could read it as one.
+
+    Each comes with the parameters of its Template.
+    """
     entries = node.value
     if not isinstance(entries, dict):
         what = f"is {_described(node)}, not an object with apiVersion and kind."
         raise refusal(what, file, node.line)
+    if reading.untyped and entries and not {"apiVersion", "kind"} & entries.keys():
+        yield node, None
+        return
     for name in ("apiVersion", "kind"):
         if name not in entries or not isinstance(entries[name][1].value, str) or not entries[name][1].value:
             line = entries[name][0].line if name in entries else node.line
             raise refusal(f"the object has no {name}.", file, line, f"Add {name}, as text.")
     _check_metadata(entries, file)
-    items = entries.get("items")
-    if str(entries["kind"][1].value).endswith("List") and items is not None:
-        if not isinstance(items[1].value, list):
-            raise refusal("items is no list.", file, items[0].line)
-        for item in items[1].value:
-            yield from _unpacked(item, file)
+    if templates.is_template(entries):
+        template = templates.process(node, reading.parameters, file)
+        for item in template.objects:
+            for inner, _ in _unpacked(item, file, reading):
+                yield inner, template.parameters
         return
-    yield node
+    for item in _items(entries, file):
+        yield from _unpacked(item, file, reading)
+    if not _is_list(entries):
+        yield node, None
+
+
+def _is_list(entries: dict[str, tuple[Node, Node]]) -> bool:
+    return str(entries["kind"][1].value).endswith("List") and "items" in entries
+
+
+def _items(entries: dict[str, tuple[Node, Node]], file: str) -> list[Node]:
+    """The items of a List; nothing for any other object."""
+    if not _is_list(entries):
+        return []
+    key, items = entries["items"]
+    if not isinstance(items.value, list):
+        raise refusal("items is no list.", file, key.line)
+    return items.value
 
 
 def _check_metadata(entries: dict[str, tuple[Node, Node]], file: str) -> None:

@@ -1,6 +1,7 @@
 """Kustomization folders, built by the kustomize that is at hand."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,14 +12,26 @@ from typing import Final
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.k8s.documents import KUSTOMIZATIONS, Document, from_file, from_text
-from vllm_multinode.k8s.parser import decode
+from vllm_multinode.k8s.documents import KUSTOMIZATIONS, Document, Reading, from_file, from_text
+from vllm_multinode.k8s.parser import decode, parse, read_text
 
 TIMEOUT: Final = 60.0
 """Seconds that a build may take; one that loads a remote base needs some of them."""
 _BUILDERS: Final = (("kubectl", ("kustomize",)), ("kustomize", ("build",)), ("oc", ("kustomize",)))
 _DEEPEST: Final = 16
 """Kustomizations that may stand on each other."""
+_FOLDERS: Final = ("resources", "bases", "components")
+_LOADED: Final = (*_FOLDERS, "generators", "transformers", "validators")
+"""Fields whose entries may be URLs."""
+_URL: Final = re.compile(r"[a-z][a-z0-9+.-]*://|git::", re.IGNORECASE)
+_REPOSITORY: Final = re.compile(
+    r"[^/@\s]+@[^/\s]+[:/]|(github\.com|gh|gitlab\.com|bitbucket\.org)[:/]|.*(\?(ref|version)=|\.git(/|$|\?)|[^:]//)",
+    re.IGNORECASE,
+)
+"""How kustomize knows a Git repository, once there is no such file or folder.
+
+Source: sigs.k8s.io/kustomize/api/internal/git/repospec.go.
+"""
 
 
 def builder() -> list[str]:
@@ -63,19 +76,44 @@ def build(folder: Path) -> str:
     return decode(done.stdout, str(folder))
 
 
-def read_kustomization(folder: Path, source: str) -> list[Document]:
+def read_kustomization(folder: Path, source: str, reading: Reading | None = None) -> list[Document]:
     """The objects of a built kustomization, each with its source where the folder's own files show it.
 
     Args:
         folder: with a kustomization.yaml.
         source: the folder as the user named it, which findings will name.
+        reading: whether URLs are loaded, and how.
 
     Raises:
-        MultinodeError: KUSTOMIZE or MANIFEST.
+        MultinodeError: KUSTOMIZE, also for a URL that was not asked for; MANIFEST.
     """
-    made = from_text(build(folder), source)
+    reading = reading or Reading()
+    if not reading.remote:
+        for file, line, entry in _remote(folder, _DEEPEST, set()):
+            what = f"the kustomization loads {entry}, and nothing is loaded from elsewhere unasked."
+            hint = "Allow it with --remote, or make it local."
+            raise MultinodeError(ExitCode.KUSTOMIZE, what, where=f"{file}:{line}", hint=hint)
+    built = from_text(build(folder), source, replace(reading, untyped=False))
     written = list(_written(folder, _DEEPEST))
-    return [replace(document, root=None, source=_source(document, written)) for document in made]
+    return [replace(document, root=None, source=_source(document, written)) for document in built]
+
+
+def _remote(folder: Path, depth: int, seen: set[Path]) -> Iterator[tuple[str, int, str]]:
+    """The URLs that a kustomization and those that it stands on name, with their files and lines."""
+    if folder.resolve() in seen or not depth:
+        return
+    seen.add(folder.resolve())
+    for document in _kustomizations(folder):
+        for field in _LOADED:
+            entries = document.body.get(field)
+            for index, entry in enumerate(entries if isinstance(entries, list) else []):
+                if not isinstance(entry, str):
+                    continue
+                local = Path(os.path.normpath(folder / entry))
+                if _URL.match(entry) or (_REPOSITORY.match(entry) and not local.exists()):
+                    yield document.file, document.line((field, index)), entry
+                elif local.is_dir():
+                    yield from _remote(local, depth - 1, seen)
 
 
 def _failed(folder: Path, what: str, hint: str = "") -> MultinodeError:
@@ -106,21 +144,32 @@ def _written(folder: Path, depth: int) -> Iterator[Document]:
 
 
 def _named(folder: Path) -> Iterator[Path]:
+    try:
+        kustomizations = list(_kustomizations(folder))
+    except MultinodeError:
+        return
+    for document in kustomizations:
+        for field in _FOLDERS:
+            entries = document.body.get(field)
+            for entry in entries if isinstance(entries, list) else []:
+                path = Path(os.path.normpath(folder / str(entry)))
+                if path.exists():
+                    yield path
+
+
+def _kustomizations(folder: Path) -> Iterator[Document]:
+    """The kustomization of a folder, which may leave out apiVersion and kind; nothing where there is none.
+
+    Raises:
+        MultinodeError: MANIFEST.
+    """
     for name in KUSTOMIZATIONS:
+        file = str(folder / name)
         try:
-            documents = from_text(_with_kind((folder / name).read_text()), str(folder / name))
-        except (OSError, ValueError, MultinodeError):
+            with (folder / name).open("rb") as stream:
+                roots = parse(read_text(stream, file), file)
+        except (OSError, ValueError):
             continue
-        for body in (document.body for document in documents):
-            for key in ("resources", "bases", "components"):
-                entries = body.get(key)
-                for entry in entries if isinstance(entries, list) else []:
-                    path = Path(os.path.normpath(folder / str(entry)))
-                    if path.exists():
-                        yield path
-
-
-def _with_kind(text: str) -> str:
-    """A kustomization may leave out what every other object must have."""
-    head = "".join(f"{key}: kustomize\n" for key in ("apiVersion", "kind") if f"{key}:" not in text)
-    return head + text
+        for index, root in enumerate(roots):
+            if isinstance(root.value, dict):
+                yield Document(file, index, root.data(), root)
