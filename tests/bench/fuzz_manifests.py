@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from unit.authoring.rules.examples import base, examples
+from vllm_multinode.authoring.report import as_lines, as_object
 from vllm_multinode.authoring.rules import validate
 from vllm_multinode.authoring.rules.edits import Text, splice
 from vllm_multinode.contract.errors import MultinodeError
@@ -39,7 +40,7 @@ def judge(raw: bytes) -> str:
     """What comes of some bytes: "read" with findings, or the code of the one line; anything else is a bug."""
     try:
         documents = from_text(decode(raw, "case"), "case")
-        texts = [finding.as_text(RELEASES) for finding in _findings(documents, raw)]
+        texts = list(as_lines(_findings(documents, raw), RELEASES))
     except MultinodeError as error:
         line = str(error)
         assert len(line) < 1000, line
@@ -52,7 +53,7 @@ def judge(raw: bytes) -> str:
 def _findings(documents: list[Document], raw: bytes) -> Iterator[Any]:
     text = Text(decode(raw, "case"))
     for finding in validate(documents, RELEASES):
-        json.dumps(finding.as_object())
+        json.dumps(as_object(finding))
         for edit in finding.fix:
             document = finding.document
             if document is not None and document.root is not None:

@@ -63,7 +63,7 @@ def test_the_readme_promises_the_nodes_that_come(folder: Path) -> None:
     assert sizes
     for version in versions(folder):
         made = preview(build(folder), version)
-        assert not made.refusals
+        assert not made.of("refused")
         assert len(made.groups) == int(replicas or 1)
         for group in made.groups:
             assert group.nodes == int(nodes), version

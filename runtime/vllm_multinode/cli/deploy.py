@@ -111,22 +111,23 @@ def _release(cluster: "Cluster", given: "Given", asked: "Release | None") -> "Re
 
 def _check(cluster: "Cluster", given: "Given", release: "Release | None", *, force: bool) -> None:
     """What `multinode validate` says; what will not serve ends it, unless that was asked for."""
+    from vllm_multinode.authoring.report import as_lines
     from vllm_multinode.authoring.rules import validate
     from vllm_multinode.cluster.inputs import runtimes_of
 
     documents = [*given.documents, *runtimes_of(cluster, given.documents)]
     found = validate(documents, [release]) if release else validate(documents)
     stopping = [one for one in found if one.blocks]
-    for one in found:
-        if one.severity != "advice":
-            place = f"{one.file}:{one.line}" if one.line else one.file
-            warn(f"{place}: {one.severity}: {one.message} {one.hint}".rstrip())
+    for line in as_lines(
+        (one for one in found if one.severity != "advice"), found[0].releases if found else ()
+    ):
+        warn(line)
     if stopping and not force:
         more = f"{len(stopping)} findings" if len(stopping) > 1 else "1 finding"
         raise MultinodeError(
             ExitCode.WILL_NOT_SERVE,
             f"{given.name} will not serve: {more} above. Nothing was written.",
-            hint="Mend it, or go on with --force.",
+            hint="Change it, or go on with --force.",
         )
 
 

@@ -1,16 +1,18 @@
 """`multinode preview`: what KServe will make of some manifests, without a cluster."""
 
 import json
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal
 
 import typer
 
-from vllm_multinode.authoring.preview import Preview
-from vllm_multinode.authoring.preview import preview as previewed
+from vllm_multinode.authoring import inputs
+from vllm_multinode.authoring.preview import Preview, preview_documents
+from vllm_multinode.authoring.rules.known import origins
+from vllm_multinode.cli.file_options import Parameters, Remote, reading
 from vllm_multinode.cli.platform_options import Kserve, Platform, chosen, tell
-from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.k8s.files import read
+from vllm_multinode.k8s.documents import Document
 from vllm_multinode.platforms.releases import Release
 
 Output = Literal["table", "yaml", "json"]
@@ -18,7 +20,10 @@ _KINDS = ("InferenceService", "LeaderWorkerSet")
 
 
 def preview(
-    file: Annotated[list[str], typer.Option("--file", "-f", help="Manifests: files, folders, - for stdin.")],
+    file: Annotated[
+        list[str],
+        typer.Option("--file", "-f", help="Manifests, a Template, a spec, a folder, or - for stdin."),
+    ],
     *,
     platform: Platform = None,
     kserve: Kserve = None,
@@ -31,34 +36,34 @@ def preview(
     diff: Annotated[
         str, typer.Option(metavar="OTHER", help="Manifests to come: say what the update does.")
     ] = "",
+    param: Parameters = None,
+    remote: Remote = False,
     output: Annotated[Output, typer.Option("--output", "-o", help="How to print it.")] = "table",
 ) -> int:
     """Print what KServe will create; exit code 4 where it would refuse it or never serve."""
     release = chosen(platform, kserve)
     tell(release)
-    shared = _bodies(runtime or [])
-    bodies = [*shared, *_bodies(file)]
-    if not any(body["kind"] in _KINDS for body in bodies):
-        raise MultinodeError(
-            ExitCode.MANIFEST,
-            "holds no InferenceService and no LeaderWorkerSet.",
-            where=", ".join(file),
-            hint="Name the file of one with -f.",
-        )
+    how = reading(param, remote)
+    shared = inputs.read(runtime, how).documents if runtime else ()
+    given = inputs.read(file, how)
+    if not given.specs and not any(document.kind in _KINDS for document in given.documents):
+        raise inputs.not_checked(given, file, _KINDS)
+    documents = [*shared, *given.rendered(release)]
+    for text in origins(documents, [release]):
+        typer.echo(f"note: {text}", err=True)
+    for document, foreign in given.foreign():
+        typer.echo(f"note: {inputs.place(document)}: {foreign.sentence} {foreign.hint}", err=True)
     if diff:
-        found = _print_update(bodies, [*shared, *_bodies([diff])], release, generation, output)
+        later = [*shared, *inputs.read([diff], how).rendered(release)]
+        found = _print_update(documents, later, release, generation, output)
     else:
-        found = previewed(bodies, release, generation=generation)
+        found = preview_documents(documents, release, generation)
         typer.echo(_shown(found, output), nl=False)
     if output != "table":
         from vllm_multinode.authoring.preview.table import findings_text
 
         typer.echo(findings_text(found), nl=False, err=True)
     return ExitCode.OK if found.serves else ExitCode.WILL_NOT_SERVE
-
-
-def _bodies(sources: list[str]) -> list[dict[str, Any]]:
-    return [document.body for document in read(sources)]
 
 
 def _shown(found: Preview, output: Output) -> str:
@@ -73,11 +78,7 @@ def _shown(found: Preview, output: Output) -> str:
 
 
 def _print_update(
-    before: list[dict[str, Any]],
-    after: list[dict[str, Any]],
-    release: Release,
-    generation: int,
-    output: Output,
+    before: Sequence[Document], after: Sequence[Document], release: Release, generation: int, output: Output
 ) -> Preview:
     from vllm_multinode.authoring.preview.plain import as_object, update_object
     from vllm_multinode.authoring.preview.table import as_text, updates_text

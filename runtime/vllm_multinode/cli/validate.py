@@ -1,24 +1,32 @@
 """`multinode validate`: what KServe would refuse, and what it would take and never serve."""
 
+import functools
 import json
 from collections.abc import Callable, Sequence
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vllm_multinode.authoring.rules import SEVERITIES, Finding, missing_runtimes
-from vllm_multinode.authoring.rules import validate as findings_of
-from vllm_multinode.authoring.rules.builtin import with_builtin_runtimes
+from vllm_multinode.authoring import inputs
+from vllm_multinode.authoring.inputs import Inputs
+from vllm_multinode.authoring.report import as_lines, as_object, order
+from vllm_multinode.authoring.rules import SEVERITIES, Finding, judge, merged
 from vllm_multinode.authoring.rules.claims import claims_elsewhere
+from vllm_multinode.authoring.rules.known import origins
 from vllm_multinode.authoring.rules.schema import KINDS
+from vllm_multinode.cli.file_options import Parameters, Remote, reading
 from vllm_multinode.cli.platform_options import KserveVersions, Platforms, all_chosen, tell
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.k8s.documents import Document
-from vllm_multinode.k8s.files import read
+from vllm_multinode.k8s.documents import Document, Reading
 from vllm_multinode.platforms.releases import Release, listed
 
+if TYPE_CHECKING:
+    from vllm_multinode.sizing.model.sources import Source
+    from vllm_multinode.sizing.planner.request import Gpu
+
 Output = Literal["text", "json"]
+Check = Callable[[Sequence[Document]], list[Finding]]
 
 
 def validate(
@@ -26,7 +34,7 @@ def validate(
     *,
     file: Annotated[
         list[str] | None,
-        typer.Option("--file", "-f", help="A manifest, a folder, a kustomization, or - for stdin."),
+        typer.Option("--file", "-f", help="Manifests, a Template, a spec, a folder, or - for stdin."),
     ] = None,
     platform: Platforms = None,
     kserve: KserveVersions = None,
@@ -34,6 +42,14 @@ def validate(
     model: Annotated[
         str, typer.Option(help="The model, as `plan` takes it: checks that sizes fit it.", show_default=False)
     ] = "",
+    gpu: Annotated[
+        str,
+        typer.Option(
+            help="What the nodes have, as `plan` takes it: checks that the model fits.", show_default=False
+        ),
+    ] = "",
+    param: Parameters = None,
+    remote: Remote = False,
     fix: Annotated[
         bool, typer.Option("--fix", help="Fix in the files what can be fixed without a guess.")
     ] = False,
@@ -45,64 +61,103 @@ def validate(
     releases = all_chosen(platform, kserve)
     for release in releases:
         tell(release)
-    documents = read(sources)
-    architecture = None
-    if model:
-        from vllm_multinode.authoring.rules.model import read_model
-        from vllm_multinode.cli.model_source import HUB, named_model
+    how = reading(param, remote)
+    given = inputs.read(sources, how)
+    source, accelerator = _model(model), _gpu(gpu)
+    refused: dict[Release, MultinodeError] = {}
 
-        architecture = named_model(model).model if model.startswith(HUB) else read_model(model)
-
-    def check(given: Sequence[Document]) -> list[Finding]:
-        own = set(map(id, given))
-        found = findings_of(with_builtin_runtimes(given), releases, architecture)
-        return [one for one in found if id(one.document) in own]
-
+    check = functools.partial(_judged, given.specs, releases, source, accelerator, refused)
     if fix:
-        documents = _hint(sources, documents, check, releases)
-    findings = sorted(check(documents), key=Finding.order)
-    if output == "json":
-        typer.echo(json.dumps([finding.as_object() for finding in findings], indent=2))
-    else:
-        for finding in findings:
-            typer.echo(finding.as_text(releases))
-    _notes(documents, findings, releases)
-    return ExitCode.WILL_NOT_SERVE if any(finding.blocks for finding in findings) else ExitCode.OK
+        given = _fix(sources, given, check, releases, how)
+    findings = sorted(check(given.documents), key=order)
+    if given.specs and len(refused) == len(releases):
+        raise next(iter(refused.values()))
+    checked = [one for one in given.documents if one.kind in KINDS]
+    if not checked and not given.specs:
+        raise inputs.not_checked(given, sources, KINDS)
+    _print(findings, releases, output)
+    for release, error in refused.items():
+        typer.echo(f"note: {release.label}: {error}", err=True)
+    _notes(given, findings, releases, len(checked) + len(given.specs))
+    stops = bool(refused) or any(finding.blocks for finding in findings)
+    return ExitCode.WILL_NOT_SERVE if stops else ExitCode.OK
 
 
-def _hint(
-    sources: Sequence[str],
-    documents: Sequence[Document],
-    check: Callable[[Sequence[Document]], list[Finding]],
+def _judged(
+    specs: tuple[Document, ...],
     releases: Sequence[Release],
-) -> list[Document]:
+    model: "Source | None",
+    gpu: "Gpu | None",
+    refused: dict[Release, MultinodeError],
+    documents: Sequence[Document],
+) -> list[Finding]:
+    """The findings of all releases; those that cannot serve a spec are put into `refused`."""
+    judged = []
+    for release in releases:
+        try:
+            everything = Inputs(tuple(documents), specs).rendered(release)
+        except MultinodeError as error:
+            refused[release] = error
+            everything = list(documents)
+        judged.append(judge(everything, release, model, gpu)[0])
+    return merged(judged)
+
+
+def _print(findings: Sequence[Finding], releases: tuple[Release, ...], output: Output) -> None:
+    if output == "json":
+        typer.echo(json.dumps([as_object(finding) for finding in findings], indent=2))
+        return
+    for line in as_lines(findings, releases):
+        typer.echo(line)
+
+
+def _model(name: str) -> "Source | None":
+    if not name:
+        return None
+    # What reads models is loaded where one is named.
+    from vllm_multinode.authoring.rules.model import read_model
+    from vllm_multinode.cli.model_source import HUB, named_model
+
+    return named_model(name) if name.startswith(HUB) else read_model(name)
+
+
+def _gpu(name: str) -> "Gpu | None":
+    if not name:
+        return None
+    from vllm_multinode.sizing.planner.request import find_gpu
+
+    return find_gpu(name)[0]
+
+
+def _fix(
+    sources: Sequence[str], given: Inputs, check: Check, releases: Sequence[Release], how: Reading
+) -> Inputs:
     from vllm_multinode.authoring.rules.fix import apply_fixes
 
-    for document in documents:
-        if document.root is None:
-            typer.echo(
-                f"note: {document.file} is built by kustomize; --fix leaves its files alone.", err=True
-            )
+    for document in given.documents:
+        why = (
+            "is built by kustomize"
+            if document.root is None
+            else "is a Template" * (document.parameters is not None)
+        )
+        if why:
+            typer.echo(f"note: {document.file} {why}; --fix leaves its files alone.", err=True)
             break
-    for fixed in apply_fixes(documents, check, releases):
+    for fixed in apply_fixes(given.documents, check, releases):
         for finding in fixed.findings:
             typer.echo(f"fixed: {finding.file}:{finding.line}: {finding.rule} {finding.path}", err=True)
-    return read(sources)
+    return inputs.read(sources, how)
 
 
-def _notes(documents: Sequence[Document], findings: Sequence[Finding], releases: Sequence[Release]) -> None:
-    """What was not checked, and a count: on stderr, so that stdout holds findings alone."""
-    known = [document for document in documents if document.kind in KINDS]
-    if not known:
-        typer.echo(f"note: nothing was checked: there is none of {', '.join(KINDS)}.", err=True)
-    for name in missing_runtimes(with_builtin_runtimes(documents), releases[-1]):
-        what = f"note: the ServingRuntime {name} was not given: what depends on it was not checked."
-        typer.echo(what, err=True)
-    for what in claims_elsewhere(documents):
-        typer.echo(f"note: {what}", err=True)
+def _notes(given: Inputs, findings: Sequence[Finding], releases: Sequence[Release], count: int) -> None:
+    """What was not checked or assumed, and a count: on stderr, so that stdout holds findings alone."""
+    for document, foreign in given.foreign():
+        typer.echo(f"note: {inputs.place(document)}: {foreign.sentence} {foreign.hint}", err=True)
+    for text in (*origins(given.documents, releases), *claims_elsewhere(given.documents)):
+        typer.echo(f"note: {text}", err=True)
     counts = {severity: sum(one.severity == severity for one in findings) for severity in SEVERITIES}
     told = ", ".join(f"{count} {severity}" for severity, count in counts.items() if count)
-    checked = f"{len(known)} object{'' if len(known) == 1 else 's'}, {listed(releases)}"
+    checked = f"{count} object{'' if count == 1 else 's'}, {listed(releases)}"
     typer.echo(f"{told or 'nothing found'} ({checked})", err=True)
     blocked = {release for finding in findings if finding.blocks for release in finding.releases}
     serving = [release for release in releases if release not in blocked]

@@ -23,6 +23,8 @@ class ExitCode(IntEnum):
     EXECUTOR = 12
     ARGUMENTS = 13
     ACCELERATORS = 14
+    # What was written for something else
+    NOT_CHECKED = 15
     # The model directory
     MODEL_MISSING = 20
     MODEL_CONFIG = 21

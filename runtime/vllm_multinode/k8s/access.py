@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-Path = tuple[str | int, ...]
+from vllm_multinode.contract.finding import Path
+
 Body = Mapping[str, Any]
 
 
@@ -56,17 +57,3 @@ def variable(container: Any, name: str) -> int | None:
         if at(entry, "name") == name:
             return index
     return None
-
-
-def shown(path: Path) -> str:
-    """A path as people write it: spec.predictor.model.env[0].name."""
-    parts: list[str] = []
-    for step in path:
-        if isinstance(step, int):
-            parts.append(f"[{step}]")
-        elif all(letter.isalnum() or letter in "-_" for letter in step) and step:
-            parts.append(f".{step}" if parts else step)
-        else:
-            quoted = step.replace("'", "\\'")
-            parts.append(f"['{quoted}']")
-    return "".join(parts)

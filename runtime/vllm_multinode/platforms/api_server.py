@@ -1,81 +1,93 @@
-"""What the API server refuses of an object: the mistakes that a merge of two manifests makes.
+"""What the API server refuses of an object that a control plane makes, above all after a merge.
 
-Source: k8s.io/kubernetes/pkg/apis/core/validation, for the fields that KServe merges.
+Source: k8s.io/kubernetes/pkg/apis/core/validation and pkg/apis/apps/validation, for the fields that KServe
+passes on.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from vllm_multinode.k8s import quantity
-from vllm_multinode.platforms import gpus, names
+from vllm_multinode.contract.finding import Path
+from vllm_multinode.k8s.access import at, mapping
+from vllm_multinode.platforms import names
+from vllm_multinode.platforms.pod_rules import containers, pod_fields, repeated, volumes
 
-_PROBES: Final = ("startupProbe", "readinessProbe", "livenessProbe")
-_HANDLERS: Final = ("exec", "httpGet", "tcpSocket", "grpc")
+OTHER: Final = "object-refused"
 
 
-def objections(made: Mapping[str, Any]) -> Iterator[str]:
+class Objection(NamedTuple):
+    """One reason to refuse an object.
+
+    Attributes:
+        rule: of docs/rules.md.
+        text: what the API server objects to.
+        path: of the field: in the pod's spec for a pod or a Deployment, else in the object.
+    """
+
+    rule: str
+    text: str
+    path: Path = ()
+
+
+def objections(body: Mapping[str, Any]) -> Iterator[Objection]:
     """Why the API server would refuse a Deployment or a Service; nothing where it would not."""
-    for name, value in (made["metadata"].get("labels") or {}).items():
+    for name, value in mapping(body, "metadata", "labels").items():
         if len(value) > names.LABEL_LIMIT:
-            yield f"the label {name} has {len(value)} characters, {names.LABEL_LIMIT} are allowed"
-    if made["kind"] == "Service":
-        name = made["metadata"]["name"]
+            text = f"the label {name} has {len(value)} characters, {names.LABEL_LIMIT} are allowed"
+            yield Objection("label-length", text, ("metadata", "labels", name))
+    if body["kind"] == "Service":
+        name = body["metadata"]["name"]
         if len(name) > names.LABEL_LIMIT:
-            yield f"its name has {len(name)} characters, {names.LABEL_LIMIT} are allowed"
-        yield from _ports(made["spec"].get("ports") or [])
-    elif made["kind"] == "Deployment":
-        yield from pod_objections(made["spec"]["template"]["spec"])
+            text = f"its name has {len(name)} characters, {names.LABEL_LIMIT} are allowed"
+            yield Objection("label-length", text, ("metadata", "name"))
+        yield from _service_ports(body["spec"].get("ports") or [])
+    elif body["kind"] == "Deployment":
+        yield from _strategy(body["spec"].get("strategy") or {})
+        yield from _deployed(body["spec"]["template"]["spec"])
+        yield from pod_objections(body["spec"]["template"]["spec"])
 
 
-def pod_objections(pod: Mapping[str, Any]) -> Iterator[str]:
+def pod_objections(pod: Mapping[str, Any]) -> Iterator[Objection]:
     """Why the API server would refuse a pod."""
-    found = [*(pod.get("initContainers") or []), *pod["containers"]]
-    for name, count in Counter(one["name"] for one in found).items():
-        if count > 1:
-            yield f"{count} containers are named '{name}'"
-    volumes = pod.get("volumes") or []
-    for volume in volumes:
-        sources = [key for key in volume if key != "name"]
-        if len(sources) > 1:
-            yield f"the volume '{volume['name']}' has {len(sources)} sources ({', '.join(sorted(sources))})"
-    known = {volume["name"] for volume in volumes}
-    for container in found:
-        yield from (f"container '{container['name']}': {text}" for text in _container(container, known))
+    for rule, text, path in (*pod_fields(pod), *volumes(pod), *containers(pod)):
+        yield Objection(rule, text, path)
 
 
-def _container(container: Mapping[str, Any], volumes: set[str]) -> Iterator[str]:
-    if not container.get("image"):
-        yield "it has no image"
-    for variable in container.get("env") or []:
-        if variable.get("value") and variable.get("valueFrom"):
-            yield f"the variable {variable['name']} has a value and a valueFrom"
-    mounts = container.get("volumeMounts") or []
-    for path, count in Counter(mount["mountPath"] for mount in mounts).items():
-        if count > 1:
-            yield f"{path} is mounted {count} times"
-    for mount in mounts:
-        if mount["name"] not in volumes:
-            yield f"it mounts the volume '{mount['name']}', which the pod does not have"
-    for probe in _PROBES:
-        handlers = [one for one in _HANDLERS if one in (container.get(probe) or {})]
-        if len(handlers) > 1:
-            yield f"its {probe} has {len(handlers)} handlers ({', '.join(handlers)})"
-    yield from _resources(container.get("resources") or {})
+def _deployed(pod: Mapping[str, Any]) -> Iterator[Objection]:
+    """What a Deployment's pods may not have."""
+    if pod.get("restartPolicy") not in (None, "Always"):
+        text = f"restartPolicy is {pod['restartPolicy']}, and a Deployment takes Always alone"
+        yield Objection(OTHER, text, ("restartPolicy",))
+    if pod.get("activeDeadlineSeconds") is not None:
+        yield Objection(
+            OTHER, "a Deployment's pods have no activeDeadlineSeconds", ("activeDeadlineSeconds",)
+        )
 
 
-def _resources(asked: Mapping[str, Any]) -> Iterator[str]:
-    limits, requests = asked.get("limits") or {}, asked.get("requests") or {}
-    for name, value in requests.items():
-        if name in limits and quantity.parse(value) > quantity.parse(limits[name]):
-            yield f"it requests {value} of {name} above its limit of {limits[name]}"
-        elif gpus.is_gpu(name) and name not in limits:
-            yield f"it requests {name} without a limit"
+def _strategy(strategy: Mapping[str, Any]) -> Iterator[Objection]:
+    path: Path = ("deploymentStrategy",)
+    kind, rolling = strategy.get("type"), strategy.get("rollingUpdate")
+    if kind not in ("Recreate", "RollingUpdate"):
+        yield Objection("strategy-invalid", f"a strategy {kind} does not exist", (*path, "type"))
+    elif kind == "Recreate" and rolling is not None:
+        text = "rollingUpdate may not be specified when the strategy is Recreate"
+        yield Objection("strategy-invalid", text, (*path, "rollingUpdate"))
+    elif kind == "RollingUpdate" and all(
+        _is_zero(at(rolling, key)) for key in ("maxSurge", "maxUnavailable")
+    ):
+        text = "maxUnavailable may not be 0 when maxSurge is 0"
+        yield Objection("strategy-invalid", text, (*path, "rollingUpdate"))
 
 
-def _ports(ports: list[dict[str, Any]]) -> Iterator[str]:
+def _is_zero(value: Any) -> bool:
+    return value is not None and str(value).rstrip("%").strip("0") == ""
+
+
+def _service_ports(ports: list[dict[str, Any]]) -> Iterator[Objection]:
     if len(ports) > 1 and any(not port.get("name") for port in ports):
-        yield "every port of the head's container needs a name where there are several"
-    for number, count in Counter((port["port"], port.get("protocol", "TCP")) for port in ports).items():
-        if count > 1:
-            yield f"port {number[0]} stands there {count} times"
+        text = "every port of the head's container needs a name where there are several"
+        yield Objection("service-ports", text, ("spec", "ports"))
+    for port in repeated((one["port"], one.get("protocol", "TCP")) for one in ports):
+        yield Objection("service-ports", f"port {port[0]} stands there several times", ("spec", "ports"))
+    for name in repeated(one["name"] for one in ports if one.get("name")):
+        yield Objection("service-ports", f"several ports are named {name}", ("spec", "ports"))

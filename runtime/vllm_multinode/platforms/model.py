@@ -2,30 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
+from vllm_multinode.contract.finding import Finding
 from vllm_multinode.platforms.releases import Release
 
 Body = dict[str, Any]
-Path = tuple[str | int, ...]
-
-
-class Finding(NamedTuple):
-    """One sentence or two about a field of one object.
-
-    Attributes:
-        text: what will happen; for a refusal, what KServe's webhook answers.
-        path: of the field, from the object's root.
-        kind: of the object that has the field.
-        name: of that object.
-        namespace: of that object, as written; empty where it names none.
-    """
-
-    text: str
-    path: Path
-    kind: str
-    name: str
-    namespace: str = ""
 
 
 @dataclass(frozen=True)
@@ -40,7 +22,7 @@ class Role:
         resource: the resource they are asked for under.
         container: name of its main container.
         pod: its pods' spec, after KServe's pod webhook.
-        refused: why no such pod can be created; empty where it can.
+        refused: why no such pod can be created, at the InferenceService's fields; empty where it can.
     """
 
     role: str
@@ -50,7 +32,7 @@ class Role:
     resource: str
     container: str
     pod: Mapping[str, Any] = field(repr=False)
-    refused: tuple[str, ...] = ()
+    refused: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,7 +53,8 @@ class Group:
         roles: head first.
         strategy: of the head's Deployment: "RollingUpdate" or "Recreate".
         objects: what is made, Pods last.
-        refused: why the API server refuses the next object, at which the controller stops.
+        refused: why the API server refuses the next object, at which the controller stops; at the
+            InferenceService's fields.
     """
 
     kind: str
@@ -87,33 +70,27 @@ class Group:
     roles: tuple[Role, ...]
     strategy: str
     objects: tuple[Body, ...] = field(repr=False)
-    refused: tuple[str, ...] = ()
+    refused: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True)
-class Preview:
+class Simulation:
     """What one release makes of some ServingRuntimes and InferenceServices.
 
     Attributes:
         release: of KServe or OpenShift AI.
         groups: one for each InferenceService that leads to pods, in the order of the input.
-        refusals: what admission answers; nothing is made of a refused object.
-        stalls: what is accepted and then never serves.
-        warnings: what is dropped, overwritten or assumed; it may serve all the same.
+        findings: by the place of an object in the input: what is refused, never serves, is overwritten or
+            left out, each with its rule.
+        notes: what is not shown, and what holds for every service of this release; a sentence each.
     """
 
     release: Release
     groups: tuple[Group, ...] = ()
-    refusals: tuple[Finding, ...] = ()
-    stalls: tuple[Finding, ...] = ()
-    warnings: tuple[Finding, ...] = ()
+    findings: Mapping[int, tuple[Finding, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def objects(self) -> list[Body]:
         """What is made: Deployments, Services, autoscalers, ConfigMaps and one Pod of each role."""
         return [made for group in self.groups for made in group.objects]
-
-    @property
-    def serves(self) -> bool:
-        """Nothing is refused and nothing stalls."""
-        return not self.refusals and not self.stalls

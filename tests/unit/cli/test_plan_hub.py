@@ -61,7 +61,10 @@ def test_without_the_hub_the_way_out_is_named(model: str, says: str) -> None:
 
 def test_validate_takes_it_too(tmp_path: Path) -> None:
     file = tmp_path / "map.yaml"
-    file.write_text("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n")
+    file.write_text(
+        "apiVersion: leaderworkerset.x-k8s.io/v1\nkind: LeaderWorkerSet\nmetadata: {name: a}\n"
+        "spec: {leaderWorkerTemplate: {workerTemplate: {spec: {containers: [{name: a}]}}}}\n"
+    )
     with serve(hub.hub(CONFIG)) as server:
         arguments = ("validate", "-f", str(file), "--model", "hf://org/name")
         ended = run(*arguments, endpoint=server.url)

@@ -103,7 +103,7 @@ def test_what_is_rendered_by_default_passes_by_default(capsys: pytest.CaptureFix
     assert run(["preview", "-f", "out"]) == ExitCode.OK
     told = capsys.readouterr()
     assert DEFAULT.label in told.err
-    assert told.out.splitlines()[0] == DEFAULT.label
+    assert DEFAULT.label in told.out.splitlines()
 
 
 def test_every_release_at_once(capsys: pytest.CaptureFixture[str]) -> None:

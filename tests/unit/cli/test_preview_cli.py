@@ -57,10 +57,11 @@ def test_json_says_whether_it_serves(tmp_path: Path, capsys: pytest.CaptureFixtu
     told = capsys.readouterr()
     found = json.loads(told.out)
     assert found["serves"] is False
-    assert found["stalls"][0]["path"] == "spec.predictor.minReplicas"
+    (blocking,) = (one for one in found["findings"] if one["severity"] == "stalls")
+    assert blocking["path"] == "spec.predictor.minReplicas"
     assert found["groups"][0]["nodes"] == 2
     assert found["objects"]
-    assert told.err.startswith("never serves: InferenceService llm: minReplicas 2")
+    assert ": stalls many-replicas: KServe makes 2 heads" in told.err
 
 
 def test_a_refusal_is_exit_code_4_and_the_rest_is_shown(
@@ -75,8 +76,8 @@ def test_a_refusal_is_exit_code_4_and_the_rest_is_shown(
 
 def test_a_runtime_from_another_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, other = written(tmp_path, service()), written(tmp_path, runtime(), name="rt.yaml")
-    assert preview("-f", path) == ExitCode.WILL_NOT_SERVE
-    assert "--runtime FILE" in capsys.readouterr().out
+    assert preview("-f", path) == ExitCode.OK
+    assert "The ServingRuntime rt is not among the files" in " ".join(capsys.readouterr().out.split())
     assert preview("-f", path, "--runtime", other) == ExitCode.OK
     assert preview("-f", path, "-f", other) == ExitCode.OK
 
@@ -105,20 +106,7 @@ def test_diff_says_what_an_update_takes(tmp_path: Path, capsys: pytest.CaptureFi
         pytest.param("", ExitCode.MANIFEST, "holds no object", id="empty"),
         pytest.param("a: [", ExitCode.MANIFEST, "in.yaml", id="no-yaml"),
         pytest.param(
-            "kind: Pod\napiVersion: v1\n", ExitCode.MANIFEST, "holds no InferenceService", id="a-pod"
-        ),
-        pytest.param(
-            "kind: InferenceService\napiVersion: v1\nmetadata: {name: a}\nspec: {predictor: {model: 1}}\n",
-            ExitCode.MANIFEST,
-            "'spec.predictor.model' should be a mapping, not 1.",
-            id="wrong-type",
-        ),
-        pytest.param(
-            "kind: InferenceService\napiVersion: v1\nmetadata: {name: a}\n"
-            "spec: {predictor: {model: {modelFormat: {name: vLLM}, env: [{name: A, value: 2}]}}}\n",
-            ExitCode.MANIFEST,
-            "should be text, not 2. Write it in quotes.",
-            id="a-number-as-env",
+            "kind: Pod\napiVersion: v1\n", ExitCode.NOT_CHECKED, "holds none of InferenceService", id="a-pod"
         ),
     ],
 )
@@ -132,6 +120,29 @@ def test_wrong_input_is_one_line(
     assert told in said.err
     assert len(said.err.splitlines()) == 1
     assert said.out == ""
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        pytest.param("1", "1 is not a mapping. Write a mapping.", id="wrong-type"),
+        pytest.param(
+            "{modelFormat: {name: vLLM}, env: [{name: A, value: 2}]}",
+            "2 is not text. Put it in quotes.",
+            id="a-number-as-env",
+        ),
+    ],
+)
+def test_what_the_schema_refuses_is_a_finding(
+    model: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "in.yaml"
+    path.write_text(
+        "kind: InferenceService\napiVersion: serving.kserve.io/v1beta1\nmetadata: {name: a}\n"
+        f"spec: {{predictor: {{model: {model}}}}}\n"
+    )
+    assert preview("-f", str(path)) == ExitCode.WILL_NOT_SERVE
+    assert told in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("version", ["0.13.0", "x", "0.18.1.2", ""])

@@ -55,7 +55,7 @@ def test_it_is_previewed(made_up: Release) -> None:
     }
     given = service(annotations=annotations, model={"storageUri": "s3://bucket/model"}, workerSpec={})
     found = preview([runtime(), given], "rhoai-3.9")
-    assert not found.refusals
+    assert not found.of("refused")
     (group,) = found.groups
     (worker,) = [one for one in group.objects if one["metadata"].get("name") == "llm-predictor-worker"]
     (container,) = worker["spec"]["template"]["spec"]["containers"]

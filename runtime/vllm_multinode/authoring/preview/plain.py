@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from vllm_multinode.authoring.preview import Preview
 from vllm_multinode.authoring.preview.update import Update
-from vllm_multinode.platforms.model import Finding, Group, Preview
+from vllm_multinode.authoring.report import as_object as finding_object
+from vllm_multinode.platforms.model import Group
 
 
 def as_object(found: Preview) -> dict[str, Any]:
@@ -13,9 +15,8 @@ def as_object(found: Preview) -> dict[str, Any]:
         "remark": found.release.remark,
         "serves": found.serves,
         "groups": [_group_object(group) for group in found.groups],
-        "refusals": [_finding_object(one) for one in found.refusals],
-        "stalls": [_finding_object(one) for one in found.stalls],
-        "warnings": [_finding_object(one) for one in found.warnings],
+        "findings": [finding_object(finding) for finding in found.findings],
+        "notes": list(found.notes),
         "objects": found.objects,
     }
 
@@ -31,16 +32,6 @@ def update_object(one: Update) -> dict[str, Any]:
         "moreGpus": one.more_gpus,
         "rollouts": [rollout._asdict() for rollout in one.rollouts],
         "differences": [difference._asdict() for difference in one.differences],
-    }
-
-
-def _finding_object(one: Finding) -> dict[str, Any]:
-    return {
-        "kind": one.kind,
-        "name": one.name,
-        "namespace": one.namespace,
-        "path": ".".join(str(part) for part in one.path),
-        "text": one.text,
     }
 
 

@@ -1,11 +1,13 @@
 """A preview as text of 80 to 110 columns."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from vllm_multinode.authoring.preview import Preview
 from vllm_multinode.authoring.preview.update import Update, gpus_of, surge
+from vllm_multinode.authoring.report import as_lines
 from vllm_multinode.contract import env
-from vllm_multinode.platforms.model import Body, Finding, Group, Preview, Role
+from vllm_multinode.platforms.model import Body, Group, Role
 from vllm_multinode.platforms.names import GENERATION_LABEL
 
 _WIDTH: Final = 110
@@ -20,21 +22,17 @@ def as_text(found: Preview) -> str:
         lines += ["", *_group(group)]
     if not found.groups:
         lines += ["", "Nothing is made."]
-    for word, findings in (
-        ("refused", found.refusals),
-        ("never serves", found.stalls),
-        ("note", found.warnings),
-    ):
-        if findings:
-            lines.append("")
-            lines += [line for one in findings for line in _finding(word, one)]
+    if found.findings or found.notes:
+        lines.append("")
+    lines += [line for text in as_lines(found.findings, (found.release,)) for line in _wrapped("", text)]
+    lines += [line for note in found.notes for line in _wrapped("note: ", note)]
     return "\n".join(lines) + "\n"
 
 
 def findings_text(found: Preview) -> str:
-    """Refusals and stalls alone, one line each."""
-    told = [("refused", one) for one in found.refusals] + [("never serves", one) for one in found.stalls]
-    return "".join(f"{word}: {one.kind} {one.name}: {one.text}\n" for word, one in told)
+    """What blocks alone, one line each."""
+    blocking = [finding for finding in found.findings if finding.blocks]
+    return "".join(f"{line}\n" for line in as_lines(blocking, (found.release,)))
 
 
 def updates_text(found: Sequence[Update]) -> str:
@@ -229,11 +227,6 @@ def _value(value: object) -> str:
     if isinstance(value, list):
         return f"[{', '.join(_value(item) for item in value)}]"
     return str(value)
-
-
-def _finding(word: str, one: Finding) -> Iterable[str]:
-    where = ".".join(str(part) for part in one.path)
-    return _wrapped(f"{word}: {one.kind} {one.name}, {where}: ", one.text)
 
 
 def _wrapped(first: str, text: str) -> Iterator[str]:

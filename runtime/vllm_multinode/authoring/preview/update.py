@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
-from vllm_multinode.authoring.preview import preview
+from vllm_multinode.authoring.preview import Preview, preview_documents
+from vllm_multinode.k8s.documents import Document
 from vllm_multinode.k8s.merge import MERGE_KEYS
+from vllm_multinode.platforms.kserve import schema
 from vllm_multinode.platforms.kserve.defaulting import defaulted
-from vllm_multinode.platforms.model import Body, Group, Preview
-from vllm_multinode.platforms.releases import Release, find
+from vllm_multinode.platforms.model import Body, Group
+from vllm_multinode.platforms.releases import Release
 
 _PERCENT: Final = "%"
 
@@ -73,32 +76,26 @@ class Update(NamedTuple):
 
 
 def updates(
-    before: Sequence[Mapping[str, Any]],
-    after: Sequence[Mapping[str, Any]],
-    platform: str | Release,
-    generation: int = 1,
+    before: Sequence[Document], after: Sequence[Document], release: Release, generation: int = 1
 ) -> tuple[Preview, list[Update]]:
     """The preview after an update, and what the update does to each group.
 
     Args:
         before: what is applied now.
         after: what will be applied.
-        platform: as `preview`'s.
+        release: of KServe or OpenShift AI.
         generation: metadata.generation of the InferenceServices now.
-
-    Raises:
-        MultinodeError: as `preview`.
     """
-    old = {_key(one): one for one in preview(before, platform, generation=generation).groups}
-    same, next_one = (preview(after, platform, generation=number) for number in (generation, generation + 1))
-    moved = _moved(before, after, platform)
+    old = {_key(one): one for one in preview_documents(before, release, generation).groups}
+    same, next_one = (preview_documents(after, release, number) for number in (generation, generation + 1))
+    moved = _moved(before, after, release)
     groups = [
         risen if moved.get((risen.namespace, risen.name), False) and _key(risen) in old else kept
         for kept, risen in zip(same.groups, next_one.groups, strict=True)
     ]
     new = {_key(one): one for one in groups}
     found = [_update(old.get(key), new.get(key)) for key in {**old, **new}]
-    return Preview(same.release, tuple(groups), same.refusals, same.stalls, same.warnings), found
+    return replace(same, groups=tuple(groups)), found
 
 
 def surge(replicas: int, how: Mapping[str, Any]) -> int:
@@ -116,17 +113,13 @@ def _share(value: object, replicas: int) -> int:
 
 
 def _moved(
-    before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], platform: str | Release
+    before: Sequence[Document], after: Sequence[Document], release: Release
 ) -> dict[tuple[str, str], bool]:
     """Whether each InferenceService's spec differs, which is what raises its generation."""
-    release = find(platform) if isinstance(platform, str) else platform
 
-    def specs(bodies: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], Body]:
-        services = [one for one in bodies if one.get("kind") == "InferenceService"]
-        return {
-            (one["metadata"].get("namespace") or "", one["metadata"]["name"]): defaulted(one, release)["spec"]
-            for one in services
-        }
+    def specs(documents: Sequence[Document]) -> dict[tuple[str, str], Body]:
+        services = [one for one in documents if one.kind == "InferenceService" and schema.is_shaped(one.body)]
+        return {(one.namespace, one.name): defaulted(one.body, release)["spec"] for one in services}
 
     old = specs(before)
     return {key: key in old and old[key] != spec for key, spec in specs(after).items()}

@@ -6,30 +6,13 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Final
 
-from vllm_multinode.k8s.access import Path
+from vllm_multinode.contract.finding import Edit, Path
 from vllm_multinode.k8s.parser import Node
 
 Value = str | int | bool
 _BREAK: Final = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _BARE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
 _WORDS: Final = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
-
-
-@dataclass(frozen=True)
-class Edit:
-    """A value to be written at a path: an existing scalar is replaced, an absent key is added.
-
-    Attributes:
-        path: of the value; parents that are absent are added as well.
-        value: what to write; None renames the last key of the path instead.
-        rename: the key's new name.
-        quote: put the scalar as it stands into quotes: 0777 becomes "0777".
-    """
-
-    path: Path
-    value: Value | None = None
-    rename: str = ""
-    quote: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path as File
 from typing import TYPE_CHECKING
 
-from vllm_multinode.authoring.rules.edits import Edit, Splice, Text, splice
-from vllm_multinode.authoring.rules.finding import Finding
+from vllm_multinode.authoring.rules.edits import Splice, Text, splice
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.contract.finding import Edit, Finding
 from vllm_multinode.k8s.documents import Document, from_text
 from vllm_multinode.k8s.files import STDIN
 from vllm_multinode.k8s.parser import read_text
@@ -87,7 +87,9 @@ def _changes(findings: Sequence[Finding], releases: Sequence[Release]) -> dict[s
     asked = tuple(releases)
     for finding in findings:
         document = finding.document
-        if finding.fix and finding.releases == asked and document is not None and document.root is not None:
+        if document is None or document.root is None or document.parameters is not None:
+            continue
+        if finding.fix and finding.releases == asked:
             if document.file == STDIN:
                 raise MultinodeError(
                     ExitCode.USAGE,

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Final
 
-from vllm_multinode.authoring.rules.edits import Edit
 from vllm_multinode.authoring.rules.rule import (
     MODEL,
     PREDICTOR,
@@ -11,14 +10,14 @@ from vllm_multinode.authoring.rules.rule import (
     WORKER_SPEC,
     Case,
     Container,
-    Found,
     Rule,
     every,
+    simulated,
 )
-from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.executors import EXECUTORS
+from vllm_multinode.contract.finding import Edit, Finding, Path
 from vllm_multinode.k8s import quantity
-from vllm_multinode.k8s.access import Path, at, mapping, text
+from vllm_multinode.k8s.access import at, mapping, text
 from vllm_multinode.platforms import names
 from vllm_multinode.platforms.kserve.nodes import Layout
 from vllm_multinode.platforms.releases import Release
@@ -59,7 +58,7 @@ def _gpu_containers(case: Case) -> Iterator[tuple[Container, str]]:
                     yield container, name
 
 
-def _limits_only(case: Case) -> Iterator[Found]:
+def _limits_only(case: Case) -> Iterator[Finding]:
     if case.document.kind == "InferenceService" and not case.multi_node:
         return
     if case.document.kind in RUNTIMES and at(case.body, "spec", "workerSpec") is None:
@@ -76,7 +75,7 @@ def _limits_only(case: Case) -> Iterator[Found]:
             "them with its own count, one GPU a pod where nothing else is requested."
         )
         fix = _written((*container.path, "resources", "requests", name), limit)
-        yield Found((*container.path, "resources", "limits", name), what, fix=fix)
+        yield Finding((*container.path, "resources", "limits", name), what, fix=fix)
 
 
 def _written(path: Path, value: object) -> tuple[Edit, ...]:
@@ -91,7 +90,7 @@ def _requested_elsewhere(case: Case, container: Container, name: str) -> bool:
     return at(case.runtime_container(container.role), "resources", "requests", name) is not None
 
 
-def _limit_differs(case: Case) -> Iterator[Found]:
+def _limit_differs(case: Case) -> Iterator[Finding]:
     for container, name in _gpu_containers(case):
         limit = at(container.body, "resources", "limits", name)
         request = at(container.body, "resources", "requests", name)
@@ -99,7 +98,7 @@ def _limit_differs(case: Case) -> Iterator[Found]:
             continue
         path = (*container.path, "resources", "limits", name)
         what = f"the request of {request} {name} wins: KServe overwrites the limit of {limit} with it."
-        yield Found(path, what, fix=_written(path, request))
+        yield Finding(path, what, fix=_written(path, request))
 
 
 def _differ(one: object, other: object) -> bool:
@@ -109,13 +108,7 @@ def _differ(one: object, other: object) -> bool:
         return False
 
 
-def _not_allocated(case: Case) -> Iterator[Found]:
-    if isinstance(case.layout, MultinodeError):
-        what = f"KServe makes no pods (InvalidGPUAllocation): {case.layout.what}"
-        yield Found(WORKER_SPEC, what)
-
-
-def _one_gpu_each(case: Case) -> Iterator[Found]:
+def _one_gpu_each(case: Case) -> Iterator[Finding]:
     made = case.layout
     if not isinstance(made, Layout) or EXECUTORS[case.executor].node_per_stage or not _counting(case.release):
         return
@@ -127,7 +120,7 @@ def _one_gpu_each(case: Case) -> Iterator[Found]:
         f"neither head nor worker requests GPUs, so KServe makes {made.nodes} pods of one GPU each of TP "
         f"{case.size('tensorParallelSize')} x PP {case.size('pipelineParallelSize')}."
     )
-    yield Found(WORKER_SPEC, what)
+    yield Finding(WORKER_SPEC, what)
 
 
 def _limited(case: Case, role: str) -> bool:
@@ -135,48 +128,24 @@ def _limited(case: Case, role: str) -> bool:
     return any(name in mapping(part, "resources", "limits") for name in names.GPU_RESOURCES)
 
 
-def _one_node(case: Case) -> Iterator[Found]:
+def _one_node(case: Case) -> Iterator[Finding]:
     made = case.layout
     if isinstance(made, Layout) and made.nodes == 1:
         what = f"the head alone takes all {made.head_gpus} GPUs: KServe makes no worker."
-        yield Found(WORKER_SPEC, what)
+        yield Finding(WORKER_SPEC, what)
 
 
-def _across_nodes(case: Case) -> Iterator[Found]:
+def _across_nodes(case: Case) -> Iterator[Finding]:
     made, tensor = case.layout, case.size("tensorParallelSize")
     if isinstance(made, Layout) and made.nodes > 1 and tensor > max(made.head_gpus, made.worker_gpus):
         what = (
             f"TP {tensor} reaches over several nodes, of {made.worker_gpus} GPUs each: every layer waits "
             f"for the "
         )
-        yield Found((*WORKER_SPEC, "tensorParallelSize"), f"{what}network.")
+        yield Finding((*WORKER_SPEC, "tensorParallelSize"), f"{what}network.")
 
 
-def _two_types(case: Case) -> Iterator[Found]:
-    if not case.runtime:
-        return
-    for role in ("head", "worker"):
-        path, own = case.service_container("head" if role == "head" else "worker")
-        theirs = case.runtime_container("head" if role == "head" else "worker")
-        mine, runtimes = _types(own), _types(theirs)
-        if mine and runtimes and not set(mine) & set(runtimes):
-            what = (
-                f"the {role}'s pods ask for {mine[0]} and for {runtimes[0]}, since the ServingRuntime "
-                f"names the "
-                "other: no node has both."
-            )
-            yield Found((*path, "resources"), what)
-
-
-def _types(container: object) -> list[str]:
-    return [
-        name
-        for name in names.GPU_RESOURCES
-        if any(name in mapping(container, "resources", part) for part in ("limits", "requests"))
-    ]
-
-
-def _head_image(case: Case) -> Iterator[Found]:
+def _head_image(case: Case) -> Iterator[Finding]:
     if not case.multi_node or not text(case.body, *MODEL, "image"):
         return
     worker = text(case.body, *WORKER_SPEC, "containers", 0, "image")
@@ -184,10 +153,10 @@ def _head_image(case: Case) -> Iterator[Found]:
     head = text(case.body, *MODEL, "image")
     if (worker or theirs) != head and (worker or theirs or not case.runtime):
         other = worker or theirs or "the ServingRuntime's"
-        yield Found((*MODEL, "image"), f"only the head runs {head}; the workers run {other}.")
+        yield Finding((*MODEL, "image"), f"only the head runs {head}; the workers run {other}.")
 
 
-def _workers_left_out(case: Case) -> Iterator[Found]:
+def _workers_left_out(case: Case) -> Iterator[Finding]:
     if not case.multi_node:
         return
     predictor, worker = mapping(case.body, *PREDICTOR), mapping(case.body, *WORKER_SPEC)
@@ -197,130 +166,143 @@ def _workers_left_out(case: Case) -> Iterator[Found]:
     ]
     for name in missing:
         what = f"{name} is set for the head alone: the workers' pods go without it."
-        yield Found((*PREDICTOR, name), what, f"Write it under spec.predictor.workerSpec.{name} as well.")
+        yield Finding((*PREDICTOR, name), what, f"Write it under spec.predictor.workerSpec.{name} as well.")
 
 
-def _update(case: Case) -> Iterator[Found]:
+def _update(case: Case) -> Iterator[Finding]:
     strategy = mapping(case.body, *PREDICTOR, "deploymentStrategy")
     if case.multi_node and strategy.get("type") != "Recreate":
         path = (*PREDICTOR, "deploymentStrategy") if strategy else PREDICTOR
-        yield Found(path)
-
-
-def _worker_replicas(case: Case) -> Iterator[Found]:
-    """Requests that are not counted: nodes are PP and GPUs are TP, whatever the containers ask for."""
-    if _counting(case.release) or case.layout is None:
-        return
-    tensor = case.size("tensorParallelSize")
-    for role in ("head", "worker"):
-        asked = case.gpu_requests("head" if role == "head" else "worker")
-        if asked and asked != tensor:
-            what = (
-                f"{case.release.label} gives every pod TP ({tensor}) GPUs; the {role}'s request of {asked} "
-                "is overwritten."
-            )
-            yield Found(WORKER_SPEC, what, f"Request {tensor}, or choose TP to be the GPUs of a node.")
+        yield Finding(path)
 
 
 RULES: Final = (
     Rule(
-        "gpu-limits-only",
-        "stalls",
-        "GPUs under limits alone count as unset: KServe overwrites them with its own count, one GPU "
-        "a pod where nothing "
-        "else is requested.",
-        "Write the same number under requests.",
-        _TABLE,
-        _limits_only,
-        _KINDS,
+        id="gpu-limits-only",
+        severity="risk",
+        message=(
+            "GPUs under limits alone count as unset: KServe overwrites them with its own count, one "
+            "GPU a pod where nothing else is requested."
+        ),
+        hint="Write the same number under requests.",
+        seen=_TABLE,
+        check=_limits_only,
+        kinds=_KINDS,
     ),
     Rule(
-        "gpu-limit-differs",
-        "risk",
-        "The GPU request wins: KServe overwrites a limit that differs.",
-        "Write the same number under limits and requests.",
-        _TABLE,
-        _limit_differs,
-        _KINDS,
-        _counting,
-    ),
-    Rule(
-        "gpu-allocation",
-        "stalls",
-        "KServe makes no pods (InvalidGPUAllocation): TP x PP is more than head and workers hold.",
-        "Raise the GPU requests of head or worker.",
-        _TABLE,
-        _not_allocated,
+        id="gpu-limit-differs",
+        severity="risk",
+        message="The GPU request wins: KServe overwrites a limit that differs.",
+        hint="Write the same number under limits and requests.",
+        seen=_TABLE,
+        check=_limit_differs,
+        kinds=_KINDS,
         holds=_counting,
     ),
     Rule(
-        "gpu-requests-missing",
-        "risk",
-        "Neither head nor worker requests GPUs, so KServe makes TP x PP pods of one GPU each.",
-        "Write the GPUs of a node under requests and limits of the head's and of the worker's container.",
-        "recorded: ray-tp8-pp2-no-gpus",
-        _one_gpu_each,
+        id="gpu-allocation",
+        severity="stalls",
+        message="KServe makes no pods (InvalidGPUAllocation): TP x PP is more than head and workers hold.",
+        hint="Raise the GPU requests of head or worker.",
+        seen=_TABLE,
+        check=simulated("gpu-allocation"),
         holds=_counting,
     ),
     Rule(
-        "gpu-request-overwritten",
-        "risk",
-        "KServe v0.15.0 gives every pod TP GPUs, whatever the containers request.",
-        "Choose TP to be the GPUs of a node.",
-        "KServe v0.15.0, multiNodeProcess",
-        _worker_replicas,
-        holds=_not_counting,
+        id="gpu-requests-missing",
+        severity="risk",
+        message="Neither head nor worker requests GPUs, so KServe makes TP x PP pods of one GPU each.",
+        hint=(
+            "Write the GPUs of a node under requests and limits of the head's and of the worker's container."
+        ),
+        seen="recorded: ray-tp8-pp2-no-gpus",
+        check=_one_gpu_each,
+        holds=_counting,
     ),
     Rule(
-        "gpu-types-mixed",
-        "stalls",
-        "The InferenceService names another GPU resource than its ServingRuntime, so its pods ask for both.",
-        "Name the same resource in both.",
-        "the running controllers of v0.15.0 to v0.20.0",
-        _two_types,
+        id="gpu-request-overwritten",
+        severity="risk",
+        message=(
+            "KServe gives pods other numbers of GPUs than their containers request: TP each with the "
+            "executor mp, and "
+            "always up to v0.15.0 and OpenShift AI 2.22."
+        ),
+        hint="Choose TP to be the GPUs of a node.",
+        seen="KServe's predictor, multiNodeProcess",
+        check=simulated("gpu-request-overwritten"),
     ),
     Rule(
-        "single-node",
-        "advice",
-        "The head alone takes all GPUs: KServe makes no worker.",
-        "Lower the head's request, or leave workerSpec out.",
-        "the running controllers of v0.15.0 to v0.20.0",
-        _one_node,
+        id="gpu-types-mixed",
+        severity="stalls",
+        message=(
+            "The InferenceService names another GPU resource than its ServingRuntime, so its pods ask "
+            "for both."
+        ),
+        hint="Name the same resource in both.",
+        seen="the running controllers of v0.15.0 to v0.20.0",
+        check=simulated("gpu-types-mixed"),
     ),
     Rule(
-        "tensor-across-nodes",
-        "advice",
-        "TP reaches over several nodes: every layer waits for the network.",
-        "Set TP to the GPUs of a node and PP to the number of nodes.",
-        "vLLM's own parallelism",
-        _across_nodes,
+        id="gpu-type-not-counted",
+        severity="risk",
+        message=(
+            "A GPU type that the annotation allows is not counted: nodes follow from KServe's own four "
+            "types alone."
+        ),
+        hint="Take the executor mp, or list the type in the ConfigMap's multiNode.customGPUResourceTypeList.",
+        seen="KServe's predictor, computeRayNodeAndGPUs",
+        check=simulated("gpu-type-not-counted"),
     ),
     Rule(
-        "head-image",
-        "risk",
-        "spec.predictor.model.image changes the head alone; the workers keep the ServingRuntime's image.",
-        "Write the image into the ServingRuntime, or into spec.predictor.workerSpec.containers[0].image too.",
-        _TABLE,
-        _head_image,
+        id="single-node",
+        severity="advice",
+        message="The head alone takes all GPUs: KServe makes no worker.",
+        hint="Lower the head's request, or leave workerSpec out.",
+        seen="the running controllers of v0.15.0 to v0.20.0",
+        check=_one_node,
     ),
     Rule(
-        "workers-left-out",
-        "risk",
-        "A field is set for the head alone, and the workers' pods go without it.",
-        "Write it under spec.predictor.workerSpec as well.",
-        "recorded: placement-differs-head-worker",
-        _workers_left_out,
+        id="tensor-across-nodes",
+        severity="advice",
+        message="TP reaches over several nodes: every layer waits for the network.",
+        hint="Set TP to the GPUs of a node and PP to the number of nodes.",
+        seen="vLLM's own parallelism",
+        check=_across_nodes,
     ),
     Rule(
-        "rolling-update",
-        "risk",
-        "An update starts the new group beside the old one: it needs a second set of GPUs, or waits "
-        "for ever.",
-        "Set spec.predictor.deploymentStrategy to {type: Recreate}; v0.16.0 takes it with the "
-        "deployment mode Standard "
-        "only.",
-        "the running controllers of v0.15.0 to v0.20.0",
-        _update,
+        id="head-image",
+        severity="risk",
+        message=(
+            "spec.predictor.model.image changes the head alone; the workers keep the ServingRuntime's image."
+        ),
+        hint=(
+            "Write the image into the ServingRuntime, or into "
+            "spec.predictor.workerSpec.containers[0].image too."
+        ),
+        seen=_TABLE,
+        check=_head_image,
+    ),
+    Rule(
+        id="workers-left-out",
+        severity="risk",
+        message="A field is set for the head alone, and the workers' pods go without it.",
+        hint="Write it under spec.predictor.workerSpec as well.",
+        seen="recorded: placement-differs-head-worker",
+        check=_workers_left_out,
+    ),
+    Rule(
+        id="rolling-update",
+        severity="risk",
+        message=(
+            "An update starts the new group beside the old one: it needs a second set of GPUs, or "
+            "waits for ever."
+        ),
+        hint=(
+            "Set spec.predictor.deploymentStrategy to {type: Recreate}; v0.16.0 takes it with the "
+            "deployment mode Standard only."
+        ),
+        seen="the running controllers of v0.15.0 to v0.20.0",
+        check=_update,
         holds=every,
     ),
 )

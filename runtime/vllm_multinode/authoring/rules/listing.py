@@ -14,9 +14,9 @@ _TITLES: Final[dict[Severity, str]] = {
 _HEAD: Final = """# Rules of `multinode validate`
 
 `scripts/rules-doc` writes this page from the rules; each one has an example in
-`tests/data/rules/<rule>.yaml`. Exit code 4 where anything is refused or stalls. KServe v0.15.0 is also
-OpenShift AI 2.14 to 2.16; later releases behave like the upstream version that they carry. Where no version
-is named, a rule holds for all.
+`tests/data/rules/<rule>.yaml`. Exit code 4 where anything is refused or stalls, from `validate`, `preview`
+and `deploy` alike. The column KServe names its versions; a release of OpenShift AI is asked for its own
+behaviours (`--platform openshift-ai-2.25`). Where no version is named, a rule holds for all.
 """
 
 
@@ -36,6 +36,8 @@ def versions(rule: Rule) -> str:
     held = tuple(one for one in known if rule.holds(one))
     if held in (known, MULTI_NODE_KSERVE) or rule.kinds == ("LeaderWorkerSet",):
         return ""
+    if not held:
+        return "OpenShift AI"
     first, last = held[0].number, held[-1].number
     if len(held) == 1:
         return first

@@ -1,15 +1,16 @@
-"""The checks of the launcher's preflight that need the model, with `--model DIR`."""
+"""What the model decides, with `--model`, and the memory of the GPU, with `--gpu`."""
 
 from collections.abc import Iterator
 from pathlib import Path as File
 from typing import TYPE_CHECKING, Final
 
 from vllm_multinode.authoring.rules.lws import sizes_of
-from vllm_multinode.authoring.rules.rule import LWS_TEMPLATE, WORKER_SPEC, Case, Found, Rule, always
+from vllm_multinode.authoring.rules.rule import LWS_TEMPLATE, WORKER_SPEC, Case, Rule, always
+from vllm_multinode.contract.finding import Finding
 
 if TYPE_CHECKING:
-    from vllm_multinode.k8s.access import Path
-    from vllm_multinode.sizing.model.architecture import Architecture
+    from vllm_multinode.contract.finding import Path
+    from vllm_multinode.sizing.model.sources import Source
     from vllm_multinode.sizing.planner.rules import Refusal
 
 _KINDS: Final = ("InferenceService", "LeaderWorkerSet")
@@ -17,8 +18,8 @@ _RULES: Final = {"heads": "model-heads", "kv-heads": "model-heads", "layers": "m
 _OTHER: Final = "model-split"
 
 
-def read_model(place: str) -> "Architecture":
-    """The architecture of a model folder whose files are whole, or of a name of the catalogue.
+def read_model(place: str) -> "Source":
+    """The model of a folder whose files are whole, or of a name of the catalogue.
 
     Raises:
         MultinodeError: MODEL_MISSING, MODEL_CONFIG, SHARD_ABSENT, SHARD_TRUNCATED; USAGE for unknown names.
@@ -30,16 +31,16 @@ def read_model(place: str) -> "Architecture":
         from vllm_multinode.checkpoint.model_directory import read_model as check_files
 
         check_files(File(place))
-    return find_model(place).model
+    return find_model(place)
 
 
 def _refusals(case: Case) -> list["Refusal"]:
     sizes = _sizes(case)
-    if case.architecture is None or sizes is None or min(sizes) < 1:
+    if case.model is None or sizes is None or min(sizes) < 1:
         return []
     from vllm_multinode.sizing.planner.rules import refusals
 
-    return list(refusals(case.architecture, *sizes))
+    return list(refusals(case.model.model, *sizes))
 
 
 def _sizes(case: Case) -> tuple[int, int] | None:
@@ -51,56 +52,86 @@ def _sizes(case: Case) -> tuple[int, int] | None:
     return case.size("tensorParallelSize"), case.size("pipelineParallelSize")
 
 
-def _check(rule: str, case: Case) -> Iterator[Found]:
+def _check(rule: str, case: Case) -> Iterator[Finding]:
     path: Path = LWS_TEMPLATE if case.document.kind == "LeaderWorkerSet" else WORKER_SPEC
     for refusal in _refusals(case):
         if _RULES.get(refusal.rule, _OTHER) == rule:
-            yield Found(path, f"the engine does not start: {refusal.what}")
+            yield Finding(path, f"the engine does not start: {refusal.what}")
 
 
-def _heads(case: Case) -> Iterator[Found]:
+def _heads(case: Case) -> Iterator[Finding]:
     yield from _check("model-heads", case)
 
 
-def _layers(case: Case) -> Iterator[Found]:
+def _layers(case: Case) -> Iterator[Finding]:
     yield from _check("model-layers", case)
 
 
-def _split(case: Case) -> Iterator[Found]:
+def _split(case: Case) -> Iterator[Finding]:
     yield from _check(_OTHER, case)
+
+
+def _memory(case: Case) -> Iterator[Finding]:
+    """Weights alone that are more than vLLM takes of a GPU."""
+    sizes = _sizes(case)
+    if case.model is None or case.gpu is None or sizes is None or min(sizes) < 1 or _refusals(case):
+        return
+    from vllm_multinode.sizing.planner.memory import UTILIZATION
+    from vllm_multinode.sizing.planner.profiling import GIB
+
+    tensor, pipeline = sizes
+    weights = max(stage.loaded for stage in case.model.cut(tensor).stages(pipeline))
+    usable = case.gpu.bytes * UTILIZATION
+    if weights > usable:
+        message = (
+            f"TP {tensor} x PP {pipeline} puts {weights / GIB:.0f} GiB of weights on a GPU, and vLLM takes "
+            f"{usable / GIB:.0f} GiB of a {case.gpu.name}: the engine does not start."
+        )
+        yield Finding(LWS_TEMPLATE if case.document.kind == "LeaderWorkerSet" else WORKER_SPEC, message)
 
 
 RULES: Final = (
     Rule(
-        "model-heads",
-        "stalls",
-        "The engine does not start: attention heads or KV heads do not divide by TP.",
-        "Choose a TP that divides them; multinode plan names one.",
-        "launcher's preflight; vLLM",
-        _heads,
-        _KINDS,
-        always,
+        id="gpu-memory",
+        severity="stalls",
+        message="The weights that fall on a GPU are more than it has memory.",
+        hint="Raise TP or PP; multinode plan names sizes that fit.",
+        seen="the sizes of the model's weights",
+        check=_memory,
+        kinds=_KINDS,
+        holds=always,
     ),
     Rule(
-        "model-layers",
-        "stalls",
-        "The engine does not start: there are fewer layers than pipeline stages.",
-        "Lower PP; multinode plan names one.",
-        "launcher's preflight; vLLM",
-        _layers,
-        _KINDS,
-        always,
+        id="model-heads",
+        severity="stalls",
+        message="The engine does not start: attention heads or KV heads do not divide by TP.",
+        hint="Choose a TP that divides them; multinode plan names one.",
+        seen="launcher's preflight; vLLM",
+        check=_heads,
+        kinds=_KINDS,
+        holds=always,
     ),
     Rule(
-        "model-split",
-        "stalls",
-        "The engine does not start: experts, vocabulary, a width or a quantised group do not divide "
-        "by TP, or the "
-        "architecture has no pipeline parallelism.",
-        "Choose other sizes; multinode plan names some.",
-        "vLLM, as multinode plan knows it",
-        _split,
-        _KINDS,
-        always,
+        id="model-layers",
+        severity="stalls",
+        message="The engine does not start: there are fewer layers than pipeline stages.",
+        hint="Lower PP; multinode plan names one.",
+        seen="launcher's preflight; vLLM",
+        check=_layers,
+        kinds=_KINDS,
+        holds=always,
+    ),
+    Rule(
+        id="model-split",
+        severity="stalls",
+        message=(
+            "The engine does not start: experts, vocabulary, a width or a quantised group do not "
+            "divide by TP, or the architecture has no pipeline parallelism."
+        ),
+        hint="Choose other sizes; multinode plan names some.",
+        seen="vLLM, as multinode plan knows it",
+        check=_split,
+        kinds=_KINDS,
+        holds=always,
     ),
 )

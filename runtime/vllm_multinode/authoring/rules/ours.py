@@ -3,27 +3,16 @@
 from collections.abc import Iterator
 from typing import Final
 
-from vllm_multinode.authoring.rules.rule import (
-    PREDICTOR,
-    RUNTIMES,
-    Case,
-    Container,
-    Found,
-    Rule,
-    always,
-    is_ours,
-)
+from vllm_multinode.authoring.foreign import DATA_PARALLEL
+from vllm_multinode.authoring.rules.commands import sizes
+from vllm_multinode.authoring.rules.rule import PREDICTOR, RUNTIMES, Case, Container, Rule, always, is_ours
 from vllm_multinode.contract import env
+from vllm_multinode.contract.finding import Finding
 from vllm_multinode.k8s.access import listed, mapping, number, text, variable
 
 _KINDS: Final = ("InferenceService", *RUNTIMES, "LeaderWorkerSet")
 _WRITING: Final = (*RUNTIMES, "LeaderWorkerSet")
-_SIZE_FLAGS: Final = {
-    "--tensor-parallel-size": "tensorParallelSize",
-    "-tp": "tensorParallelSize",
-    "--pipeline-parallel-size": "pipelineParallelSize",
-    "-pp": "pipelineParallelSize",
-}
+_SIZE_FLAGS: Final = {"tensor": "tensorParallelSize", "pipeline": "pipelineParallelSize"}
 _GRACE: Final = 30
 """Seconds of terminationGracePeriodSeconds where none are written."""
 _DRAIN: Final = 20
@@ -34,29 +23,29 @@ def _ours(case: Case) -> Iterator[Container]:
     yield from (container for container in case.engines if is_ours(container.body))
 
 
-def _generation(case: Case) -> Iterator[Found]:
+def _generation(case: Case) -> Iterator[Finding]:
     for container in _ours(case):
         if container.role == "head" and variable(container.body, env.GENERATION) is None:
-            yield Found((*container.path, "env"))
+            yield Finding((*container.path, "env"))
 
 
-def _pod_ip(case: Case) -> Iterator[Found]:
+def _pod_ip(case: Case) -> Iterator[Finding]:
     for container in _ours(case):
         missing = [name for name in sorted(env.DOWNWARD) if variable(container.body, name) is None]
         if missing and case.document.kind != "InferenceService":
-            yield Found((*container.path, "env"), f"{', '.join(missing)} is not asked of the downward API.")
+            yield Finding((*container.path, "env"), f"{', '.join(missing)} is not asked of the downward API.")
 
 
-def _unknown_setting(case: Case) -> Iterator[Found]:
+def _unknown_setting(case: Case) -> Iterator[Finding]:
     for container in case.containers:
         for index, entry in enumerate(listed(container.body, "env")):
             name = text(entry, "name")
             if name.startswith(env.PREFIX) and name not in env.OURS:
                 what = f"{name} is no setting of the launcher, which leaves it unread."
-                yield Found((*container.path, "env", index, "name"), what)
+                yield Finding((*container.path, "env", index, "name"), what)
 
 
-def _grace(case: Case) -> Iterator[Found]:
+def _grace(case: Case) -> Iterator[Finding]:
     if not case.multi_node:
         return
     head = case.runtime_container("head")
@@ -70,23 +59,30 @@ def _grace(case: Case) -> Iterator[Found]:
             f"SIGTERM: the "
             "engine is not stopped in order."
         )
-        yield Found((*PREDICTOR, "terminationGracePeriodSeconds"), what)
+        yield Finding((*PREDICTOR, "terminationGracePeriodSeconds"), what)
 
 
-def _size_arguments(case: Case) -> Iterator[Found]:
+def _size_arguments(case: Case) -> Iterator[Finding]:
     for container in case.containers:
-        words = [str(word) for word in listed(container.body, "args")]
-        for index, word in enumerate(words):
-            flag, equals, value = word.partition("=")
-            if flag in _SIZE_FLAGS:
-                value = value if equals else (words[index + 1] if index + 1 < len(words) else "")
-                size = _size(case, _SIZE_FLAGS[flag])
-                if value.isdecimal() and size is not None and int(value) != size:
-                    what = (
-                        f"{flag} {value} contradicts {_SIZE_FLAGS[flag]}, which is {size}: the engine "
-                        f"does not start."
-                    )
-                    yield Found((*container.path, "args", index), what)
+        asked = sizes(container.body)
+        for name, key in _SIZE_FLAGS.items():
+            size = _size(case, key)
+            if name in asked and size is not None and asked[name].value != size:
+                what = f"{asked[name].flag} contradicts {key}, which is {size}: the engine does not start."
+                yield Finding((*container.path, *asked[name].path), what)
+
+
+def _data_parallel(case: Case) -> Iterator[Finding]:
+    if case.document.kind == "InferenceService" and not case.multi_node:
+        return
+    for container in case.containers:
+        asked = sizes(container.body).get("data")
+        if asked is not None and asked.value > 1:
+            what = (
+                f"{asked.flag} asks for {asked.value} engines, and KServe makes the nodes of one: it "
+                "does not start."
+            )
+            yield Finding((*container.path, *asked.path), what)
 
 
 def _size(case: Case, key: str) -> int | None:
@@ -98,53 +94,67 @@ def _size(case: Case, key: str) -> int | None:
 
 RULES: Final = (
     Rule(
-        "generation-unknown",
-        "risk",
-        "Without MULTINODE_GENERATION a head does not know its generation, and cannot refuse workers "
-        "of another one "
-        "during an update.",
-        "Set it from the downward API: metadata.labels['isvc.generation'].",
-        "docs/reference.md",
-        _generation,
-        RUNTIMES,
-        always,
+        id="generation-unknown",
+        severity="risk",
+        message=(
+            "Without MULTINODE_GENERATION a head does not know its generation, and cannot refuse "
+            "workers of another one during an update."
+        ),
+        hint="Set it from the downward API: metadata.labels['isvc.generation'].",
+        seen="docs/reference.md",
+        check=_generation,
+        kinds=RUNTIMES,
+        holds=always,
     ),
     Rule(
-        "downward-api",
-        "advice",
-        "Without POD_IP, POD_NAME and POD_NAMESPACE the launcher guesses them from routes and host names.",
-        "Ask the downward API for all three.",
-        "docs/reference.md",
-        _pod_ip,
-        _WRITING,
-        always,
+        id="downward-api",
+        severity="advice",
+        message=(
+            "Without POD_IP, POD_NAME and POD_NAMESPACE the launcher guesses them from routes and host names."
+        ),
+        hint="Ask the downward API for all three.",
+        seen="docs/reference.md",
+        check=_pod_ip,
+        kinds=_WRITING,
+        holds=always,
     ),
     Rule(
-        "setting-unknown",
-        "risk",
-        "A variable that begins with MULTINODE_ and is no setting of the launcher is not read.",
-        "Correct its name; docs/reference.md lists them.",
-        "docs/reference.md",
-        _unknown_setting,
-        _KINDS,
-        always,
+        id="setting-unknown",
+        severity="risk",
+        message="A variable that begins with MULTINODE_ and is no setting of the launcher is not read.",
+        hint="Correct its name; docs/reference.md lists them.",
+        seen="docs/reference.md",
+        check=_unknown_setting,
+        kinds=_KINDS,
+        holds=always,
     ),
     Rule(
-        "grace-period",
-        "risk",
-        "The pod is killed before its requests have drained and its engine is stopped.",
-        "Raise spec.predictor.terminationGracePeriodSeconds above MULTINODE_DRAIN_TIMEOUT, for the "
-        "workers as well.",
-        "docs/reference.md",
-        _grace,
+        id="grace-period",
+        severity="risk",
+        message="The pod is killed before its requests have drained and its engine is stopped.",
+        hint=(
+            "Raise spec.predictor.terminationGracePeriodSeconds above MULTINODE_DRAIN_TIMEOUT, for the "
+            "workers as well."
+        ),
+        seen="docs/reference.md",
+        check=_grace,
     ),
     Rule(
-        "size-arguments",
-        "stalls",
-        "An argument for vLLM contradicts TP or PP of the workerSpec: the engine does not start.",
-        "Remove it; the launcher passes the sizes on.",
-        "launcher's preflight",
-        _size_arguments,
-        ("InferenceService", *RUNTIMES),
+        id="size-arguments",
+        severity="stalls",
+        message="An argument for vLLM contradicts TP or PP of the workerSpec: the engine does not start.",
+        hint="Remove it; the launcher passes the sizes on.",
+        seen="launcher's preflight",
+        check=_size_arguments,
+        kinds=("InferenceService", *RUNTIMES),
+    ),
+    Rule(
+        id="data-parallel",
+        severity="stalls",
+        message="KServe makes the nodes of one engine of TP x PP, and --data-parallel-size asks for several.",
+        hint=f"Leave it out: {DATA_PARALLEL}.",
+        seen="vLLM's arguments; KServe's node count",
+        check=_data_parallel,
+        kinds=("InferenceService", *RUNTIMES),
     ),
 )

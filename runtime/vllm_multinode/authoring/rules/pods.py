@@ -4,25 +4,27 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from vllm_multinode.authoring.rules.edits import Edit
 from vllm_multinode.authoring.rules.rule import (
     LWS_TEMPLATE,
+    MODEL,
     PREDICTOR,
     RUNTIMES,
     WORKER_SPEC,
     Case,
     Container,
-    Found,
     Rule,
     always,
     lws_parts,
 )
-from vllm_multinode.k8s.access import Path, at, listed, text
+from vllm_multinode.contract.finding import Edit, Finding, Path
+from vllm_multinode.k8s.access import at, listed, text
 
 _KINDS: Final = ("InferenceService", *RUNTIMES, "LeaderWorkerSet")
 _WRITING: Final = (*RUNTIMES, "LeaderWorkerSet")
 _PROBES: Final = ("startupProbe", "readinessProbe", "livenessProbe")
 _SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 - the container's own
+DEADLINE: Final = 600
+"""Seconds of progressDeadlineSeconds that KServe writes into its Deployments."""
 _HEALTH: Final = re.compile(r"/health\b")
 _SLOW: Final = re.compile(r"\b(ray|python3?)\b")
 
@@ -39,35 +41,35 @@ def _command(probe: dict[str, Any]) -> str:
     return " ".join(str(word) for word in listed(probe, "exec", "command"))
 
 
-def _probe_ray(case: Case) -> Iterator[Found]:
+def _probe_ray(case: Case) -> Iterator[Finding]:
     for container, name, probe in _probes(case):
         if _SLOW.search(_command(probe)):
-            yield Found((*container.path, name, "exec"))
+            yield Finding((*container.path, name, "exec"))
 
 
-def _probe_completion(case: Case) -> Iterator[Found]:
+def _probe_completion(case: Case) -> Iterator[Finding]:
     for container, name, probe in _probes(case):
         if name != "livenessProbe":
             continue
         asked = f"{_command(probe)} {text(probe, 'httpGet', 'path')}"
         if "completions" in asked or "/generate" in asked:
-            yield Found((*container.path, name))
+            yield Finding((*container.path, name))
 
 
-def _probe_health(case: Case) -> Iterator[Found]:
+def _probe_health(case: Case) -> Iterator[Finding]:
     for container, name, probe in _probes(case):
         path = text(probe, "httpGet", "path")
         if name == "readinessProbe" and (path == "/health" or _HEALTH.search(_command(probe))):
-            yield Found((*container.path, name))
+            yield Finding((*container.path, name))
 
 
-def _startup(case: Case) -> Iterator[Found]:
+def _startup(case: Case) -> Iterator[Finding]:
     for container in case.engines:
         if container.body.get("livenessProbe") and not container.body.get("startupProbe"):
-            yield Found((*container.path, "livenessProbe"))
+            yield Finding((*container.path, "livenessProbe"))
 
 
-def _service_links(case: Case) -> Iterator[Found]:
+def _service_links(case: Case) -> Iterator[Finding]:
     places: list[Path] = []
     if case.multi_node:
         places = [PREDICTOR, WORKER_SPEC]
@@ -76,7 +78,7 @@ def _service_links(case: Case) -> Iterator[Found]:
     for place in places:
         if at(case.body, *place, "enableServiceLinks") is not False:
             path = (*place, "enableServiceLinks")
-            yield Found(path, fix=(Edit(path, value=False),))
+            yield Finding(path, fix=(Edit(path, value=False),))
 
 
 def _pods(case: Case) -> Iterator[tuple[Path, list[Container]]]:
@@ -90,7 +92,7 @@ def _pods(case: Case) -> Iterator[tuple[Path, list[Container]]]:
         yield place, inside
 
 
-def _shared_memory(case: Case) -> Iterator[Found]:
+def _shared_memory(case: Case) -> Iterator[Finding]:
     for place, inside in _pods(case):
         volumes = {text(volume, "name"): volume for volume in listed(case.body, *place, "volumes")}
         for container in inside:
@@ -98,19 +100,19 @@ def _shared_memory(case: Case) -> Iterator[Found]:
             mounts = [text(mount, "name") for mount in mounted if text(mount, "mountPath") == _SHARED_MEMORY]
             memory = any(text(volumes.get(name), "emptyDir", "medium") == "Memory" for name in mounts)
             if not memory:
-                yield Found(container.path)
+                yield Finding(container.path)
 
 
-def _image(case: Case) -> Iterator[Found]:
+def _image(case: Case) -> Iterator[Finding]:
     for container in case.engines:
         image = text(container.body, "image")
         name = image.rpartition("/")[2]
         if image and "@" not in name and (":" not in name or name.endswith(":latest")):
             what = f"{image} is another image tomorrow: a restarted pod may differ from its group."
-            yield Found((*container.path, "image"), what)
+            yield Finding((*container.path, "image"), what)
 
 
-def _empty_dir(case: Case) -> Iterator[Found]:
+def _empty_dir(case: Case) -> Iterator[Finding]:
     kind = case.document.kind
     places: list[Path] = [place for place, _ in _pods(case)]
     if kind == "InferenceService":
@@ -119,92 +121,181 @@ def _empty_dir(case: Case) -> Iterator[Found]:
         for index, volume in enumerate(listed(case.body, *place, "volumes")):
             directory = at(volume, "emptyDir")
             if isinstance(directory, dict) and not directory.get("sizeLimit"):
-                yield Found((*place, "volumes", index, "emptyDir"))
+                yield Finding((*place, "volumes", index, "emptyDir"))
+
+
+def _requests(case: Case) -> Iterator[Finding]:
+    """Containers that ask for no CPU or memory; an InferenceService's are told at its runtime."""
+    for container in case.engines:
+        if case.document.kind == "InferenceService":
+            continue  # its runtime is told, where it says nothing either
+        given = at(container.body, "resources", "requests") or {}
+        limits = at(container.body, "resources", "limits") or {}
+        missing = [name for name in ("cpu", "memory") if name not in given and name not in limits]
+        if missing and not _given_by_services(case, container.role, missing):
+            message = f"the container {text(container.body, 'name')} requests no {' and no '.join(missing)}."
+            yield Finding((*container.path, "resources"), message)
+
+
+def _given_by_services(case: Case, role: str, missing: list[str]) -> bool:
+    """Whether each InferenceService among the files that names this runtime asks for what is missing."""
+    services = [
+        one for one in case.documents
+        if one.kind == "InferenceService" and text(one.body, *MODEL, "runtime") == case.document.name
+    ]  # fmt: skip
+    path: Path = MODEL if role == "head" else (*WORKER_SPEC, "containers", 0)
+    parts = ("requests", "limits")
+    return bool(services) and all(
+        any(at(one.body, *path, "resources", part, name) is not None for part in parts)
+        for one in services
+        for name in missing
+    )
+
+
+def _deadline(case: Case) -> Iterator[Finding]:
+    if not case.multi_node:
+        return
+    probe = case.service_container("head")[1].get("startupProbe") or case.runtime_container("head").get(
+        "startupProbe"
+    )
+    budget = _budget(probe)
+    if budget > DEADLINE:
+        message = (
+            f"the startup probe allows {budget} s, and the Deployments' progressDeadlineSeconds is "
+            f"{DEADLINE}: "
+            "KServe may report a failure while the model loads, and the service still comes up."
+        )
+        yield Finding((*MODEL, "startupProbe"), message)
+
+
+def _budget(probe: object) -> int:
+    """Seconds that a startup probe allows."""
+    parts = [at(probe, name) for name in ("initialDelaySeconds", "failureThreshold", "periodSeconds")]
+    defaults = (0, 3, 10)
+    delay, failures, period = (
+        value if isinstance(value, int) and not isinstance(value, bool) else default
+        for value, default in zip(parts, defaults, strict=True)
+    )
+    return delay + failures * period if isinstance(probe, dict) else 0
 
 
 RULES: Final = (
     Rule(
-        "probe-runs-ray",
-        "advice",
-        "Each probe starts a Python or Ray process: 0.4 to 1.1 CPU-seconds and 82 to 132 MiB every "
-        "time (measured).",
-        "Use httpGet on port 8081 of our launcher: /startup, /ready, /live.",
-        "measured on KServe's and OpenShift AI's runtimes",
-        _probe_ray,
-        _KINDS,
-        always,
+        id="resources-missing",
+        severity="risk",
+        message=(
+            "A container without requests for CPU and memory is the first that a full node ends, and the "
+            "engine's "
+            "head among them takes the whole group along."
+        ),
+        hint="Write cpu and memory under requests; memory takes the model's loading and /dev/shm.",
+        seen="Kubernetes' quality of service",
+        check=_requests,
+        kinds=_WRITING,
+        holds=always,
     ),
     Rule(
-        "probe-asks-completion",
-        "risk",
-        "Liveness asks for a completion: a busy server is killed for being busy.",
-        "Use httpGet /live on port 8081 of our launcher.",
-        "measured on KServe's and OpenShift AI's runtimes",
-        _probe_completion,
-        _KINDS,
-        always,
+        id="progress-deadline",
+        severity="advice",
+        message=(
+            "KServe's Deployments have a progressDeadlineSeconds of 600, and the startup probe allows "
+            "more: while a "
+            "large model loads, the service may be reported as failed."
+        ),
+        hint="Wait longer than the report; multinode wait tells a slow start from a failed one.",
+        seen="KServe's deployment reconciler",
+        check=_deadline,
     ),
     Rule(
-        "probe-health",
-        "risk",
-        "Readiness asks vLLM's /health, which stays 200 after a worker has died (measured).",
-        "Use httpGet /ready on port 8081 of our launcher.",
-        "measured with vLLM 0.32.0",
-        _probe_health,
-        _KINDS,
-        always,
+        id="probe-runs-ray",
+        severity="advice",
+        message=(
+            "Each probe starts a Python or Ray process: 0.4 to 1.1 CPU-seconds and 82 to 132 MiB every "
+            "time (measured)."
+        ),
+        hint="Use httpGet on port 8081 of our launcher: /startup, /ready, /live.",
+        seen="measured on KServe's and OpenShift AI's runtimes",
+        check=_probe_ray,
+        kinds=_KINDS,
+        holds=always,
     ),
     Rule(
-        "startup-probe-missing",
-        "risk",
-        "Liveness begins at once, and a model that loads for long is killed while it loads.",
-        "Add a startupProbe that lasts as long as loading may.",
-        "Kubernetes' probes",
-        _startup,
-        _WRITING,
-        always,
+        id="probe-asks-completion",
+        severity="risk",
+        message="Liveness asks for a completion: a busy server is killed for being busy.",
+        hint="Use httpGet /live on port 8081 of our launcher.",
+        seen="measured on KServe's and OpenShift AI's runtimes",
+        check=_probe_completion,
+        kinds=_KINDS,
+        holds=always,
     ),
     Rule(
-        "service-links",
-        "advice",
-        "Kubernetes writes a variable for every Service: one named vllm gives VLLM_PORT=tcp://…, "
-        "which vLLM refuses.",
-        "Set enableServiceLinks: false, for the workers as well.",
-        "vLLM 0.32.0",
-        _service_links,
-        _KINDS,
-        always,
+        id="probe-health",
+        severity="risk",
+        message="Readiness asks vLLM's /health, which stays 200 after a worker has died (measured).",
+        hint="Use httpGet /ready on port 8081 of our launcher.",
+        seen="measured with vLLM 0.32.0",
+        check=_probe_health,
+        kinds=_KINDS,
+        holds=always,
     ),
     Rule(
-        "shared-memory",
-        "risk",
-        "A container's /dev/shm has 64 MiB where no memory volume is mounted there, too little for NCCL "
-        "and vLLM's workers.",
-        "Mount an emptyDir with medium: Memory and a sizeLimit at /dev/shm.",
-        "launcher's preflight",
-        _shared_memory,
-        _WRITING,
-        always,
+        id="startup-probe-missing",
+        severity="risk",
+        message="Liveness begins at once, and a model that loads for long is killed while it loads.",
+        hint="Add a startupProbe that lasts as long as loading may.",
+        seen="Kubernetes' probes",
+        check=_startup,
+        kinds=_WRITING,
+        holds=always,
     ),
     Rule(
-        "image-latest",
-        "advice",
-        "An image without a fixed tag is another one tomorrow, and a restarted pod may differ from "
-        "its group.",
-        "Name a version or a digest.",
-        "launcher's preflight: versions must agree",
-        _image,
-        _KINDS,
-        always,
+        id="service-links",
+        severity="advice",
+        message=(
+            "Kubernetes writes a variable for every Service: one named vllm gives VLLM_PORT=tcp://…, "
+            "which vLLM refuses."
+        ),
+        hint="Set enableServiceLinks: false, for the workers as well.",
+        seen="vLLM 0.32.0",
+        check=_service_links,
+        kinds=_KINDS,
+        holds=always,
     ),
     Rule(
-        "empty-dir-limit",
-        "advice",
-        "An emptyDir without a limit may fill the node, or its memory.",
-        "Set sizeLimit.",
-        "Kubernetes' volumes",
-        _empty_dir,
-        _KINDS,
-        always,
+        id="shared-memory",
+        severity="risk",
+        message=(
+            "A container's /dev/shm has 64 MiB where no memory volume is mounted there, too little for "
+            "NCCL and vLLM's workers."
+        ),
+        hint="Mount an emptyDir with medium: Memory and a sizeLimit at /dev/shm.",
+        seen="launcher's preflight",
+        check=_shared_memory,
+        kinds=_WRITING,
+        holds=always,
+    ),
+    Rule(
+        id="image-latest",
+        severity="advice",
+        message=(
+            "An image without a fixed tag is another one tomorrow, and a restarted pod may differ from "
+            "its group."
+        ),
+        hint="Name a version or a digest.",
+        seen="launcher's preflight: versions must agree",
+        check=_image,
+        kinds=_KINDS,
+        holds=always,
+    ),
+    Rule(
+        id="empty-dir-limit",
+        severity="advice",
+        message="An emptyDir without a limit may fill the node, or its memory.",
+        hint="Set sizeLimit.",
+        seen="Kubernetes' volumes",
+        check=_empty_dir,
+        kinds=_KINDS,
+        holds=always,
     ),
 )

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from vllm_multinode.authoring.rules.edits import Edit
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.executors import ExecutorName, counted_by_kserve
-from vllm_multinode.k8s.access import Body, Path, at, containers, listed, mapping, number, text
+from vllm_multinode.contract.finding import Finding, Path, Severity
+from vllm_multinode.k8s.access import Body, at, containers, listed, mapping, number, text
 from vllm_multinode.k8s.documents import Document
 from vllm_multinode.platforms import gpus, names
 from vllm_multinode.platforms.kserve import defaulting, schema
@@ -16,9 +16,11 @@ from vllm_multinode.platforms.kserve.nodes import Layout, layout
 from vllm_multinode.platforms.kserve.selection import Selection, select
 from vllm_multinode.platforms.releases import Release
 
-Severity = Literal["refused", "stalls", "risk", "advice"]
-SEVERITIES: Final[tuple[Severity, ...]] = ("refused", "stalls", "risk", "advice")
-"""Refused by KServe or the API server; accepted, and never serves; not as meant; could be better."""
+if TYPE_CHECKING:
+    from vllm_multinode.sizing.model.sources import Source
+    from vllm_multinode.sizing.planner.request import Gpu
+
+Check = Callable[["Case"], Iterator[Finding]]
 RUNTIMES: Final = ("ServingRuntime", "ClusterServingRuntime")
 PREDICTOR: Final[Path] = ("spec", "predictor")
 MODEL: Final[Path] = (*PREDICTOR, "model")
@@ -34,16 +36,6 @@ def every(release: Release) -> bool:
 def always(_: Release) -> bool:
     """Holds for every release, also for those without multi-node."""
     return True
-
-
-@dataclass(frozen=True)
-class Found:
-    """One place where a rule is broken; what is left empty is the rule's own text."""
-
-    path: Path
-    message: str = ""
-    hint: str = ""
-    fix: tuple[Edit, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,7 +58,7 @@ class Rule:
     message: str
     hint: str
     seen: str
-    check: "Callable[[Case], Iterator[Found]]"
+    check: Check
     kinds: tuple[str, ...] = ("InferenceService",)
     holds: Callable[[Release], bool] = every
 
@@ -88,14 +80,18 @@ class Case:
         document: looked at.
         documents: all, this one among them.
         release: of KServe or OpenShift AI.
-        architecture: of the model, where `--model` has given one.
+        model: that is to be served, where `--model` or a file has named one.
+        gpu: of the nodes, where `--gpu` or a cluster has named one.
+        simulated: what the simulated control plane finds of the document.
         kept: what one rule has worked out for others of its module.
     """
 
     document: Document
     documents: Sequence[Document]
     release: Release
-    architecture: Any = field(default=None, repr=False)
+    model: "Source | None" = field(default=None, repr=False)
+    gpu: "Gpu | None" = field(default=None, repr=False)
+    simulated: Sequence[Finding] = field(default=(), repr=False)
     kept: dict[str, object] = field(default_factory=dict, repr=False)
 
     @property
@@ -106,7 +102,7 @@ class Case:
     @cached_property
     def shaped(self) -> bool:
         """Whether the object has the types that its schema wants: a webhook sees no other."""
-        return shaped(self.body)
+        return schema.is_shaped(self.body)
 
     @cached_property
     def multi_node(self) -> bool:
@@ -116,7 +112,7 @@ class Case:
     @cached_property
     def runtimes(self) -> list[Document]:
         """The ServingRuntimes among the documents that KServe would let in."""
-        return [one for one in self.documents if one.kind in RUNTIMES and shaped(one.body)]
+        return [one for one in self.documents if one.kind in RUNTIMES and schema.is_shaped(one.body)]
 
     @cached_property
     def selection(self) -> Selection | None:
@@ -219,6 +215,15 @@ class Case:
         return [container for container in self.containers if container.role != "other"]
 
 
+def simulated(rule: str) -> Check:
+    """The check of a rule that the simulated control plane breaks."""
+
+    def check(case: Case) -> Iterator[Finding]:
+        yield from (finding for finding in case.simulated if finding.rule == rule)
+
+    return check
+
+
 def lws_parts(body: Body) -> list[tuple[str, Literal["head", "worker"]]]:
     """The pod templates of a LeaderWorkerSet, and whom they are for."""
     template = mapping(body, *LWS_TEMPLATE)
@@ -227,15 +232,6 @@ def lws_parts(body: Body) -> list[tuple[str, Literal["head", "worker"]]]:
         ("workerTemplate", "worker"),
     ]
     return [(part, role) for part, role in parts if part in template]
-
-
-def shaped(body: Body) -> bool:
-    """Whether an object has the types that its kind's schema wants."""
-    try:
-        schema.check(body)
-    except MultinodeError:
-        return False
-    return True
 
 
 def gpu_count(value: Any) -> int:

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path as File
 from typing import Any, Final
 
-from vllm_multinode.authoring.rules.edits import Edit
-from vllm_multinode.authoring.rules.rule import RUNTIMES, Case, Found, Rule, always
-from vllm_multinode.k8s.access import Path, at, mapping
+from vllm_multinode.authoring.rules.rule import RUNTIMES, Case, Rule, always
+from vllm_multinode.contract.finding import Edit, Finding, Path
+from vllm_multinode.k8s.access import at, mapping
 from vllm_multinode.k8s.parser import shorten
 from vllm_multinode.platforms.kserve.defaulting import POD_FIELDS
 
@@ -68,7 +68,7 @@ class _Walk:
 
     def __init__(self, case: Case) -> None:
         self._case = case
-        self.found: dict[str, list[Found]] = {"unknown-field": [], "wrong-value": [], "missing-field": []}
+        self.found: dict[str, list[Finding]] = {"unknown-field": [], "wrong-value": [], "missing-field": []}
         self.found |= {"doubled-item": [], "runtime-drops-field": []}
         number = _schema(case)
         if number is not None:
@@ -99,7 +99,7 @@ class _Walk:
         for name in node.get("r", ()):
             if value.get(name) is None:
                 what = f"the API server refuses it: {name} is not there."
-                self.found["missing-field"].append(Found(path, what, f"Add {name}."))
+                self.found["missing-field"].append(Finding(path, what, f"Add {name}."))
 
     def _list(self, value: list[Any], node: dict[str, Any], path: Path) -> None:
         seen: dict[str, int] = {}
@@ -113,7 +113,7 @@ class _Walk:
                 )
                 if key in seen:
                     what = f"the API server refuses it: it stands for the same as entry {seen[key]}."
-                    self.found["doubled-item"].append(Found((*path, index), what))
+                    self.found["doubled-item"].append(Finding((*path, index), what))
                 seen.setdefault(key, index)
 
     def _scalar(self, value: Any, node: dict[str, Any], path: Path) -> None:
@@ -128,7 +128,7 @@ class _Walk:
             wanted = f"at least {node['l']}"
         if wanted:
             what = f"the API server refuses it: {shorten(str(value))} is not {wanted}."
-            self.found["wrong-value"].append(Found(path, what, f"Write {wanted}."))
+            self.found["wrong-value"].append(Finding(path, what, f"Write {wanted}."))
 
     def _wrong_type(self, value: Any, wanted: str, path: Path) -> None:
         shown = json.dumps(value) if isinstance(value, (bool, int, float, str)) else _TYPES[_type_of(value)]
@@ -139,12 +139,12 @@ class _Walk:
             hint, fix = "Put it in quotes.", (Edit(path, quote=True),)
         elif wanted == "integer" and isinstance(value, str) and value.isdecimal() and len(value) < 10:
             hint, fix = "Leave the quotes out.", (Edit(path, int(value)),)
-        self.found["wrong-value"].append(Found(path, what, hint, fix))
+        self.found["wrong-value"].append(Finding(path, what, hint, fix))
 
     def _unknown(self, name: str, known: list[str], path: Path) -> None:
         runtime = self._case.document.kind in RUNTIMES
         if runtime and path[:-1] in (("spec",), ("spec", "workerSpec")) and name in POD_FIELDS:
-            self.found["runtime-drops-field"].append(Found(path, _dropped(name)))
+            self.found["runtime-drops-field"].append(Finding(path, _dropped(name)))
             return
         what = (
             f"kubectl refuses it: there is no field {shorten(name)} here; sent in another way, it is dropped."
@@ -153,7 +153,7 @@ class _Walk:
         near = same or difflib.get_close_matches(name, known, 1)
         hint = f"Write {near[0]}." if near else ""
         fix = (Edit(path, rename=same[0]),) if len(same) == 1 else ()
-        self.found["unknown-field"].append(Found(path, what, hint, fix))
+        self.found["unknown-field"].append(Finding(path, what, hint, fix))
 
 
 def _dropped(name: str) -> str:
@@ -162,7 +162,7 @@ def _dropped(name: str) -> str:
     )
 
 
-def _of(rule: str, case: Case) -> Iterator[Found]:
+def _of(rule: str, case: Case) -> Iterator[Finding]:
     yield from _walk_once(case).found[rule]
 
 
@@ -174,67 +174,76 @@ def _walk_once(case: Case) -> _Walk:
     return kept
 
 
-def _api_version(case: Case) -> Iterator[Found]:
+def _api_version(case: Case) -> Iterator[Finding]:
     if _schema(case) is not None:
         return
     known = {**_fields()["kserve"]["0.19.0"], **_fields()["lws"]}
     right = next(name for name in known if name.endswith(f"/{case.document.kind}")).rpartition("/")[0]
     what = f"the API server knows no {case.document.kind} in {shorten(case.document.api_version)}."
-    yield Found(("apiVersion",), what, f"Write {right}.", (Edit(("apiVersion",), right),))
+    yield Finding(("apiVersion",), what, f"Write {right}.", (Edit(("apiVersion",), right),))
 
 
-def _metadata(case: Case) -> Iterator[Found]:
+def _metadata(case: Case) -> Iterator[Finding]:
     for part in ("labels", "annotations"):
         for name, value in mapping(case.body, "metadata", part).items():
             if not isinstance(value, str | None):
                 what = f"the API server refuses it: {shorten(json.dumps(value))} is not text."
                 path: Path = ("metadata", part, name)
                 fix = (Edit(path, quote=True),) if not isinstance(value, (dict, list)) else ()
-                yield Found(path, what, "Put it in quotes.", fix)
+                yield Finding(path, what, "Put it in quotes.", fix)
 
 
-def _name(case: Case) -> Iterator[Found]:
+def _name(case: Case) -> Iterator[Finding]:
     name = at(case.body, "metadata", "name")
     if not name and not at(case.body, "metadata", "generateName"):
-        yield Found(
+        yield Finding(
             ("metadata",), "the API server refuses it: metadata.name is not there.", "Give it a name."
         )
     elif case.document.kind != "InferenceService" and isinstance(name, str) and not _is_name(name):
         what = f"the API server refuses it: {shorten(name)} is no name of an object."
-        yield Found(("metadata", "name"), what)
+        yield Finding(("metadata", "name"), what)
 
 
 def _is_name(name: str) -> bool:
     return len(name) <= _LONGEST_NAME and _NAME.fullmatch(name) is not None
 
 
-def _same_object(case: Case) -> Iterator[Found]:
+def _same_object(case: Case) -> Iterator[Finding]:
     one = case.document
     for other in case.documents:
         if other is one:
             return
         if (other.kind, other.namespace, other.name) == (one.kind, one.namespace, one.name) and one.name:
             where = f"{other.file}:{other.line(())}" if other.line(()) else other.file
-            yield Found(
+            yield Finding(
                 ("metadata", "name"), f"the same object stands in {where}; the last one applied wins."
             )
             return
 
 
 def _rule(name: str, message: str, hint: str, seen: str = "API server, by the CRD's schema") -> Rule:
-    return Rule(name, "refused", message, hint, seen, functools.partial(_of, name), KINDS, always)
+    return Rule(
+        id=name,
+        severity="refused",
+        message=message,
+        hint=hint,
+        seen=seen,
+        check=functools.partial(_of, name),
+        kinds=KINDS,
+        holds=always,
+    )
 
 
 RULES: Final = (
     Rule(
-        "api-version",
-        "refused",
-        "The API server knows no such kind in that apiVersion.",
-        "Write the apiVersion that is named.",
-        "API server",
-        _api_version,
-        KINDS,
-        always,
+        id="api-version",
+        severity="refused",
+        message="The API server knows no such kind in that apiVersion.",
+        hint="Write the apiVersion that is named.",
+        seen="API server",
+        check=_api_version,
+        kinds=KINDS,
+        holds=always,
     ),
     _rule(
         "unknown-field",
@@ -263,33 +272,33 @@ RULES: Final = (
         "Keep one of them.",
     ),
     Rule(
-        "metadata-not-text",
-        "refused",
-        "The API server refuses a label or an annotation that is not text.",
-        "Put it in quotes.",
-        "API server",
-        _metadata,
-        KINDS,
-        always,
+        id="metadata-not-text",
+        severity="refused",
+        message="The API server refuses a label or an annotation that is not text.",
+        hint="Put it in quotes.",
+        seen="API server",
+        check=_metadata,
+        kinds=KINDS,
+        holds=always,
     ),
     Rule(
-        "object-name",
-        "refused",
-        "The API server refuses an object without a name, or with one that is none.",
-        "Use lower-case letters, digits and dashes.",
-        "API server",
-        _name,
-        KINDS,
-        always,
+        id="object-name",
+        severity="refused",
+        message="The API server refuses an object without a name, or with one that is none.",
+        hint="Use lower-case letters, digits and dashes.",
+        seen="API server",
+        check=_name,
+        kinds=KINDS,
+        holds=always,
     ),
     Rule(
-        "same-object-twice",
-        "risk",
-        "The same object stands twice in what was given, and the last one applied wins.",
-        "Keep one of them.",
-        "kubectl apply",
-        _same_object,
-        KINDS,
-        always,
+        id="same-object-twice",
+        severity="risk",
+        message="The same object stands twice in what was given, and the last one applied wins.",
+        hint="Keep one of them.",
+        seen="kubectl apply",
+        check=_same_object,
+        kinds=KINDS,
+        holds=always,
     ),
 )

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from vllm_multinode.authoring.foreign import DATA_PARALLEL
 from vllm_multinode.contract import ports
 from vllm_multinode.launcher.arguments import MODEL, ONE_ENGINE, Fixed, options
 
@@ -79,7 +80,12 @@ def faults(arguments: Arguments) -> Iterator[tuple[tuple[str | int, ...], str]]:
             fixed = _FIXED.get(option.name)
             if fixed is None or option.nested or (fixed.value is not None and fixed.value == option.value):
                 continue
-            yield path, f"{option.written} cannot stand here: {fixed.source}; leave it out"
+            why = (
+                DATA_PARALLEL
+                if option.name.startswith("--data-parallel")
+                else f"{fixed.source}; leave it out"
+            )
+            yield path, f"{option.written} cannot stand here: {why}"
         if any("{{" in text for text in each):
             yield path, "'{{' begins a template of KServe's own; put the value into a file or a ConfigMap"
 

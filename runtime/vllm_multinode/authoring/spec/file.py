@@ -10,9 +10,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 
+from vllm_multinode.authoring.foreign import DATA_PARALLEL
 from vllm_multinode.authoring.spec.deployment import DeploymentSpec
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.k8s.documents import Document
 from vllm_multinode.k8s.parser import Node, parse, read_text
 
 STDIN: Final = "-"
@@ -36,6 +38,10 @@ _ELSEWHERE: Final = {
     "tp": "parallelism.tensor",
 }
 """What vLLM, KServe and charts call a field."""
+_DATA_PARALLEL: Final = frozenset(
+    {"data", "dataLocal", "dataParallel", "dataParallelSize", "dp", "expert", "expertParallel"}
+)
+"""Fields of LLMInferenceService's parallelism, and of charts, that one engine has no place for."""
 
 
 def load(source: str | Path) -> DeploymentSpec:
@@ -74,7 +80,21 @@ def loads(text: str, where: str = STDIN) -> DeploymentSpec:
     if len(roots) > 1:
         what = f"holds {len(roots)} documents; a deployment spec is one."
         raise _refusal(where, roots[1].line, what, "Give each spec a file of its own.")
-    root = roots[0]
+    return _from_root(roots[0], where)
+
+
+def from_document(document: Document) -> DeploymentSpec:
+    """The deployment spec of a document that has been read.
+
+    Raises:
+        MultinodeError: as `load`.
+    """
+    if document.root is None:
+        raise _refusal(document.file, 0, "a deployment spec cannot come out of a kustomization.")
+    return _from_root(document.root, document.file)
+
+
+def _from_root(root: Node, where: str) -> DeploymentSpec:
     if not isinstance(root.value, dict):
         raise _refusal(where, root.line, "is no mapping of fields.", "Begin with name: and model:.")
     data = root.data()
@@ -196,6 +216,8 @@ def _message(kind: str, text: str, path: Sequence[str | int]) -> str:
 def _nearest(path: Sequence[str | int]) -> str:
     """A known field that is meant by the unknown one, or resembles it; siblings first."""
     wanted = str(path[-1])
+    if wanted in _DATA_PARALLEL:
+        return f" {DATA_PARALLEL[0].upper()}{DATA_PARALLEL[1:]}."
     everywhere = dict(_fields(DeploymentSpec, ()))
     if meant := _ELSEWHERE.get(to_camel(wanted)) or everywhere.get(to_camel(wanted)):
         return f" Did you mean {meant}?"

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from vllm_multinode.contract import env
 from vllm_multinode.contract.executors import KSERVE_EXECUTOR, ExecutorName, counted_by_kserve
+from vllm_multinode.contract.finding import Finding, Path
 from vllm_multinode.contract.kserve import Role
 from vllm_multinode.k8s.merge import strategic_merge
 from vllm_multinode.platforms import gpus, names
@@ -28,15 +29,15 @@ class NothingMade(Exception):  # noqa: N818 - an outcome that the preview tells,
     """The controller stops before it makes anything.
 
     Args:
+        rule: of docs/rules.md.
         text: why, with KServe's reason.
         path: of the field that it is about.
         of_runtime: the field is the ServingRuntime's.
     """
 
-    def __init__(self, text: str, path: tuple[str | int, ...], *, of_runtime: bool = False) -> None:
+    def __init__(self, rule: str, text: str, path: Path, *, of_runtime: bool = False) -> None:
         super().__init__(text)
-        self.text = text
-        self.path = path
+        self.finding = Finding(path, f"KServe makes no pods: {text}", rule=rule)
         self.of_runtime = of_runtime
 
 
@@ -53,13 +54,14 @@ def head_pod(service: Body, runtime: Body, release: Release, generation: int) ->
         NothingMade: KServe's merge fails.
     """
     spec, predictor = runtime["spec"], service["spec"]["predictor"]
-    base = _named(spec["containers"], names.HEAD_CONTAINER, ("spec", "containers"))
+    base = _named(spec["containers"], names.HEAD_CONTAINER, "head-container-name", ("spec", "containers"))
     over = container_part(predictor["model"])
     main = _merged(base, over, release, ("spec", "predictor", "model"))
     try:
         main = containers.replaced(main, service["metadata"], generation)
     except containers.PlaceholderError as error:
         raise NothingMade(
+            "placeholder-unknown",
             f"InvalidPredictorSpec: failed to replace placeholders in serving runtime "
             f"{runtime['metadata']['name']} Container {names.HEAD_CONTAINER}: {_short(error)}.",
             ("spec", "containers"),
@@ -86,23 +88,32 @@ def worker_pod(service: Body, runtime: Body, release: Release) -> Body:
     worker = service["spec"]["predictor"]["workerSpec"]
     if spec is None:
         raise NothingMade(
-            f"The ServingRuntime '{runtime['metadata']['name']}' has no workerSpec and the InferenceService "
-            "has one: the controller panics on every reconcile; no object and no condition appears.",
+            "runtime-without-worker-spec",
+            f"the ServingRuntime {runtime['metadata']['name']} has no workerSpec, and the controller "
+            "panics on every "
+            "reconcile; no object and no condition appears.",
             ("spec", "predictor", "workerSpec"),
         )
     if not spec.get("containers"):
         raise NothingMade(
+            "worker-container-name",
             "InvalidPredictorSpec: No workerSpec container configuration found in selected serving runtime.",
             ("spec", "workerSpec"),
             of_runtime=True,
         )
-    base = _named(spec["containers"], names.WORKER_CONTAINER, ("spec", "workerSpec", "containers"))
+    base = _named(
+        spec["containers"],
+        names.WORKER_CONTAINER,
+        "worker-container-name",
+        ("spec", "workerSpec", "containers"),
+    )
     over = (worker.get("containers") or [{}])[0]
     path = ("spec", "predictor", "workerSpec")
     pod = _merged_pod(spec, worker, release, path)
     pod["containers"] = [_merged(base, over, release, (*path, "containers", 0))]
     if pod["containers"][0]["name"] != names.WORKER_CONTAINER:
         raise NothingMade(
+            "worker-container-name",
             f"InvalidGPUAllocation: target container({names.WORKER_CONTAINER}) does not exist; the worker's "
             f"container is named '{pod['containers'][0]['name']}'.",
             (*path, "containers", 0, "name"),
@@ -226,6 +237,7 @@ def _others(
         transformer = containers.replaced(transformer, service["metadata"], generation)
     except containers.PlaceholderError as error:
         raise NothingMade(
+            "placeholder-unknown",
             f"InvalidPredictorSpec: failed to replace placeholders in {names.TRANSFORMER_CONTAINER}: "
             f"{_short(error)}.",
             ("spec", "containers"),
@@ -234,16 +246,16 @@ def _others(
     return [transformer, *of_runtime, *of_service]
 
 
-def _merged(base: Body, over: Body, release: Release, path: tuple[str | int, ...]) -> Body:
+def _merged(base: Body, over: Body, release: Release, path: Path) -> Body:
     try:
         return containers.merged(base, over, release)
     except ValueError as error:
-        raise NothingMade(f"InvalidPredictorSpec: failed to merge container: {error}", path) from error
+        raise NothingMade(
+            "merge", f"InvalidPredictorSpec: failed to merge container: {error}", path
+        ) from error
 
 
-def _merged_pod(
-    spec: Mapping[str, Any], over: Mapping[str, Any], release: Release, path: tuple[str | int, ...]
-) -> Body:
+def _merged_pod(spec: Mapping[str, Any], over: Mapping[str, Any], release: Release, path: Path) -> Body:
     """A pod's fields without its containers: the runtime's few, the InferenceService's over them."""
     carried = runtime_pod_fields(release) - {"containers", "labels", "annotations"}
     base = {key: value for key, value in spec.items() if key in carried}
@@ -251,18 +263,16 @@ def _merged_pod(
     try:
         return strategic_merge(base, patch)
     except ValueError as error:
-        raise NothingMade(
-            f"InvalidPredictorSpec: failed to consolidate serving runtime PodSpecs: {error}", path
-        ) from error
+        text = f"InvalidPredictorSpec: failed to consolidate serving runtime PodSpecs: {error}"
+        raise NothingMade("missing-field", text, path) from error
 
 
-def _named(found: Sequence[Body], name: str, path: tuple[str | int, ...]) -> Body:
+def _named(found: Sequence[Body], name: str, rule: str, path: Path) -> Body:
     for container in found:
         if container["name"] == name:
             return dict(container)
-    raise NothingMade(
-        f"InvalidPredictorSpec: failed to find {name} in ServingRuntime containers.", path, of_runtime=True
-    )
+    text = f"InvalidPredictorSpec: failed to find {name} in ServingRuntime containers."
+    raise NothingMade(rule, text, (*path, 0, "name") if found else path, of_runtime=True)
 
 
 def _short(error: Exception) -> str:

@@ -5,10 +5,13 @@ from typing import Any
 
 from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.finding import Finding, Path
 from vllm_multinode.platforms import api_server, gpus, names
+from vllm_multinode.platforms.api_server import Objection
 from vllm_multinode.platforms.kserve import agent, auth_proxy, objects, pods, storage
 from vllm_multinode.platforms.kserve.environment import Service
 from vllm_multinode.platforms.kserve.nodes import Layout
+from vllm_multinode.platforms.kserve.origin import origin
 from vllm_multinode.platforms.model import Body, Group, Role
 from vllm_multinode.platforms.releases import Release
 
@@ -74,10 +77,8 @@ def merged(source: Source) -> tuple[Body, Body, Layout]:
     try:
         return head, worker, pods.counted(source.release, executor, tensor, pipeline, head, worker)
     except MultinodeError as error:
-        raise pods.NothingMade(
-            f"InvalidGPUAllocation: {error.what} KServe's own text says 'is less than' for this.",
-            ("spec", "predictor", "workerSpec"),
-        ) from error
+        text = f"InvalidGPUAllocation: {error.what} KServe's own text says 'is less than' for this."
+        raise pods.NothingMade("gpu-allocation", text, ("spec", "predictor", "workerSpec")) from error
 
 
 def _single(source: Source) -> Group:
@@ -262,30 +263,53 @@ def _group(
 
 def _let_in(
     source: Source, deployments: list[Body], others: list[Body]
-) -> tuple[list[Body], tuple[str, ...]]:
+) -> tuple[list[Body], tuple[Finding, ...]]:
     """Objects up to the first that the API server refuses, and why; v0.20 makes the Services first."""
     in_order = [*others, *deployments] if source.release.makes_services_first else [*deployments, *others]
-    for place, one in enumerate(in_order):
-        against = tuple(api_server.objections(one))
+    for place, body in enumerate(in_order):
+        against = tuple(api_server.objections(body))
         if against:
-            made = in_order[:place]
-            what = f"{one['kind']} {one['metadata']['name']}"
-            return made, tuple(f"{what}: {text}" for text in against)
+            role = "worker" if body in deployments[1:] else "head"
+            return in_order[:place], tuple(_refusal(source, role, body, one) for one in against)
     return [*deployments, *others], ()
+
+
+def _refusal(source: Source, role: str, body: Body, objection: Objection) -> Finding:
+    """An objection to an object that is made, at the field of the InferenceService that it comes from."""
+    if objection.path[:1] == ("metadata",):
+        steps: Path = ("metadata", "name")
+    elif body["kind"] == "Service":
+        steps = ("spec", "predictor", "model")
+    else:
+        steps = origin(source.service, role, body["spec"]["template"]["spec"], objection.path)
+    message = (
+        f"the API server refuses the {body['kind']} {body['metadata']['name']}, and KServe stops there: "
+        f"{objection.text}."
+    )
+    return Finding(steps, message, rule=objection.rule)
 
 
 def _role(source: Source, role: str, deployment: Body) -> tuple[Role, Body | None]:
     """The role and one Pod of it, where KServe's pod webhook and the API server let it in."""
     template, name = deployment["spec"]["template"], deployment["metadata"]["name"]
-    refused: tuple[str, ...] = ()
+    refused: tuple[Finding, ...] = ()
     pod = None
     spec = template["spec"]
     try:
         meta, spec = storage.admitted(template["metadata"], spec, source.release)
     except storage.PodRefused as refusal:
-        refused = (str(refusal),)
+        message = f"KServe's pod webhook refuses every {role} pod: {refusal}."
+        path: Path = ("spec", "predictor", "model", "storageUri")
+        refused = (Finding(path, message, rule="oci-workers-refused"),)
     else:
-        refused = tuple(api_server.pod_objections(spec))
+        refused = tuple(
+            Finding(
+                origin(source.service, role, spec, one.path),
+                f"the API server refuses the {role}'s pods: {one.text}.",
+                rule=one.rule,
+            )
+            for one in api_server.pod_objections(spec)
+        )
         pod = None if refused else objects.pod(meta, name, spec)
     main = names.HEAD_CONTAINER if role == "head" else names.WORKER_CONTAINER
     count, resource = gpus.held(spec)

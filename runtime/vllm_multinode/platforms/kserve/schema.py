@@ -145,6 +145,15 @@ SCHEMAS: Final[Mapping[str, Mapping[str, Any]]] = {
 _WORDS: Final = {str: "text", int: "a whole number", bool: "true or false"}
 
 
+def is_shaped(body: Mapping[str, Any]) -> bool:
+    """Whether a body has the types that its kind's schema wants: a webhook sees no other."""
+    try:
+        check(body)
+    except MultinodeError:
+        return False
+    return True
+
+
 def check(body: Mapping[str, Any]) -> None:
     """Refuse a body that the API server's schema would refuse.
 

@@ -7,7 +7,8 @@ pkg/apis/serving/v1beta1/predictor_model.go, v0.14.1 to v0.20.0.
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from vllm_multinode.platforms.model import Body, Path
+from vllm_multinode.contract.finding import Path
+from vllm_multinode.platforms.model import Body
 from vllm_multinode.platforms.releases import Release
 
 _PROTOCOLS: Final = {"v1": 1, "v2": 2, "grpc-v1": 3, "grpc-v2": 4}
@@ -20,15 +21,15 @@ class Selection(NamedTuple):
 
     Attributes:
         runtime: the object; None where nothing is made.
-        problem: KServe's reason and text, or that the runtime is not in the input.
+        problem: KServe's reason and text.
         path: of the field of the InferenceService that decides.
-        missing: name of a runtime that is not in the input, so that another file may have it.
+        elsewhere: no runtime of the input is meant, so that the cluster may have it.
     """
 
     runtime: Body | None
     problem: str = ""
     path: Path = _MODEL
-    missing: str = ""
+    elsewhere: bool = False
 
 
 def select(service: Mapping[str, Any], runtimes: Sequence[Body], release: Release) -> Selection:
@@ -50,9 +51,10 @@ def select(service: Mapping[str, Any], runtimes: Sequence[Body], release: Releas
     wanted = " with a workerSpec" if multi_node else ""
     return Selection(
         None,
-        f"NoSupportingRuntime: no runtime{wanted} in the input supports the format "
-        f"{_label(model)} automatically with protocol {model.get('protocolVersion', 'v1')}.",
+        f"no runtime is named, and none{wanted} among the files supports the format {_label(model)} "
+        f"automatically with protocol {model.get('protocolVersion', 'v1')}",
         (*_MODEL, "modelFormat"),
+        elsewhere=True,
     )
 
 
@@ -60,7 +62,7 @@ def _named(name: str, found: Body | None, model: Mapping[str, Any]) -> Selection
     path: Path = (*_MODEL, "runtime")
     if found is None:
         return Selection(
-            None, f"RuntimeNotRecognized: the runtime '{name}' is not in the input.", path, missing=name
+            None, f"the ServingRuntime {name} is not among the files and not known", path, elsewhere=True
         )
     spec = found["spec"]
     if spec.get("disabled"):

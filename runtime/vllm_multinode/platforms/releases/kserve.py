@@ -72,6 +72,7 @@ V0_15_0: Final = replace(
     scales_head_by_min_replicas=True,
     sets_app_protocol=True,
     keeps_three_head_services=True,
+    stock_runtime="huggingface-pp2",
 )
 
 V0_15_1: Final = replace(
@@ -86,6 +87,7 @@ V0_15_1: Final = replace(
     writes_annotated_gpu_types=True,
     head_variables=(*_SIZES, *_COUNTS, *_MODEL),
     worker_variables=(*_COUNTS, *_HEAD),
+    stock_runtime="huggingface",
 )
 
 V0_15_2: Final = replace(V0_15_1, number="0.15.2", crds="0.15.2")
@@ -117,6 +119,7 @@ V0_17_1: Final = replace(
     injects_service_name=True,
     keeps_three_head_services=False,
     refuses_oci_workers=False,
+    stock_runtime="huggingface-server-type",
 )
 
 V0_18_1: Final = replace(

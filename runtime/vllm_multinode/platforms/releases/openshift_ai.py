@@ -34,6 +34,7 @@ V2_16: Final = replace(
     keeps_three_head_services=True,
     panics_end_manager=True,
     panics_over_gpu_types=True,
+    stock_runtime="ray",
 )
 V2_17: Final = replace(
     V2_16,
@@ -51,8 +52,9 @@ V2_19: Final = replace(
     auth_switch="annotation",
     issues_ray_certificates="one-name",
     reads_first_variable_only=True,
+    stock_runtime="ray-tls-volumes",
 )
-V2_20: Final = replace(V2_19, number="2.20", serving_certificate="head")
+V2_20: Final = replace(V2_19, number="2.20", serving_certificate="head", stock_runtime="ray-tls")
 V2_21: Final = replace(V2_20, number="2.21")
 V2_22: Final = replace(V2_21, number="2.22", storage_schemes=("pvc", "oci"), knows_stop_annotation=True)
 
@@ -73,6 +75,7 @@ V2_23: Final = replace(
     issues_ray_certificates="any",
     fills_in_hardware_profiles=True,
     reads_first_variable_only=True,
+    stock_runtime="ray-tls",
 )
 V2_24: Final = replace(V2_23, number="2.24", refuses_oci_workers=True)
 V2_25: Final = replace(
@@ -81,6 +84,7 @@ V2_25: Final = replace(
     knows_auth_proxy_type=True,
     names_access_volume_by_service=True,
     reads_first_variable_only=False,
+    stock_runtime="ray-tls-labelled",
 )
 V3_0: Final = replace(
     V2_25,
@@ -108,6 +112,7 @@ V3_4: Final = replace(
     serving_certificate="all",
     issues_ray_certificates="any",
     fills_in_hardware_profiles=True,
+    stock_runtime="mp",
 )
 
 V3_5: Final = replace(
@@ -125,6 +130,7 @@ V3_5: Final = replace(
     serving_certificate="all",
     issues_ray_certificates="any",
     fills_in_hardware_profiles=True,
+    stock_runtime="mp",
 )
 V3_6: Final = replace(V3_5, number="3.6")
 

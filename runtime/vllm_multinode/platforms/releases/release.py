@@ -4,6 +4,17 @@ from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any, Final, Literal
 
 Product = Literal["kserve", "openshift-ai"]
+StockRuntime = Literal[
+    "huggingface-pp2",
+    "huggingface",
+    "huggingface-server-type",
+    "ray",
+    "ray-tls-volumes",
+    "ray-tls",
+    "ray-tls-labelled",
+    "mp",
+]
+"""KServe's three of huggingfaceserver, OpenShift AI's five of vLLM; `platforms.stock_runtimes` has them."""
 
 TITLES: Final[dict[Product, str]] = {"kserve": "KServe", "openshift-ai": "OpenShift AI"}
 _ISSUE: Final = "issue"
@@ -73,6 +84,7 @@ class Release:
         fills_in_hardware_profiles: a webhook writes the resources of the head that a hardware profile says.
         modelcar_keeps_security_context: a modelcar adds its user to the container's securityContext.
         initializer_has_download_env: the storage initializer gets the Hugging Face download variables.
+        stock_runtime: shape of the runtime for several nodes that it brings; empty where it brings none.
         keeps_three_head_services: the three newest head Services of the cluster stay, the others are deleted.
         refuses_oci_workers: an oci:// model is admitted and the pod webhook then refuses every worker.
         never_sets_ready: the InferenceService never becomes Ready, although it serves.
@@ -140,6 +152,7 @@ class Release:
     serving_certificate: Literal["", "with-auth", "head", "all"] = ""
     issues_ray_certificates: Literal["", "one-name", "any"] = ""
     fills_in_hardware_profiles: bool = False
+    stock_runtime: StockRuntime | Literal[""] = ""
     # Known bugs
     keeps_three_head_services: bool = _bug("the deletion of older head Services")
     refuses_oci_workers: bool = _bug("RHOAIENG-38499")

@@ -6,6 +6,8 @@ import pytest
 
 from kserve_inputs import Body, gpus, runtime, service
 from vllm_multinode.authoring.preview.update import Update, surge, updates
+from vllm_multinode.k8s.documents import Document
+from vllm_multinode.platforms.releases import find
 
 FOUR: Body = {
     "model": {"resources": gpus(4)},
@@ -17,8 +19,14 @@ FOUR: Body = {
 }
 
 
+def documents(*bodies: Body) -> list[Document]:
+    return [Document("f", place, body) for place, body in enumerate(bodies)]
+
+
 def change(before: Body, after: Body, **options: Any) -> Update:
-    _, (found,) = updates([runtime(), before], [runtime(), after], "0.18.1", **options)
+    _, (found,) = updates(
+        documents(runtime(), before), documents(runtime(), after), find("0.18.1"), **options
+    )
     return found
 
 
@@ -70,7 +78,7 @@ def test_a_label_alone_replaces_pods_and_keeps_the_generation() -> None:
 
 def test_a_changed_runtime_keeps_the_generation() -> None:
     before, after = [runtime(), four()], [runtime(worker={"image": "new:2"}), four()]
-    _, (found,) = updates(before, after, "0.18.1")
+    _, (found,) = updates(documents(*before), documents(*after), find("0.18.1"))
     assert found.generations == (1, 1)
     assert [one.role for one in found.rollouts] == ["worker"]
 
@@ -83,7 +91,9 @@ def test_more_nodes_take_their_own_gpus_and_the_surge() -> None:
 
 
 def test_services_come_and_go() -> None:
-    _, found = updates([runtime(), four()], [runtime(), service(name="other")], "0.18.1")
+    _, found = updates(
+        documents(runtime(), four()), documents(runtime(), service(name="other")), find("0.18.1")
+    )
     assert [(one.name, one.what) for one in found] == [("llm", "deleted"), ("other", "made")]
 
 

@@ -91,7 +91,7 @@ def test_what_renders_is_admitted_and_makes_the_nodes(drawn: dict[str, Any], ver
     findings = validate(from_text(made.stream(), "-"), (find(version),))
     assert [one for one in findings if one.severity in ("refused", "stalls")] == []
     foreseen = preview(made.documents, version)
-    assert (foreseen.refusals, foreseen.stalls) == ((), ())
+    assert (foreseen.of("refused"), foreseen.of("stalls")) == ([], [])
     deployments = {one["metadata"]["name"]: one for one in foreseen.objects if one["kind"] == "Deployment"}
     for name in spec.service_names:
         workers = deployments[f"{name}-predictor-worker"]

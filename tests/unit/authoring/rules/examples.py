@@ -32,6 +32,7 @@ class Example:
         versions: for which it is found.
         live: what the running controller does with it.
         recorded: name of the recorded case that shows it.
+        gpu: of the nodes, where it takes one.
         bad: objects that break the rule.
         good: objects that do not.
     """
@@ -42,6 +43,7 @@ class Example:
     versions: tuple[str, ...]
     live: str
     recorded: str
+    gpu: str
     bad: list[dict[str, Any]]
     good: list[dict[str, Any]]
 
@@ -68,6 +70,7 @@ def _read(path: Path) -> Example:
     bad, good = written["bad"], written.get("good", {})
     changed = {step.split("/")[0] for step in (*bad, *good)}
     names = ["group"] if "group" in changed else ["runtime", "service"]
+    names += ["claim"] if "claim" in changed else []
     return Example(
         rule=path.stem,
         path=written["path"],
@@ -75,6 +78,7 @@ def _read(path: Path) -> Example:
         versions=tuple(written.get("versions", VERSIONS)),
         live=written["live"],
         recorded=written.get("recorded", ""),
+        gpu=written.get("gpu", ""),
         bad=_changed(names, bad),
         good=_changed(names, good),
     )

@@ -4,11 +4,13 @@ import pytest
 
 from kserve_inputs import VERSIONS
 from unit.authoring.rules.examples import Example, base, documents, examples
+from vllm_multinode.authoring.report import as_lines
 from vllm_multinode.authoring.rules import RULES, validate
 from vllm_multinode.platforms.releases import find
 from vllm_multinode.sizing.model.sources import find_model
+from vllm_multinode.sizing.planner.request import Gpu, find_gpu
 
-MODEL = find_model("meta-llama/Llama-3.1-8B-Instruct").model
+MODEL = find_model("meta-llama/Llama-3.1-8B-Instruct")
 BY_ID = {rule.id: rule for rule in RULES}
 
 
@@ -16,8 +18,12 @@ def _cases() -> list[object]:
     return [pytest.param(example, id=example.rule) for example in examples()]
 
 
+def gpu_of(example: Example) -> Gpu | None:
+    return find_gpu(example.gpu)[0] if example.gpu else None
+
+
 def test_every_rule_has_an_example_and_every_example_a_rule() -> None:
-    assert [example.rule for example in examples()] == sorted(BY_ID)
+    assert sorted(example.rule for example in examples()) == sorted(BY_ID)
 
 
 def test_ids_are_unique() -> None:
@@ -27,9 +33,13 @@ def test_ids_are_unique() -> None:
 @pytest.mark.parametrize("example", _cases())
 def test_bad_example_is_found(example: Example) -> None:
     releases = [find(version) for version in dict.fromkeys((*VERSIONS, example.version))]
-    found = [one for one in validate(documents(example.bad), releases, MODEL) if one.rule == example.rule]
+    found = [
+        one
+        for one in validate(documents(example.bad), releases, MODEL, gpu_of(example))
+        if one.rule == example.rule
+    ]
     assert found, "not found"
-    held = {release.number for one in found for release in one.releases}
+    held = {release.name.removeprefix("kserve-") for one in found for release in one.releases}
     assert found[0].path == example.path
     assert held == set(example.versions)
     assert found[0].severity == BY_ID[example.rule].severity
@@ -38,7 +48,7 @@ def test_bad_example_is_found(example: Example) -> None:
 @pytest.mark.parametrize("example", _cases())
 def test_good_example_is_not_found(example: Example) -> None:
     version = "0.19.0" if example.version in ("0.14.1", "0.20.0") else "0.18.1"
-    found = validate(documents(example.good), [find(version)], MODEL)
+    found = validate(documents(example.good), [find(version)], MODEL, gpu_of(example))
     assert [one.rule for one in found if one.rule == example.rule or one.blocks] == []
 
 
@@ -53,8 +63,9 @@ def test_base_has_no_findings(version: str) -> None:
 @pytest.mark.parametrize("example", _cases())
 def test_messages_are_sentences(example: Example) -> None:
     release = find(example.version)
-    for one in validate(documents(example.bad), [release], MODEL):
+    for one in validate(documents(example.bad), [release], MODEL, gpu_of(example)):
         assert one.message.endswith("."), one.message
         assert one.hint.endswith("."), one.hint
         assert one.line is not None
-        assert "\n" not in one.as_text((release,))
+        (line,) = as_lines([one], one.releases)
+        assert "\n" not in line

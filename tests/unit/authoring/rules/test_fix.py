@@ -7,9 +7,10 @@ import pytest
 
 from unit.authoring.rules.examples import Example, examples
 from vllm_multinode.authoring.rules import Finding, validate
-from vllm_multinode.authoring.rules.edits import Edit, Text, splice
+from vllm_multinode.authoring.rules.edits import Text, splice
 from vllm_multinode.authoring.rules.fix import apply_fixes
 from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.finding import Edit
 from vllm_multinode.k8s.documents import Document, from_text
 from vllm_multinode.k8s.emit import to_yaml
 from vllm_multinode.k8s.files import read

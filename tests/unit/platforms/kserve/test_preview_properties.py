@@ -8,12 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kserve_inputs import VERSIONS, runtime, service
-from vllm_multinode.authoring.preview import Preview, preview
+from vllm_multinode.authoring.preview import Preview, preview_documents
 from vllm_multinode.authoring.preview.plain import as_object
 from vllm_multinode.authoring.preview.table import as_text, updates_text
 from vllm_multinode.authoring.preview.update import updates
 from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.k8s.documents import Reading, from_text
 from vllm_multinode.k8s.emit import to_yaml
+from vllm_multinode.platforms.releases import find
 
 VERSION = st.sampled_from(["0.14.1", *VERSIONS])
 _WORDS = """
@@ -43,8 +45,9 @@ KINDS = st.sampled_from(
 def shown(bodies: list[Any], version: str) -> Preview | None:
     """The preview, printed in every way; None where it is one line instead."""
     try:
-        found = preview(bodies, version)
-        changes = updates(bodies, bodies, version)[1]
+        documents = from_text(to_yaml(bodies), "soup", Reading(untyped=True))
+        found = preview_documents(documents, find(version))
+        changes = updates(documents, documents, find(version))[1]
     except MultinodeError as error:
         line = str(error)
         return None if "\n" not in line else pytest.fail(line)

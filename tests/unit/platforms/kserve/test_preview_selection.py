@@ -24,7 +24,8 @@ def formats(priority: int | None = None, *, auto: bool = True, name: str = "vLLM
 
 def chosen(*bodies: Body, version: str = "0.18.1", **changes: Any) -> str:
     found = preview([*bodies, service(**changes)], version)
-    return found.groups[0].runtime if found.groups else found.stalls[0].text
+    told = [one.message for one in found.findings if one.rule in ("runtime-unknown", "runtime-not-fitting")]
+    return found.groups[0].runtime if found.groups else told[0]
 
 
 def test_the_namespace_goes_before_the_cluster() -> None:
@@ -102,7 +103,9 @@ def test_a_runtime_is_selected_by_its_format(bodies: list[Body], name: str) -> N
 
 
 def test_no_runtime_fits() -> None:
-    assert "NoSupportingRuntime: no runtime with a workerSpec" in chosen(runtime(workerSpec=None), **AUTO)
+    assert "none with a workerSpec among the files supports the format" in chosen(
+        runtime(workerSpec=None), **AUTO
+    )
 
 
 def test_v0_20_wants_protocol_v2_for_vllm() -> None:
@@ -126,7 +129,7 @@ def test_several_services_and_runtimes_in_one_input() -> None:
 
 def test_two_runtimes_of_one_priority_are_refused() -> None:
     found = preview([runtime(), named("other"), service()], "0.18.1")
-    assert found.refusals[0].name == "other"
+    assert found.of("refused")[0].name == "other"
     assert "same priority assigned for the model format vLLM in the servingruntimes rt and other" in (
-        found.refusals[0].text
+        found.of("refused")[0].message
     )

@@ -1,0 +1,82 @@
+"""Images that no node can pull."""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from vllm_multinode.authoring.rules.rule import RUNTIMES, Case, Rule, always
+from vllm_multinode.contract.finding import Finding
+from vllm_multinode.k8s.access import text
+
+_KINDS: Final = ("InferenceService", *RUNTIMES, "LeaderWorkerSet")
+_REFERENCE: Final = re.compile(
+    r"([a-z0-9]+([._-]+[a-z0-9]+)*(:[0-9]+)?/)?[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
+    r"(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?"
+)
+"""A reference as containerd and CRI-O take it. Source: github.com/distribution/reference."""
+_PLACEHOLDER: Final = re.compile(
+    r"[<>{}$]|:replace$|\b(todo|changeme|replace[-_]?me|your[-_])", re.IGNORECASE
+)
+_NOWHERE: Final = re.compile(
+    r"(localhost|127\.[0-9.]+|0\.0\.0\.0|\[::1\])(:[0-9]+)?"
+    r"|([a-z0-9-]+\.)*(example\.(com|org|net)|example|invalid|test|localhost|local)(:[0-9]+)?"
+)
+"""Hosts that mean the node itself, or that RFC 2606 and RFC 6762 keep from existing."""
+
+
+def _unpullable(case: Case) -> Iterator[Finding]:
+    for container in case.containers:
+        image = text(container.body, "image")
+        why = _why(image) if image else ""
+        if why:
+            yield Finding((*container.path, "image"), f"no node can pull {image}: {why}.")
+
+
+def _why(image: str) -> str:
+    if _PLACEHOLDER.search(image):
+        return "it is a placeholder"
+    host, slash, _ = image.partition("/")
+    if not _REFERENCE.fullmatch(image):
+        return "it is no image reference, and the kubelet says InvalidImageName"
+    if not slash:
+        return "it names no registry, and Docker Hub has only its own images without an owner"
+    return f"{host} is no registry that nodes can reach" if _NOWHERE.fullmatch(host) else ""
+
+
+def _no_registry(case: Case) -> Iterator[Finding]:
+    for container in case.containers:
+        image = text(container.body, "image")
+        host, slash, _ = image.partition("/")
+        if image and slash and not _why(image) and not ({".", ":"} & set(host)):
+            what = (
+                f"{image} names no registry: each node looks where its own configuration says, usually "
+                "docker.io."
+            )
+            yield Finding((*container.path, "image"), what, f"Write docker.io/{image} where that is meant.")
+
+
+RULES: Final = (
+    Rule(
+        id="image-unpullable",
+        severity="risk",
+        message=(
+            "No node can pull the image: it is a placeholder, no reference, or in no registry that nodes "
+            "can reach."
+        ),
+        hint="Name an image with its registry, and push it there.",
+        seen="kubelet's ErrImagePull and InvalidImageName",
+        check=_unpullable,
+        kinds=_KINDS,
+        holds=always,
+    ),
+    Rule(
+        id="image-registry",
+        severity="advice",
+        message="An image without a registry is looked for where each node's configuration says.",
+        hint="Write the registry in front: docker.io, quay.io or your own.",
+        seen="CRI-O's short names",
+        check=_no_registry,
+        kinds=_KINDS,
+        holds=always,
+    ),
+)

@@ -1,0 +1,203 @@
+"""What KServe's webhooks refuse; `platforms.kserve.admission` finds it."""
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from vllm_multinode.authoring.rules.rule import RUNTIMES, Case, Rule, every, simulated
+from vllm_multinode.contract import env
+from vllm_multinode.contract.finding import Finding
+from vllm_multinode.k8s.access import at, listed
+from vllm_multinode.platforms.releases import Release
+
+_KINDS: Final = ("InferenceService", *RUNTIMES)
+_SEEN: Final = "KServe's webhook"
+
+
+def _refused(
+    *, name: str, message: str, hint: str, seen: str = _SEEN, holds: Callable[[Release], bool] = every
+) -> Rule:
+    return Rule(
+        id=name,
+        severity="refused",
+        message=message,
+        hint=hint,
+        seen=seen,
+        check=simulated(name),
+        kinds=_KINDS,
+        holds=holds,
+    )
+
+
+def _same_sizes(case: Case) -> Iterator[Finding]:
+    """TENSOR_PARALLEL_SIZE on a worker container, which no webhook looks at."""
+    for container in case.containers:
+        if container.role != "worker":
+            continue
+        for index, entry in enumerate(listed(container.body, "env")):
+            name = at(entry, "name")
+            if name in (env.TENSOR_PARALLEL_SIZE, env.PIPELINE_PARALLEL_SIZE):
+                message = f"{name} on the worker container stands beside KServe's own variable, and may win."
+                yield Finding((*container.path, "env", index), message)
+
+
+RULES: Final = (
+    _refused(
+        name="service-name",
+        message="KServe refuses the name: it must match [a-z]([-a-z0-9]*[a-z0-9])?.",
+        hint="Begin with a letter; use lower-case letters, digits and dashes.",
+    ),
+    _refused(
+        name="autoscaler-class",
+        message=(
+            "KServe refuses a multi-node service whose autoscaler class is not the one that its release "
+            "wants."
+        ),
+        hint=(
+            "Set the annotation serving.kserve.io/autoscalerClass to none; to external up to KServe "
+            "v0.15.0 and "
+            "OpenShift AI 2.22."
+        ),
+        seen="recorded: reject-autoscaler-hpa",
+    ),
+    _refused(
+        name="python-path",
+        message="KServe refuses the environment variable PYTHONPATH from v0.18 on.",
+        hint="Put the modules into the image.",
+        holds=lambda release: release.refuses_python_path,
+    ),
+    _refused(
+        name="worker-containers",
+        message="KServe refuses more than one worker container.",
+        hint="Keep worker-container.",
+    ),
+    _refused(
+        name="size-variables",
+        message="KServe sets TENSOR_PARALLEL_SIZE and PIPELINE_PARALLEL_SIZE, and refuses them as variables.",
+        hint="Write tensorParallelSize and pipelineParallelSize into workerSpec.",
+        seen="recorded: reject-env-tp",
+    ),
+    _refused(
+        name="gpu-type-unknown",
+        message=(
+            "KServe refuses a resource that it takes for an unknown GPU: all but CPU, memory, storage "
+            "and its "
+            "four GPU types, also rdma/hca and huge pages."
+        ),
+        hint=(
+            "Name it in the annotation serving.kserve.io/gpu-resource-types, a JSON list: of the "
+            "InferenceService, "
+            "and of the ServingRuntime's spec."
+        ),
+        seen="recorded: reject-unknown-gpu",
+    ),
+    _refused(
+        name="gpu-types-annotation",
+        message=(
+            "KServe refuses the annotation serving.kserve.io/gpu-resource-types: it is no JSON list of names."
+        ),
+        hint='Write it as ["nvidia.com/mig-3g.40gb"].',
+    ),
+    _refused(
+        name="storage-missing",
+        message="KServe refuses a multi-node service without a storageUri.",
+        hint="Set spec.predictor.model.storageUri to pvc://<claim>/<path>.",
+        seen="recorded: reject-no-storage",
+    ),
+    _refused(
+        name="storage-scheme",
+        message=(
+            "KServe refuses that scheme of storageUri: multi-node takes pvc, and oci from KServe v0.16 "
+            "and "
+            "OpenShift AI 2.22 on."
+        ),
+        hint="Copy the model to a claim and name it as pvc://<claim>/<path>.",
+        seen="recorded: reject-s3",
+    ),
+    _refused(
+        name="pipeline-size",
+        message=(
+            "KServe refuses a pipelineParallelSize below 1; v0.15.0 and OpenShift AI up to 2.22 one below 2."
+        ),
+        hint="Raise pipelineParallelSize.",
+    ),
+    _refused(
+        name="tensor-size",
+        message="KServe refuses a tensorParallelSize below 1.",
+        hint="Set tensorParallelSize to 1 or more.",
+        seen="recorded: reject-tp0",
+    ),
+    _refused(
+        name="runtime-sizes",
+        message="KServe v0.15.0 refuses a ServingRuntime whose workerSpec does not say both sizes.",
+        hint="Write tensorParallelSize and pipelineParallelSize into its workerSpec.",
+        holds=lambda release: release.knows_worker_spec and release.runtime_must_name_sizes,
+    ),
+    _refused(
+        name="model-name",
+        message="KServe refuses a name inside spec.predictor.model from v0.16 on.",
+        hint="Remove it; clients ask for the InferenceService's name.",
+        holds=lambda release: release.knows_storage_uris,
+    ),
+    _refused(
+        name="one-implementation",
+        message="KServe refuses a predictor that has not exactly one implementation.",
+        hint="Keep spec.predictor.model alone.",
+    ),
+    _refused(
+        name="replica-bounds",
+        message="KServe refuses replicas below 0, and a minReplicas above maxReplicas.",
+        hint="Set both to 1.",
+    ),
+    _refused(
+        name="strategy-mode",
+        message=(
+            "KServe refuses deploymentStrategy: it does not take the service for a raw deployment "
+            "(v0.16.0 not "
+            "even with RawDeployment)."
+        ),
+        hint="Set the annotation serving.kserve.io/deploymentMode to RawDeployment, for v0.16.0 to Standard.",
+        seen="the running controllers of v0.15.0 to v0.20.0",
+    ),
+    _refused(
+        name="storage-twice",
+        message="KServe refuses storageUri beside storageUris.",
+        hint="Keep storageUri.",
+        holds=lambda release: release.knows_storage_uris,
+    ),
+    _refused(
+        name="canary",
+        message="KServe refuses a canary with a workerSpec, or one that is not whole.",
+        hint="Deploy a second InferenceService instead of a canary.",
+        holds=lambda release: release.knows_variants,
+    ),
+    _refused(
+        name="runtime-priority",
+        message=(
+            "KServe refuses a ServingRuntime that has the priority of another one for the same model format."
+        ),
+        hint="Give it another priority, or set autoSelect to false.",
+    ),
+    _refused(
+        name="worker-spec-removed",
+        message="KServe refuses an update that takes the workerSpec away from a ServingRuntime.",
+        hint="Give the single-node runtime another name.",
+    ),
+    _refused(
+        name="webhook-refuses",
+        message="KServe's webhook refuses it.",
+        hint="Change what it names.",
+    ),
+    Rule(
+        id="worker-size-variables",
+        severity="risk",
+        message=(
+            "TENSOR_PARALLEL_SIZE or PIPELINE_PARALLEL_SIZE on the worker container is accepted and "
+            "stands "
+            "beside KServe's own."
+        ),
+        hint="Remove it.",
+        seen="the running controllers of v0.15.0 to v0.20.0",
+        check=_same_sizes,
+        kinds=_KINDS,
+    ),
+)
