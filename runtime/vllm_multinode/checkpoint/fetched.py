@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from vllm_multinode.checkpoint.marker import Marker, read_marker
+from vllm_multinode.checkpoint.marker import LOCK, WORK, Marker, read_marker
 from vllm_multinode.checkpoint.shards import Shard
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -29,6 +29,24 @@ def check_finished(directory: Path) -> Marker | None:
         what = f"the download of {marker.source} is not finished (begun {since}{by}{far})."
         hint = "Wait for it (kubectl wait --for=condition=complete job/…), or run it again if it was killed."
     raise MultinodeError(ExitCode.MODEL_MISSING, what, where=str(directory), hint=hint)
+
+
+def under_way(directory: Path) -> str | None:
+    """Say how far a fetch is; None where none is to be waited for.
+
+    A directory without a model is waited for too: its fetch has not begun. One that has failed is not.
+    """
+    try:
+        marker = read_marker(directory)
+        content = [path.name for path in directory.iterdir()]
+    except (OSError, MultinodeError):
+        return None
+    if marker is None:
+        return "its fetch has not begun" if not set(content) - {LOCK, WORK} else None
+    if marker.state != "fetching":
+        return None
+    here = sum(1 for name, file in marker.files.items() if _length(directory / name) == file.size)
+    return f"{marker.source}, {here} of {len(marker.files)} files are here"
 
 
 def check_shards(directory: Path, marker: Marker, shards: Iterable[Shard]) -> None:

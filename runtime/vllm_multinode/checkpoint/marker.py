@@ -13,6 +13,8 @@ from vllm_multinode.contract.exit_codes import ExitCode
 MARKER: Final = ".multinode-model.json"
 WORK: Final = ".multinode-fetch"
 """Folder of the model directory that holds what is not finished."""
+LOCK: Final = ".multinode-fetch.lock"
+"""Held by whoever writes into the model directory."""
 
 State = Literal["fetching", "failed", "whole"]
 

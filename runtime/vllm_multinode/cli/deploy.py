@@ -1,5 +1,6 @@
 """`multinode deploy`: from a spec or manifests to a service that answers."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -22,7 +23,7 @@ from vllm_multinode.contract.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from vllm_multinode.cluster.client import Cluster
-    from vllm_multinode.cluster.deploy import Deployed, Outcome
+    from vllm_multinode.cluster.deploy import Deployed, Deployment, Outcome
     from vllm_multinode.cluster.inputs import Given
     from vllm_multinode.platforms.releases import Release
 
@@ -68,7 +69,7 @@ def deploy(
     files_named = sources(files, more)
     asked = named(platform, kserve)
     from vllm_multinode.cluster import deploy as deploying
-    from vllm_multinode.cluster import inputs
+    from vllm_multinode.cluster import inputs, needs
     from vllm_multinode.cluster.client import Cluster
     from vllm_multinode.cluster.login import require_client
 
@@ -90,6 +91,9 @@ def deploy(
             force_conflicts=force_conflicts,
             dry_run=dry_run,
         )
+        needs.check(cluster, wanted.bodies)
+        if wait and not dry_run:
+            _fetch(cluster, wanted, timeout)
         deployed = deploying.deploy(cluster, wanted, announce=say, done=_tell)
         _leftovers(cluster, deployed, given.name, prune=prune and not dry_run)
         if wait and not dry_run:
@@ -129,6 +133,25 @@ def _check(cluster: "Cluster", given: "Given", release: "Release | None", *, for
             f"{given.name} will not serve: {more} above. Nothing was written.",
             hint="Change it, or go on with --force.",
         )
+
+
+def _fetch(cluster: "Cluster", wanted: "Deployment", timeout: float) -> None:
+    """Bring the model first: no accelerator waits for it."""
+    from vllm_multinode.cluster import deploy as deploying
+    from vllm_multinode.cluster import marks
+    from vllm_multinode.cluster.fetching import await_job, is_fetch
+
+    jobs = [str(body["metadata"]["name"]) for body in wanted.bodies if is_fetch(body)]
+    if not jobs:
+        return
+    # All of it is asked for first, so that no service is refused after hours of fetching.
+    deploying.deploy(cluster, replace(wanted, dry_run=True))
+    before = [body for body in wanted.bodies if body.get("kind") not in marks.SERVICES]
+    deploying.deploy(cluster, replace(wanted, bodies=before), done=_tell)
+    for name in jobs:
+        say(f"Waiting for Job {cluster.namespace}/{name}, which brings the model")
+        await_job(cluster, name, timeout=timeout, show=say)
+        say(f"Job {cluster.namespace}/{name} is complete: the model is whole")
 
 
 def _tell(outcome: "Outcome") -> None:

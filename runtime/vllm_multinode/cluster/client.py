@@ -3,6 +3,7 @@
 The Kubernetes client brings logins, TLS and connections; objects stay plain data, as they were written.
 """
 
+import http
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -263,6 +264,15 @@ class Cluster:
             if answer.reason in ("Forbidden", "Unauthorized"):
                 raise failures.refused(answer, asked, self.login)
         return response.status, data
+
+    def log(self, pod: str, *, lines: int, namespace: str = "") -> str:
+        """The last lines that a pod of one container has written; empty where there are none to be had."""
+        namespace = namespace or self.namespace
+        asked = Asked("get", "pods/log", namespace, pod, "Pod")
+        path = f"/api/v1/namespaces/{quote(namespace)}/pods/{quote(pod)}/log"
+        response = self._transport.send(asked, "GET", path, query={"tailLines": str(lines)}, tolerate=True)
+        data: bytes = response.data
+        return data.decode(errors="replace") if response.status == http.HTTPStatus.OK else ""
 
     def _place(self, resource: Resource, namespace: str) -> str:
         return (namespace or self.namespace) if resource.namespaced else ""

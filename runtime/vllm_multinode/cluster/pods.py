@@ -10,7 +10,9 @@ from vllm_multinode.contract.exit_codes import ExitCode
 
 _LONGEST: Final = 400
 _FINAL_CODES: Final = frozenset(
-    code for code in ExitCode if ExitCode.VARIABLE <= code <= ExitCode.LAYERS or code in range(40, 45)
+    code
+    for code in ExitCode
+    if ExitCode.VARIABLE <= code <= ExitCode.LAYERS or code in range(40, 45) or code is ExitCode.IMAGE
 )
 """What the launcher refuses of its input: a restart refuses it again."""
 

@@ -62,6 +62,7 @@ class ExitCode(IntEnum):
     NOT_SERVING = 75
     CLUSTER_EXTRA = 76
     NAMESPACE_MISSING = 77
+    MISSING = 78
     # Filling a claim
     SOURCE_UNREACHABLE = 80
     SOURCE_DENIED = 81

@@ -88,6 +88,7 @@ class Head(Supervision):
     async def _prepare(self) -> None:
         warn_of_secrets(self.settings.arguments)
         check_sizes(self.settings.executor, self.sizes, self.settings.gpus)
+        await self.await_model()
         readiness = await asyncio.to_thread(preflight, self.settings, self.environment)
         self._readiness = readiness
         self.environment = readiness.environment

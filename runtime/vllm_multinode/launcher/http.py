@@ -54,7 +54,8 @@ def application(supervisor: Supervisor) -> web.Application:
     app[PROBES] = probes = {
         # Being answered is the proof: the supervisor's loop turns.
         "/live": lambda: (200, "live\n"),
-        "/startup": lambda: _probe(supervisor.status.served, supervisor),
+        # The model may take hours to come: the launcher's own limits hold from then on.
+        "/startup": lambda: _probe(supervisor.status.served or supervisor.status.awaits_model, supervisor),
         "/ready": lambda: _probe(supervisor.ready, supervisor),
     }
     for path, probe in probes.items():

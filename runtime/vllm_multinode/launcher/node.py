@@ -19,6 +19,7 @@ from vllm_multinode.launcher.addresses import api_host, own_ray_address
 from vllm_multinode.launcher.arguments import last_value
 from vllm_multinode.launcher.connections import Connections
 from vllm_multinode.launcher.engines.parser import check_with_vllm
+from vllm_multinode.launcher.fetching import await_model
 from vllm_multinode.launcher.http import listen
 from vllm_multinode.launcher.masking import redacted, secrets_in
 from vllm_multinode.launcher.network import own_address
@@ -116,6 +117,11 @@ class Supervision:
         """End the supervisor because of what a task has found."""
         self._bug = error
         self._stop.set()
+
+    async def await_model(self) -> None:
+        """Wait while the model is fetched, as long as the settings allow."""
+        limit = self.settings.timings.model
+        await await_model(self.settings.model_dir, self.status, self._stop, limit)
 
     async def ask_vllm(self, processes: tuple[Process, ...], version: str) -> None:
         """Have vLLM's parser look at what will be started here, where that is this interpreter's own vLLM.

@@ -49,6 +49,7 @@ class Timings(Frozen):
     heartbeat: float = Field(description="silence after which a peer is lost")
     head: float = Field(description="how long a worker looks for its head")
     start: float = Field(description="from the engine's start to its first healthy answer")
+    model: float = Field(0, description="how long a model that is being fetched is waited for")
     hang: float = Field(description="requests run and no counter moves for so long: hung")
     drain: float = Field(description="what running requests get to finish after SIGTERM")
     backoff: float = Field(description="wait before the second start; doubled each time, 60 at most")
@@ -309,6 +310,7 @@ def _timings(read: _Reader) -> Timings:
         heartbeat=read.seconds(env.HEARTBEAT_TIMEOUT, 5, least=0.5),
         head=read.seconds(env.HEAD_TIMEOUT, 600),
         start=read.seconds(env.START_TIMEOUT, 3600),
+        model=read.seconds(env.MODEL_TIMEOUT, 0, least=0),
         hang=read.seconds(env.HANG_TIMEOUT, 120, least=1),
         drain=read.seconds(env.DRAIN_TIMEOUT, 20, least=0),
         backoff=read.seconds(env.BACKOFF, 2, least=0),

@@ -45,6 +45,7 @@ class Status:
         self.state = State.PREFLIGHT
         self.reason = ""
         self.served = False
+        self.awaits_model = False
         self.history: deque[Change] = deque([Change(time.time(), self.state, "")], maxlen=50)
         self.on_change = on_change
 

@@ -84,6 +84,7 @@ class Worker(Supervision):
         """
         close = await self.listen(application(self))
         try:
+            await self.await_model()
             readiness = await asyncio.to_thread(preflight, self.settings, self.environment)
             self._readiness = readiness
             self.environment = readiness.environment

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from vllm_multinode.checkpoint.marker import LOCK
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.storage.claim import writing
@@ -23,7 +24,6 @@ from vllm_multinode.storage.sources.source import StoppedError
 
 log = logging.getLogger(__name__)
 
-LOCK: Final = ".multinode-fetch.lock"
 _SAY: Final = 60.0
 
 

@@ -1,5 +1,6 @@
 """The few requests that kubelets and a scheduler send."""
 
+import base64
 import json
 import ssl
 import urllib.error
@@ -40,6 +41,17 @@ class PodApi:
     def services(self) -> list[Body]:
         """All Services."""
         return self._items("services")
+
+    def files(self, kind: str, name: str) -> dict[str, bytes] | None:
+        """What a ConfigMap or Secret holds, by key; None where it is not there."""
+        found = self._ask("GET", f"{self._namespace}/{kind}/{name}", gone=True)
+        if not found:
+            return None
+        text = {key: value.encode() for key, value in (found.get("data") or {}).items()}
+        if kind == "secrets":
+            text = {key: base64.b64decode(value) for key, value in text.items()}
+        binary = {key: base64.b64decode(value) for key, value in (found.get("binaryData") or {}).items()}
+        return text | binary
 
     def bind(self, pod: Body, node: str) -> None:
         """Say on which node a Pod runs; what a scheduler does."""

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Mapping
 from typing import Any, Final
 
+from controlplane.kubelet.volumes import Files, MissingError
 from vllm_multinode.local.world.pods import PodField
 
 _REFERENCE: Final = re.compile(r"\$(\$|\(([-._a-zA-Z][-._a-zA-Z0-9]*)\))")
@@ -13,7 +14,7 @@ _KEYED: Final = re.compile(r"metadata\.(labels|annotations)\['([^']+)'\]")
 
 
 def variables(
-    pod: Mapping[str, Any], container: Mapping[str, Any], image: Mapping[str, str]
+    pod: Mapping[str, Any], container: Mapping[str, Any], image: Mapping[str, str], files: Files
 ) -> tuple[dict[str, str], dict[str, PodField]]:
     """Every variable with its value, and those whose value is the Pod's address, which is known later.
 
@@ -21,9 +22,11 @@ def variables(
         pod: as the API server has it.
         container: one of its containers.
         image: what the image sets.
+        files: what a ConfigMap or Secret holds.
 
     Raises:
         ValueError: a value comes from where this kubelet cannot get it.
+        MissingError: a Secret is not there.
     """
     if container.get("envFrom"):
         raise ValueError("envFrom is not for this kubelet")
@@ -40,6 +43,10 @@ def variables(
             later[name] = _ADDRESS
         elif "fieldRef" in source:
             values[name] = _field(pod, source["fieldRef"]["fieldPath"])
+        elif "secretKeyRef" in source:
+            secret = _secret(source["secretKeyRef"], files)
+            if secret is not None:
+                values[name] = secret
         else:
             raise ValueError(f"{name}: a value from {', '.join(source)} is not for this kubelet")
     return values, later
@@ -66,6 +73,15 @@ def expand(text: str, values: Mapping[str, str]) -> str:
         return "$" if name is None else values.get(name, match[0])
 
     return _REFERENCE.sub(found, text)
+
+
+def _secret(reference: Mapping[str, Any], files: Files) -> str | None:
+    held = files("secrets", reference["name"]) or {}
+    if reference["key"] in held:
+        return held[reference["key"]].decode()
+    if not reference.get("optional", False):
+        raise MissingError(f"there is no {reference['key']} in secrets {reference['name']}")
+    return None
 
 
 def _field(pod: Mapping[str, Any], path: str) -> str:

@@ -53,9 +53,9 @@ def pod_spec(pod: Body, node: str, machine: Machine) -> PodSpec:
     if len(spec["containers"]) != 1 or spec.get("initContainers"):
         raise ValueError(f"{metadata['name']}: only Pods of one container are for this kubelet")
     [container] = spec["containers"]
-    values, later = environment.variables(pod, container, machine.image)
+    values, later = environment.variables(pod, container, machine.image, machine.api.files)
     hosts = HostMount(source=machine.hosts, target=Path("/etc/hosts"))
-    own = volumes.mounts(pod, container, machine.claims, machine.folder / metadata["uid"])
+    own = volumes.mounts(pod, container, machine.claims, machine.folder / metadata["uid"], machine.api.files)
     return PodSpec(
         node=node,
         role="worker" if container["name"] == "worker-container" else "head",
@@ -128,10 +128,20 @@ class PodRunner:
             self.error = error
 
     def _begin(self) -> None:
-        spec = pod_spec(self.pod, self.node, self._machine)
+        while (spec := self._spec()) is None:
+            if self._given_up.wait(_POLL) or self._deleted.is_set():
+                return
         self._machine.client.ask(Request(command="add", spec=spec))
         self._probes = Probes(self._container)
         self._look()
+
+    def _spec(self) -> PodSpec | None:
+        """What to run; None while something that the Pod names is missing."""
+        try:
+            return pod_spec(self.pod, self.node, self._machine)
+        except volumes.MissingError as error:
+            log.info("%s waits: %s", self.name, error)
+            return None
 
     def _look(self) -> None:
         node = self._local()

@@ -1,6 +1,6 @@
 """A Pod's volumes as folders of this machine."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,8 +12,20 @@ _OWN: Final = ("/dev/shm", "/tmp")
 _SHARED_MEMORY: Final = 1 << 30
 
 
+class MissingError(Exception):
+    """Something that the Pod names is not there yet; a kubelet waits for it."""
+
+
+Files = Callable[[str, str], Mapping[str, bytes] | None]
+"""Of a ConfigMap or Secret, by kind (plural) and name."""
+
+
 def mounts(
-    pod: Mapping[str, Any], container: Mapping[str, Any], claims: Mapping[str, Path], folder: Path
+    pod: Mapping[str, Any],
+    container: Mapping[str, Any],
+    claims: Mapping[str, Path],
+    folder: Path,
+    files: Files,
 ) -> tuple[HostMount, ...]:
     """What the container sees where.
 
@@ -21,13 +33,15 @@ def mounts(
         pod: as the API server has it.
         container: one of its containers.
         claims: the folder behind each PersistentVolumeClaim.
-        folder: for the Pod's empty volumes.
+        folder: for the Pod's empty volumes, and those of ConfigMaps and Secrets.
+        files: what a ConfigMap or Secret holds.
 
     Raises:
         ValueError: a volume of a kind that this kubelet has not, or an unknown claim.
+        MissingError: a ConfigMap, a Secret or a folder of a claim is not there.
     """
     volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes", [])}
-    return tuple(_mounts(volumes, container, claims, folder))
+    return tuple(_mounts(volumes, container, claims, folder, files))
 
 
 def shared_memory(pod: Mapping[str, Any], container: Mapping[str, Any]) -> int:
@@ -41,7 +55,11 @@ def shared_memory(pod: Mapping[str, Any], container: Mapping[str, Any]) -> int:
 
 
 def _mounts(
-    volumes: Mapping[str, Any], container: Mapping[str, Any], claims: Mapping[str, Path], folder: Path
+    volumes: Mapping[str, Any],
+    container: Mapping[str, Any],
+    claims: Mapping[str, Path],
+    folder: Path,
+    files: Files,
 ) -> Iterator[HostMount]:
     for mount in container.get("volumeMounts", []):
         volume, target = volumes[mount["name"]], mount["mountPath"]
@@ -57,6 +75,29 @@ def _mounts(
                 raise ValueError(f"there is no claim {claim['claimName']}")
             source = claims[claim["claimName"]] / mount.get("subPath", "")
             read_only = read_only or claim.get("readOnly", False)
+            if not source.exists():
+                raise MissingError(f"{claim['claimName']} has no {mount.get('subPath')}")
+        elif "configMap" in volume or "secret" in volume:
+            source, read_only = folder / mount["name"], True
+            _write(source, volume, files)
         else:
             raise ValueError(f"the volume {volume['name']} is of a kind that is not for this kubelet")
         yield HostMount(source=source, target=Path(target), read_only=read_only)
+
+
+def _write(folder: Path, volume: Mapping[str, Any], files: Files) -> None:
+    """The files of a ConfigMap or Secret, as a volume shows them."""
+    kind, name, optional = reference(volume)
+    held = files(kind, name)
+    if held is None and not optional:
+        raise MissingError(f"there is no {kind} {name}")
+    folder.mkdir(parents=True, exist_ok=True)
+    for key, content in (held or {}).items():
+        (folder / key).write_bytes(content)
+
+
+def reference(volume: Mapping[str, Any]) -> tuple[str, str, bool]:
+    """Kind, name and whether the Pod starts without it."""
+    if "configMap" in volume:
+        return "configmaps", volume["configMap"]["name"], volume["configMap"].get("optional", False)
+    return "secrets", volume["secret"]["secretName"], volume["secret"].get("optional", False)

@@ -29,6 +29,8 @@ KINDS = {
         "PersistentVolumeClaim": ("persistentvolumeclaims", True),
     },
     "apps/v1": {"Deployment": ("deployments", True)},
+    "batch/v1": {"Job": ("jobs", True)},
+    "storage.k8s.io/v1": {"StorageClass": ("storageclasses", False)},
     "serving.kserve.io/v1alpha1": {
         "ServingRuntime": ("servingruntimes", True),
         "ClusterServingRuntime": ("clusterservingruntimes", False),
@@ -70,6 +72,7 @@ class StubApi:
     refusals: list[Refusal] = field(default_factory=list)
     requests: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
     heads: dict[str, Any] = field(default_factory=dict)
+    logs: dict[str, str] = field(default_factory=dict)
     compacted: int = 0
     watches: int = 0
     cut: threading.Event = field(default_factory=threading.Event)
@@ -179,6 +182,8 @@ class Handler(BaseHTTPRequestHandler):
         found = _PATH.fullmatch(url.path)
         if found is None:
             return self._answer(404, b"404 page not found\n")
+        if found["rest"] == "/log":
+            return self._answer(200, self.api.logs.get(unquote(str(found["name"])), "").encode())
         if found["rest"] and "/proxy/" in found["rest"]:
             return self._proxy(str(found["name"]), found["rest"])
         return self._object(method, found, query, body)

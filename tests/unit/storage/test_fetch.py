@@ -14,11 +14,11 @@ import pytest
 
 from sources.models import SHARDS, model, same
 from unit.storage.conftest import Fetch
-from vllm_multinode.checkpoint.marker import MARKER, WORK, Marker, now, read_marker, write_marker
+from vllm_multinode.checkpoint.marker import LOCK, MARKER, WORK, Marker, now, read_marker, write_marker
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.storage.claim import writing
-from vllm_multinode.storage.lease import LOCK, Lease
+from vllm_multinode.storage.lease import Lease
 from vllm_multinode.storage.sources.directory import Directory
 from vllm_multinode.storage.sources.source import Item
 from vllm_multinode.storage.transfer import Transfer, _Content

@@ -71,6 +71,7 @@ def render(spec: DeploymentSpec, platform: str | Release = DEFAULT, target: Targ
     proxy_port = auth_proxy.PORT if has_proxy else None
     further = {
         "claim.yaml": beside.claim(spec),
+        "fetch.yaml": beside.fetch_job(spec, user_of(release)),
         "network-policy.yaml": beside.network_policy(spec, proxy_port) if spec.network.policy else None,
         # Last: nobody reads it.
         "launcher.yaml": beside.launcher(spec),

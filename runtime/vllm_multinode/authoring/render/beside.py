@@ -1,14 +1,21 @@
-"""What is written beside the service: claim, Service, NetworkPolicy, kustomization."""
+"""What is written beside the service: claim, fetch Job, Service, NetworkPolicy, kustomization."""
 
+import hashlib
+import json
+import math
 from collections.abc import Iterable
 from typing import Any
 
-from vllm_multinode.authoring.render import application
+from vllm_multinode.authoring.render import application, fetch
+from vllm_multinode.authoring.render.images import default_image
 from vllm_multinode.authoring.render.pod import metadata, said
-from vllm_multinode.authoring.spec import DeploymentSpec
+from vllm_multinode.authoring.spec import Claim, DeploymentSpec
 from vllm_multinode.contract import labels, ports
+from vllm_multinode.k8s.quantity import parse
 
 Object = dict[str, Any]
+
+GIB = 1 << 30
 
 CLIENT_PORT = 80
 
@@ -25,20 +32,50 @@ def launcher(spec: DeploymentSpec) -> Object | None:
 def claim(spec: DeploymentSpec) -> Object | None:
     """The PersistentVolumeClaim, where the spec asks for one."""
     wanted = spec.model.create_claim
-    if wanted is None or spec.model.claim is None:
+    if wanted is None and spec.model.source is not None and spec.model.claim is None:
+        wanted = Claim()
+    if wanted is None or spec.claim is None:
         return None
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": metadata(spec, spec.model.claim),
+        "metadata": metadata(spec, spec.claim),
         "spec": said(
             {
                 "accessModes": list(wanted.access_modes),
                 "storageClassName": wanted.storage_class_name,
-                "resources": {"requests": {"storage": wanted.size}},
+                "resources": {"requests": {"storage": wanted.size or claim_size(spec)}},
             }
         ),
     }
+
+
+def claim_size(spec: DeploymentSpec) -> str:
+    """A tenth more than the weights; of an image its largest layer lies there too, which may be all of it."""
+    weights = parse(str(spec.model.size))
+    twice = (spec.model.source or "").startswith("oci://")
+    return f"{math.ceil((weights * 11 / 10 + (weights if twice else 0)) / GIB)}Gi"
+
+
+def fetch_job(spec: DeploymentSpec, user: int | None) -> Object | None:
+    """The Job that fills the claim, where the spec names a source.
+
+    A Job cannot be changed, so another one has another name; over a model that is whole it ends at once.
+    """
+    source = spec.model.source
+    if source is None or spec.claim is None:
+        return None
+    made = fetch.job(
+        metadata(spec, ""),
+        claim=spec.claim,
+        arguments=fetch.arguments(source, spec.model.folder),
+        access=fetch.access(source, spec.model.source_secret),
+        image=spec.image or default_image(spec.install, spec.accelerator.type),
+        install=spec.install,
+        user=user,
+    )
+    digest = hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:6]
+    return {**made, "metadata": {**made["metadata"], "name": f"{spec.name}-fetch-{digest}"}}
 
 
 def service_name(spec: DeploymentSpec) -> str:

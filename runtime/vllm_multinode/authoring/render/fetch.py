@@ -19,9 +19,15 @@ Object = dict[str, Any]
 NAME: Final = "fetch"
 FOLDER: Final = "/models"
 """Where the Job sees the claim."""
+SOURCE_FOLDER: Final = "/source"
+"""Where it sees another claim that it copies from."""
+TOKEN_KEY: Final = "token"  # noqa: S105 - its name
+DOCKER_KEY: Final = ".dockerconfigjson"
+_DOCKER_FOLDER: Final = "/run/secrets/registry"
 
 _ATTEMPTS: Final = 10
-_LONGEST_SECONDS: Final = 2 * 24 * 3600
+LONGEST_SECONDS: Final = 2 * 24 * 3600
+"""What a fetch may take, and a pod waits for it."""
 # A finished Job cannot be changed: gone, it is made again by the next apply, and ends at once.
 _KEPT_SECONDS: Final = 3600
 _HOPELESS: Final = (
@@ -56,6 +62,50 @@ class Access:
     volumes: Sequence[Object] = field(default=())
 
 
+def arguments(source: str, folder: str) -> list[str]:
+    """SOURCE and DIRECTORY of `multinode fetch` in the Job."""
+    scheme, _, address = source.partition("://")
+    if scheme == "file":
+        _, _, inside = address.partition("/")
+        source = f"file://{SOURCE_FOLDER}/{inside}"
+    return [source, f"{FOLDER}/{folder}"]
+
+
+def access(source: str, secret: str | None) -> Access:
+    """What a source asks for: a token, keys, a pull secret, or a claim to read from."""
+    scheme, _, address = source.partition("://")
+    if scheme == "file":
+        claim = {"claimName": address.partition("/")[0], "readOnly": True}
+        return Access(
+            mounts=[{"name": "source", "mountPath": SOURCE_FOLDER, "readOnly": True}],
+            volumes=[{"name": "source", "persistentVolumeClaim": claim}],
+        )
+    if secret is None:
+        return Access()
+    if scheme == "hf":
+        reference = {"secretKeyRef": {"name": secret, "key": TOKEN_KEY}}
+        return Access(env=[{"name": "HF_TOKEN", "valueFrom": reference}])
+    if scheme == "s3":
+        return Access(env_from=[{"secretRef": {"name": secret}}])
+    items = [{"key": DOCKER_KEY, "path": "config.json"}]
+    return Access(
+        env=[{"name": "DOCKER_CONFIG", "value": _DOCKER_FOLDER}],
+        mounts=[{"name": "registry", "mountPath": _DOCKER_FOLDER, "readOnly": True}],
+        volumes=[{"name": "registry", "secret": {"secretName": secret, "items": items}}],
+    )
+
+
+def secret_command(source: str, secret: str) -> str:
+    """What makes the Secret."""
+    scheme = source.partition("://")[0]
+    made = f"kubectl create secret generic {secret}"
+    if scheme == "hf":
+        return f"{made} --from-file={TOKEN_KEY}=FILE"
+    if scheme == "s3":
+        return f"{made} --from-env-file=FILE with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    return f"{made} --type=kubernetes.io/dockerconfigjson --from-file={DOCKER_KEY}=FILE"
+
+
 def job(
     metadata: Mapping[str, Any],
     *,
@@ -84,7 +134,7 @@ def job(
         "metadata": dict(metadata),
         "spec": {
             "backoffLimit": _ATTEMPTS,
-            "activeDeadlineSeconds": _LONGEST_SECONDS,
+            "activeDeadlineSeconds": LONGEST_SECONDS,
             "ttlSecondsAfterFinished": _KEPT_SECONDS,
             "podFailurePolicy": _failure_policy(),
             "template": {

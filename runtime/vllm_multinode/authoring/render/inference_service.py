@@ -95,7 +95,7 @@ def _model(spec: DeploymentSpec) -> Object:
     return {
         "modelFormat": {"name": names.MODEL_FORMAT},
         "runtime": runtime_name(spec),
-        "storageUri": spec.model.uri,
+        "storageUri": spec.storage_uri,
         **_container(spec, "head"),
     }
 

@@ -35,7 +35,7 @@ def leader_worker_set(spec: DeploymentSpec, user: int | None = names.USER) -> Ob
     Raises:
         MultinodeError: SPEC, for a model that is no claim.
     """
-    if spec.model.claim is None:
+    if spec.claim is None:
         raise MultinodeError(
             ExitCode.SPEC,
             "KServe mounts images as models, LeaderWorkerSet does not.",
@@ -111,7 +111,12 @@ def _container(spec: DeploymentSpec, role: Role, user: int | None) -> Object:
     merged["volumeMounts"] = [
         *common["volumeMounts"],
         pods.said(
-            {"name": "model", "mountPath": MODEL_MOUNT, "subPath": spec.model.path or None, "readOnly": True}
+            {
+                "name": "model",
+                "mountPath": MODEL_MOUNT,
+                "subPath": spec.model.folder or None,
+                "readOnly": True,
+            }
         ),
         *ours.get("volumeMounts", ()),
     ]
@@ -125,7 +130,7 @@ def _injected(spec: DeploymentSpec, role: Role) -> list[Object]:
         env.PIPELINE_PARALLEL_SIZE: str(spec.parallelism.pipeline),
         env.REQUEST_GPU_COUNT: str(spec.per_node),
         **({env.MODEL_NAME: spec.name} if role == "head" else {}),
-        env.MODEL_SOURCE: spec.model.uri,
+        env.MODEL_SOURCE: spec.storage_uri,
     }
     return [{"name": name, "value": value} for name, value in variables.items()]
 
@@ -133,7 +138,7 @@ def _injected(spec: DeploymentSpec, role: Role) -> list[Object]:
 def _volumes(spec: DeploymentSpec) -> list[Object]:
     model = {
         "name": "model",
-        "persistentVolumeClaim": {"claimName": spec.model.claim, "readOnly": True},
+        "persistentVolumeClaim": {"claimName": spec.claim, "readOnly": True},
     }
     _, *further = pods.volumes(spec)
     return [*volumes(spec.shared_memory, spec.install), model, *further]

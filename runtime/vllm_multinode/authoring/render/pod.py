@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from vllm_multinode.authoring.render import names
 from vllm_multinode.authoring.render.container import shared_memory_volume
+from vllm_multinode.authoring.render.fetch import LONGEST_SECONDS
 from vllm_multinode.authoring.render.images import default_image
 from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.authoring.spec.accelerators import product_label
@@ -111,6 +112,7 @@ def environment(spec: DeploymentSpec) -> list[Object]:
         env.TOKEN_FILE: f"{names.TOKEN_FOLDER}/{spec.token_secret.key}" if spec.token_secret else None,
         env.DRAIN_TIMEOUT: str(spec.drain) if spec.drain != names.DEFAULT_DRAIN_SECONDS else None,
         # The launcher's own limit, which would otherwise come first.
+        env.MODEL_TIMEOUT: str(LONGEST_SECONDS) if spec.model.source else None,
         env.START_TIMEOUT: str(budget) if budget > names.DEFAULT_STARTUP_SECONDS else None,
     }
     rdma = spec.network.rdma.env if spec.network.rdma is not None else {}

@@ -74,8 +74,11 @@ def check(spec: "DeploymentSpec") -> None:
 
 def _model(spec: "DeploymentSpec") -> Iterator[Fault]:
     model = spec.model
-    if (model.claim is None) == (model.oci is None):
-        yield Fault(("model",), "name the weights by claim or by oci, and by one of them only")
+    if model.oci is not None and model.source is not None:
+        yield Fault(("model", "source"), "an oci image needs no Job to be fetched by; keep one of the two")
+        return
+    if (spec.claim is None) == (model.oci is None):
+        yield Fault(("model",), "name the weights by claim, source or oci, and oci by itself")
         return
     if model.oci is not None and not re.fullmatch(r"oci://[^\s/]+/\S+", model.oci):
         yield Fault(("model", "oci"), f"'{model.oci}' is no image; write oci://registry/name:tag")
@@ -83,15 +86,44 @@ def _model(spec: "DeploymentSpec") -> Iterator[Fault]:
         yield Fault(("model", "path"), "an oci image has no path: KServe mounts it as a whole; leave it out")
     if model.path and not _is_folder(model.path):
         yield Fault(("model", "path"), f"'{model.path}' is no folder of the claim; write it as models/llama")
+    yield from _source(spec)
+    yield from _claim_size(spec)
     if model.create_claim is None:
         return
-    if model.claim is None:
+    if spec.claim is None:
         yield Fault(("model", "create_claim"), "there is no claim to create; name it in model.claim")
     shared = {"ReadWriteMany", "ReadOnlyMany"} & set(model.create_claim.access_modes)
     if not shared and spec.nodes * spec.replicas > 1:
         yield Fault(
             ("model", "create_claim", "access_modes"),
             f"{spec.nodes * spec.replicas} pods mount the claim at once; add ReadWriteMany",
+        )
+
+
+def _source(spec: "DeploymentSpec") -> Iterator[Fault]:
+    model = spec.model
+    if model.source_secret is not None and (model.source or "file://").startswith("file://"):
+        yield Fault(("model", "source_secret"), "no source asks for it; leave it out")
+    if model.source is not None and not _is_folder(model.folder):
+        yield Fault(("model", "path"), f"'{model.folder}' is no folder of the claim; name one in path")
+
+
+def _claim_size(spec: "DeploymentSpec") -> Iterator[Fault]:
+    model = spec.model
+    written = model.create_claim is not None or (model.source is not None and model.claim is None)
+    stated = model.create_claim.size if model.create_claim is not None else None
+    if not written or spec.claim is None:
+        return
+    if stated is None and model.size is None:
+        yield Fault(
+            ("model", "size"),
+            "how large the claim has to be does not stand here; write the weights' size, as "
+            "`multinode plan MODEL -o spec` does",
+        )
+    elif stated is not None and model.size is not None and parse(stated) < parse(model.size):
+        yield Fault(
+            ("model", "create_claim", "size"),
+            f"{stated} are less than the {model.size} of the model; leave it out, or ask for a tenth more",
         )
 
 

@@ -34,7 +34,7 @@ from vllm_multinode.authoring.spec.parts import (
     TokenSecret,
 )
 from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, ExecutorName
-from vllm_multinode.contract.kserve import Role
+from vllm_multinode.contract.kserve import Role, claim_uri
 
 Strategy = Literal["Recreate", "RollingUpdate"]
 
@@ -117,6 +117,20 @@ class DeploymentSpec(Part):
     def nodes(self) -> int:
         """Pods of one group, the head included."""
         return -(-self.parallelism.tensor * self.parallelism.pipeline // self.per_node)
+
+    @property
+    def claim(self) -> str | None:
+        """The claim that holds the model; None for an image."""
+        if self.model.claim is not None or self.model.source is None:
+            return self.model.claim
+        return f"{self.name}-model"
+
+    @property
+    def storage_uri(self) -> str:
+        """What KServe takes the model from."""
+        if self.model.oci is not None:
+            return self.model.oci
+        return claim_uri(str(self.claim), self.model.folder)
 
     @property
     def writes_runtime(self) -> bool:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from vllm_multinode.authoring.spec.accelerators import AcceleratorType
 from vllm_multinode.authoring.spec.base import (
@@ -20,15 +20,29 @@ from vllm_multinode.authoring.spec.base import (
     Text,
     scalar,
 )
-from vllm_multinode.contract.kserve import CLAIM_SCHEME
 
 AccessMode = Literal["ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod"]
+
+
+def _source(value: str) -> str:
+    if not re.fullmatch(r"(hf://[^\s/]+/[^\s/]+|(s3|oci|file)://[^\s/]+/\S*[^\s/])", value):
+        raise ValueError(
+            f"'{value}' is no source: hf://org/name, s3://bucket/prefix, oci://registry/name:tag or "
+            "file://claim/folder"
+        )
+    return value
+
+
+Source = Annotated[str, AfterValidator(_source)]
+"""The address of a model outside the cluster, or on another claim."""
 
 
 class Claim(Part):
     """A PersistentVolumeClaim to write beside the service."""
 
-    size: Quantity = Field(description="Storage to ask for, such as 200Gi.")
+    size: Quantity | None = Field(
+        None, description="Storage to ask for, such as 200Gi; a tenth more than model.size if absent."
+    )
     storage_class_name: Name | None = Field(
         None, description="Storage class; the cluster's default if absent."
     )
@@ -38,11 +52,22 @@ class Claim(Part):
 
 
 class Model(Part):
-    """Where the weights are: `claim` with a `path`, or `oci`."""
+    """Where the weights are, `claim` with a `path` or `oci`; and with `source`, where they come from."""
 
     claim: Name | None = Field(None, description="PersistentVolumeClaim that holds the model.")
     path: str = Field("", description="Folder of the model in the claim; its root if absent.")
     oci: str | None = Field(None, description="Image that holds the model, as oci://registry/name:tag.")
+    source: Source | None = Field(
+        None,
+        description="Where the weights come from, for a Job that fills the claim: hf://org/name, "
+        "s3://bucket/prefix, oci://registry/name:tag, or file://claim/folder for another claim. Without "
+        "`claim` one is written, named after the service with -model behind it.",
+    )
+    source_secret: Name | None = Field(
+        None,
+        description="Secret with what the source asks for: the key token for hf, AWS_ACCESS_KEY_ID and its "
+        "like for s3, .dockerconfigjson for oci.",
+    )
     served_name: str | None = Field(
         None, min_length=1, description="Name that clients ask for; the name of the service if absent."
     )
@@ -52,11 +77,12 @@ class Model(Part):
     create_claim: Claim | None = Field(None, description="Write the claim too, with this size and class.")
 
     @property
-    def uri(self) -> str:
-        """The storageUri that KServe takes the model from."""
-        if self.oci is not None:
-            return self.oci
-        return f"{CLAIM_SCHEME}{self.claim}/{self.path}" if self.path else f"{CLAIM_SCHEME}{self.claim}"
+    def folder(self) -> str:
+        """The model's folder in the claim: with a source, its last part where no path is named."""
+        if self.path or self.source is None:
+            return self.path
+        last = self.source.partition("://")[2].rstrip("/").rpartition("/")[2]
+        return re.split(r"[@:]", last)[0]
 
 
 class Parallelism(Part):
@@ -217,7 +243,7 @@ class FieldRef(Part):
     field_path: str = Field(min_length=1, description="Such as spec.nodeName.")
 
 
-class Source(Part):
+class ValueSource(Part):
     """Where a variable's value stands: one of these."""
 
     secret_key_ref: KeyRef | None = Field(None, description="A key of a Secret.")
@@ -228,7 +254,7 @@ class Source(Part):
 class EnvSource(Part):
     """A variable whose value stands elsewhere."""
 
-    value_from: Source = Field(description="Where, as in a container's env.")
+    value_from: ValueSource = Field(description="Where, as in a container's env.")
 
 
 def _secret(value: object) -> object:

@@ -13,8 +13,8 @@ _LEAST: dict[str, Any] = {"name": "a", "model": {"claim": "x"}}
 @pytest.mark.parametrize(
     ("fields", "path", "says"),
     [
-        pytest.param({"model": {}}, "model", "by claim or by oci", id="no-model"),
-        pytest.param({"model": {"claim": "x", "oci": "oci://a/b"}}, "model", "one of them", id="two-models"),
+        pytest.param({"model": {}}, "model", "by claim, source or oci", id="no-model"),
+        pytest.param({"model": {"claim": "x", "oci": "oci://a/b"}}, "model", "oci by itself", id="two"),
         pytest.param({"model": {"oci": "docker://a/b"}}, "model.oci", "oci://registry", id="no-oci"),
         pytest.param(
             {"model": {"oci": "oci://a/b", "path": "c"}}, "model.path", "leave it out", id="oci-path"

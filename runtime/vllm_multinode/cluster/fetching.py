@@ -1,0 +1,122 @@
+"""Waits for the Jobs that fill a claim, in their own words."""
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from vllm_multinode.authoring.render.fetch import NAME
+from vllm_multinode.cluster import pods
+from vllm_multinode.cluster.client import Cluster
+from vllm_multinode.cluster.pods import Trouble
+from vllm_multinode.cluster.transport import Object
+from vllm_multinode.cluster.wait import Patience
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.contract.labels import COMPONENT
+
+JOB: Final = ("batch/v1", "Job")
+_AGAIN: Final = "Delete the Job once its reason is gone, and deploy again: it goes on from where it was."
+_POLL: Final = 2.0
+_BAR: Final = 24
+# 1.5 of 30.0 GiB (5 %), 210 MiB/s, 2 min left: see storage/progress.
+_PROGRESS: Final = re.compile(r"[\d.]+ of [\d.]+ GiB \((\d+) %\).*")
+
+
+def await_job(
+    cluster: Cluster, name: str, *, timeout: float, show: Callable[[str], None], poll: float = _POLL
+) -> None:
+    """Return when a Job is complete.
+
+    Args:
+        cluster: where.
+        name: of the Job.
+        timeout: seconds.
+        show: called with a line whenever it differs from the one before.
+        poll: seconds between two looks.
+
+    Raises:
+        MultinodeError: NOT_SERVING: it has failed, or is not complete in time; with its own reason.
+    """
+    resource, ends, patience = cluster.resource(*JOB), time.monotonic() + timeout, Patience()
+    where, shown = f"Job {cluster.namespace}/{name}", ""
+    while True:
+        job = cluster.get(resource, name)
+        if job is None:
+            raise MultinodeError(ExitCode.NOT_SERVING, "is gone.", where=where, hint="Deploy it again.")
+        state = _state(job)
+        if state == "Complete":
+            return
+        pod = _newest_pod(cluster, name)
+        if state == "Failed":
+            raise MultinodeError(ExitCode.NOT_SERVING, _reason(job, pod), where=where, hint=_AGAIN)
+        line = _line(cluster, pod)
+        if line != shown:
+            show(line)
+            shown = line
+        trouble = patience.used_up(_troubles(cluster, pod), time.monotonic())
+        if trouble is not None:
+            raise MultinodeError(
+                ExitCode.NOT_SERVING, trouble.what, where=f"{where}: {trouble.subject}", hint=trouble.hint
+            )
+        if time.monotonic() >= ends:
+            what = f"is not complete after {timeout:g} s: {line}."
+            raise MultinodeError(ExitCode.NOT_SERVING, what, where=where, hint="Give it more --timeout.")
+        time.sleep(poll)
+
+
+def is_fetch(body: Mapping[str, Any]) -> bool:
+    """Whether an object is a Job that fills a claim."""
+    template = (body.get("spec") or {}).get("template") or {}
+    labels = (template.get("metadata") or {}).get("labels") or {}
+    return body.get("kind") == JOB[1] and labels.get(COMPONENT) == NAME
+
+
+def bar(line: str) -> str:
+    """A line of progress with a bar before it; any other line as it is."""
+    found = _PROGRESS.search(line)
+    if found is None:
+        return line
+    filled = min(_BAR * int(found[1]) // 100, _BAR)
+    return f"[{'#' * filled}{'.' * (_BAR - filled)}] {found[0]}"
+
+
+def _state(job: Object) -> str:
+    for condition in (job.get("status") or {}).get("conditions") or []:
+        if condition.get("type") in ("Complete", "Failed") and condition.get("status") == "True":
+            return str(condition["type"])
+    return ""
+
+
+def _newest_pod(cluster: Cluster, job: str) -> Object | None:
+    found, _ = cluster.list(cluster.resource("v1", "Pod"), labels=f"job-name={job}")
+    return max(found, key=lambda pod: str(pod["metadata"].get("creationTimestamp")), default=None)
+
+
+def _troubles(cluster: Cluster, pod: Object | None) -> list[Trouble]:
+    """What keeps its pod from running; a pod that has failed is followed by another."""
+    if pod is None or (pod.get("status") or {}).get("phase") != "Pending":
+        return []
+    events, _ = cluster.list(cluster.resource("v1", "Event"))
+    return list(pods.troubles(pod, events))
+
+
+def _line(cluster: Cluster, pod: Object | None) -> str:
+    if pod is None:
+        return "no pod yet"
+    if (pod.get("status") or {}).get("phase") != "Running":
+        return pods.words(pod)
+    said = cluster.log(str(pod["metadata"]["name"]), lines=1).strip()
+    # Behind the time, the pod's name and the level that every line of ours begins with.
+    _, _, text = said.partition(" INFO ")
+    return bar(text or said or "running")
+
+
+def _reason(job: Object, pod: Object | None) -> str:
+    """The last words of its pod, or those of the Job."""
+    for container in ((pod or {}).get("status") or {}).get("containerStatuses") or []:
+        ended = (container.get("state") or {}).get("terminated") or {}
+        if text := str(ended.get("message") or "").strip():
+            return f"has failed: {text.splitlines()[-1].removeprefix('multinode: ')}"
+    conditions = (job.get("status") or {}).get("conditions") or [{}]
+    return f"has failed: {conditions[-1].get('message') or conditions[-1].get('reason') or 'no reason given'}"
