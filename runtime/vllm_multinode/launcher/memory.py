@@ -1,5 +1,6 @@
 """How much memory this container may still fill, page cache that can be dropped included."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 # cgroup v1 writes "no limit" as a number near 2^63.
@@ -75,3 +76,44 @@ def _pairs(path: Path) -> dict[str, int]:
         return {}
     split = (line.split() for line in lines)
     return {parts[0]: int(parts[1]) for parts in split if len(parts) > 1 and parts[1].isdecimal()}
+
+
+@dataclass(frozen=True, slots=True)
+class OomKills:
+    """What the kernel has killed in this container for memory.
+
+    Attributes:
+        count: processes since the container's start.
+        limit: bytes, None without a limit.
+    """
+
+    count: int
+    limit: int | None
+
+
+def oom_kills(root: Path = Path("/")) -> OomKills:
+    """Read the count of this process's own cgroup; 0 without the file.
+
+    Args:
+        root: of the file system.
+    """
+    for mount, events, limit_name in (
+        (root / "sys/fs/cgroup", "memory.events", "memory.max"),
+        (root / "sys/fs/cgroup/memory", "memory.oom_control", "memory.limit_in_bytes"),
+    ):
+        for path in _own_paths(root):
+            counted = _pairs(mount / path / events).get("oom_kill")
+            if counted is not None:
+                limit = _number(mount / path / limit_name)
+                return OomKills(counted, limit if limit is not None and limit < _NO_LIMIT else None)
+    return OomKills(0, None)
+
+
+def _own_paths(root: Path) -> list[str]:
+    """Below the mount: the cgroup's path, and the mount itself, which in a container is its own cgroup."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        lines = []
+    memory = [line.split(":", 2) for line in lines]
+    return [parts[2].strip("/") for parts in memory if len(parts) == 3 and parts[1] in ("", "memory")] + [""]

@@ -24,7 +24,8 @@ from vllm_multinode.launcher.http import listen
 from vllm_multinode.launcher.masking import redacted, secrets_in
 from vllm_multinode.launcher.network import own_address
 from vllm_multinode.launcher.plan import Process
-from vllm_multinode.launcher.processes import Engine, Reaper, process_environment, stopped_processes
+from vllm_multinode.launcher.proc import stopped_processes
+from vllm_multinode.launcher.processes import Engine, Reaper, process_environment
 from vllm_multinode.launcher.programs import find_program, of_distribution
 from vllm_multinode.launcher.readahead import ReadAhead
 from vllm_multinode.launcher.recovery import Cause, Incident

@@ -18,11 +18,12 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Final
 
+from vllm_multinode.launcher.deaths import Deaths
 from vllm_multinode.launcher.masking import MASK, masked, secrets_in
 from vllm_multinode.launcher.plan import Listener, Process
+from vllm_multinode.launcher.proc import descendants
 from vllm_multinode.launcher.programs import find_program, program_path
 from vllm_multinode.launcher.scheduling import give_way
 
@@ -34,6 +35,8 @@ _POLL: Final = 0.05
 # What argparse and click end with where they do not know an argument.
 _REFUSED: Final = 2
 _TAIL_LINES: Final = 200
+# Of a process that has died inside the engine; older ones speak of something else.
+_DEATH_LINES: Final = 40
 # What an ended process wrote is read within it; a child of its that lives on may hold the pipe open.
 _LAST_OUTPUT: Final = 0.3
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -72,46 +75,6 @@ def last_error(lines: list[str]) -> str:
     if found:
         return found[-1]
     return next((_PREFIX.sub("", line).strip() for line in reversed(lines) if line.strip()), "")
-
-
-def parents() -> dict[int, int]:
-    """Parent by process, for all processes of this PID namespace."""
-    table: dict[int, int] = {}
-    for entry in os.listdir("/proc"):  # noqa: PTH208 - os.listdir is half the cost, every two seconds
-        if entry.isdigit():
-            found = _stat(int(entry))
-            if found is not None:
-                table[int(entry)] = found[1]
-    return table
-
-
-def _stat(pid: int) -> tuple[str, int] | None:
-    """State letter and parent, from /proc/<pid>/stat."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except (OSError, UnicodeDecodeError):
-        return None
-    state, parent, *_ = text.rpartition(")")[2].split()
-    return state, int(parent)
-
-
-def descendants(root: int) -> list[int]:
-    """Every process below `root`."""
-    children: dict[int, list[int]] = {}
-    for pid, parent in parents().items():
-        children.setdefault(parent, []).append(pid)
-    found: list[int] = []
-    stack = [root]
-    while stack:
-        below = children.get(stack.pop(), [])
-        found += below
-        stack += below
-    return found
-
-
-def stopped_processes() -> list[int]:
-    """Descendants that a signal has stopped: they hold their locks and answer nothing."""
-    return [pid for pid in descendants(os.getpid()) if (found := _stat(pid)) and found[0] == "T"]
 
 
 class Reaper:
@@ -211,6 +174,7 @@ class Engine:
         self._unset = unset
         self._reaper = reaper
         self._starter: asyncio.Task[None] | None = None
+        self._watcher: asyncio.Task[None] | None = None
         self.running: list[Running] = []
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.refused = False
@@ -219,6 +183,17 @@ class Engine:
     def start(self) -> None:
         """Start the processes one after the other; returns at once, `ended` tells of the first end."""
         self._starter = asyncio.create_task(self._start())
+        self._watcher = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        """Say that the engine has ended as soon as one of its inner processes has."""
+        deaths = Deaths()
+        title = await deaths.first()
+        # Its parent's own words, where it ends at once, are better.
+        await asyncio.sleep(_LAST_OUTPUT)
+        lines = [line for running in self.running for line in list(running.tail)[-_DEATH_LINES:]]
+        said = last_error(lines) if any(_ERROR.search(line) for line in lines) else ""
+        self._say_ended(f"{title} died{deaths.for_memory()}" + (f": {said}" if said else ""))
 
     async def _start(self) -> None:
         for process in self._processes:
@@ -274,8 +249,9 @@ class Engine:
         Raises:
             TimeoutError: something survived SIGKILL, as a process inside a driver may.
         """
-        if self._starter is not None:
-            self._starter.cancel()
+        for task in (self._starter, self._watcher):
+            if task is not None:
+                task.cancel()
         async with asyncio.timeout(timeout):
             while left := descendants(os.getpid()):
                 for pid in left:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from vllm_multinode.launcher.memory import available_memory
+from vllm_multinode.launcher.memory import OomKills, available_memory, oom_kills
 
 GIB = 1024**3
 
@@ -65,3 +65,44 @@ def test_nothing_known_is_nothing_available(tmp_path: Path) -> None:
 
 def test_this_machine_has_some() -> None:
     assert available_memory() > 1024**2
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "files", "found"),
+    [
+        pytest.param(
+            "0::/\n",
+            {
+                "sys/fs/cgroup/memory.events": "low 0\noom 4\noom_kill 3\n",
+                "sys/fs/cgroup/memory.max": f"{GIB}\n",
+            },
+            OomKills(3, GIB),
+            id="v2-in-a-container",
+        ),
+        pytest.param(
+            "0::/kubepods/pod1\n",
+            {
+                "sys/fs/cgroup/kubepods/pod1/memory.events": "oom_kill 1\n",
+                "sys/fs/cgroup/kubepods/pod1/memory.max": "max\n",
+                "sys/fs/cgroup/memory.events": "oom_kill 9\n",
+            },
+            OomKills(1, None),
+            id="v2-on-the-node-without-a-limit",
+        ),
+        pytest.param(
+            "5:memory:/docker/1\n0::/x\n",
+            {
+                "sys/fs/cgroup/memory/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n",
+                "sys/fs/cgroup/memory/memory.limit_in_bytes": f"{1 << 62}\n",
+            },
+            OomKills(2, None),
+            id="v1",
+        ),
+        pytest.param("", {}, OomKills(0, None), id="nothing-to-read"),
+    ],
+)
+def test_what_the_kernel_has_killed(
+    tmp_path: Path, cgroup: str, files: dict[str, str], found: OomKills
+) -> None:
+    machine(tmp_path, cgroup, files)
+    assert oom_kills(tmp_path) == found

@@ -1,0 +1,44 @@
+"""What /proc tells of the processes below this one."""
+
+import os
+from pathlib import Path
+
+
+def parents() -> dict[int, int]:
+    """Parent by process, for all processes of this PID namespace."""
+    table: dict[int, int] = {}
+    for entry in os.listdir("/proc"):  # noqa: PTH208 - os.listdir is half the cost, every two seconds
+        if entry.isdigit():
+            found = _stat(int(entry))
+            if found is not None:
+                table[int(entry)] = found[1]
+    return table
+
+
+def _stat(pid: int) -> tuple[str, int] | None:
+    """State letter and parent, from /proc/<pid>/stat."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (OSError, UnicodeDecodeError):
+        return None
+    state, parent, *_ = text.rpartition(")")[2].split()
+    return state, int(parent)
+
+
+def descendants(root: int) -> list[int]:
+    """Every process below `root`."""
+    children: dict[int, list[int]] = {}
+    for pid, parent in parents().items():
+        children.setdefault(parent, []).append(pid)
+    found: list[int] = []
+    stack = [root]
+    while stack:
+        below = children.get(stack.pop(), [])
+        found += below
+        stack += below
+    return found
+
+
+def stopped_processes() -> list[int]:
+    """Descendants that a signal has stopped: they hold their locks and answer nothing."""
+    return [pid for pid in descendants(os.getpid()) if (found := _stat(pid)) and found[0] == "T"]
