@@ -10,7 +10,9 @@ from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
 COMMANDS: Final = {
-    "plan": "Say how many nodes a model needs, and which TP and PP; exit code 3 where nothing fits.",
+    "plan": "Say how many nodes a model needs, and which TP and PP.",
+    "models": "List the models of the catalogue: parameters, weights, context and the smallest deployments.",
+    "gpus": "List the GPUs of the catalogue: memory, label of their nodes, and node shapes.",
     "render": "Write ServingRuntime, InferenceService, claim and kustomization of a deployment spec.",
     "schema": "Print the JSON Schema of a deployment spec.",
     "preview": "Print what KServe will create; exit code 4 where it would refuse it or never serve.",

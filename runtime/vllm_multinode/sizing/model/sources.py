@@ -44,6 +44,11 @@ class Source:
         """Whether weights were counted from files rather than from the configuration."""
         return bool(self.tensors)
 
+    @property
+    def checkpoint_bytes(self) -> int:
+        """Of its files: published, or counted."""
+        return int(self.published_bytes or self.cut(1).checkpoint)
+
     def cut(self, tp: int) -> Cut:
         """Its weights for one tensor parallel size."""
         if self.tensors:

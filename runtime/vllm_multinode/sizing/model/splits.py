@@ -154,6 +154,18 @@ def layer_weights(layer: Layer, hidden: int) -> tuple[Weight, ...]:
     return (*found, *layer.extra)
 
 
+def parameters(model: Architecture) -> int:
+    """Numbers in the weights, as publishers count them: without layers of multi-token prediction."""
+    tables = model.hidden * model.vocabulary * (1 if model.tied else 2)
+    counts: dict[int, int] = {}
+    for layer in model.layers:
+        if id(layer) not in counts:
+            weights = layer_weights(layer, model.hidden)
+            counts[id(layer)] = sum(weight.elements for weight in weights if weight.stored)
+    others = (*model.first, *model.last, *model.towers)
+    return tables + sum(counts[id(layer)] for layer in model.layers) + sum(one.elements for one in others)
+
+
 def weight_bytes(weight: Weight, dtype_bytes: int, scheme: Scheme | None) -> float:
     """Bytes of a weight, all its copies together."""
     if scheme is None:
