@@ -16,6 +16,7 @@ from vllm_multinode.platforms.releases.release import StockRuntime
 KSERVE: Final = "kserve-huggingfaceserver-multinode"
 OPENSHIFT_AI: Final = "vllm-multinode-runtime"
 
+_REGISTERED: Final = "start Ray's head; wait until every node has registered; start the engine"
 _HEAD: Final = (
     "start Ray's head; wait until `ray status` counts PIPELINE_PARALLEL_SIZE nodes; start the engine"
 )
@@ -54,7 +55,7 @@ def _huggingface(shape: StockRuntime) -> Body:
         image,
         env=[_value("RAY_PORT", "6379"), *_downward("POD_NAMESPACE", "POD_IP"),
              _value("VLLM_CONFIG_ROOT", _TMP), _value("HF_HUB_CACHE", _TMP)],
-        command=_shell(_HEAD),
+        command=_shell(_REGISTERED),
         args=["--model_name={{.Name}}"],
         resources=resources,
         readinessProbe=_probe(2, 5, 15, _exec(_PROBE)),

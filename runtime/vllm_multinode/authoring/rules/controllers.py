@@ -161,11 +161,11 @@ RULES: Final = (
     _rule(
         name="workers-recreated",
         message=(
-            "KServe v0.20.0 deletes the workers' Deployment and the head's and workers' Services on "
+            "KServe deletes the workers' Deployment and the head's and workers' Services on "
             "every "
             "reconcile and makes them again, without end (kserve#6113)."
         ),
-        hint="Use v0.19.0, or a LeaderWorkerSet: multinode render --target lws.",
+        hint="Use another release, or a LeaderWorkerSet: multinode render --target lws.",
         holds=lambda release: release.recreates_workers,
     ),
     _rule(

@@ -6,9 +6,10 @@ from typing import Any, Final
 from vllm_multinode.contract.finding import Edit, Finding, Path
 from vllm_multinode.platforms import gpus, names
 from vllm_multinode.platforms.kserve import auth_proxy, containers
+from vllm_multinode.platforms.kserve.pods import panic
 from vllm_multinode.platforms.kserve.reconcile import Source
 from vllm_multinode.platforms.model import Body, Group
-from vllm_multinode.platforms.releases import Release
+from vllm_multinode.platforms.releases import Release, alternative
 
 _PREDICTOR: Final[Path] = ("spec", "predictor")
 _MODEL: Final[Path] = (*_PREDICTOR, "model")
@@ -39,9 +40,17 @@ def of_service(body: Mapping[str, Any], service: Body, release: Release) -> list
     if multi_node:
         found += [*_names(service, release), *_replicas(service, release)]
         if release.recreates_workers:
-            found.append(Finding(_WORKER, rule="workers-recreated"))
+            message = (
+                f"{release.label} deletes the workers' Deployment and the head's and workers' Services on "
+                "every reconcile and makes them again, without end (kserve#6113)."
+            )
+            found.append(Finding(_WORKER, message, alternative(release), rule="workers-recreated"))
         if service["spec"]["predictor"].get("model") is None:
-            found.append(Finding(_WORKER, rule="custom-predictor"))
+            message = (
+                "a predictor that has a workerSpec and no model gets no ServingRuntime, and nothing is made: "
+                f"{panic(release)}"
+            )
+            found.append(Finding(_WORKER, message, rule="custom-predictor"))
     return found
 
 
@@ -129,14 +138,19 @@ def _replicas(service: Body, release: Release) -> Iterator[Finding]:
 
 
 def _auth_proxy(source: Source) -> Iterator[Finding]:
-    proxy = auth_proxy.kind(source.release, source.service["metadata"])
-    if proxy:
-        message = (
-            f"{source.release.label} adds the container {proxy} and port {auth_proxy.PORT} to the head, "
-            "in front of the "
-            "engine."
-        )
-        yield Finding(("metadata", "annotations", names.ENABLE_AUTH), message, rule="auth-proxy")
+    metadata = source.service["metadata"]
+    proxy = auth_proxy.kind(source.release, metadata)
+    if not proxy:
+        return
+    clients = names.predictor(source.name)
+    how = f"the Service {clients} opens port {auth_proxy.PORT} instead of 80"
+    if not auth_proxy.is_asked_for(source.release, metadata):
+        how = f"the Service {clients} goes past it as long as {names.ENABLE_AUTH} is not true"
+    message = (
+        f"{source.release.label} adds the container {proxy} and port {auth_proxy.PORT} to the head, in front "
+        f"of the engine; {how}."
+    )
+    yield Finding(("metadata", "annotations", names.ENABLE_AUTH), message, rule="auth-proxy")
 
 
 def _executor(source: Source, group: Group) -> Iterator[Finding]:

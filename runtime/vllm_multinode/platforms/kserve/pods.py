@@ -78,6 +78,19 @@ def head_pod(service: Body, runtime: Body, release: Release, generation: int) ->
     return pod
 
 
+def panic(release: Release) -> str:
+    """What a panic of the controller means, as the end of a sentence."""
+    if release.panics_end_manager:
+        return (
+            f"the controller of {release.label} panics and ends, for every service of the cluster, and again "
+            "each time that it is started."
+        )
+    return (
+        f"the controller of {release.label} panics on every reconcile, and neither object nor condition "
+        "appears."
+    )
+
+
 def worker_pod(service: Body, runtime: Body, release: Release) -> Body:
     """The workers' pod spec before counts and environment; placeholders stay as they are written.
 
@@ -89,10 +102,17 @@ def worker_pod(service: Body, runtime: Body, release: Release) -> Body:
     if spec is None:
         raise NothingMade(
             "runtime-without-worker-spec",
-            f"the ServingRuntime {runtime['metadata']['name']} has no workerSpec, and the controller "
-            "panics on every "
-            "reconcile; no object and no condition appears.",
+            f"the ServingRuntime {runtime['metadata']['name']} has no workerSpec: {panic(release)}",
             ("spec", "predictor", "workerSpec"),
+        )
+    marks = service["metadata"].get("annotations") or {}
+    if release.panics_over_gpu_types and marks.get(names.GPU_TYPES) and not spec.get("annotations"):
+        # It writes the annotation into the workers' annotations, a nil map where there are none.
+        raise NothingMade(
+            "gpu-types-panic",
+            f"{names.GPU_TYPES} is set, and the ServingRuntime's workerSpec has no annotations: "
+            f"{panic(release)}",
+            ("metadata", "annotations", names.GPU_TYPES),
         )
     if not spec.get("containers"):
         raise NothingMade(

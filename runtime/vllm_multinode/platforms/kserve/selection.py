@@ -38,10 +38,14 @@ def select(service: Mapping[str, Any], runtimes: Sequence[Body], release: Releas
     name = model.get("runtime")
     namespace = service["metadata"].get("namespace", "")
     near = [one for one in runtimes if one["kind"] == "ServingRuntime" and _same_namespace(one, namespace)]
-    wide = [one for one in runtimes if one["kind"] == "ClusterServingRuntime"]
-    wide = wide if release.knows_cluster_runtimes else []
+    wide = [one for one in runtimes if _is_wide(one)] if release.knows_cluster_runtimes else []
     if name:
         found = next((one for one in (*near, *wide) if one["metadata"]["name"] == name), None)
+        if found is None and any(one["metadata"]["name"] == name for one in runtimes if _is_wide(one)):
+            problem = (
+                f"RuntimeNotRecognized: {release.label} reads no ClusterServingRuntime, and {name} is one."
+            )
+            return Selection(None, problem, (*_MODEL, "runtime"))
         return _named(name, found, model)
     multi_node = service["spec"]["predictor"].get("workerSpec") is not None
     for group in (near, wide):
@@ -56,6 +60,10 @@ def select(service: Mapping[str, Any], runtimes: Sequence[Body], release: Releas
         (*_MODEL, "modelFormat"),
         elsewhere=True,
     )
+
+
+def _is_wide(runtime: Mapping[str, Any]) -> bool:
+    return bool(runtime["kind"] == "ClusterServingRuntime")
 
 
 def _named(name: str, found: Body | None, model: Mapping[str, Any]) -> Selection:

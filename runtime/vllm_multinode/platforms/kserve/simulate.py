@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from vllm_multinode.contract.finding import Finding
-from vllm_multinode.platforms.kserve import admission, findings, schema
+from vllm_multinode.platforms.kserve import admission, findings, openshift_ai, schema
 from vllm_multinode.platforms.kserve.defaulting import defaulted, runtime_spec
 from vllm_multinode.platforms.kserve.notes import notes_of_service
 from vllm_multinode.platforms.kserve.pods import NothingMade
@@ -135,7 +135,7 @@ def _service(run: _Run, place: int, body: Mapping[str, Any]) -> None:
         )
         run.add(of_runtime if stop.of_runtime and of_runtime >= 0 else place, stop.finding)
         return
-    run.add(place, *findings.of_group(source, made))
+    run.add(place, *findings.of_group(source, made), *openshift_ai.of_group(source, made))
     if not refused and not findings.ends_everything(own):
         run.groups.append(made)
 
