@@ -1,17 +1,22 @@
 """The runners-up: which are worth naming, and why one would choose them."""
 
-from vllm_multinode.sizing.planner.choice import Choice
+from vllm_multinode.sizing.planner.choice import Choice, is_power_of_two
 
 _ALTERNATIVES = 4
 
 
 def varied(others: list[Choice], best: Choice | None) -> list[Choice]:
-    """The next best that are better than the best in something, and always the fastest of one request."""
-    kept = [choice for choice in others if best is None or not _dominated(choice, best)]
-    kept = [choice for choice in kept if best is None or _usual(choice, best)]
-    quickest = sorted(kept, key=lambda choice: -(choice.speed.stream_tokens_per_s or 0))[:1]
-    kept = kept[: _ALTERNATIVES - 1]
-    return [*kept, *(choice for choice in quickest if choice not in kept)]
+    """The next best that are better than the best in something: one of each size, of its own the roomiest."""
+    if best is None:
+        return []
+    kept = [choice for choice in others if _usual(choice, best) and not _dominated(choice, best)]
+    sizes: dict[tuple[int, int], Choice] = {}
+    for choice in kept:
+        sizes.setdefault((choice.nodes, choice.gpus), choice)
+    own = [choice for choice in kept if choice.gpus == best.gpus and choice.nodes == best.nodes]
+    if own:
+        sizes[best.nodes, best.gpus] = max(own, key=lambda choice: choice.max_concurrency)
+    return list(sizes.values())[:_ALTERNATIVES]
 
 
 def _dominated(choice: Choice, best: Choice) -> bool:
@@ -29,7 +34,7 @@ def _dominated(choice: Choice, best: Choice) -> bool:
 
 def _usual(choice: Choice, best: Choice) -> bool:
     """Whether anybody would run it: in one node, on one, two, four or eight GPUs and so on."""
-    return choice.nodes > 1 or choice.gpus & (choice.gpus - 1) == 0 or choice.gpus == best.gpus
+    return choice.nodes > 1 or is_power_of_two(choice.gpus) or choice.gpus == best.gpus
 
 
 def why(choice: Choice, best: Choice | None, *, chosen: bool = True) -> str:

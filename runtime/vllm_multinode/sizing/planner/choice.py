@@ -12,6 +12,11 @@ from vllm_multinode.sizing.planner.rules import Refusal
 from vllm_multinode.sizing.planner.speed import Speed
 
 
+def is_power_of_two(count: int) -> bool:
+    """Whether it is 1, 2, 4, 8 and so on: what TP divides by, and what nodes mostly have."""
+    return count > 0 and count & (count - 1) == 0
+
+
 @dataclass(frozen=True)
 class Choice:
     """One way to cut the model, and what comes of it.

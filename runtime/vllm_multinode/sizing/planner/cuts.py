@@ -87,11 +87,12 @@ class Planner:
         return not found
 
     def _choice(self, tp: int, pp: int, nodes: int, gpus: int) -> Choice:
-        """One cut in full; with a smaller batch where only that fits and none was asked for."""
+        """One cut in full; with a smaller batch where only that fits and nothing was asked for."""
         usual = self.batch
         made = self.with_batch(tp, pp, nodes, gpus, usual)
         given = self.request.settings
-        asked = given.tokens or given.requests
+        asked = given.tokens or given.requests or self.request.tensor_parallel
+        asked = asked or self.request.pipeline_parallel
         if made.verdict != "fits" and usual.tokens > memory.SMALL_BATCH and not asked:
             small = Batch(memory.SMALL_BATCH, max(self.request.concurrency, min(usual.requests, 256)))
             again = self.with_batch(tp, pp, nodes, gpus, small)

@@ -2,7 +2,7 @@
 
 from vllm_multinode.contract.executors import EXECUTORS
 from vllm_multinode.sizing.model.architecture import Architecture
-from vllm_multinode.sizing.planner.choice import Choice
+from vllm_multinode.sizing.planner.choice import Choice, is_power_of_two
 from vllm_multinode.sizing.planner.cuts import Planner
 from vllm_multinode.sizing.planner.profiling import GIB
 from vllm_multinode.sizing.planner.request import Request
@@ -83,7 +83,8 @@ def _replicated(model: Architecture, best: Choice) -> list[str]:
         what = f"Latent attention is not divided: each of the {tp} TP ranks caches every token whole."
         return [f"{what} PP divides the cache by layers, --data-parallel-size by requests."]
     if 0 < model.kv_heads < tp:
-        what = f"{model.kv_heads} KV heads over TP {tp}: each is cached {tp // model.kv_heads} times."
+        heads = "1 KV head" if model.kv_heads == 1 else f"{model.kv_heads} KV heads"
+        what = f"{heads} over TP {tp}: each is cached {tp // model.kv_heads} times."
         return [f"{what} A smaller TP with PP, or replicas, hold more tokens."]
     return []
 
@@ -91,7 +92,7 @@ def _replicated(model: Architecture, best: Choice) -> list[str]:
 def _odd(planner: Planner, best: Choice) -> list[str]:
     """Nodes whose GPUs no TP can use together, where fewer of them could be."""
     each = max((*planner.request.node_gpus, 0)) or planner.request.gpus_per_node
-    if planner.request.tensor_parallel or each & (each - 1) == 0:
+    if planner.request.tensor_parallel or is_power_of_two(each) or best.gpus_per_node < each:
         return []
     even = 1 << (each.bit_length() - 1)
     if best.tensor_parallel >= even or planner.refusals(even, 1):

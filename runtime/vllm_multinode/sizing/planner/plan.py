@@ -6,7 +6,7 @@ from dataclasses import replace
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.sizing.planner.alternatives import varied, why
-from vllm_multinode.sizing.planner.choice import Choice, Plan
+from vllm_multinode.sizing.planner.choice import Choice, Plan, is_power_of_two
 from vllm_multinode.sizing.planner.cuts import Planner
 from vllm_multinode.sizing.planner.hints import notes_of
 from vllm_multinode.sizing.planner.profiling import GIB
@@ -146,7 +146,8 @@ def _next_smaller(planner: Planner, best: Choice) -> Choice | None:
     if best.nodes > 1:
         found = list(planner.choices(best.nodes - 1, best.gpus_per_node, spanning=False))
     else:
-        found = [choice for choice in planner.choices(1, best.gpus_per_node) if choice.gpus < best.gpus]
+        fewer = (choice for choice in planner.choices(1, best.gpus_per_node) if choice.gpus < best.gpus)
+        found = [choice for choice in fewer if is_power_of_two(choice.gpus)]
     lacking = [choice for choice in found if choice.verdict != "fits"]
     return max(lacking, key=lambda one: (one.fits, one.max_context, one.memory.left), default=None)
 

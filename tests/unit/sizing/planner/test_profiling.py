@@ -1,0 +1,94 @@
+"""What the engine finds beside weights, by version: sampler, experts, reserve, graphs."""
+
+import pytest
+
+from unit.sizing.models import config, small, source
+from vllm_multinode.sizing.planner.engine_versions import engine_version
+from vllm_multinode.sizing.planner.loading import Device
+from vllm_multinode.sizing.planner.profiling import Batch, Engine, Profile, profile, runs_on_v2
+
+GIB = 1 << 30
+BATCH = Batch(8192, 1024)
+
+
+def found(name: str = "", version: str = "0.19.0", tp: int = 1, **asked: object) -> Profile:
+    model = source(config(name) if name else small()).model
+    device = asked.pop("device", Device())
+    assert isinstance(device, Device)
+    engine = Engine(engine_version(version), device, eager=bool(asked.pop("eager", False)))
+    staged, last = bool(asked.pop("staged", False)), bool(asked.pop("last", True))
+    return profile(model, len(model.layers), tp, staged, last, BATCH, engine=engine)
+
+
+@pytest.mark.parametrize(
+    ("version", "each", "rows"),
+    [
+        pytest.param("0.16.0", 38, 0, id="sorts"),
+        pytest.param("0.19.0", 14, 132 * 4, id="masks-in-place"),
+        pytest.param("0.32.0", 2, 0, id="second-runner"),
+    ],
+)
+def test_the_sampler_follows_the_version(version: str, each: int, rows: int) -> None:
+    hidden = 8192 * 1024 * 2
+    assert found(version=version).parts.sampling == 1024 * 32000 * each + rows * 32000 + hidden
+
+
+def test_the_second_runner_keeps_counts_where_free_memory_is_measured() -> None:
+    assert found(version="0.32.0").parts.counts == 1024 * 32000 * 33 // 8
+    assert found(version="0.26.0").parts.counts == 0
+
+
+def test_a_stage_that_does_not_sample_has_no_logits() -> None:
+    first = found(staged=True, last=False)
+    assert first.parts.sampling == 0
+    assert first.parts.step > found().parts.step
+
+
+@pytest.mark.parametrize(
+    ("version", "stays"),
+    [
+        pytest.param("0.13.0", False, id="freed"),
+        pytest.param("0.14.1", True, id="kept"),
+        pytest.param("0.32.0", True, id="kept-today"),
+    ],
+)
+def test_buffers_of_experts_stay_from_a_version_on(version: str, stays: bool) -> None:
+    tokens, active, hidden, both = 8192, 2, 4096, 2 * 14336
+    size = tokens * active * (max(both // 2, hidden) + max(both, hidden)) * 2
+    assert found("mixtral-8x7b", version).parts.experts == (size if stays else 0)
+
+
+def test_latent_attention_decompresses_a_long_context() -> None:
+    latent = source(config("deepseek-v3")).model
+    assert found("deepseek-v3", tp=8).parts.step > 65536 * (latent.heads // 8) * 256 * 2
+
+
+def test_reserve_is_of_ranks_that_talk() -> None:
+    assert found().reserve / GIB == pytest.approx(0.25)
+    assert found(tp=2).reserve / GIB == pytest.approx(2.07)
+    assert found(tp=2, version="0.16.0").reserve / GIB == pytest.approx(0.55)
+    assert found(staged=True).reserve < found().reserve
+    assert found(device=Device(unified=True)).reserve > 4 * GIB
+
+
+@pytest.mark.parametrize(
+    ("version", "device", "deducted"),
+    [
+        pytest.param("0.19.0", Device(), False, id="not-yet"),
+        pytest.param("0.21.0", Device(), True, id="on-cuda"),
+        pytest.param("0.26.0", Device(), False, id="second-runner-without-an-estimate"),
+        pytest.param("0.32.0", Device(), True, id="second-runner-with-one"),
+        pytest.param("0.21.0", Device("rocm"), False, id="not-on-rocm"),
+        pytest.param("0.32.0", Device("rocm"), True, id="on-rocm"),
+    ],
+)
+def test_graphs_are_taken_from_the_cache(version: str, device: Device, deducted: bool) -> None:
+    assert found(version=version, device=device).graphs_deducted is deducted
+    assert found(version=version, device=device, eager=True).graphs == 0
+
+
+def test_which_models_the_second_runner_serves() -> None:
+    dense, mixture = source(small()).model, source(config("mixtral-8x7b")).model
+    versions = ("0.24.0", "0.26.0", "0.32.0")
+    assert [runs_on_v2(dense, engine_version(name)) for name in versions] == [False, True, True]
+    assert [runs_on_v2(mixture, engine_version(name)) for name in versions] == [False, False, True]
