@@ -20,6 +20,8 @@ from vllm_multinode.sizing.planner.plan import as_asked
 from vllm_multinode.sizing.planner.report import as_object
 from vllm_multinode.sizing.planner.request import Gpu, Request, Settings, find_gpu
 
+# vLLM's block on CPUs.
+_CPU_BLOCK = 128
 # A device that holds whatever the log says was held.
 _ANY_DEVICE = Gpu("the GPU of the log", 1 << 10)
 
@@ -104,6 +106,11 @@ def _gpu(name: str, memory_gib: float | None, log: EngineLog) -> tuple[Gpu, bool
     return _ANY_DEVICE, False
 
 
+def _default_block(log: EngineLog) -> int:
+    """Tokens of a block where the engine chooses otherwise than on GPUs; 0 where it does not."""
+    return _CPU_BLOCK if log.text("device_config") == "cpu" else 0
+
+
 def _with_log(base: Request, log: EngineLog) -> Request:
     """What the log says, then what the user says, then the engine's defaults."""
     settings, source = base.settings, base.source
@@ -127,7 +134,7 @@ def _with_log(base: Request, log: EngineLog) -> Request:
             version=engine_version(log.version) if log.version else settings.version,
             tokens=int(log.number("max_num_batched_tokens") or settings.tokens),
             requests=int(log.number("max_num_seqs") or settings.requests),
-            block_size=int(log.number("block_size") or settings.block_size),
+            block_size=int(log.number("block_size") or settings.block_size or _default_block(log)),
             eager=settings.eager if eager is None else eager,
             prefix_caching=settings.prefix_caching if prefix is None else prefix,
             text_only=settings.text_only if text_only is None else text_only,

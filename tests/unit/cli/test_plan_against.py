@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from unit.sizing.models import small
+from unit.sizing.models import DATA, small
 
 _MAIN = (
     "import sys; sys.argv = ['multinode', 'plan', *sys.argv[1:]]\n"
@@ -57,6 +57,22 @@ def test_standard_input_is_read_and_what_needs_a_gpu_says_so() -> None:
     assert ended.returncode == 0, ended.stderr
     assert "name the GPU with --gpu" in ended.stdout
     assert "GPU KV cache size" in ended.stdout
+
+
+def test_a_real_log_has_the_planned_figures(tmp_path: Path) -> None:
+    """A small Llama over two nodes of CPUs: blocks, tokens and concurrency are the plan's own."""
+    found = small(
+        hidden_size=64, intermediate_size=128, num_hidden_layers=4, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=2048,
+    )  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(found))
+    file = DATA / "engine_logs" / "cpu-0.32.0-pp2.log"
+    ended = against(str(tmp_path), "--against", str(file), "-o", "json")
+    assert ended.returncode == 0, ended.stderr
+    rows = {row["part"]: row for row in json.loads(ended.stdout)["compared"]}
+    assert rows["GPU KV cache size"]["planned"] == rows["GPU KV cache size"]["logged"] == 8192
+    assert rows["Maximum concurrency for 2,048 tokens per request"]["difference"] == 0
+    assert "VLLM_CPU_KVCACHE_SPACE" in rows["Available KV cache memory"]["reason"]
 
 
 def test_a_difference_has_a_reason(tmp_path: Path, file: Path) -> None:

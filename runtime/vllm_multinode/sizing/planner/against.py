@@ -48,8 +48,10 @@ def compared(plan: Plan, choice: Choice, log: EngineLog, *, device_known: bool) 
         device_known: whether the plan is for the GPU of the log; only what does not depend on it otherwise.
     """
     rows: list[Row] = []
+    on_cpu = log.text("device_config") == "cpu"
+    unknown = "VLLM_CPU_KVCACHE_SPACE sets it" if on_cpu else "name the GPU with --gpu to plan it"
     for worker, stage in _stages(log.workers, choice):
-        rows += _of_worker(plan, choice, worker, stage, device_known=device_known)
+        rows += _of_worker(plan, choice, worker, stage, device_known=device_known, unknown=unknown)
     rows += _of_cache(plan, choice, log, device_known=device_known)
     return tuple(rows)
 
@@ -63,7 +65,7 @@ def _stages(workers: list[Worker], choice: Choice) -> Iterator[tuple[Worker, int
 
 
 def _of_worker(
-    plan: Plan, choice: Choice, worker: Worker, stage: int, *, device_known: bool
+    plan: Plan, choice: Choice, worker: Worker, stage: int, *, device_known: bool, unknown: str
 ) -> Iterator[Row]:
     memory = choice.memories[stage]
     if worker.weights is not None:
@@ -73,8 +75,7 @@ def _of_worker(
         )
     if not device_known:
         if worker.available is not None:
-            why = "name the GPU with --gpu to plan it"
-            yield Row("Available KV cache memory", worker.name, "GiB", None, worker.available, why)
+            yield Row("Available KV cache memory", worker.name, "GiB", None, worker.available, unknown)
         return
     if worker.total is not None:
         total = memory.total / GIB
@@ -141,13 +142,18 @@ def _of_cache(plan: Plan, choice: Choice, log: EngineLog, *, device_known: bool)
     version, context = plan.request.settings.version, plan.context
     available = min((w.available for w in log.workers if w.available is not None), default=None)
     why = "it follows from the memory"
-    if not device_known and available is not None:
+    override = log.number("num_gpu_blocks_override")
+    if override is not None:
+        choice, why = replace(choice, blocks=int(override)), "blocks of another size"
+    elif not device_known and available is None:
+        return
+    elif not device_known and available is not None:
         choice = replace(
             choice, blocks=int(available * GIB // max(choice.cache.stage_block_bytes, default=1))
         )
         why = "the memory that was logged is rounded"
     held = choice.cache.blocks(context)
-    if log.concurrency and available and available > 0 and held:
+    if log.concurrency and available and available > 0 and held and override is None:
         size = max(choice.cache.stage_block_bytes) * held / context
         logged = available * GIB / (log.concurrency[1] * log.concurrency[0])
         other = "blocks of another size, another type of cache, or a rank with less memory"

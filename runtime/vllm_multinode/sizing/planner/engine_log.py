@@ -40,6 +40,7 @@ _PARTS = {
         rf"Available KV cache memory: {_NUMBER} GiB",
         rf"the rest of the memory reserved for KV Cache is {_NUMBER} ?GiB",
         rf"available KV cache memory \({_NUMBER} GiB\)",
+        rf"Explicitly set \({_NUMBER}/[\d.]+\) GiB for KV cache",
     ),
     "total": (rf"Free memory on device(?: \S+)? \([\d.]+/{_NUMBER} GiB\)",),
 }  # fmt: skip
@@ -51,8 +52,11 @@ _VERSION = re.compile(
 )
 _CONFIG = re.compile(r"Initializing an? .*?LLM engine .*?with config: (.*)$")
 _FIELD = re.compile(r"\b([a-z_]+)=('[^']*'|[^\s,()]+)")
-_NON_DEFAULT = re.compile(r"non-default args: (\{.*\})")
+_NON_DEFAULT = re.compile(r"non-default args: \{(.*)\}")
+# Values that are no scalars are printed as Python objects, which nothing can read back.
+_GIVEN = re.compile(r"'([a-z_]+)': ('[^']*'|-?[\d.]+(?:e-?\d+)?|True|False|None)(?=[,}]|$)")
 _CHUNKED = re.compile(r"max_num_batched_tokens=(\d+)")
+_OVERRIDE = re.compile(r"num_gpu_blocks_override=(\d+)")
 _REFUSED = re.compile(r"(To serve at least one request[^.]*|No available memory for the cache blocks)")
 _STARTED = re.compile(r"Application startup complete|Starting vLLM API server|Uvicorn running")
 _OTHERS = {
@@ -141,6 +145,9 @@ def read_log(lines: Iterable[str], place: str) -> EngineLog:
     for raw in lines:
         line = _ESCAPES.sub("", raw[:_LONGEST_LINE]).rstrip()
         other = other or next((name for name, sign in _OTHERS.items() if sign.search(line)), "")
+        if log.tokens is not None and _CONFIG.search(line):
+            # The engine starts again: the last start is the one that runs.
+            log, by_name = EngineLog(log.version, log.arguments), {}
         _arguments(log, line)
         _sizes(log, line)
         for part, value in _parts(line):
@@ -159,16 +166,15 @@ def _arguments(log: EngineLog, line: str) -> None:
     if found := _VERSION.search(line):
         log.version = log.version or found[1]
     if found := _NON_DEFAULT.search(line):
-        try:
-            given = ast.literal_eval(found[1])
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            given = {}
-        log.arguments |= {key: value for key, value in given.items() if isinstance(key, str)}
+        for name, value in _GIVEN.findall(found[1]):
+            log.arguments.setdefault(name, _value(value))
     if found := _CONFIG.search(line):
         for name, value in _FIELD.findall(found[1]):
             log.arguments.setdefault(name, _value(value))
     if found := _CHUNKED.search(line):
         log.arguments.setdefault("max_num_batched_tokens", int(found[1]))
+    if found := _OVERRIDE.search(line):
+        log.arguments["num_gpu_blocks_override"] = int(found[1])
 
 
 def _value(text: str) -> object:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from unit.sizing.models import DATA
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.sizing.planner.engine_log import EngineLog, read_log
@@ -87,6 +88,31 @@ def test_why_an_engine_did_not_start() -> None:
     )
     assert found.refused.startswith("To serve at least one request")
     assert found.workers[0].available == 4.45
+
+
+def test_the_last_of_several_starts_counts() -> None:
+    sizes = ("Available KV cache memory: 9.5 GiB", "GPU KV cache size: 100 tokens")
+    found = log(CONFIG, *sizes, CONFIG, "Available KV cache memory: 8.5 GiB", "GPU KV cache size: 90 tokens")
+    assert found.tokens == 90
+    assert found.workers[0].available == 8.5
+    assert found.number("tensor_parallel_size") == 2
+
+
+def test_a_real_log_of_two_nodes_on_cpus() -> None:
+    """As vLLM 0.32.0 wrote it: objects among the arguments, both stages, blocks that were overridden."""
+    with (DATA / "engine_logs" / "cpu-0.32.0-pp2.log").open() as lines:
+        found = read_log(lines, "a.log")
+    assert found.version == "0.32.0"
+    assert (found.number("pipeline_parallel_size"), found.number("nnodes")) == (2, 2)
+    assert (found.number("max_num_batched_tokens"), found.number("max_num_seqs")) == (512, 8)
+    assert found.number("num_gpu_blocks_override") == 64
+    assert found.text("device_config") == "cpu"
+    assert [(worker.name, worker.available) for worker in found.workers] == [
+        ("Worker_PP0", 1.0),
+        ("Worker_PP1", 1.0),
+    ]
+    assert (found.tokens, found.concurrency) == (8192, (2048, 4.0))
+    assert found.started
 
 
 @pytest.mark.parametrize(
