@@ -1,16 +1,20 @@
 """How a model divides over ranks: what vLLM can split, where it cuts, which files a stage needs."""
 
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
-from vllm_multinode.checkpoint.model_directory import Model
 from vllm_multinode.checkpoint.parallel import Indivisible, heads_refusal, kv_heads_refusal, layers_refusal
-from vllm_multinode.checkpoint.shards import Shard
 from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
+if TYPE_CHECKING:
+    # `plan` splits layers without a model directory, and is to start without what reads one.
+    from vllm_multinode.checkpoint.model_directory import Model
+    from vllm_multinode.checkpoint.shards import Shard
 
-def check_parallel(model: Model, tensor_parallel: int, pipeline_parallel: int) -> None:
+
+def check_parallel(model: "Model", tensor_parallel: int, pipeline_parallel: int) -> None:
     """Refuse sizes that this model cannot be split by. What the configuration does not tell is let pass.
 
     Args:
@@ -31,7 +35,7 @@ def check_parallel(model: Model, tensor_parallel: int, pipeline_parallel: int) -
         _raise(model, ExitCode.LAYERS, layers_refusal(model.hidden_layers, pipeline_parallel, pp))
 
 
-def _raise(model: Model, code: ExitCode, refusal: Indivisible | None) -> None:
+def _raise(model: "Model", code: ExitCode, refusal: Indivisible | None) -> None:
     if refusal is not None:
         raise MultinodeError(code, refusal.what, where=str(model.config_file), hint=refusal.hint)
 
@@ -50,7 +54,7 @@ def layer_split(layers: int, pipeline_parallel: int) -> tuple[int, ...]:
     return tuple(split)
 
 
-def shards_of_stage(model: Model, stage: int, pipeline_parallel: int) -> tuple[Shard, ...]:
+def shards_of_stage(model: "Model", stage: int, pipeline_parallel: int) -> "tuple[Shard, ...]":
     """Return the weight files that hold a tensor of this stage, in the order in which the engine reads them.
 
     Embeddings belong to the first stage, and to the last as well where no head is stored (it is tied to
@@ -74,7 +78,7 @@ def shards_of_stage(model: Model, stage: int, pipeline_parallel: int) -> tuple[S
     if is_last:
         parts |= {"norm", "head"}
 
-    def needed(shard: Shard) -> bool:
+    def needed(shard: "Shard") -> bool:
         return bool(shard.parts & parts) or any(
             begin <= layer and (is_last or layer < ends[stage]) for layer in shard.layers
         )
