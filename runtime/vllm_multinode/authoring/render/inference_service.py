@@ -65,7 +65,7 @@ def runtime_name(spec: DeploymentSpec) -> str:
 
 
 def _annotations(spec: DeploymentSpec, release: Release) -> Mapping[str, str]:
-    told = _resource_types(spec)
+    told = resource_types(spec)
     return {
         kserve.DEPLOYMENT_MODE: release.raw_mode,
         kserve.AUTOSCALER_CLASS: release.autoscaler_class,
@@ -74,7 +74,7 @@ def _annotations(spec: DeploymentSpec, release: Release) -> Mapping[str, str]:
     }
 
 
-def _resource_types(spec: DeploymentSpec) -> list[str]:
+def resource_types(spec: DeploymentSpec) -> list[str]:
     """Resources that KServe refuses unless told of them, accelerators first: it takes the first it finds."""
     found = [spec.accelerator_resource]
     if spec.network.rdma is not None:

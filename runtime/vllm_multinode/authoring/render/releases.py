@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from vllm_multinode.authoring.render.images import default_image
+from vllm_multinode.authoring.render.inference_service import resource_types
 from vllm_multinode.authoring.render.pod import accelerators
 from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.authoring.spec.accelerators import COUNTED
@@ -51,6 +52,9 @@ def check(spec: DeploymentSpec, release: Release) -> None:
         counted = ", ".join(sorted(COUNTED))
         what = f"{release.label} adds nvidia.com/gpu to every pod that names none of {counted}."
         raise _refusal("accelerator", what, _LWS)
+    more = resource_types(spec)
+    if more and not release.knows_gpu_types_annotation:
+        raise _refusal("resources", f"{release.label} refuses {', '.join(more)} as unknown GPUs.", _LWS)
     _check_nodes(spec, release)
 
 

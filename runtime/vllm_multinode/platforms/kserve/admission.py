@@ -276,6 +276,8 @@ def _one_implementation(predictor: Mapping[str, Any], release: Release) -> Itera
     fields = [*_STRUCT_FIELDS]
     if release.knows_storage_uris:
         fields.append("StorageUris")
+    if release.knows_storage_container_name:
+        fields.append("StorageContainerName")
     if release.knows_worker_spec:
         fields.append("WorkerSpec")
     if release.knows_variants:

@@ -51,6 +51,7 @@ class Release:
         renames_modes: the defaulting webhook rewrites RawDeployment and Serverless to their new names.
         checks_scaling_by_class: raw services are checked for HPA metrics only where their class is hpa.
         knows_storage_uris: spec.predictor.storageUris exists, and a name inside `model` is refused.
+        knows_storage_container_name: spec.predictor.storageContainerName exists.
         knows_variants: spec.predictor.name and spec.canary exist.
         knows_stop_annotation: `serving.kserve.io/stop` deletes what was made.
         annotates_model_format: the defaulting webhook writes the annotation `modelFormat`.
@@ -117,6 +118,7 @@ class Release:
     renames_modes: bool
     checks_scaling_by_class: bool
     knows_storage_uris: bool
+    knows_storage_container_name: bool
     knows_variants: bool
     knows_stop_annotation: bool
     # Defaulting and merging

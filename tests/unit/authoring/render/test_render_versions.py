@@ -6,9 +6,12 @@ import pytest
 
 from kserve_inputs import VERSIONS
 from vllm_multinode.authoring.render import Target, render
+from vllm_multinode.authoring.rules import validate
 from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.k8s.documents import from_text
+from vllm_multinode.platforms.releases import RELEASES, Release
 
 _LEAST: dict[str, Any] = {"name": "a", "model": {"claim": "x"}, "parallelism": {"tensor": 4, "pipeline": 2}}
 
@@ -153,3 +156,20 @@ def test_unknown_version() -> None:
     with pytest.raises(MultinodeError) as caught:
         render(spec(), "latest")
     assert caught.value.code == ExitCode.USAGE
+
+
+@pytest.mark.parametrize(
+    "release", [one for one in RELEASES["openshift-ai"] if one.knows_worker_spec], ids=lambda one: one.name
+)
+def test_every_release_of_openshift_ai_takes_what_is_rendered_for_it(release: Release) -> None:
+    made = render(spec(), release)
+    found = [one for one in validate(from_text(made.stream(), "-"), [release]) if one.blocks]
+    assert {one.rule for one in found} == ({"workers-recreated"} if release.recreates_workers else set())
+
+
+@pytest.mark.parametrize("number", ["2.16", "2.22"])
+def test_a_resource_that_a_release_takes_for_an_unknown_gpu_is_refused(number: str) -> None:
+    asked = spec({"network": {"rdma": {"resource": "rdma/hca"}}})
+    with pytest.raises(MultinodeError, match=f"OpenShift AI {number} refuses rdma/hca as unknown GPUs"):
+        render(asked, f"rhoai-{number}")
+    assert "rdma/hca" in render(asked, "rhoai-2.23").stream()

@@ -158,6 +158,9 @@ def test_two_implementations_are_refused() -> None:
     told = refusals_of_service(body, find("0.18.1"))[0].message
     assert told.startswith("exactly one of [SKLearn, XGBoost, ")
     assert told.endswith("Model, StorageUris, WorkerSpec, PodSpec] must be specified in PredictorSpec")
+    newer = refusals_of_service(body, find("0.20.0"))[0].message
+    assert newer.startswith("exactly one of [Name, SKLearn, ")
+    assert "StorageUris, StorageContainerName, WorkerSpec, PodSpec]" in newer
 
 
 @pytest.mark.parametrize(
