@@ -6,10 +6,13 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from vllm_multinode.authoring import planned_nodes as nodes
 from vllm_multinode.authoring.spec import (
     Accelerator,
+    Claim,
     DeploymentSpec,
     Model,
+    Network,
     Parallelism,
     Placement,
     Toleration,
@@ -19,6 +22,7 @@ from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.executors import EXECUTORS
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.k8s.emit import to_yaml
+from vllm_multinode.sizing import catalogue
 from vllm_multinode.sizing.planner.choice import Choice, Plan
 from vllm_multinode.sizing.planner.memory import UTILIZATION, default_batch
 from vllm_multinode.sizing.planner.request import CLAIM_GBS
@@ -39,20 +43,22 @@ def spec_of(
     plan: Plan,
     *,
     name: str = "",
-    claim: str = CLAIM,
+    claim: str = "",
     path: str | None = None,
     product: str = "",
     taints: Sequence[tuple[str, str, str]] = (),
+    speculative: str = "",
 ) -> DeploymentSpec:
     """The best choice of a plan as a deployment spec.
 
     Args:
         plan: one that fits.
         name: of the service; derived from the model's where it is empty.
-        claim: that holds the model.
+        claim: that holds the model; empty for one filled from the hub, or "models" where no hub has it.
         path: the model's folder in the claim; the model's own name where it is None.
-        product: label of the nodes' accelerators, to run on these only.
+        product: label of the nodes' accelerators, to run on these only; the catalogue's where it is empty.
         taints: (key, value, effect) to tolerate.
+        speculative: the engine's --speculative-config that was planned with.
 
     Raises:
         MultinodeError: DOES_NOT_FIT, with the smallest that would; SPEC for a name that cannot be.
@@ -66,24 +72,26 @@ def spec_of(
     by_stage = EXECUTORS[request.executor].node_per_stage
     kind = _TYPES.get(request.gpu.resource, "nvidia")
     usual = RESOURCES[kind]
+    per_node = best.tensor_parallel if by_stage else best.gpus_per_node
+    rdma = nodes.rdma(request, best)
     try:
         return DeploymentSpec(
             name=name or service_name(own),
-            model=Model(
-                claim=claim, path=own if path is None else path, size=f"{-(-plan.checkpoint // _GIB)}Gi"
-            ),
+            model=_model(plan, claim, path),
             parallelism=Parallelism(tensor=best.tensor_parallel, pipeline=best.pipeline_parallel),
             executor=request.executor,
             accelerator=Accelerator(
                 type=kind,
-                per_node=best.tensor_parallel if by_stage else best.gpus_per_node,
+                per_node=per_node,
                 resource=request.gpu.resource if request.gpu.resource not in ("", "cpu", usual) else None,
-                product=product or None,
+                product=product or nodes.product_of(request, kind),
             ),
             context=plan.context,
-            arguments=_arguments(plan, best),
+            arguments=_arguments(plan, best, speculative),
+            resources=nodes.resources(plan, best, per_node),
             shared_memory=f"{plan.shared_memory_gib}Gi",
-            placement=Placement(tolerations=_tolerations(taints)) if taints else Placement(),
+            placement=_placement(plan, taints),
+            network=Network(rdma=rdma) if rdma else Network(),
             startup=_startup(plan, best),
         )
     except ValidationError as error:
@@ -93,12 +101,31 @@ def spec_of(
         raise MultinodeError(ExitCode.SPEC, f"{field}: {first['msg']}.", hint=hint) from error
 
 
+def _model(plan: Plan, claim: str, path: str | None) -> Model:
+    """Where the weights are: a claim that is there, or one with room for them that is filled from the hub."""
+    size = f"{-(-plan.checkpoint // _GIB)}Gi"
+    hub = plan.request.source.hub
+    if claim or not hub:
+        own = model_name(plan.request.source.name)
+        return Model(claim=claim or CLAIM, path=own if path is None else path, size=size)
+    given = {} if path is None else {"path": path}
+    return Model(source=hub, size=size, create_claim=Claim(size=f"{plan.claim_gib}Gi"), **given)
+
+
+def _placement(plan: Plan, taints: Sequence[tuple[str, str, str]]) -> Placement:
+    found = nodes.placement(plan.request) or Placement()
+    return found.model_copy(update={"tolerations": _tolerations(taints)}) if taints else found
+
+
 def spec_text(spec: DeploymentSpec, plan: Plan) -> str:
     """The spec as YAML, with a line above it that says where it comes from."""
     best = plan.best
     shape = f"{best.label} of {plan.request.gpu.name}" if best else ""
     copies = f"; the nodes hold {plan.replicas} of it (replicas)" if plan.replicas > 1 else ""
     comment = f"# {plan.request.source.name} on {shape}, as `multinode plan` chose it{copies}\n"
+    facts = catalogue.find("model", (spec.model.source or "").removeprefix("hf://").partition("@")[0])
+    if facts is not None and facts.gated:
+        comment += "# The model is gated: name a Secret with your token (key token) as model.sourceSecret.\n"
     body = spec.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
     return comment + to_yaml([{field: value for field, value in body.items() if value != {}}])
 
@@ -119,7 +146,7 @@ def service_name(model: str) -> str:
     return name[:_LONGEST_NAME].rstrip("-")
 
 
-def _arguments(plan: Plan, best: Choice) -> dict[str, object]:
+def _arguments(plan: Plan, best: Choice, speculative: str) -> dict[str, object]:
     """Arguments of vLLM that differ from its defaults."""
     request = plan.request
     found: dict[str, object] = {}
@@ -127,7 +154,20 @@ def _arguments(plan: Plan, best: Choice) -> dict[str, object]:
         found["gpu-memory-utilization"] = request.utilization
     if request.kv_dtype != "auto":
         found["kv-cache-dtype"] = request.kv_dtype
-    version = request.settings.version
+    given = request.settings
+    if given.eager:
+        found["enforce-eager"] = True
+    if given.block_size:
+        found["block-size"] = given.block_size
+    if not given.prefix_caching:
+        found["no-enable-prefix-caching"] = True
+    if given.text_only:
+        found["language-model-only"] = True
+    if given.whole_towers:
+        found["mm-encoder-tp-mode"] = "data"
+    if speculative:
+        found["speculative-config"] = speculative
+    version = given.version
     usual = default_batch(request.gpu.memory_gib, request.gpu.name, version, plan.context)
     if best.batch != usual:
         found["max-num-batched-tokens"] = best.batch.tokens

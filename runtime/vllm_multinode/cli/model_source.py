@@ -36,7 +36,7 @@ def named_model(name: str) -> Source:
         source = from_tensors(found.name, found.config, place, found.tensors, found.name)
     else:
         source = from_config(found.name, found.config, place, found.weight_bytes or None)
-    return replace(source, notes=(*found.notes, *source.notes))
+    return replace(source, notes=(*found.notes, *source.notes), hub=found.name)
 
 
 def _offline(name: str) -> str:

@@ -28,6 +28,7 @@ from vllm_multinode.cli.platform_options import Kserve, Platform, chosen
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.sizing import catalogue
 from vllm_multinode.sizing.model.sources import Source
 from vllm_multinode.sizing.planner.choice import Plan
 from vllm_multinode.sizing.planner.explain import explain as explained
@@ -121,7 +122,10 @@ def plan(
         Output, typer.Option("--output", "-o", help="How to print the plan; spec is what `render` takes.")
     ] = "text",
     name: Annotated[str, typer.Option(help="-o spec: the service; the model's name by default.")] = "",
-    claim: Annotated[str, typer.Option(help="-o spec: the claim that holds the model.")] = "models",
+    claim: Annotated[
+        str,
+        typer.Option(help="-o spec: the claim that holds the model, instead of one filled from the hub."),
+    ] = "",
     path: Annotated[
         str | None, typer.Option(help="-o spec: the model's folder in it; its name by default.")
     ] = None,
@@ -184,6 +188,7 @@ def plan(
         spec = spec_of(
             _named(plans[0], model), name=name, claim=claim, path=path,
             product=offer.product if offer else "", taints=offer.taints if offer else (),
+            speculative=speculative_config,
         )  # fmt: skip
         typer.echo(spec_text(spec, plans[0]), nl=False)
         for remark in remarks(spec, chosen(platform, kserve)):
@@ -228,7 +233,10 @@ def _of_options(
             ExitCode.USAGE, f"--gpus-per-node lists {len(counts)} nodes, --nodes says {nodes}."
         )
     node_gpus = counts if len(counts) > 1 else (each,) * (nodes or 0)
-    return wishes.request(source, gpu=accelerator, node_gpus=node_gpus, gpus_per_node=each, notes=notes)
+    shape = None if in_shape is None else catalogue.shape(gpu)
+    return wishes.request(
+        source, gpu=accelerator, node_gpus=node_gpus, gpus_per_node=each, shape=shape, notes=notes
+    )
 
 
 def _counts(given: str) -> tuple[int, ...]:

@@ -78,6 +78,11 @@ def find(kind: Kind, name: str) -> Entry | None:
     return _record(RECORDS[kind], _entries(kind)[found], found)
 
 
+def is_own(entry: Entry) -> bool:
+    """Whether it is one of the user's own."""
+    return any(one is entry for kind in RECORDS for one in _own(kind).values())
+
+
 def names(kind: Kind) -> tuple[str, ...]:
     """Every name of a kind without the aliases, in the order of the files, the user's own last."""
     given = _model_aliases() if kind == "model" else _entries(kind)

@@ -123,6 +123,7 @@ class Shape(Entry):
         vcpus: hardware threads, or what the provider calls vCPU.
         network_gbps: all of the node's interfaces together, Gb/s, one direction.
         rdma: whether that network carries RDMA (InfiniBand, RoCE, EFA).
+        rdma_devices: interfaces that do, each a unit of the device plugin's resource; None for not read.
     """
 
     provider: Provider
@@ -132,6 +133,7 @@ class Shape(Entry):
     vcpus: int | None = None
     network_gbps: float | None = None
     rdma: bool = False
+    rdma_devices: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,7 @@ class Source:
         published_bytes: of its files, where only that is known.
         scale: by which the derived weights are corrected to what is published.
         notes: what does not agree, and what is unconfirmed.
+        hub: hf://org/name[@revision] that its files can be fetched from; empty for unknown.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Source:
     published_bytes: int | None = None
     scale: float = 1.0
     notes: tuple[str, ...] = ()
+    hub: str = ""
 
     @property
     def exact(self) -> bool:
@@ -80,7 +82,8 @@ def find_model(name: str) -> Source:
     place = f"catalogue, {facts.name}"
     found = from_config(name, facts.config, place, facts.weight_bytes)
     doubts = (f"{place}: {key} is unconfirmed ({why})." for key, why in facts.unconfirmed.items())
-    return replace(found, notes=(*found.notes, *doubts))
+    hub = "" if catalogue.is_own(facts) else f"hf://{facts.name}"
+    return replace(found, notes=(*found.notes, *doubts), hub=hub)
 
 
 def from_config(name: str, config: dict[str, Any], place: str, published: int | None = None) -> Source:

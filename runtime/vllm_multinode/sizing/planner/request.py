@@ -6,7 +6,7 @@ from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.sizing import catalogue
-from vllm_multinode.sizing.catalogue import Accelerator
+from vllm_multinode.sizing.catalogue import Accelerator, Shape
 from vllm_multinode.sizing.catalogue.records import Family
 from vllm_multinode.sizing.model.sources import Source
 from vllm_multinode.sizing.planner.engine_versions import EngineVersion, engine_version
@@ -115,6 +115,7 @@ class Request:
         tensor_parallel: the only TP to look at; 0 for any.
         pipeline_parallel: the only PP to look at; 0 for any.
         settings: what else is given to the engine.
+        shape: of the nodes, where one was named.
         notes: how the request came to be.
     """
 
@@ -131,6 +132,7 @@ class Request:
     tensor_parallel: int = 0
     pipeline_parallel: int = 0
     settings: Settings = field(default_factory=Settings)
+    shape: Shape | None = None
     notes: tuple[str, ...] = field(default=())
 
     @property
