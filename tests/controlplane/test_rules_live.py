@@ -168,6 +168,12 @@ def _no_workers(kubectl: Kubectl, name: str) -> None:
     assert f"Deployment/{name}-predictor-worker" not in _made(kubectl, name)
 
 
+def _no_deployment(kubectl: Kubectl, name: str) -> None:
+    """The API server refuses one of the two Deployments."""
+    both = {f"Deployment/{name}-predictor", f"Deployment/{name}-predictor-worker"}
+    assert both - _made(kubectl, name).keys()
+
+
 def _no_service(kubectl: Kubectl, name: str) -> None:
     assert f"Service/{name}-predictor" not in _made(kubectl, name)
 
@@ -213,6 +219,7 @@ def _head_service(kubectl: Kubectl, name: str) -> None:
 SHOWS: Final[dict[str, Callable[[Kubectl, str], None]]] = {
     "nothing-made": _nothing_made,
     "no-workers": _no_workers,
+    "no-deployment": _no_deployment,
     "no-service": _no_service,
     "no-head": _no_head,
     "two-heads": _two_heads,

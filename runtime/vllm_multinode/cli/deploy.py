@@ -117,14 +117,20 @@ def _check(cluster: "Cluster", given: "Given", release: "Release | None", *, for
     """What `multinode validate` says; what will not serve ends it, unless that was asked for."""
     from vllm_multinode.authoring.report import as_lines
     from vllm_multinode.authoring.rules import validate
+    from vllm_multinode.authoring.rules.model import named_model
     from vllm_multinode.cluster.inputs import runtimes_of
+    from vllm_multinode.cluster.offers import largest_gpu
+    from vllm_multinode.platforms.releases import MULTI_NODE_KSERVE
 
     documents = [*given.documents, *runtimes_of(cluster, given.documents)]
-    found = validate(documents, [release]) if release else validate(documents)
+    releases = (release,) if release else MULTI_NODE_KSERVE
+    model = named_model(given.documents)
+    gpu = largest_gpu(cluster) if model is not None else None
+    if model is not None and gpu is not None:
+        say(f"sizes are held against {model.name}, which the path of the model names, on {gpu.name}")
+    found = validate(documents, releases, model, gpu)
     stopping = [one for one in found if one.blocks]
-    for line in as_lines(
-        (one for one in found if one.severity != "advice"), found[0].releases if found else ()
-    ):
+    for line in as_lines((one for one in found if one.severity != "advice"), releases):
         warn(line)
     if stopping and not force:
         more = f"{len(stopping)} findings" if len(stopping) > 1 else "1 finding"

@@ -64,6 +64,8 @@ def validate(
     how = reading(param, remote)
     given = inputs.read(sources, how)
     source, accelerator = _model(model), _gpu(gpu)
+    if accelerator is not None and source is None:
+        source = _named_model(given)
     refused: dict[Release, MultinodeError] = {}
 
     check = functools.partial(_judged, given.specs, releases, source, accelerator, refused)
@@ -119,6 +121,22 @@ def _model(name: str) -> "Source | None":
     from vllm_multinode.cli.model_source import HUB, named_model
 
     return named_model(name) if name.startswith(HUB) else read_model(name)
+
+
+def _named_model(given: Inputs) -> "Source":
+    """The model that the files name, for `--gpu` without `--model`.
+
+    Raises:
+        MultinodeError: USAGE, where they name none.
+    """
+    from vllm_multinode.authoring.rules.model import named_model
+
+    source = named_model(given.documents)
+    if source is None:
+        what = "--gpu needs to know the model, and the files name none of the catalogue."
+        raise MultinodeError(ExitCode.USAGE, what, hint="Name it with --model.")
+    typer.echo(f"note: sizes are held against {source.name}, which the path of the model names.", err=True)
+    return source
 
 
 def _gpu(name: str) -> "Gpu | None":

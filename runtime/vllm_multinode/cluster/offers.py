@@ -4,7 +4,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from vllm_multinode.cluster.nodes import RESOURCES, GpuNode
+from vllm_multinode.cluster.client import Cluster
+from vllm_multinode.cluster.nodes import RESOURCES, GpuNode, gpu_nodes
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.sizing.planner.request import Gpu, find_gpu
@@ -56,6 +57,18 @@ def offers(nodes: Iterable[GpuNode], named: str = "", memory_gib: float | None =
     if not found:
         raise _nothing(kinds.values(), unknown, named)
     return [replace(one, notes=(*one.notes, *_unnamed(unknown))) for one in found]
+
+
+def largest_gpu(cluster: Cluster) -> Gpu | None:
+    """The accelerator with the most memory that any node has, in use or not; None where nobody tells."""
+    try:
+        nodes, _ = gpu_nodes(cluster)
+    except MultinodeError:
+        return None
+    kinds = [_gpu_of(node, None, None) for node in nodes]
+    known = [gpu for gpu in kinds if gpu is not None]
+    # A node of an unknown kind may be the one that is large enough.
+    return max(known, key=lambda gpu: gpu.memory_gib) if known and len(known) == len(kinds) else None
 
 
 def _gpu_of(node: GpuNode, wanted: Gpu | None, memory_gib: float | None) -> Gpu | None:

@@ -32,6 +32,7 @@ MERGE_KEYS: Final[Mapping[str, str]] = {
 # Fields that Go leaves out when they are empty or zero, so that a patch cannot set them back.
 _QUANTITIES: Final = frozenset({"limits", "requests", "overhead"})
 _MAPS: Final = _QUANTITIES | frozenset({"nodeSelector", "labels", "annotations", "matchLabels"})
+_KEPT: Final = frozenset({"name", "mountPath"})
 _PLAIN_BOOLEANS: Final = frozenset(
     {"hostNetwork", "hostPID", "hostIPC", "readOnly", "stdin", "stdinOnce", "tty"}
 )
@@ -93,8 +94,10 @@ def _quantity(value: Any, places: int = 3) -> Any:
 
 
 def _is_zero(value: Any, key: str) -> bool:
-    if value is None or value == "" or value == []:
+    if value is None or value == []:
         return True
+    if value == "":
+        return key not in _KEPT
     if value == {}:
         return key in _MAPS
     if value is False:

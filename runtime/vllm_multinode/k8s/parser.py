@@ -70,17 +70,23 @@ class Node:
         return self.value
 
     def find(self, path: Sequence[str | int]) -> "tuple[Node, int]":
-        """The node at `path` or its nearest parent, and the line to name: that of its key, if any."""
-        node, line = self, self.line
+        """The node at `path` or its nearest parent, and the line to name: that of its key, if any.
+
+        Inside an alias or a merge that is the line of the nearest field that is written out.
+        """
+        node, line, inside_alias = self, self.line, False
         for step in path:
             if isinstance(node.value, dict) and step in node.value:
                 key, node = node.value[str(step)]
-                line = key.line
+                place = key.line
             elif isinstance(node.value, list) and isinstance(step, int) and 0 <= step < len(node.value):
                 node = node.value[step]
-                line = node.line
+                place = node.line
             else:
                 break
+            # What stands for an anchor further up is written there; the line to name is the alias's own.
+            inside_alias = inside_alias or place < line
+            line = line if inside_alias else place
         return node, line
 
 

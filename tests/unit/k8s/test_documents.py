@@ -255,3 +255,18 @@ def test_nothing_to_build_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(shutil, "which", nowhere)
     with pytest.raises(MultinodeError, match="kubectl, kustomize or oc"):
         read([str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        pytest.param(("a", "x"), 4, id="anchor"),
+        pytest.param(("b", "x"), 5, id="alias"),
+        pytest.param(("b", "y", 1), 5, id="item-of-an-alias"),
+        pytest.param(("c", "x"), 6, id="merge"),
+        pytest.param(("c", "z"), 8, id="beside-a-merge"),
+    ],
+)
+def test_what_an_alias_stands_for_is_at_the_alias(path: tuple[str | int, ...], line: int) -> None:
+    (document,) = from_text(f"{HEAD}a: &a\n  {{x: 1, y: [1, 2]}}\nb: *a\nc:\n  <<: *a\n  z: 3\n", "f")
+    assert document.line(path) == line

@@ -1,12 +1,18 @@
 """What the model decides, with `--model`, and the memory of the GPU, with `--gpu`."""
 
-from collections.abc import Iterator
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path as File
 from typing import TYPE_CHECKING, Final
 
 from vllm_multinode.authoring.rules.lws import sizes_of
-from vllm_multinode.authoring.rules.rule import LWS_TEMPLATE, WORKER_SPEC, Case, Rule, always
+from vllm_multinode.authoring.rules.rule import LWS_TEMPLATE, MODEL, WORKER_SPEC, Case, Rule, always
+from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.finding import Finding
+from vllm_multinode.contract.kserve import claim_and_path
+from vllm_multinode.k8s.access import listed, text
+from vllm_multinode.k8s.documents import Document
 
 if TYPE_CHECKING:
     from vllm_multinode.contract.finding import Path
@@ -16,6 +22,7 @@ if TYPE_CHECKING:
 _KINDS: Final = ("InferenceService", "LeaderWorkerSet")
 _RULES: Final = {"heads": "model-heads", "kv-heads": "model-heads", "layers": "model-layers"}
 _OTHER: Final = "model-split"
+_LIGHTER: Final = re.compile(r"--(quantization|cpu-offload-gb|load-format)\b")
 
 
 def read_model(place: str) -> "Source":
@@ -32,6 +39,24 @@ def read_model(place: str) -> "Source":
 
         check_files(File(place))
     return find_model(place)
+
+
+def named_model(documents: Sequence[Document]) -> "Source | None":
+    """The model of the catalogue that the folder of a claim is named after; None for none or several."""
+    from vllm_multinode.sizing.model.sources import find_model
+
+    found = {}
+    for document in documents:
+        source = text(document.body, *MODEL, "storageUri")
+        folders = [part for part in claim_and_path(source)[1].split("/") if part] if source else []
+        names = ["/".join(folders[-2:]), *folders[-1:]]
+        for name in filter(None, dict.fromkeys(names)):
+            if File(name).exists():
+                continue  # only the catalogue is meant
+            with contextlib.suppress(MultinodeError):
+                found[name] = find_model(name)
+                break
+    return next(iter(found.values())) if len(found) == 1 else None
 
 
 def _refusals(case: Case) -> list["Refusal"]:
@@ -76,6 +101,8 @@ def _memory(case: Case) -> Iterator[Finding]:
     sizes = _sizes(case)
     if case.model is None or case.gpu is None or sizes is None or min(sizes) < 1 or _refusals(case):
         return
+    if any(_LIGHTER.search(" ".join(map(str, listed(one.body, "args")))) for one in case.containers):
+        return  # the engine loads other weights than the files hold, or keeps some elsewhere
     from vllm_multinode.sizing.planner.memory import UTILIZATION
     from vllm_multinode.sizing.planner.profiling import GIB
 

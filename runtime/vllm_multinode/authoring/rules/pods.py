@@ -14,6 +14,7 @@ from vllm_multinode.authoring.rules.rule import (
     Container,
     Rule,
     always,
+    is_ours,
     lws_parts,
 )
 from vllm_multinode.contract.finding import Edit, Finding, Path
@@ -41,10 +42,19 @@ def _command(probe: dict[str, Any]) -> str:
     return " ".join(str(word) for word in listed(probe, "exec", "command"))
 
 
+def _hint(case: Case, container: Container, others: str) -> str:
+    """The hint for launchers of others; empty, so that the rule's own is given, for ours."""
+    parts = [container.body]
+    if case.document.kind == "InferenceService" and container.role != "other":
+        parts.append(case.runtime_container(container.role))
+    return "" if any(map(is_ours, parts)) else others
+
+
 def _probe_ray(case: Case) -> Iterator[Finding]:
     for container, name, probe in _probes(case):
         if _SLOW.search(_command(probe)):
-            yield Finding((*container.path, name, "exec"))
+            hint = _hint(case, container, "Ask by httpGet or tcpSocket, which start no process.")
+            yield Finding((*container.path, name, "exec"), hint=hint)
 
 
 def _probe_completion(case: Case) -> Iterator[Finding]:
@@ -53,14 +63,16 @@ def _probe_completion(case: Case) -> Iterator[Finding]:
             continue
         asked = f"{_command(probe)} {text(probe, 'httpGet', 'path')}"
         if "completions" in asked or "/generate" in asked:
-            yield Finding((*container.path, name))
+            hint = _hint(case, container, "Ask httpGet /health, which does not wait for requests.")
+            yield Finding((*container.path, name), hint=hint)
 
 
 def _probe_health(case: Case) -> Iterator[Finding]:
     for container, name, probe in _probes(case):
         path = text(probe, "httpGet", "path")
         if name == "readinessProbe" and (path == "/health" or _HEALTH.search(_command(probe))):
-            yield Finding((*container.path, name))
+            hint = _hint(case, container, "Let readiness ask for the workers too, such as for Ray's nodes.")
+            yield Finding((*container.path, name), hint=hint)
 
 
 def _startup(case: Case) -> Iterator[Finding]:
@@ -213,7 +225,7 @@ RULES: Final = (
             "Each probe starts a Python or Ray process: 0.4 to 1.1 CPU-seconds and 82 to 132 MiB every "
             "time (measured)."
         ),
-        hint="Use httpGet on port 8081 of our launcher: /startup, /ready, /live.",
+        hint="Use httpGet on port 8081 of the launcher: /startup, /ready, /live.",
         seen="measured on KServe's and OpenShift AI's runtimes",
         check=_probe_ray,
         kinds=_KINDS,
@@ -223,7 +235,7 @@ RULES: Final = (
         id="probe-asks-completion",
         severity="risk",
         message="Liveness asks for a completion: a busy server is killed for being busy.",
-        hint="Use httpGet /live on port 8081 of our launcher.",
+        hint="Use httpGet /live on port 8081 of the launcher.",
         seen="measured on KServe's and OpenShift AI's runtimes",
         check=_probe_completion,
         kinds=_KINDS,
@@ -233,7 +245,7 @@ RULES: Final = (
         id="probe-health",
         severity="risk",
         message="Readiness asks vLLM's /health, which stays 200 after a worker has died (measured).",
-        hint="Use httpGet /ready on port 8081 of our launcher.",
+        hint="Use httpGet /ready on port 8081 of the launcher.",
         seen="measured with vLLM 0.32.0",
         check=_probe_health,
         kinds=_KINDS,

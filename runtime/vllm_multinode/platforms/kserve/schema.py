@@ -200,7 +200,7 @@ def _check_mapping(
     value: Mapping[Any, Any], schema: Mapping[str, Any], path: tuple[str, ...], where: str
 ) -> None:
     for name in schema.get("!", ()):
-        if value.get(name) is None or value[name] == "":
+        if value.get(name) is None or (value[name] == "" and path == ("metadata",)):
             raise MultinodeError(
                 ExitCode.MANIFEST,
                 f"'{'.'.join((*path, name))}' is missing.",
