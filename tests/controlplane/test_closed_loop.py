@@ -152,6 +152,8 @@ def serving(plane: Plane, name: str, claim: Path, folder: Path) -> Iterator[Serv
     """A namespace of its own, whose Pods run here, for the service of that name."""
     namespace = f"loop-{secrets.token_hex(4)}"
     plane.kubectl()("create", "namespace", namespace)
+    token = f"--from-literal=token={secrets.token_hex(32)}"
+    plane.kubectl(namespace)("create", "secret", "generic", f"{name}-token", token)
     try:
         with kubelet(
             plane.kubeconfig, namespace, nodes=4, claims={"models": claim}, image=image(), folder=folder

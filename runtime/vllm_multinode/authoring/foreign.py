@@ -6,6 +6,7 @@ Nothing in them is checked. A user who brings one is told what it is, and which 
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
+from vllm_multinode.contract.labels import COMPONENT
 from vllm_multinode.k8s.access import at, listed, mapping, number
 from vllm_multinode.k8s.documents import Document
 
@@ -94,7 +95,8 @@ def _workload(document: Document) -> Foreign | None:
     text = str(
         at(document.body, "spec", "template", "spec", "containers") or at(document.body, "spec", "containers")
     )
-    if "vllm" not in text:
+    fills_a_claim = at(document.body, "spec", "template", "metadata", "labels", COMPONENT) == "fetch"
+    if "vllm" not in text or fills_a_claim:
         return None
     sentence = (
         f"{document.kind} starts vLLM by itself, without KServe or LeaderWorkerSet, and is not checked here."

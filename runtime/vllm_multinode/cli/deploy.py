@@ -72,6 +72,7 @@ def deploy(
     from vllm_multinode.cluster import inputs, needs
     from vllm_multinode.cluster.client import Cluster
     from vllm_multinode.cluster.login import require_client
+    from vllm_multinode.cluster.token import with_tokens
 
     require_client()
     # A mistake in a file is told before a cluster is asked.
@@ -80,28 +81,46 @@ def deploy(
         kubeconfig=kubeconfig, context=context, namespace=namespace, source=login
     ) as cluster:
         settle_namespace(cluster, namespace, [document.namespace for document in given.documents])
-        release = _release(cluster, given, asked)
+        release = release_for(cluster, given, asked)
         if release != asked and inputs.specs_among(files_named):
             given = inputs.read(files_named, name=name, release=release, target=target)
-        _check(cluster, given, release, force=force)
+        check(cluster, given, release, force=force)
         wanted = deploying.Deployment(
             name=given.name,
-            bodies=[document.body for document in given.documents],
+            bodies=with_tokens(cluster, [document.body for document in given.documents]),
             create_namespace=create_namespace,
             force_conflicts=force_conflicts,
             dry_run=dry_run,
         )
         needs.check(cluster, wanted.bodies)
-        if wait and not dry_run:
-            _fetch(cluster, wanted, timeout)
-        deployed = deploying.deploy(cluster, wanted, announce=say, done=_tell)
-        _leftovers(cluster, deployed, given.name, prune=prune and not dry_run)
-        if wait and not dry_run:
-            _wait(cluster, given, timeout)
+        apply(cluster, given, wanted, timeout=timeout if wait else None, prune=prune)
     return ExitCode.OK
 
 
-def _release(cluster: "Cluster", given: "Given", asked: "Release | None") -> "Release | None":
+def apply(
+    cluster: "Cluster", given: "Given", wanted: "Deployment", *, timeout: float | None, prune: bool = False
+) -> None:
+    """Write what was checked, the model first, and wait until it serves.
+
+    Args:
+        cluster: where.
+        given: what was handed over.
+        wanted: the same, as it is written.
+        timeout: seconds for each of the two; None does not wait.
+        prune: delete what an earlier deployment made and this one lacks.
+    """
+    from vllm_multinode.cluster import deploy as deploying
+
+    waits = timeout is not None and not wanted.dry_run
+    if timeout is not None and waits:
+        _fetch(cluster, wanted, timeout)
+    deployed = deploying.deploy(cluster, wanted, announce=say, done=_tell)
+    _leftovers(cluster, deployed, given.name, prune=prune and not wanted.dry_run)
+    if timeout is not None and waits:
+        _wait(cluster, given, timeout)
+
+
+def release_for(cluster: "Cluster", given: "Given", asked: "Release | None") -> "Release | None":
     """The cluster's release, said where it was found out; None where KServe has nothing to do with it."""
     from vllm_multinode.cluster.versions import release_of
 
@@ -113,7 +132,7 @@ def _release(cluster: "Cluster", given: "Given", asked: "Release | None") -> "Re
     return release
 
 
-def _check(cluster: "Cluster", given: "Given", release: "Release | None", *, force: bool) -> None:
+def check(cluster: "Cluster", given: "Given", release: "Release | None", *, force: bool) -> None:
     """What `multinode validate` says; what will not serve ends it, unless that was asked for."""
     from vllm_multinode.authoring.report import as_lines
     from vllm_multinode.authoring.rules import validate

@@ -172,10 +172,10 @@ def plan(
         if nodes is not None or gpus_per_node:
             what = "--from-cluster counts the nodes itself; --nodes and --gpus-per-node contradict it."
             raise MultinodeError(ExitCode.USAGE, what)
-        found = _offers(kubeconfig, kube_context, tolerate or (), gpu, gpu_memory)
-        made = [choose(_of_offer(wishes, source, offer)) for offer in found]
+        found = cluster_offers(kubeconfig, kube_context, tolerate or (), gpu, gpu_memory)
+        made = [choose(of_offer(wishes, source, offer)) for offer in found]
     elif gpu:
-        made = [choose(_of_options(wishes, source, gpu, gpu_memory, gpus_per_node, nodes))]
+        made = [choose(of_options(wishes, source, gpu, gpu_memory, gpus_per_node, nodes))]
     else:
         raise MultinodeError(ExitCode.USAGE, "No GPU was named.", hint="Give --gpu TYPE, or --from-cluster.")
     order = sorted(range(len(made)), key=lambda number: preferred(made[number]))
@@ -200,7 +200,7 @@ def plan(
     return _CODES[plans[0].verdict]
 
 
-def _offers(
+def cluster_offers(
     kubeconfig: str, context: str, tolerated: "list[str] | tuple[()]", gpu: str, gpu_memory: float | None
 ) -> "list[Offer]":
     """What the cluster's nodes have free, a kind of accelerator at a time."""
@@ -213,16 +213,22 @@ def _offers(
     return [replace(one, notes=(*one.notes, *notes)) for one in offers(nodes, gpu, gpu_memory)]
 
 
-def _of_offer(wishes: Wishes, source: Source, offer: "Offer") -> Request:
+def of_offer(wishes: Wishes, source: Source, offer: "Offer") -> Request:
+    """What is asked for, of the nodes that a cluster has."""
     each = max(offer.node_gpus)
     return wishes.request(
         source, gpu=offer.gpu, node_gpus=offer.node_gpus, gpus_per_node=each, notes=offer.notes
     )
 
 
-def _of_options(
+def of_options(
     wishes: Wishes, source: Source, gpu: str, gpu_memory: float | None, gpus_per_node: str, nodes: int | None
 ) -> Request:
+    """What is asked for, of the nodes that the options name.
+
+    Raises:
+        MultinodeError: USAGE, for counts that contradict each other or an accelerator that nobody knows.
+    """
     accelerator, in_shape, notes = find_gpu(gpu, gpu_memory)
     counts = _counts(gpus_per_node)
     each = counts[0] if counts else in_shape or GPUS_PER_NODE

@@ -25,9 +25,9 @@ def test_stream(spec: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["render", "-f", spec]) == ExitCode.OK
     printed = capsys.readouterr()
     assert printed.out.startswith("apiVersion: serving.kserve.io/v1alpha1\nkind: ServingRuntime\n")
-    assert printed.out.count("\n---\n") == 2
+    assert printed.out.count("\n---\n") == 4
     assert "Kustomization" not in printed.out
-    assert printed.err == ""
+    assert printed.err.startswith("note: the pods wait for the group's token")
 
 
 def test_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -44,6 +44,8 @@ def test_folder_twice(spec: str, tmp_path: Path, capsys: pytest.CaptureFixture[s
         "serving-runtime.yaml",
         "inference-service.yaml",
         "launcher.yaml",
+        "network-policy.yaml",
+        "disruption-budget.yaml",
         "kustomization.yaml",
     }
     printed = capsys.readouterr()

@@ -30,6 +30,8 @@ KINDS = {
     },
     "apps/v1": {"Deployment": ("deployments", True)},
     "batch/v1": {"Job": ("jobs", True)},
+    "policy/v1": {"PodDisruptionBudget": ("poddisruptionbudgets", True)},
+    "networking.k8s.io/v1": {"NetworkPolicy": ("networkpolicies", True)},
     "storage.k8s.io/v1": {"StorageClass": ("storageclasses", False)},
     "serving.kserve.io/v1alpha1": {
         "ServingRuntime": ("servingruntimes", True),

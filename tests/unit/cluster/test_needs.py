@@ -20,6 +20,7 @@ def bodies(source: str = "hf://org/llm", **model: Any) -> list[dict[str, Any]]:
         "name": "llm",
         "model": {"source": source, "size": "10Gi", **model},
         "parallelism": {"pipeline": 2},
+        "tokenSecret": False,
     }
     return render(DeploymentSpec.model_validate(spec)).documents
 

@@ -73,6 +73,7 @@ def render(spec: DeploymentSpec, platform: str | Release = DEFAULT, target: Targ
         "claim.yaml": beside.claim(spec),
         "fetch.yaml": beside.fetch_job(spec, user_of(release)),
         "network-policy.yaml": beside.network_policy(spec, proxy_port) if spec.network.policy else None,
+        "disruption-budget.yaml": beside.disruption_budget(spec),
         # Last: nobody reads it.
         "launcher.yaml": beside.launcher(spec),
     }

@@ -100,6 +100,33 @@ _DNS = [{"port": port, "protocol": protocol} for port in (53, 5353) for protocol
 _HTTPS = [{"port": port, "protocol": "TCP"} for port in (443, 6443)]
 
 
+_MONITORING = [
+    # OpenShift labels its namespaces for this; "monitoring" is where kube-prometheus runs.
+    {"namespaceSelector": {"matchLabels": {"network.openshift.io/policy-group": "monitoring"}}},
+    {
+        "namespaceSelector": {
+            "matchExpressions": [
+                {
+                    "key": "kubernetes.io/metadata.name",
+                    "operator": "In",
+                    "values": ["openshift-user-workload-monitoring", "monitoring"],
+                }
+            ]
+        }
+    },
+]
+
+
+def disruption_budget(spec: DeploymentSpec) -> Object:
+    """One node is drained at a time: while a group recovers none of its pods is ready, so no other goes."""
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": metadata(spec, spec.name),
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {labels.PART_OF: spec.name}}},
+    }
+
+
 def network_policy(spec: DeploymentSpec, proxy_port: int | None = None) -> Object:
     """Clients reach the API; every other port is open to the group alone, and its pods reach little else.
 
@@ -120,7 +147,11 @@ def network_policy(spec: DeploymentSpec, proxy_port: int | None = None) -> Objec
         "spec": {
             "podSelector": group,
             "policyTypes": ["Ingress", "Egress"],
-            "ingress": [{"ports": clients}, {"from": [{"podSelector": group}]}],
+            "ingress": [
+                {"ports": clients},
+                {"from": [{"podSelector": group}]},
+                {"from": _MONITORING, "ports": [{"port": ports.SUPERVISOR, "protocol": "TCP"}]},
+            ],
             "egress": [{"to": [{"podSelector": group}]}, {"ports": _DNS}, {"ports": _HTTPS}],
         },
     }

@@ -119,7 +119,7 @@ def job(
     """The Job.
 
     Args:
-        metadata: of the Job; its labels are its pod's too.
+        metadata: of the Job.
         claim: to fill.
         arguments: source and directory, of `multinode fetch`.
         access: what the source asks for.
@@ -138,7 +138,8 @@ def job(
             "ttlSecondsAfterFinished": _KEPT_SECONDS,
             "podFailurePolicy": _failure_policy(),
             "template": {
-                "metadata": {"labels": {**metadata.get("labels", {}), labels.COMPONENT: NAME}},
+                # Not part of the service: its policy and its budget are for the group alone.
+                "metadata": {"labels": {labels.MANAGED_BY: labels.MANAGER, labels.COMPONENT: NAME}},
                 "spec": {
                     "restartPolicy": "Never",
                     "automountServiceAccountToken": False,

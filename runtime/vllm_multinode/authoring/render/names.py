@@ -14,6 +14,7 @@ NETWORKS: Final = "k8s.v1.cni.cncf.io/networks"
 
 SHARED_MEMORY: Final = "shm"
 HOME: Final = "/home/multinode"
+TOKEN_VOLUME: Final = "token"  # noqa: S105 - a volume
 TOKEN_FOLDER: Final = "/run/secrets/multinode"  # noqa: S105 - a path
 
 DEFAULT_STARTUP_SECONDS: Final = 3600

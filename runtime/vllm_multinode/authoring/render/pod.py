@@ -26,6 +26,10 @@ _CLAIM_BYTES_PER_SECOND = 1e9
 # Scheduling and pulling an image of some 10 GB on the last of the nodes, while the first ones wait for it.
 _FORMING_SECONDS = 600
 _PROBE_PERIOD = 10
+# Where the spec does not say it: a few threads of Python, and what they and the loading of shards hold.
+_CPU = "4"
+_PROCESSES_BYTES = 16 * 2**30
+_CPU_ENGINE_BYTES = 3 * 2**30
 _PORT_RANGE = "net.ipv4.ip_local_port_range"
 
 
@@ -85,8 +89,8 @@ def image(spec: DeploymentSpec) -> str | None:
 def volumes(spec: DeploymentSpec) -> list[Object]:
     """The volumes that the spec changes or adds."""
     found = [shared_memory_volume(spec.shared_memory)]
-    if spec.token_secret is not None:
-        found.append({"name": "token", "secret": {"secretName": spec.token_secret.name}})
+    if spec.token is not None:
+        found.append({"name": names.TOKEN_VOLUME, "secret": {"secretName": spec.token.name}})
     return found
 
 
@@ -109,7 +113,7 @@ def environment(spec: DeploymentSpec) -> list[Object]:
     budget = startup_seconds(spec)
     ours = {
         env.ACCELERATOR: "cpu" if spec.accelerator.type == "none" else None,
-        env.TOKEN_FILE: f"{names.TOKEN_FOLDER}/{spec.token_secret.key}" if spec.token_secret else None,
+        env.TOKEN_FILE: f"{names.TOKEN_FOLDER}/{spec.token.key}" if spec.token else None,
         env.DRAIN_TIMEOUT: str(spec.drain) if spec.drain != names.DEFAULT_DRAIN_SECONDS else None,
         # The launcher's own limit, which would otherwise come first.
         env.MODEL_TIMEOUT: str(LONGEST_SECONDS) if spec.model.source else None,
@@ -175,9 +179,25 @@ def _resources(spec: DeploymentSpec) -> Object:
     if spec.network.rdma is not None:
         devices[spec.network.rdma.resource] = str(spec.network.rdma.count)
     devices |= asked.other
-    requests = {"cpu": asked.cpu, "memory": asked.memory, "ephemeral-storage": asked.ephemeral_storage}
+    requests = {
+        # Of a CPU engine KServe writes the number of ranks over it.
+        "cpu": asked.cpu or (None if spec.accelerator.type == "none" else _limited(_CPU, asked.cpu_limit)),
+        "memory": asked.memory or _limited(_memory(spec), asked.memory_limit),
+        "ephemeral-storage": asked.ephemeral_storage,
+    }
     limits = {"cpu": asked.cpu_limit, "memory": asked.memory_limit}
     return said({"requests": said(requests) | devices, "limits": said(limits) | devices})
+
+
+def _memory(spec: DeploymentSpec) -> str:
+    """What the processes take beside /dev/shm, which counts as memory as it fills."""
+    beside = _CPU_ENGINE_BYTES if spec.accelerator.type == "none" else _PROCESSES_BYTES
+    return f"{math.ceil((float(parse(spec.shared_memory)) + beside) / 2**30)}Gi"
+
+
+def _limited(request: str, limit: str | None) -> str:
+    """A request of ours is not above a limit of the user's."""
+    return limit if limit is not None and parse(limit) < parse(request) else request
 
 
 def accelerators(spec: DeploymentSpec) -> dict[str, str]:
@@ -221,6 +241,6 @@ def _startup_probe(spec: DeploymentSpec) -> Object:
 
 
 def _token_mounts(spec: DeploymentSpec) -> list[Object]:
-    if spec.token_secret is None:
+    if spec.token is None:
         return []
-    return [{"name": "token", "mountPath": names.TOKEN_FOLDER, "readOnly": True}]
+    return [{"name": names.TOKEN_VOLUME, "mountPath": names.TOKEN_FOLDER, "readOnly": True}]

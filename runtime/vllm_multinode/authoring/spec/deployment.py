@@ -31,6 +31,7 @@ from vllm_multinode.authoring.spec.parts import (
     Resources,
     RolePlacement,
     RuntimeChoice,
+    SecretKey,
     TokenSecret,
 )
 from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, ExecutorName
@@ -92,8 +93,10 @@ class DeploymentSpec(Part):
     service_account_name: Name | None = Field(None, description="Service account of the pods.")
     image_pull_secrets: tuple[Name, ...] = Field((), description="Secrets to pull the image with.")
     network: Network = Field(default_factory=Network, description="Ports, policy and RDMA.")
-    token_secret: TokenSecret | None = Field(
-        None, description="Secret with the token that members of the group and Ray present to each other."
+    token_secret: TokenSecret | Literal[False] | None = Field(
+        None,
+        description="Secret with the group's token; named after the service with -token behind it if absent, "
+        "and made by `multinode deploy`. false for none: whoever reaches the pods can then join.",
     )
     drain: Annotated[int, Field(ge=0, le=86400, strict=True)] = Field(
         20, description="Seconds that running requests get when the service stops."
@@ -131,6 +134,13 @@ class DeploymentSpec(Part):
         if self.model.oci is not None:
             return self.model.oci
         return claim_uri(str(self.claim), self.model.folder)
+
+    @property
+    def token(self) -> SecretKey | None:
+        """The Secret with the group's token; None where there is none."""
+        if self.token_secret is None:
+            return SecretKey(name=f"{self.name}-token")
+        return self.token_secret or None
 
     @property
     def writes_runtime(self) -> bool:

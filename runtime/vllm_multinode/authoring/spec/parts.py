@@ -109,8 +109,10 @@ class Accelerator(Part):
 class Resources(Part):
     """CPU and memory of each container, head and worker alike."""
 
-    cpu: Quantity | None = Field(None, description="CPUs to request.")
-    memory: Quantity | None = Field(None, description="Memory to request. /dev/shm counts towards it.")
+    cpu: Quantity | None = Field(None, description="CPUs to request; 4 beside accelerators if absent.")
+    memory: Quantity | None = Field(
+        None, description="Memory to request, /dev/shm included; 16Gi more than that if absent."
+    )
     cpu_limit: Quantity | None = Field(None, description="Limit of CPUs; none if absent.")
     memory_limit: Quantity | None = Field(None, description="Limit of memory; none if absent.")
     ephemeral_storage: Quantity | None = Field(None, description="Local disk to request.")
@@ -196,7 +198,7 @@ class Network(Part):
         "net.ipv4.ip_local_port_range.",
     )
     policy: bool = Field(
-        False,
+        True,
         description="Write a NetworkPolicy: clients reach the API, only the group reaches its other ports.",
     )
     attachments: tuple[str, ...] = Field(

@@ -50,7 +50,6 @@ def spec(fields: dict[str, Any] | None = None) -> DeploymentSpec:
             {
                 "model": {"claim": "x", "createClaim": {"size": "1Gi"}},
                 "replicas": 2,
-                "network": {"policy": True},
             },
             "kserve",
             [
@@ -58,7 +57,6 @@ def spec(fields: dict[str, Any] | None = None) -> DeploymentSpec:
                 "inference-service.yaml",
                 "service.yaml",
                 "claim.yaml",
-                "network-policy.yaml",
                 "launcher.yaml",
             ],
             id="everything",
@@ -68,8 +66,11 @@ def spec(fields: dict[str, Any] | None = None) -> DeploymentSpec:
 )
 def test_files(fields: dict[str, Any], target: Any, files: list[str]) -> None:
     made = render(spec(fields), target=target)
-    assert list(made.files) == [*files, "kustomization.yaml"]
-    assert made.files["kustomization.yaml"][0]["resources"] == files
+    guards = ["network-policy.yaml", "disruption-budget.yaml"]
+    launcher = [name for name in files if name == "launcher.yaml"]
+    meant = [*(name for name in files if name not in launcher), *guards, *launcher]
+    assert list(made.files) == [*meant, "kustomization.yaml"]
+    assert made.files["kustomization.yaml"][0]["resources"] == meant
 
 
 def test_replicas_are_services_of_their_own() -> None:
@@ -105,7 +106,9 @@ def test_claim() -> None:
 def test_network_policy_opens_the_api_alone() -> None:
     (policy,) = render(spec({"network": {"policy": True}})).files["network-policy.yaml"]
     group = {"matchLabels": {"app.kubernetes.io/part-of": "a"}}
-    assert policy["spec"]["ingress"] == [{"ports": [{"port": 8080}]}, {"from": [{"podSelector": group}]}]
+    clients, members, monitoring = policy["spec"]["ingress"]
+    assert (clients, members) == ({"ports": [{"port": 8080}]}, {"from": [{"podSelector": group}]})
+    assert [port["port"] for port in monitoring["ports"]] == [8081]
 
 
 def test_network_policy_lets_a_groups_pods_reach_no_foreign_head() -> None:
@@ -188,7 +191,7 @@ def test_lws_group(strategy: str, rollout: object) -> None:
 def test_lws_environment_is_what_the_launcher_reads() -> None:
     from vllm_multinode.launcher.settings import read_settings
 
-    (group,) = render(spec({"executor": "mp"}), target="lws").files["leader-worker-set.yaml"]
+    (group,) = render(spec({"tokenSecret": False}), target="lws").files["leader-worker-set.yaml"]
     injected = {"LWS_LEADER_ADDRESS": "a-0.a.n", "LWS_GROUP_SIZE": "2", "LWS_WORKER_INDEX": "0"}
     for role, key in (("head", "leaderTemplate"), ("worker", "workerTemplate")):
         container = group["spec"]["leaderWorkerTemplate"][key]["spec"]["containers"][0]
