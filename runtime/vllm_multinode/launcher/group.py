@@ -41,6 +41,7 @@ class Member:
         stopped_epoch: nothing of this or an older epoch's engine runs there.
         exited_epoch: the last epoch whose engine ended there by itself.
         leaving: it was asked to stop; its place is free.
+        gave_up: it has said why it will be of no use.
     """
 
     identity: Identity
@@ -52,6 +53,7 @@ class Member:
     stopped_epoch: int = -1
     exited_epoch: int = -1
     leaving: bool = False
+    gave_up: bool = False
 
 
 @dataclass

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,8 @@ class Supervision:
         self.environment = dict(environment)
         self.unset = own_ray_address(self.environment)
         secrets = secrets_in(settings.arguments)
-        self.status = Status(hide=lambda reason: redacted(reason, secrets))
+        self.hide: Callable[[str], str] = partial(redacted, secrets=secrets)
+        self.status = Status(hide=self.hide)
         self.reaper = Reaper()
         self.engine: Engine | None = None
         self._shared_before = list_shared_memory()

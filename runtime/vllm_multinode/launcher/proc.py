@@ -1,17 +1,27 @@
 """What /proc tells of the processes below this one."""
 
+import functools
 import os
 from pathlib import Path
+
+from vllm_multinode.launcher.reserve import Reserve
+
+
+@functools.cache
+def keep_descriptors() -> Reserve:
+    """What this process keeps back, from the first call on, to look at /proc though its table is full."""
+    return Reserve()
 
 
 def parents() -> dict[int, int]:
     """Parent by process, for all processes of this PID namespace."""
     table: dict[int, int] = {}
-    for entry in os.listdir("/proc"):  # noqa: PTH208 - os.listdir is half the cost, every two seconds
-        if entry.isdigit():
-            found = _stat(int(entry))
-            if found is not None:
-                table[int(entry)] = found[1]
+    with keep_descriptors().lent():
+        for entry in os.listdir("/proc"):  # noqa: PTH208 - os.listdir is half the cost, every two seconds
+            if entry.isdigit():
+                found = _stat(int(entry))
+                if found is not None:
+                    table[int(entry)] = found[1]
     return table
 
 

@@ -23,7 +23,7 @@ from typing import Final
 from vllm_multinode.launcher.deaths import Deaths
 from vllm_multinode.launcher.masking import MASK, masked, secrets_in
 from vllm_multinode.launcher.plan import Listener, Process
-from vllm_multinode.launcher.proc import descendants
+from vllm_multinode.launcher.proc import descendants, keep_descriptors
 from vllm_multinode.launcher.programs import find_program, program_path
 from vllm_multinode.launcher.scheduling import give_way
 
@@ -58,6 +58,7 @@ _PREFIX: Final = re.compile(r"^(\x1b\[[0-9;]*m)?\([^)]*pid=\d+[^)]*\)\s*(\x1b\[[
 
 def adopt_orphans() -> None:
     """Become the parent of every descendant whose own parent ends."""
+    keep_descriptors()
     if _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         log.warning("cannot adopt orphans: %s", os.strerror(ctypes.get_errno()))
 

@@ -321,7 +321,8 @@ class Rendezvous:
     def _engine_ended(self, member: Member, said: EngineExited | GivesUp) -> None:
         """Once an epoch: what a member says again adds nothing."""
         pod = member.identity.pod
-        if isinstance(said, GivesUp):
+        if isinstance(said, GivesUp) and not member.gave_up:
+            member.gave_up = True
             words = f"worker {pod}: {said.reason}"
             log.error("%s", words)
             self.last_refusal = printable(words, _LONGEST_REFUSAL)

@@ -117,7 +117,7 @@ class Worker(Supervision):
             try:
                 await self.ask_vllm((Process(name="vllm", argv=argv),), readiness.identity.versions.vllm)
             except MultinodeError as error:
-                await self._send(GivesUp(epoch=self.epoch, reason=str(error)))
+                await self._send(GivesUp(epoch=self.epoch, reason=self.hide(str(error))))
                 raise
 
     async def _seek(self) -> None:
@@ -193,7 +193,7 @@ class Worker(Supervision):
                 await self._follow(link)
             except MultinodeError as error:
                 if not isinstance(error, _RefusedByHeadError):
-                    await self._send(GivesUp(epoch=self.epoch, reason=str(error)))
+                    await self._send(GivesUp(epoch=self.epoch, reason=self.hide(str(error))))
                 raise
             finally:
                 self._link = None
@@ -292,7 +292,7 @@ class Worker(Supervision):
         await self._send(EngineExited(epoch=epoch, reason=reason))
         if engine.refused:
             error = MultinodeError(ExitCode.ARGUMENTS, f"{reason}.", where=self.settings.pod_name)
-            await self._send(GivesUp(epoch=epoch, reason=str(error)))
+            await self._send(GivesUp(epoch=epoch, reason=self.hide(str(error))))
             self.fail(error)
 
     async def _report_frozen(self, epoch: int) -> None:
