@@ -27,8 +27,6 @@ _BEGIN, _END = "<!-- sockets: begin -->\n", "<!-- sockets: end -->\n"
 _LISTEN: Final = "0A"
 _PATIENCE: Final = 300.0
 _TOKEN: Final = "the token of the group whose sockets are listed"
-_OPTIONS: Final = {number: f"Ray's {name}" for name, number in ports.RAY_OFFSETS.items()}
-_VARIABLES: Final = {number: f"Ray's {name}" for name, number in ports.RAY_ENV_OFFSETS.items()}
 
 
 @dataclass(frozen=True, order=True)
@@ -62,23 +60,34 @@ def observe(group: LocalGroup, executor: ExecutorName) -> set[Listening]:
         processes = list(_processes(node.pod))
         held = {inode: process for process in processes for inode in _inodes(process)}
         for address, port, inode in _listeners(processes[0]):
-            what = _what(port, _program(held.get(inode)))
+            what = _what(_program(held.get(inode)))
             kind = _kind(address, node.address)
             found.add(Listening(executor, node.role, _number(port), kind, what))
     return found
 
 
 def _processes(pod: str) -> Iterator[Path]:
-    """Those of a pod, by the name that the downward API gives them."""
+    """Those in a pod's network namespace: a process that names itself overwrites its environment."""
     wanted = f"POD_NAME={pod}".encode()
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            if wanted in (entry / "environ").read_bytes().split(b"\0"):
-                yield entry
-        except OSError:
-            continue
+    everybody = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    namespace = next(
+        _namespace(entry) for entry in everybody if wanted in _read(entry / "environ").split(b"\0")
+    )
+    return (entry for entry in everybody if _namespace(entry) == namespace)
+
+
+def _namespace(process: Path) -> str:
+    try:
+        return str((process / "ns" / "net").readlink())
+    except OSError:
+        return ""
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 def _inodes(process: Path) -> Iterator[int]:
@@ -127,7 +136,7 @@ def _number(port: int) -> str:
 def _program(process: Path | None) -> str:
     if process is None:
         return "?"
-    words = (process / "cmdline").read_bytes().split(b"\0")
+    words = _read(process / "cmdline").split(b"\0")
     return b" ".join(words).decode(errors="replace")
 
 
@@ -140,17 +149,19 @@ _PROGRAMS: Final = (
     ("monitor.py", "Ray's autoscaler"),
     ("dashboard/dashboard", "Ray's dashboard"),
     ("util.client.server", "Ray's client server"),
+    ("EngineCore", "vLLM's engine"),
+    ("RayWorkerProc", "vLLM's worker"),
+    ("VLLM::Worker", "vLLM's worker"),
+    ("Agent", "Ray's agent"),
     ("ray::", "Ray's worker"),
     ("default_worker", "Ray's worker"),
-    ("EngineCore", "vLLM's engine"),
-    ("VLLM::", "vLLM's worker"),
     ("vllm serve", "vLLM"),
     ("vllm", "vLLM"),
     ("multinode", "the supervisor"),
 )
 
 
-def _what(port: int, command: str) -> str:
+def _what(command: str) -> str:
     return next((name for part, name in _PROGRAMS if part in command), command or "?")
 
 
