@@ -16,12 +16,15 @@ from vllm_multinode.platforms.releases import DEFAULT
 pytestmark = pytest.mark.netns
 
 
+@pytest.mark.parametrize("ip6", [False, True], ids=["ipv4", "ipv6-alone"])
 @pytest.mark.parametrize("executor", ["mp", "ray"])
 def test_two_nodes_form_and_serve(
-    start: Start, stand_ins: StandIns, made_model: Path, executor: ExecutorName
+    start: Start, stand_ins: StandIns, made_model: Path, executor: ExecutorName, *, ip6: bool
 ) -> None:
-    group = start(stand_ins.pods(service(made_model, executor=executor, args=("--seed", "7"))))
+    local = service(made_model, executor=executor, args=("--seed", "7"))
+    group = start(stand_ins.pods(local), ip6=ip6)
     status = group.wait_until_serving(epoch=1)
+    assert all((":" in member["address"]) is ip6 for member in status["members"])
     assert [member["rank"] for member in status["members"]] == [0, 1]
     assert [member["name"] for member in status["members"]] == [node.pod for node in group.nodes]
     assert group.status("worker-1")["rank"] == 1

@@ -34,6 +34,8 @@ class Handler(socketserver.StreamRequestHandler):
 
 class Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
+    # Every address of both families.
+    address_family = socket.AF_INET6
     daemon_threads = True
 
 
@@ -51,9 +53,9 @@ def main() -> None:
     leave_a_daemon()
     if "--head" in sys.argv:
         Handler.accelerators = int(option("--num-gpus"))
-        Server(("0.0.0.0", int(option("--port"))), Handler).serve_forever()
+        Server(("::", int(option("--port"))), Handler).serve_forever()
     host, _, port = option("--address").rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=5) as gcs:
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=5) as gcs:
         gcs.settimeout(None)
         gcs.sendall(f"join {option('--num-gpus')}\n".encode())
         gcs.recv(1)

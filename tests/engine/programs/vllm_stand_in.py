@@ -144,7 +144,7 @@ def form_with_mp(rank: int, nodes: int) -> None:
                 link.sendall(bytes([rank]))
                 KEPT.append(link)
                 return
-    listener = socket.create_server(("0.0.0.0", address[1]))
+    listener = socket.create_server(("", address[1]), family=socket.AF_INET6, dualstack_ipv6=True)
     KEPT.append(listener)
     ranks: set[int] = set()
     while len(ranks) < nodes - 1:
@@ -157,7 +157,7 @@ def form_with_ray(ranks: int) -> None:
     """Return once the nodes of the cluster hold as many accelerators as there are ranks."""
     host, _, port = os.environ["RAY_ADDRESS"].rpartition(":")
     while True:
-        with socket.create_connection((host, int(port)), timeout=5) as gcs:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=5) as gcs:
             gcs.sendall(b"count\n")
             if int(gcs.makefile().readline()) >= ranks:
                 return
@@ -188,7 +188,10 @@ def main() -> None:
     if "--headless" in sys.argv:
         threading.Event().wait()
     Handler.engine = Engine()
-    api = http.server.ThreadingHTTPServer(("0.0.0.0", int(option("--port", "8000"))), Handler)
+    host = option("--host", "0.0.0.0")
+    if ":" in host:
+        http.server.ThreadingHTTPServer.address_family = socket.AF_INET6
+    api = http.server.ThreadingHTTPServer((host, int(option("--port", "8000"))), Handler)
     api.serve_forever()
 
 
