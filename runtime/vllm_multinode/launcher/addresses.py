@@ -64,8 +64,11 @@ def check_addresses(environment: Mapping[str, str]) -> None:
     own = {one.address for one in assigned()}
     for variable in _ADDRESSES:
         value = environment.get(variable, "").strip()
-        # Where the kernel does not tell, a listener will.
-        if value and own and _parsed(variable, value) not in own:
+        if not value:
+            continue
+        address = _parsed(variable, value)
+        # All of 127.0.0.0/8 is this pod's. Where the kernel does not tell, a listener will.
+        if own and address not in own and not address.is_loopback:
             raise not_own(variable, value)
     interfaces = [name for _, name in socket.if_nameindex()]
     for variable, value in environment.items():

@@ -70,6 +70,7 @@ def test_what_this_pod_does_not_have_is_refused_by_name(variable: str, value: st
     ("variable", "value"),
     [
         pytest.param("POD_IP", "127.0.0.1", id="address"),
+        pytest.param("POD_IP", "127.0.0.2", id="another-of-loopback"),
         pytest.param("VLLM_HOST_IP", "", id="empty"),
         pytest.param("GLOO_SOCKET_IFNAME", "lo", id="name"),
         pytest.param("GLOO_SOCKET_IFNAME", "lo,ib9", id="one-of-several"),
