@@ -49,6 +49,8 @@ def serve(options: RunOptions, started: Callable[[RunDirectory], None] = lambda 
     """
     refusals.require_linux()
     refusals.require_packages(_NEEDED)
+    if options.ip6:
+        refusals.require_ipv6()
     pods = isvc.pods(options.local, isvc.cache_directory())
     if options.logs is not None:
         options.logs.mkdir(parents=True, exist_ok=True)

@@ -33,6 +33,24 @@ def require_packages(names: tuple[str, ...]) -> None:
         )
 
 
+def require_ipv6(sysctls: Path = Path("/proc/sys")) -> None:
+    """Refuse `--ip6` on a kernel without IPv6.
+
+    Args:
+        sysctls: the directory that holds the kernel's settings.
+
+    Raises:
+        MultinodeError: it has none.
+    """
+    if not (sysctls / "net/ipv6/conf").is_dir():
+        raise MultinodeError(
+            ExitCode.LOCAL_RUN,
+            "this kernel has no IPv6.",
+            where="--ip6",
+            hint="Load the module ipv6, or boot without ipv6.disable=1.",
+        )
+
+
 def namespaces_refused(error: OSError, sysctls: Path = Path("/proc/sys")) -> MultinodeError:
     """What a refused unshare(2) or uid_map means here.
 
