@@ -95,6 +95,11 @@ async def challenges(target: Target, count: int) -> None:
     await _hold(target, count, b"GET /group/challenge HTTP/1.1\r\nHost: x\r\n\r\n")
 
 
+async def pipelined(target: Target, count: int) -> None:
+    """Thousands of requests sent in one breath, over each of many connections."""
+    await _hold(target, count, b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n" * 1500)
+
+
 async def junk(target: Target, count: int) -> None:
     """Bytes, long lines, many headers, large bodies."""
     kinds = (
@@ -206,6 +211,7 @@ CASES: Final = {
     "upgrades": Case("WebSockets of strangers", upgrades, 15_000),
     "upgrades-open": Case("WebSockets of strangers, no token", upgrades, 15_000, token=False),
     "challenges": Case("challenges that nobody answers", challenges, 10_000),
+    "pipelined": Case("requests sent in one breath", pipelined, 1_000),
     "junk": Case("junk, long lines, large bodies", junk, 5_000),
     "same-name": Case("the living worker's name, no token", same_name, 600, token=False),
     "same-name-token": Case("the living worker's name, with the token", same_name, 600),

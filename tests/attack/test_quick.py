@@ -17,6 +17,7 @@ SLOWEST = 5.0
         ("silent", 2000),
         ("upgrades", 1000),
         ("upgrades-open", 1000),
+        ("pipelined", 100),
         ("junk", 100),
         ("same-name", 60),
         ("same-name-token", 60),

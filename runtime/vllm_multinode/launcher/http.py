@@ -60,9 +60,17 @@ def application(supervisor: Supervisor) -> web.Application:
     }
     for path, probe in probes.items():
         app.router.add_get(path, _as_handler(probe))
+    app.on_response_prepare.append(_close_after_one)
     app.router.add_get("/status", status)
     app.router.add_get("/metrics", metrics)
     return app
+
+
+async def _close_after_one(_: web.Request, response: web.StreamResponse) -> None:
+    """One request a connection: thousands sent in one breath would be answered before anybody else's."""
+    if not isinstance(response, web.WebSocketResponse):
+        response.force_close()
+        response.headers["Connection"] = "close"
 
 
 def _as_handler(probe: Callable[[], tuple[int, str]]) -> Callable[[web.Request], Awaitable[web.Response]]:
