@@ -26,6 +26,7 @@ HEAD: Final = "Multinode-Head"
 PROOF: Final = "Multinode-Proof"
 REFUSED: Final = "Multinode-Refused"
 
+_SAME_IMAGE: Final = "Run the same image on head and workers."
 # aiohttp reads header fields of up to 8,190 bytes, and one character may become six.
 _IN_A_HEADER: Final = 500
 _SAME_SECRET: Final = "Mount the same Secret on head and workers."  # noqa: S105 - a hint
@@ -102,7 +103,7 @@ def _another_protocol(peer: str) -> MultinodeError:
     return MultinodeError(
         ExitCode.VERSIONS_DIFFER,
         f"{peer} does not speak this head's protocol {PROTOCOL}.",
-        hint="Run the same image on head and workers.",
+        hint=_SAME_IMAGE,
     )
 
 
@@ -116,8 +117,8 @@ def _ascii(message: BaseModel) -> str:
     return json.dumps(message.model_dump(mode="json"))
 
 
-class UnprovenError(Exception):
-    """Who answers under the head's name has not proven that it is the head; says why."""
+class UnprovenError(MultinodeError):
+    """Who answers under the head's name has not proven that it is this worker's head; says why."""
 
 
 class WorkersSide:
@@ -151,14 +152,16 @@ class WorkersSide:
             proof = headers.get(PROOF, "")
             if not same(proof, said.heads_proof(self._token)):
                 lack = "another token than this worker's" if proof else "no token"
-                raise UnprovenError(f"presents {lack}")
+                raise UnprovenError(ExitCode.TOKEN, f"presents {lack}.", hint=_SAME_SECRET)
         try:
             claim = Claim.model_validate_json(head)
         except ValidationError as error:
-            raise UnprovenError("speaks another protocol") from error
+            raise UnprovenError(
+                ExitCode.VERSIONS_DIFFER, "speaks another protocol.", hint=_SAME_IMAGE
+            ) from error
         difference = self._group.difference(claim.group)
         if difference is not None:
-            raise UnprovenError(f"belongs to {difference}")
+            raise UnprovenError(ExitCode.GROUP, f"belongs to {difference}.")
         return said
 
 

@@ -11,7 +11,6 @@ from vllm_multinode.contract.model import Frozen
 from vllm_multinode.launcher.handshake import (
     CHALLENGE_PATH,
     PATH,
-    UnprovenError,
     WorkersSide,
     refusal_in,
 )
@@ -126,8 +125,9 @@ def _headers_of_answers() -> tuple[aiohttp.TraceConfig, list[Mapping[str, str]]]
 async def _challenge(session: aiohttp.ClientSession, base: str) -> str:
     async with session.get(base + CHALLENGE_PATH) as response:
         if response.status != 200:
-            raise LinkEndedError("it is not ready to take workers")
+            busy = response.status == 503
+            raise LinkEndedError("it is not ready yet" if busy else "it speaks another protocol")
         text = (await response.content.read(_LONGEST_CHALLENGE)).decode(errors="replace").strip()
         if not text.isascii() or not text.isprintable():
-            raise UnprovenError("speaks another protocol")
+            raise LinkEndedError("it speaks another protocol")
         return text

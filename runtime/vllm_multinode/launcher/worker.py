@@ -170,18 +170,16 @@ class Worker(Supervision):
         Raises:
             MultinodeError: it has been the same several times, or is certain.
         """
-        refused = error.refused if isinstance(error, RefusedError) else None
-        if refused is not None and not refused.final:
-            return f"head {head}: {refused.what}"
+        said = error.refused if isinstance(error, RefusedError) else error
+        where = "refused by the head" if said is not error else f"whoever answers as head {head}"
+        # A name that leads to another group's head for a moment is DNS catching up.
+        if said.code is ExitCode.GROUP:
+            return f"{where}: {said.what}"
         self._unproven += 1
-        where = "refused by the head" if refused is not None else f"whoever answers as head {head}"
-        what = refused.what if refused is not None else f"{error}."
         # Without a token nobody proves anything, and asking again changes nothing.
         if self.settings.token is None or self._unproven >= _UNPROVEN_TRIES:
-            code = refused.code if refused is not None else ExitCode.TOKEN
-            hint = refused.hint if refused is not None else "Mount the same Secret on head and workers."
-            raise MultinodeError(code, what, where=where, hint=hint)
-        return f"{where}: {what}"
+            raise MultinodeError(said.code, said.what, where=where, hint=said.hint)
+        return f"{where}: {said.what}"
 
     async def _join(self, address: str, port: int) -> None:
         claim = Claim(pod=self.settings.pod_name, group=self.settings.group)
