@@ -4,16 +4,20 @@ import contextlib
 import errno
 import ipaddress
 import itertools
+import logging
 import socket
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.launcher.text import printable
+
+log = logging.getLogger(__name__)
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -25,6 +29,7 @@ _NLMSG_DONE: Final = 3
 _IFA_ADDRESS: Final = 1
 _IFA_LOCAL: Final = 2
 _SCOPE_LINK: Final = 253
+_PORT_RANGE: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 # Documentation addresses (RFC 5737, RFC 3849): connecting a datagram socket to one sends nothing.
 _ELSEWHERE: Final = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
@@ -187,6 +192,29 @@ def check_ports_free(ports: Mapping[str, Iterable[int]]) -> None:
             error = _bind_once(port, family)
             if error is not None:
                 raise cannot_listen(variable, "0.0.0.0" if family == socket.AF_INET else "::", port, error)
+
+
+def warn_of_random_ports(ports: Mapping[str, Iterable[int]], settings: Path = _PORT_RANGE) -> None:
+    """Say which ports lie where the kernel takes ports for connections and for listeners that ask for any.
+
+    Args:
+        ports: ports by the variable that sets them.
+        settings: the kernel's file with the first and the last of its range.
+    """
+    try:
+        first, last = map(int, settings.read_text().split())
+    except (OSError, ValueError):
+        return
+    for variable, numbers in ports.items():
+        if inside := [port for port in numbers if first <= port <= last]:
+            log.warning(
+                "%s: port %d lies in the range %d to %d of which the kernel takes any (net.ipv4."
+                "ip_local_port_range): another process may have it first",
+                variable,
+                inside[0],
+                first,
+                last,
+            )
 
 
 def check_range_free(variable: str, bounds: tuple[int, int], wanted: int) -> None:

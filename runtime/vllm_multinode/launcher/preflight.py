@@ -22,7 +22,13 @@ from vllm_multinode.launcher.engines.ray import ray_ports
 from vllm_multinode.launcher.engines.versions import check_engine
 from vllm_multinode.launcher.identity import installed_versions, zip_application
 from vllm_multinode.launcher.messages import Identity
-from vllm_multinode.launcher.network import check_ports_free, check_range_free, interface_of, own_address
+from vllm_multinode.launcher.network import (
+    check_ports_free,
+    check_range_free,
+    interface_of,
+    own_address,
+    warn_of_random_ports,
+)
 from vllm_multinode.launcher.plan import Node
 from vllm_multinode.launcher.programs import find_program, program_path
 from vllm_multinode.launcher.ray_token import write_ray_token
@@ -89,7 +95,9 @@ def preflight(settings: Settings, environment: Mapping[str, str]) -> Readiness:
     if accelerators.kind == "cpu":
         fixed = _with_cpu_plugin(fixed)
     check_shared_memory(settings.shared_memory_min)
-    check_ports_free(_ports(settings))
+    ports = _ports(settings)
+    check_ports_free(ports)
+    warn_of_random_ports(ports)
     if EXECUTORS[settings.executor].needs_ray:
         check_range_free(env.RAY_WORKER_PORTS, settings.ports.ray_workers, 4 + 2 * accelerators.count)
     identity = Identity(

@@ -1,5 +1,6 @@
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from vllm_multinode.launcher.network import (
     interface_of,
     listen_addresses,
     own_address,
+    warn_of_random_ports,
 )
 
 
@@ -77,6 +79,17 @@ def test_a_range_needs_some_free_ports(taken: int) -> None:
     ) as refused:
         check_range_free("MULTINODE_RAY_WORKER_PORTS", (taken, taken), 2)
     assert refused.value.where == "MULTINODE_RAY_WORKER_PORTS"
+
+
+def test_a_port_that_the_kernel_may_give_away_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "range").write_text("40000\t44999\n")
+    ports = {"MULTINODE_PORT": [8080], "MULTINODE_MASTER_PORT": [40001]}
+    warn_of_random_ports(ports, tmp_path / "range")
+    assert "MULTINODE_MASTER_PORT: port 40001 lies in the range 40000 to 44999" in caplog.text
+    assert "MULTINODE_PORT:" not in caplog.text
+    warn_of_random_ports(ports, tmp_path / "absent")
 
 
 def test_a_port_that_was_just_left_is_free(unused_tcp_port: int) -> None:
