@@ -7,6 +7,7 @@ import pytest
 
 from vllm_multinode.contract import env
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.platforms.releases import RELEASES, Release
 
 REFERENCE = (Path(__file__).parents[3] / "docs" / "reference.md").read_text()
 
@@ -29,3 +30,9 @@ def test_variable_is_listed(variable: str) -> None:
 def test_no_other_variable_is_listed() -> None:
     listed = set(re.findall(r"`(MULTINODE_[A-Z_]+)`", REFERENCE))
     assert listed <= env.OURS | env.COMMAND_LINE
+
+
+@pytest.mark.parametrize("releases", RELEASES.values(), ids=RELEASES)
+def test_the_first_and_the_last_known_release_are_named(releases: tuple[Release, ...]) -> None:
+    section = REFERENCE.partition("## Releases\n")[2].partition("\n## ")[0]
+    assert all(one.number in section for one in (releases[0], releases[-1]))

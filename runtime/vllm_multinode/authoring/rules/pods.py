@@ -18,7 +18,7 @@ from vllm_multinode.authoring.rules.rule import (
     lws_parts,
 )
 from vllm_multinode.contract.finding import Edit, Finding, Path
-from vllm_multinode.k8s.access import at, listed, text
+from vllm_multinode.k8s.access import at, listed, mapping, text
 
 _KINDS: Final = ("InferenceService", *RUNTIMES, "LeaderWorkerSet")
 _WRITING: Final = (*RUNTIMES, "LeaderWorkerSet")
@@ -141,8 +141,8 @@ def _requests(case: Case) -> Iterator[Finding]:
     for container in case.engines:
         if case.document.kind == "InferenceService":
             continue  # its runtime is told, where it says nothing either
-        given = at(container.body, "resources", "requests") or {}
-        limits = at(container.body, "resources", "limits") or {}
+        given = mapping(container.body, "resources", "requests")
+        limits = mapping(container.body, "resources", "limits")
         missing = [name for name in ("cpu", "memory") if name not in given and name not in limits]
         if missing and not _given_by_services(case, container.role, missing):
             message = f"the container {text(container.body, 'name')} requests no {' and no '.join(missing)}."

@@ -16,7 +16,8 @@ from vllm_multinode.authoring.rules.rule import RUNTIMES, Case, Rule, always
 from vllm_multinode.contract.finding import Edit, Finding, Path
 from vllm_multinode.k8s.access import at, mapping
 from vllm_multinode.k8s.parser import shorten
-from vllm_multinode.platforms.kserve.defaulting import POD_FIELDS
+from vllm_multinode.platforms.kserve.defaulting import POD_FIELDS, runtime_pod_fields
+from vllm_multinode.platforms.releases import DEFAULT
 
 KINDS: Final = ("InferenceService", *RUNTIMES, "LeaderWorkerSet")
 _GROUPS: Final = ("serving.kserve.io", "leaderworkerset.x-k8s.io")
@@ -144,7 +145,8 @@ class _Walk:
     def _unknown(self, name: str, known: list[str], path: Path) -> None:
         runtime = self._case.document.kind in RUNTIMES
         if runtime and path[:-1] in (("spec",), ("spec", "workerSpec")) and name in POD_FIELDS:
-            self.found["runtime-drops-field"].append(Finding(path, _dropped(name)))
+            if name not in runtime_pod_fields(self._case.release):
+                self.found["runtime-drops-field"].append(Finding(path, _dropped(name)))
             return
         what = (
             f"kubectl refuses it: there is no field {shorten(name)} here; sent in another way, it is dropped."
@@ -177,7 +179,7 @@ def _walk_once(case: Case) -> _Walk:
 def _api_version(case: Case) -> Iterator[Finding]:
     if _schema(case) is not None:
         return
-    known = {**_fields()["kserve"]["0.19.0"], **_fields()["lws"]}
+    known = {**_fields()["kserve"][DEFAULT.crds], **_fields()["lws"]}
     right = next(name for name in known if name.endswith(f"/{case.document.kind}")).rpartition("/")[0]
     what = f"the API server knows no {case.document.kind} in {shorten(case.document.api_version)}."
     yield Finding(("apiVersion",), what, f"Write {right}.", (Edit(("apiVersion",), right),))

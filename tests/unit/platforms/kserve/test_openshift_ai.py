@@ -5,6 +5,9 @@ from typing import Any
 import pytest
 
 from kserve_inputs import gpus, runtime, service
+from vllm_multinode.authoring.rules import validate
+from vllm_multinode.k8s.documents import from_text
+from vllm_multinode.k8s.emit import to_yaml
 from vllm_multinode.platforms.kserve.simulate import simulate
 from vllm_multinode.platforms.releases import RELEASES, find
 
@@ -144,3 +147,20 @@ def test_workers_that_come_and_go_have_another_way_out_on_each_product() -> None
     }
     assert "0.19.0" in hints["kserve-0.20.0"]
     assert hints["openshift-ai-3.5"] == "Use a LeaderWorkerSet: multinode render --target lws."
+
+
+@pytest.mark.parametrize(
+    ("release", "is_dropped"),
+    [
+        pytest.param("openshift-ai-3.5", False, id="carried-by-3.5"),
+        pytest.param("openshift-ai-3.4", True, id="dropped-by-3.4"),
+        pytest.param("kserve-0.20.0", True, id="dropped-by-kserve"),
+    ],
+)
+def test_resource_claims_of_a_runtime(release: str, is_dropped: bool) -> None:
+    claims = [{"name": "gpu", "resourceClaimTemplateName": "one"}]
+    documents = from_text(to_yaml([runtime(resourceClaims=claims), fitting(release)]), "-")
+    found = {one.rule for one in validate(documents, [find(release)])}
+    assert ("runtime-drops-field" in found) is is_dropped
+    (group,) = simulate([one.body for one in documents], find(release)).groups
+    assert ("resourceClaims" in group.roles[0].pod) is not is_dropped
