@@ -78,13 +78,13 @@ def release_of(cluster: Cluster, asked: Release | None = None) -> tuple[Release,
 
     Args:
         cluster: where to look.
-        asked: by the user; it is taken as it is.
+        asked: by the user; it is taken as it is, and a cluster that says otherwise is quoted.
 
     Raises:
         MultinodeError: USAGE where it cannot be found out or drops workerSpec, KIND_MISSING without KServe.
     """
     if asked is not None:
-        return require_multi_node(asked), asked.remark
+        return require_multi_node(asked), f"{asked.remark} {_contradiction(cluster, asked)}".strip()
     cluster.resource("serving.kserve.io/v1beta1", "InferenceService")
     running = controller(cluster)
     seen = _seen(cluster, running)
@@ -102,6 +102,20 @@ def release_of(cluster: Cluster, asked: Release | None = None) -> tuple[Release,
         ExitCode.USAGE,
         f"the cluster's release cannot be found out: {what}.",
         hint="Give it with --platform, such as openshift-ai-2.25 or kserve-0.19.0.",
+    )
+
+
+def _contradiction(cluster: Cluster, asked: Release) -> str:
+    """A sentence where the cluster names another release than the user does."""
+    seen = _seen(cluster, controller(cluster))
+    try:
+        release = find(seen.name) if seen is not None and seen.name else asked
+    except MultinodeError:
+        return ""
+    if seen is None or release.name == asked.name:
+        return ""
+    return (
+        f"{asked.label} was named and is taken, though the cluster runs {release.label}, says {seen.place}."
     )
 
 

@@ -137,6 +137,18 @@ def test_what_cannot_be_told_is_asked_for(
     assert words in str(refused.value)
 
 
-def test_what_the_user_names_is_taken(api: StubApi, cluster: Cluster) -> None:
+@pytest.mark.parametrize(
+    ("named", "words"),
+    [
+        pytest.param("rhoai-2.25", "", id="the-same"),
+        pytest.param(
+            "rhoai-2.22", "though the cluster runs OpenShift AI 2.25, says the Deployment", id="another"
+        ),
+    ],
+)
+def test_what_the_user_names_is_taken(api: StubApi, cluster: Cluster, named: str, words: str) -> None:
     api.put(deployment(version="2.25.0"))
-    assert release_of(cluster, find("rhoai-2.22")) == (find("rhoai-2.22"), "")
+    release, remark = release_of(cluster, find(named))
+    assert release is find(named)
+    assert words in remark
+    assert bool(remark) is bool(words)
