@@ -1,5 +1,7 @@
 """Options of the whole test run."""
 
+import signal
+
 import pytest
 
 
@@ -12,3 +14,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="every KServe and every vLLM that is tried",
     )
     group.addoption("--kserve", metavar="VERSION", help="one of them, such as v0.19.0")
+
+
+def pytest_configure() -> None:
+    """Take SIGINT as on a terminal: a shell that starts a run in the background lets it ignore the signal.
+
+    Every program that a test starts would inherit that, and not end where it is told to.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -171,17 +171,17 @@ def test_the_token_is_nowhere(api: StubApi, capsys: pytest.CaptureFixture[str]) 
 def test_interrupted_from_the_keyboard(api: StubApi) -> None:
     api.put(with_status(service()))
     program = "from vllm_multinode.cli.main import main; main()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, "wait", "llm"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 60
-    while api.watches < 4 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    command = [sys.executable, "-c", program, "wait", "llm"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while api.watches < 4 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=30)
+        finally:
+            # One that does not end must not take the tests behind it along.
+            process.kill()
     assert process.returncode == ExitCode.INTERRUPTED
     assert "Traceback" not in err
 
