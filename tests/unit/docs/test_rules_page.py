@@ -1,4 +1,4 @@
-"""docs/rules.md is what scripts/rules-doc writes."""
+"""docs/rules.md is what scripts/generate rules writes."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "rules.md"
 
 
 def test_page_is_what_the_rules_say() -> None:
-    assert PAGE.read_text(encoding="utf-8") == as_markdown(), "run scripts/rules-doc"
+    assert PAGE.read_text(encoding="utf-8") == as_markdown(), "run scripts/generate rules"
 
 
 def test_every_rule_has_a_line() -> None:

@@ -1,7 +1,7 @@
 """What the API server refuses by a kind's schema: unknown fields, wrong types, absent and doubled entries.
 
-`fields.json` holds the schemas of every version of KServe and of LeaderWorkerSet; `scripts/kserve-fields`
-writes it from their CustomResourceDefinitions.
+`fields.json` holds the schemas of every version of KServe and of LeaderWorkerSet;
+`scripts/generate kserve_fields` writes it from their CustomResourceDefinitions.
 """
 
 import difflib

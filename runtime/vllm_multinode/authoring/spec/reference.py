@@ -11,7 +11,7 @@ _HEAD: Final = """# The deployment spec
 
 One YAML or JSON document that says what is meant; `multinode render` writes what Kubernetes is given, and
 `multinode deploy` applies it. `multinode schema` prints the JSON Schema that this page is generated from
-(scripts/spec-files): `multinode schema > spec.schema.json`, and an editor completes the fields with
+(scripts/generate spec): `multinode schema > spec.schema.json`, and an editor completes the fields with
 `# yaml-language-server: $schema=spec.schema.json` in the first line. Unknown fields are refused.
 
 ```yaml

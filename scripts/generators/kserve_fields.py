@@ -1,9 +1,6 @@
-#!/usr/bin/env python3
-"""Writes authoring/rules/fields.json: the fields that the schemas of KServe and LeaderWorkerSet know.
+"""authoring/rules/fields.json: the fields that the schemas of KServe and LeaderWorkerSet know.
 
-    scripts/kserve-fields KSERVE_CLONE LWS_FOLDER
-
-KSERVE_CLONE is a git clone of github.com/kserve/kserve with its tags; LWS_FOLDER holds sigs.k8s.io/lws (what
+--kserve-clone is a git clone of github.com/kserve/kserve with its tags; --lws holds sigs.k8s.io/lws (what
 `go mod download -json sigs.k8s.io/lws@v0.7.0` names). Equal parts of the schemas are written once: a node is
 {"t": type, "p": {field: node}, "a": node of any other field, "i": node of the items, "r": required fields,
 "e": values, "m": pattern, "l": least number, "k": keys that make an item unique, "x": other fields are kept}.
@@ -11,16 +8,17 @@ KSERVE_CLONE is a git clone of github.com/kserve/kserve with its tags; LWS_FOLDE
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from generators.repository import PACKAGE, AbsentError, Files
+
 VERSIONS = ("0.14.1", "0.15.0", "0.15.1", "0.15.2", "0.16.0", "0.17.1", "0.18.1", "0.19.0", "0.20.0")
 KINDS = ("InferenceService", "ServingRuntime", "ClusterServingRuntime")
 LWS = "leaderworkerset.x-k8s.io_leaderworkersets.yaml"
-OUT = Path(__file__).parent.parent / "runtime/vllm_multinode/authoring/rules/fields.json"
+OUT = PACKAGE / "authoring/rules/fields.json"
 
 
 class Nodes:
@@ -73,18 +71,16 @@ def crd(text: str | bytes, nodes: Nodes) -> dict[str, int]:
     }
 
 
-def main() -> None:
-    """Write the file."""
-    clone, lws = sys.argv[1:]
-    nodes, kserve = Nodes(), {}
+def files(kserve_clone: str | None = None, lws: str | None = None) -> Files:
+    """The file."""
+    if kserve_clone is None or lws is None:
+        raise AbsentError("it needs --kserve-clone and --lws")
+    nodes = Nodes()
+    kserve: dict[str, dict[str, int]] = {}
     for version in VERSIONS:
         kserve[version] = {}
         for kind in KINDS:
             path = f"v{version}:config/crd/full/serving.kserve.io_{kind.lower()}s.yaml"
-            kserve[version] |= crd(subprocess.check_output(["git", "-C", clone, "show", path]), nodes)
+            kserve[version] |= crd(subprocess.check_output(["git", "-C", kserve_clone, "show", path]), nodes)
     known = {"kserve": kserve, "lws": crd((Path(lws) / "config/crd/bases" / LWS).read_text(), nodes)}
-    OUT.write_text(json.dumps({**known, "nodes": nodes.kept}, separators=(",", ":")) + "\n")
-    print(f"{OUT}: {len(nodes.kept)} nodes, {OUT.stat().st_size} bytes")
-
-
-main()
+    return {OUT: json.dumps({**known, "nodes": nodes.kept}, separators=(",", ":")) + "\n"}

@@ -1,0 +1,133 @@
+"""The kustomize components of the accelerators: one shape, and what differs between the makers."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from generators.repository import MANIFESTS, Files
+from vllm_multinode.authoring.spec.accelerators import RESOURCES, AcceleratorType
+
+_IMAGE: Final = "docker.io/vllm/vllm-openai"
+_HEADER: Final = "# Written by scripts/generate.\n"
+_ONE: Final = """\
+# A service runs on one kind of accelerator: this fails where another one's component came first.
+- op: test
+  path: /metadata/annotations/vllm-multinode~1accelerator
+  value: null
+"""
+_REQUESTS: Final = "# Under requests as well: KServe counts nodes by requests, and overwrites what stands under limits alone."
+
+
+@dataclass(frozen=True)
+class Maker:
+    """What differs.
+
+    Attributes:
+        kind: as a deployment spec has it.
+        folder: of the component.
+        value: of MULTINODE_ACCELERATOR.
+        about: what stands above the component, in lines.
+        image: lines of kustomize's image that replaces vLLM's for CUDA; none where that is the one.
+        count: accelerators of a pod, which is TP as well; 1 leaves TP out.
+        annotations: lines of the InferenceService's.
+    """
+
+    kind: AcceleratorType
+    folder: str
+    value: str
+    about: tuple[str, ...]
+    image: tuple[str, ...] = ()
+    count: int = 8
+    annotations: tuple[str, ...] = ()
+
+
+def _eight(name: str) -> str:
+    return f"{name}: eight to a node, TP over them. A leaf for other nodes patches the four counts and TP."
+
+
+MAKERS: Final = (
+    Maker("nvidia", "nvidia", "cuda", (_eight("NVIDIA GPUs"),)),
+    Maker("amd", "amd", "rocm", (_eight("AMD GPUs"),), (f"newName: {_IMAGE}-rocm",)),
+    Maker(
+        "intel",
+        "intel",
+        "xpu",
+        (
+            _eight("Intel GPUs"),
+            "The resource carries the driver's name: gpu.intel.com/xe where nodes run the newer one. "
+            "KServe knows neither: before",
+            "0.18, and over manifests/service/ray, it makes one-GPU pods of them, unless its ConfigMap "
+            "inferenceservice-config lists",
+            "the resource under multiNode.customGPUResourceTypeList.",
+        ),
+        (f"newName: {_IMAGE}-xpu",),
+    ),
+    Maker(
+        "gaudi",
+        "gaudi",
+        "gaudi",
+        (_eight("Intel Gaudi"),),
+        (
+            "newName: vault.habana.ai/gaudi-docker/1.24.0/ubuntu24.04/habanalabs/vllm-0.19.0-ptfork-2.10.0",
+            "newTag: 1.24.0-1007",
+        ),
+    ),
+    Maker(
+        "none",
+        "cpu",
+        "cpu",
+        (
+            "No accelerator: vLLM's CPU engine, one rank to a pod. KServe counts accelerators all the same "
+            "and writes the count",
+            "over the first resource that it is told of: one CPU.",
+        ),
+        (f"newName: {_IMAGE}-cpu",),
+        count=1,
+        annotations=("serving.kserve.io/gpu-resource-types: '[\"cpu\"]'",),
+    ),
+)
+
+
+def files() -> Files:
+    """The three files of each component."""
+    written: Files = {}
+    for maker in MAKERS:
+        folder = MANIFESTS / "components" / maker.folder
+        written[folder / "kustomization.yaml"] = _HEADER + _kustomization(maker)
+        written[folder / "inferenceservice.yaml"] = _HEADER + _service(maker)
+        written[folder / "one-accelerator.yaml"] = _HEADER + _ONE
+    return written
+
+
+def _kustomization(maker: Maker) -> str:
+    lines = [f"# {line}" for line in maker.about]
+    lines += ["apiVersion: kustomize.config.k8s.io/v1alpha1", "kind: Component"]
+    lines += ["components:", "  - ../kserve-fields"]
+    if maker.image:
+        lines += ["images:", f"  - name: {_IMAGE}", *(f"    {line}" for line in maker.image)]
+    lines += ["patches:", "  - path: one-accelerator.yaml", "    target: {kind: InferenceService}"]
+    return "\n".join([*lines, "  - path: inferenceservice.yaml"]) + "\n"
+
+
+def _service(maker: Maker) -> str:
+    lines = ["apiVersion: serving.kserve.io/v1beta1", "kind: InferenceService", "metadata:", "  name: vllm"]
+    lines += ["  annotations:", f"    vllm-multinode/accelerator: {maker.value}"]
+    lines += [f"    {line}" for line in maker.annotations]
+    lines += ["spec:", "  predictor:", "    model:", *_indented(6, _variable(maker)), f"      {_REQUESTS}"]
+    lines += [*_indented(6, _resources(maker)), "    workerSpec:"]
+    if maker.count > 1:
+        lines.append(f"      tensorParallelSize: {maker.count}")
+    lines += ["      containers:", "        - name: worker-container"]
+    return "\n".join([*lines, *_indented(10, [*_variable(maker), *_resources(maker)])]) + "\n"
+
+
+def _variable(maker: Maker) -> list[str]:
+    return ["env:", "  - name: MULTINODE_ACCELERATOR", f"    value: {maker.value}"]
+
+
+def _resources(maker: Maker) -> list[str]:
+    amount = f'    {RESOURCES[maker.kind]}: "{maker.count}"'
+    return ["resources:", "  requests:", amount, "  limits:", amount]
+
+
+def _indented(columns: int, lines: list[str]) -> list[str]:
+    return [" " * columns + line for line in lines]

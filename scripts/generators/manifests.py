@@ -1,0 +1,103 @@
+"""Writes what of manifests/ is generated: the launcher's ConfigMap, the ServingRuntimes, and the Job that fetches."""
+
+import base64
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from generators.repository import MANIFESTS, Files
+from vllm_multinode.authoring.render import application
+from vllm_multinode.authoring.render.fetch import Access, job
+from vllm_multinode.authoring.render.images import RELEASED
+from vllm_multinode.authoring.render.names import USER
+from vllm_multinode.authoring.render.runtime import DEFAULT_SHARED_MEMORY, serving_runtime
+from vllm_multinode.contract.labels import MANAGED_BY, MANAGER
+from vllm_multinode.k8s.emit import to_yaml
+
+# Said once each, above the line that comes first.
+COMMENTS = {
+    "multinode/executor-backend: mp": "From KServe 0.18 on: as many nodes as PP, each with TP accelerators.",
+    "- python3": "The launcher, in the image of vLLM as it was released: see ../launcher.",
+    "- head": "An InferenceService's arguments are appended: they are vLLM's.",
+    "- name: MULTINODE_GENERATION": "Two generations side by side, as in a rolling update, are two groups.",
+    "- name: MULTINODE_MODEL_SOURCE": "Which claim and folder a model that is not there was looked for in.",
+    "- name: http": "KServe's Service opens every port that stands here; the supervisor's 8081 does not.",
+    "securityContext:": "What Pod Security's restricted asks for; the component openshift leaves the UID to OpenShift.",
+    "startupProbe:": "Answered from memory: no probe starts a process or asks the engine. An hour to load.",
+    "preStop:": "Services need a moment to learn that the pod goes.",
+    f"sizeLimit: {DEFAULT_SHARED_MEMORY}": "It counts towards the pod's memory as it fills.",
+    "workerSpec:": "KServe drops most other fields of a pod here: they stand in the InferenceService.",
+}
+
+JOB_COMMENTS = {
+    "backoffLimit: 10": "A pod that died goes on where it was: what is lost is what was under way in its memory.",
+    "ttlSecondsAfterFinished: 3600": "A finished Job cannot be changed; gone, the next apply makes it again, and it ends at once.",
+    "- action: FailJob": "What another attempt does not help (docs/reference.md, exit codes).",
+    "- action: Ignore": "Drained nodes do not count.",
+    "- fetch": "SOURCE and DIRECTORY follow.",
+    "resources:": "What has been written lies in the page cache, which counts as memory and is given back when it is short.",
+}
+
+
+def launcher() -> dict[Path, str]:
+    """The ConfigMap with the zip application."""
+    path = MANIFESTS / "runtime/launcher/configmap.yaml"
+    written = {}
+    # A file with the marks of a merge in it is written again.
+    with contextlib.suppress(OSError, yaml.YAMLError):
+        written = yaml.safe_load(path.read_text())
+    made = application.config_map({"labels": {MANAGED_BY: MANAGER}})
+    if written.get("metadata") == made["metadata"] and same_content(written, made):
+        # Another zlib would write the same content as other bytes.
+        return {path: path.read_text()}
+    return {path: f"# Written by scripts/generate.\n{to_yaml([made])}"}
+
+
+def same_content(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two ConfigMaps hold the same files."""
+    held = [base64.b64decode(found["binaryData"][application.FILE]) for found in (one, other)]
+    return application.members(held[0]) == application.members(held[1])
+
+
+def runtimes() -> dict[Path, str]:
+    """The ServingRuntimes: mp in a released image, Ray in one that scripts/build-image makes."""
+    folder = MANIFESTS / "runtime"
+    ray = serving_runtime("ray", install="image")
+    whole = ray | {"kind": "ClusterServingRuntime"}
+    return {
+        folder / "ray/servingruntime.yaml": commented(ray),
+        folder / "mp/servingruntime.yaml": commented(serving_runtime("mp")),
+        folder / "cluster/clusterservingruntime.yaml": commented(whole),
+    }
+
+
+def fetching() -> dict[Path, str]:
+    """The Job that fills a claim, without a source."""
+    document = job(
+        {"name": "fetch", "labels": {MANAGED_BY: MANAGER}},
+        claim="models",
+        arguments=(),
+        access=Access(),
+        image=RELEASED["nvidia"],
+        install="configMap",
+        user=USER,
+    )
+    return {MANIFESTS / "storage/job/job.yaml": commented(document, JOB_COMMENTS)}
+
+
+def commented(document: Mapping[str, Any], comments: Mapping[str, str] = COMMENTS) -> str:
+    """The document with a reason above the lines that ask for one."""
+    lines, left = ["# Written by scripts/generate."], dict(comments)
+    for line in to_yaml([document]).splitlines():
+        if reason := left.pop(line.strip(), None):
+            lines.append(f"{line[: len(line) - len(line.lstrip())]}# {reason}")
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def files() -> Files:
+    """All of them."""
+    return {**launcher(), **runtimes(), **fetching()}

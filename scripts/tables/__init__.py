@@ -1,0 +1,1 @@
+"""Tables that compare what a plan says with what others publish."""
