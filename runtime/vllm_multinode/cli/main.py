@@ -3,6 +3,7 @@
 import sys
 from typing import Final, NoReturn
 
+from vllm_multinode.cli.output import guarded
 from vllm_multinode.contract.exit_codes import ExitCode
 
 _CLI: Final = ("typer", "rich", "click")
@@ -23,7 +24,7 @@ def main() -> NoReturn:
     if arguments and arguments[0] == "fetch":
         from vllm_multinode.cli.fetch import main as fetch
 
-        sys.exit(fetch(tuple(arguments[1:])))
+        sys.exit(guarded(lambda: fetch(tuple(arguments[1:]))))
     if arguments == ["live"]:
         from vllm_multinode.launcher.live import main as live
 
@@ -36,4 +37,4 @@ def main() -> NoReturn:
         sys.stderr.write(f"multinode: {' '.join(arguments[:1])}: {_WITHOUT_CLI}\n")
         sys.exit(ExitCode.USAGE)
 
-    sys.exit(run(arguments))
+    sys.exit(guarded(lambda: run(arguments)))

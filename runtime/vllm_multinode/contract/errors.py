@@ -1,6 +1,7 @@
 """The one exception that a user sees: what is wrong, where, and how to fix it."""
 
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.contract.text import shown
 
 
 class MultinodeError(Exception):
@@ -25,4 +26,4 @@ class MultinodeError(Exception):
         parts = [f"{self.where}: {self.what}" if self.where else self.what]
         if self.hint:
             parts.append(self.hint)
-        return " ".join(" ".join(part.split()) for part in parts)
+        return " ".join(shown(part) for part in parts)

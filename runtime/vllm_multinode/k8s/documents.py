@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from vllm_multinode.k8s import templates
 from vllm_multinode.k8s.parser import Node, parse, read_text, refusal
+from vllm_multinode.k8s.pipes import open_file
 
 KUSTOMIZATIONS: Final = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 
@@ -94,7 +95,7 @@ def from_file(path: Path, name: str, reading: Reading | None = None) -> list[Doc
         MultinodeError: MANIFEST.
         OSError: it cannot be read.
     """
-    with path.open("rb") as stream:
+    with open_file(path) as stream:
         return from_text(read_text(stream, name), name, reading)
 
 

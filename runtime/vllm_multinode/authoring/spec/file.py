@@ -16,6 +16,7 @@ from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.k8s.documents import Document
 from vllm_multinode.k8s.parser import Node, parse, read_text
+from vllm_multinode.k8s.pipes import open_file
 
 STDIN: Final = "-"
 _MOST_NAMED = 3
@@ -55,7 +56,7 @@ def load(source: str | Path) -> DeploymentSpec:
     try:
         if where == STDIN:
             return loads(read_text(sys.stdin.buffer, where), where)
-        with Path(source).open("rb") as file:
+        with open_file(Path(source)) as file:
             text = read_text(file, where)
     except (OSError, ValueError) as error:
         # ValueError: a NUL in the name.

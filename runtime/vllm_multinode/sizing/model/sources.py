@@ -69,9 +69,10 @@ def find_model(name: str) -> Source:
         MultinodeError: MODEL_MISSING, MODEL_CONFIG, SHARD_ABSENT, SHARD_TRUNCATED; USAGE for unknown names.
     """
     path = Path(name)
-    if path.is_dir():
+    is_folder, is_file = _kind(path)
+    if is_folder:
         return _from_folder(path, name)
-    if path.is_file() or path.suffix == ".json":
+    if is_file or path.suffix == ".json":
         return Source(name, read_architecture(read_config(path), str(path)))
     if name.startswith((".", "/", "~")):
         what = "there is no such folder or file."
@@ -84,6 +85,15 @@ def find_model(name: str) -> Source:
     doubts = (f"{place}: {key} is unconfirmed ({why})." for key, why in facts.unconfirmed.items())
     hub = "" if catalogue.is_own(facts) else f"hf://{facts.name}"
     return replace(found, notes=(*found.notes, *doubts), hub=hub)
+
+
+def _kind(path: Path) -> tuple[bool, bool]:
+    """Whether there is a folder of that name, and whether there is a file."""
+    try:
+        return path.is_dir(), path.is_file()
+    except (OSError, ValueError):
+        # Too long for a name, or with a NUL in it.
+        return False, False
 
 
 def from_config(name: str, config: dict[str, Any], place: str, published: int | None = None) -> Source:
