@@ -15,11 +15,14 @@ from vllm_multinode.cluster.failures import Answer, Asked
 from vllm_multinode.cluster.login import Login, Source, log_in
 from vllm_multinode.cluster.transport import Object, Transport, Watching
 from vllm_multinode.contract import labels
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from kubernetes.client import Configuration
 
 _PAGE: Final = 500
+_MOST_PAGES: Final = 200
 
 
 class Resource(NamedTuple):
@@ -140,15 +143,20 @@ class Cluster:
         asked = Asked("list", resource.full, namespace)
         query = {"limit": str(_PAGE), "labelSelector": labels, "fieldSelector": fields}
         items: list[Object] = []
-        while True:
+        for _ in range(_MOST_PAGES):
             page = self._transport.json(asked, "GET", resource.path(namespace), query=query) or {}
             # Items of a list do not say what they are.
             said = {"apiVersion": resource.api_version, "kind": resource.kind}
-            items += [{**said, **item} for item in page.get("items") or []]
-            metadata = page.get("metadata") or {}
+            found, metadata = page.get("items") or [], page.get("metadata") or {}
+            if not isinstance(metadata, dict) or not _is_list_of_objects(found):
+                raise _no_list(resource.full)
+            items += [{**said, **item} for item in found]
             if not metadata.get("continue"):
                 return items, str(metadata.get("resourceVersion") or "")
+            if query.get("continue") == str(metadata["continue"]):
+                break
             query["continue"] = str(metadata["continue"])
+        raise _no_list(resource.full)
 
     def watch(
         self,
@@ -276,3 +284,19 @@ class Cluster:
 
     def _place(self, resource: Resource, namespace: str) -> str:
         return (namespace or self.namespace) if resource.namespaced else ""
+
+
+def _is_list_of_objects(found: object) -> bool:
+    """Tell whether every item has a name, which all that is made of it relies on."""
+    return isinstance(found, list) and all(
+        isinstance(item, dict)
+        and isinstance(item.get("metadata"), dict)
+        and isinstance(item["metadata"].get("name"), str)
+        for item in found
+    )
+
+
+def _no_list(kind: str) -> MultinodeError:
+    what = f"what answers there gives no list of {kind}, or one without an end."
+    hint = "Check the server of the kubeconfig, and that no proxy answers in its place."
+    return MultinodeError(ExitCode.CLUSTER_UNREACHABLE, what, hint=hint)

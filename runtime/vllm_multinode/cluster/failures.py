@@ -74,7 +74,7 @@ class Answer:
         """From an HTTP body; what is no Status keeps its first words."""
         try:
             found = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         if isinstance(found, dict) and (found.get("kind") == "Status" or "message" in found):
             return cls(

@@ -53,9 +53,10 @@ def head_status(cluster: Cluster, pod: Object) -> HeadStatus | None:
         return None
     try:
         found = json.loads(body)
-    except ValueError:
+        return _read(found)
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        # Something else answers on that port.
         return None
-    return _read(found)
 
 
 def _read(found: Any) -> HeadStatus | None:
@@ -81,10 +82,17 @@ def completion(cluster: Cluster, pod: Object, prompt: str, *, tokens: int = 32) 
         MultinodeError: NOT_SERVING with what the engine said.
     """
     listed = _engine(cluster, pod, "v1/models", None)
-    model = str((listed.get("data") or [{}])[0].get("id"))
+    model = str(_first(listed.get("data")).get("id"))
     body = {"model": model, "prompt": prompt, "max_tokens": tokens, "temperature": 0}
     answer = _engine(cluster, pod, "v1/completions", body)
-    return str((answer.get("choices") or [{}])[0].get("text") or "")
+    return str(_first(answer.get("choices")).get("text") or "")
+
+
+def _first(found: object) -> dict[str, Any]:
+    """The first object of a list; an empty one where there is none."""
+    if isinstance(found, list) and found and isinstance(found[0], dict):
+        return found[0]
+    return {}
 
 
 def _engine(cluster: Cluster, pod: Object, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
@@ -95,7 +103,7 @@ def _engine(cluster: Cluster, pod: Object, path: str, body: dict[str, Any] | Non
     )
     try:
         found = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if code != 200 or not isinstance(found, dict):
         said = " ".join(data.decode(errors="replace").split())[:200]

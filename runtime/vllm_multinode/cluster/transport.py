@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlencode
 
 from vllm_multinode.cluster import failures
 from vllm_multinode.cluster.failures import Answer, Asked
 from vllm_multinode.cluster.login import Login
+from vllm_multinode.contract.bounded import within
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
@@ -23,6 +25,8 @@ AGENT: Final = "vllm-multinode"
 CONNECT_TIMEOUT: Final = 5.0
 READ_TIMEOUT: Final = 60.0
 """Seconds; one request may wait for several webhooks of up to 10 s each."""
+_WHOLE: Final = 3
+"""Times its time-outs that a request may take in all, attempts among them."""
 _LONGEST_RETRY_AFTER: Final = 5.0
 _IDEMPOTENT: Final = frozenset({"GET", "PATCH", "DELETE"})
 """A server-side apply says how an object shall be: sent twice, it is the same."""
@@ -76,7 +80,7 @@ class Transport:
             raise failures.refused(Answer.read(response.status, data), asked, self._login)
         try:
             found = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
             raise failures.refused(Answer.read(response.status, data), asked, self._login)
@@ -123,7 +127,8 @@ class Transport:
             if bearer := self._configuration.auth_settings().get("BearerToken"):
                 headers[bearer["key"]] = bearer["value"]
             sent = urlencode({key: value for key, value in (query or {}).items() if value})
-            response: BaseHTTPResponse = self._pool.request(
+            asking = partial(
+                self._pool.request,
                 method,
                 f"{self._configuration.host}{path}" + (f"?{sent}" if sent else ""),
                 body=None if body is None else json.dumps(body).encode(),
@@ -133,6 +138,11 @@ class Transport:
                 redirect=False,
                 **({} if retry else {"retries": False}),
             )
+            # A time-out of urllib3 begins again with every byte that comes.
+            response: BaseHTTPResponse = within(_WHOLE * (CONNECT_TIMEOUT + timeout), asking)
+        except TimeoutError as error:
+            what = f"the API has not finished its answer within {_WHOLE * (CONNECT_TIMEOUT + timeout):.0f} s."
+            raise MultinodeError(ExitCode.CLUSTER_UNREACHABLE, what, where=self._login.place) from error
         except HTTPError as error:
             raise failures.unreachable(error, self._login) from error
         except OSError as error:
@@ -189,8 +199,8 @@ class Watching:
                 yield found["type"], found["object"]
         except HTTPError as error:
             raise failures.unreachable(error, self._login) from error
-        except (ValueError, AttributeError) as error:
-            # Half a line, or a connection that was closed under the reader.
+        except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
+            # No change of an object, half a line, or a connection that was closed under the reader.
             raise MultinodeError(ExitCode.CLUSTER_UNREACHABLE, "the watch broke off.") from error
         finally:
             self._response.close()

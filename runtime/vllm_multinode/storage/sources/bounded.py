@@ -8,7 +8,7 @@ import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
-from typing import Final, TypeVar
+from typing import Final
 
 from vllm_multinode.storage.sources.source import PassingError
 
@@ -16,38 +16,7 @@ STALL: Final = 30.0
 """Seconds without a whole piece after which a source counts as one that gives nothing."""
 _LOOK: Final = 0.5
 
-Answer = TypeVar("Answer")
 _Waiting = queue.Queue[bytes | BaseException | None]
-
-
-def within(seconds: float, ask: Callable[[], Answer], who: str) -> Answer:
-    """Call, and wait for the answer for so many seconds at the most.
-
-    Args:
-        seconds: bound of the wait.
-        ask: what to call.
-        who: is asked, for the message.
-
-    Raises:
-        PassingError: there was no answer in time.
-        Exception: what `ask` raises.
-    """
-    answers: queue.SimpleQueue[tuple[Answer | None, BaseException | None]] = queue.SimpleQueue()
-
-    def run() -> None:
-        try:
-            answers.put((ask(), None))
-        except BaseException as error:  # noqa: BLE001 - handed over to the thread that waits
-            answers.put((None, error))
-
-    threading.Thread(target=run, name="ask", daemon=True).start()
-    try:
-        answer, error = answers.get(timeout=seconds)
-    except queue.Empty:
-        raise PassingError(f"{who} has not answered within {seconds:.0f} s") from None
-    if error is not None:
-        raise error
-    return answer  # type: ignore[return-value]
 
 
 def paced(pieces: Iterator[bytes], who: str, cut: Callable[[], None] | None = None) -> Generator[bytes]:

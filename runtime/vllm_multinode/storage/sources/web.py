@@ -15,9 +15,10 @@ from urllib.parse import urlsplit
 import requests
 from urllib3.exceptions import HTTPError
 
+from vllm_multinode.contract.bounded import within
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.storage.sources.bounded import STALL, paced, whole, within
+from vllm_multinode.storage.sources.bounded import STALL, paced, whole
 from vllm_multinode.storage.sources.source import PassingError
 
 CHUNK: Final = 1 << 18
@@ -58,7 +59,7 @@ def get(session: requests.Session, url: str, headers: Mapping[str, str], **optio
         session.get, url, headers=dict(headers), timeout=(_CONNECT, _READ), stream=True, **options
     )
     try:
-        response = within(_HEADERS, asking, host_of(url))
+        response = within(_HEADERS, asking)
     except requests.TooManyRedirects as error:
         what = f"{host_of(url)} redirects without end."
         hint = "Check the address of the source."

@@ -1,0 +1,93 @@
+"""What answers under the API server's address need not be one: one line within a bound, never a traceback."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sources.servers import Answer, Asked, Server, serve
+from vllm_multinode.cli.app import run
+from vllm_multinode.cluster import transport
+from vllm_multinode.contract.exit_codes import ExitCode
+
+_SPEC = {"name": "llm", "model": {"claim": "models"}, "parallelism": {"tensor": 8, "pipeline": 2}}
+_VERSION = {"gitVersion": "v1.34.0", "major": "1", "minor": "34"}
+
+
+def kubeconfig(folder: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = {
+        "current-context": "x",
+        "clusters": [{"name": "c", "cluster": {"server": url}}],
+        "users": [{"name": "ada", "user": {"token": "the-token-of-ada"}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "ada", "namespace": "demo"}}],
+    }
+    (folder / "kubeconfig").write_text(yaml.safe_dump(config))
+    (folder / "spec.yaml").write_text(yaml.safe_dump(_SPEC))
+    monkeypatch.setenv("KUBECONFIG", str(folder / "kubeconfig"))
+    monkeypatch.chdir(folder)
+
+
+def groups(asked: Asked) -> Answer | None:
+    """Discovery as an API server answers it, so that the odd answer is the list's."""
+    kinds = [("inferenceservices", "InferenceService"), ("servingruntimes", "ServingRuntime")]
+    resources = [{"name": name, "kind": kind, "namespaced": True, "verbs": ["list"]} for name, kind in kinds]
+    if asked.path.startswith("/apis/") and asked.path.count("/") == 3:
+        return Answer(body=json.dumps({"kind": "APIResourceList", "resources": resources}).encode())
+    return None
+
+
+def odd(body: bytes) -> Callable[[Asked], Answer]:
+    return lambda asked: groups(asked) or Answer(body=body)
+
+
+COMMANDS = [
+    pytest.param(["wait", "llm", "--timeout", "5"], id="wait"),
+    pytest.param(["deploy", "-f", "spec.yaml", "--kserve", "0.18.1", "--timeout", "5"], id="deploy"),
+    pytest.param(["delete", "llm"], id="delete"),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"<html>Please log in</html>", id="html"),
+        pytest.param(b"[]", id="list"),
+        pytest.param(b"[" * 100_000, id="deep"),
+        pytest.param(b'{"items": 7}', id="items-are-a-number"),
+        pytest.param(b'{"items": [7, "x", null]}', id="items-are-none"),
+        pytest.param(b'{"items": [{"metadata": {}}]}', id="no-names"),
+        pytest.param(b'{"metadata": 7, "spec": []}', id="odd-object"),
+        pytest.param(b'{"items": [], "metadata": {"continue": "again"}}', id="no-end"),
+        pytest.param(b"", id="nothing"),
+    ],
+)
+def test_an_odd_answer_is_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: list[str],
+    body: bytes,
+) -> None:
+    with serve(Server(odd(body))) as server:
+        kubeconfig(tmp_path, server.url, monkeypatch)
+        code = run(command)
+    told = capsys.readouterr()
+    assert code in set(ExitCode), told.err
+    assert "Traceback" not in told.err + told.out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_answer_that_drips_ends_within_a_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    monkeypatch.setattr(transport, "CONNECT_TIMEOUT", 0.1)
+    monkeypatch.setattr(transport, "READ_TIMEOUT", 0.2)
+    monkeypatch.setattr(transport, "_WHOLE", 0.01)
+    with serve(Server(lambda _: Answer(body=b"{" + b" " * 3000, drip=0.02))) as server:
+        kubeconfig(tmp_path, server.url, monkeypatch)
+        code = run(command)
+    assert code == ExitCode.CLUSTER_UNREACHABLE
+    assert "has not finished its answer" in capsys.readouterr().err
