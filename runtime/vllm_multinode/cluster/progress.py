@@ -3,11 +3,11 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from vllm_multinode.cluster import pods
 from vllm_multinode.cluster.snapshot import Snapshot, is_head
+from vllm_multinode.terminal import live
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,20 +26,11 @@ class Row(NamedTuple):
     state: str
 
 
-class Display(Protocol):
+class Display(live.Display, Protocol):
     """Shows a wait."""
 
     def show(self, rows: list[Row]) -> None:
         """The pods as they are now."""
-
-    def say(self, text: str) -> None:
-        """A line for the reader, once."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
 
 
 def rows(snapshot: Snapshot) -> Iterator[Row]:
@@ -67,12 +58,11 @@ def rows(snapshot: Snapshot) -> Iterator[Row]:
         )
 
 
-class Lines:
-    """A line for each change of a pod, with the seconds since the start."""
+class Lines(live.Lines):
+    """A line for each change of a pod."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
-        self._write = write
-        self._started = time.monotonic()
+        super().__init__(write)
         self._shown: dict[str, Row] = {}
 
     def show(self, rows: list[Row]) -> None:
@@ -84,46 +74,18 @@ class Lines:
             self.say(f"{self._shown[gone].role} {gone}: gone")
         self._shown = {row.pod: row for row in rows}
 
-    def say(self, text: str) -> None:
-        """Write a line."""
-        self._write(f"{time.monotonic() - self._started:7.1f} s  {text}")
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Nothing to put back."""
-
-
-class LiveTable:
-    """A table that is drawn again in place."""
+class LiveTable(live.LiveTable):
+    """A row for each pod, with the seconds since the start above them."""
 
     def __init__(self, console: "Console", title: str) -> None:
-        from rich.live import Live
-
+        super().__init__(console)
         self._title = title
         self._started = time.monotonic()
-        self._live = Live(console=console, auto_refresh=False)
 
     def show(self, rows: list[Row]) -> None:
         """Draw it as it is now."""
-        title = f"{self._title}, {time.monotonic() - self._started:.0f} s"
-        self._live.update(table(title, rows), refresh=True)
-
-    def say(self, text: str) -> None:
-        """Write a line above the table."""
-        self._live.console.print(text, highlight=False, soft_wrap=True, markup=False)
-
-    def __enter__(self) -> Self:
-        self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._live.stop()
+        self.draw(table(f"{self._title}, {time.monotonic() - self._started:.0f} s", rows))
 
 
 def table(title: str, rows: list[Row]) -> "Table":

@@ -2,19 +2,18 @@
 
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 
 from vllm_multinode.local.world.protocol import NodeStatus, RunStatus
+from vllm_multinode.terminal import live
 
 _COLOURS = {"serving": "green", "dead": "red", "failed": "red", "frozen": "cyan", "recovering": "yellow"}
 
 
-class Display(Protocol):
+class Display(live.Display, Protocol):
     """Shows a run."""
 
     def show(self, status: RunStatus) -> None:
@@ -23,22 +22,12 @@ class Display(Protocol):
     def tick(self) -> None:
         """Time has passed."""
 
-    def say(self, text: str) -> None:
-        """A line for the reader, once."""
 
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-
-class Lines:
-    """A line for each change of a node, with the seconds since the start."""
+class Lines(live.Lines):
+    """A line for each change of a node."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
-        self._write = write
-        self._started = time.monotonic()
+        super().__init__(write)
         self._shown: dict[str, str] = {}
 
     def show(self, status: RunStatus) -> None:
@@ -54,25 +43,13 @@ class Lines:
     def tick(self) -> None:
         """Nothing: lines do not grow old."""
 
-    def say(self, text: str) -> None:
-        """Write a line."""
-        self._write(f"{time.monotonic() - self._started:7.1f} s  {text}")
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Nothing to put back."""
-
-
-class LiveTable:
-    """A table that is drawn again in place."""
+class LiveTable(live.LiveTable):
+    """A row for each node, with its age."""
 
     def __init__(self, console: Console) -> None:
+        super().__init__(console)
         self._status: RunStatus | None = None
-        self._live = Live(console=console, auto_refresh=False)
 
     def show(self, status: RunStatus) -> None:
         """Draw it as it is now."""
@@ -82,20 +59,7 @@ class LiveTable:
     def tick(self) -> None:
         """Draw it with the time as it is now."""
         if self._status is not None:
-            self._live.update(table(self._status, time.time()), refresh=True)
-
-    def say(self, text: str) -> None:
-        """Write a line above the table."""
-        self._live.console.print(text, highlight=False, soft_wrap=True, markup=False)
-
-    def __enter__(self) -> Self:
-        self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._live.stop()
+            self.draw(table(self._status, time.time()))
 
 
 def table(status: RunStatus, now: float) -> Table:

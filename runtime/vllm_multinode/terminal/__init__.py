@@ -1,0 +1,1 @@
+"""What is shown while something runs: lines, or a table that is drawn again in place."""
