@@ -112,10 +112,10 @@ def test_a_taint_that_is_tolerated_is_handed_on() -> None:
 @pytest.mark.parametrize(
     ("body", "name", "gib"),
     [
-        pytest.param(node("n"), "H100-SXM-80GB", 79.6, id="nvidia"),
+        pytest.param(node("n"), "H100-SXM-80GB", 79.18, id="nvidia"),
         pytest.param(node("n", labels=MI300X, resource="amd.com/gpu"), "MI300X", 191, id="amd"),
         pytest.param(
-            node("n", labels={"node.kubernetes.io/instance-type": "p5.48xlarge"}), "H100-SXM-80GB", 79.6,
+            node("n", labels={"node.kubernetes.io/instance-type": "p5.48xlarge"}), "H100-SXM-80GB", 79.18,
             id="instance-type",
         ),
         pytest.param(
