@@ -54,7 +54,7 @@ def test_what_is_read_back_is_what_was_planned(fields: dict[str, Any]) -> None:
 
 
 def test_only_what_differs_from_the_defaults_is_an_argument() -> None:
-    assert not written(plan()).arguments
+    assert not written(plan(gib=96)).arguments
     spec = written(plan(kv_dtype="fp8", utilization=0.8, concurrency=2000, gpus_per_node=8))
     assert spec.arguments == {
         "gpu-memory-utilization": 0.8, "kv-cache-dtype": "fp8", "max-num-batched-tokens": 8192,

@@ -162,6 +162,7 @@ class Planner:
                     total=request.gpu.bytes, utilization=request.utilization,
                     kv_bytes=cache.bytes(stage, self.context, request.concurrency),
                     guessed=bool(self.model.guesses), unified=request.gpu.unified,
+                    unseen=not request.settings.version.held_against_logs,
                 )
             )  # fmt: skip
             start += size

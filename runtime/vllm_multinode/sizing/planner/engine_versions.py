@@ -40,9 +40,9 @@ class EngineVersion:
             freed ones can be given back.
         wide_batch_on_large_gpus: GPUs of 160 GiB and more take batches of 16384 tokens.
         mxfp4_on_hopper_by_triton: MXFP4 experts are laid out for Triton's kernel on Hopper, not for Marlin's.
+        held_against_logs: start logs were read of it, or of versions that measure alike.
         counts_tokens_by_requests: the tokens of the cache are those of the requests that it holds, and no
             longer the tokens of its blocks over its groups.
-        stages_keep_own_layers: a stage's cache is sized by its own layers, not by the whole model's groups.
     """
 
     name: str = ""
@@ -58,7 +58,7 @@ class EngineVersion:
     wide_batch_on_large_gpus: bool = False
     mxfp4_on_hopper_by_triton: bool = False
     counts_tokens_by_requests: bool = False
-    stages_keep_own_layers: bool = False
+    held_against_logs: bool = True
 
 
 _CHANGES: tuple[tuple[tuple[int, int], dict[str, Any]], ...] = (
@@ -66,8 +66,6 @@ _CHANGES: tuple[tuple[tuple[int, int], dict[str, Any]], ...] = (
     ((0, 12), {"keeps_expert_workspace": "no", "mxfp4_on_hopper_by_triton": True}),
     # v1/worker/workspace.py: the experts' buffers belong to a manager that never shrinks
     ((0, 14), {"keeps_expert_workspace": "yes"}),
-    # v1/core/kv_cache_utils.py: each worker's groups are a projection of the whole model's
-    ((0, 16), {"stages_keep_own_layers": True}),
     # v1/sample/ops/topk_topp_triton.py; compilation: all-reduce and norm are fused by default
     ((0, 17), {"sorts_to_sample": False, "fused_all_reduce": True}),
     # envs.py: VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS is on
@@ -79,7 +77,7 @@ _CHANGES: tuple[tuple[tuple[int, int], dict[str, Any]], ...] = (
     # config/vllm.py: dense models take Model Runner V2
     ((0, 25), {"runner_v2": "dense"}),
     # utils/mem_utils.py: total_consumed, from the device's free memory
-    ((0, 27), {"measures_free_memory": True}),
+    ((0, 27), {"measures_free_memory": True, "held_against_logs": False}),
     # engine/arg_utils.py: a third class of GPUs
     ((0, 28), {"wide_batch_on_large_gpus": True}),
     # config/vllm.py: all models take it; v1/worker/gpu/cudagraph_utils.py: an estimate of its graphs

@@ -19,6 +19,8 @@ SMALL_BATCH = 2048
 # How far published start logs lie from the estimates, of each part; nine of ten stay within their sum.
 _ERROR_LEAST = 0.25 * GIB
 _ERROR_OF_WEIGHTS, _ERROR_OF_ESTIMATES = 0.01, 0.15
+# A version whose way to measure no start log has confirmed yet.
+_ERROR_UNSEEN = 0.35 * GIB
 # An architecture that was not held against an engine, and one GPU whose memory is not its own.
 _ERROR_OF_GUESSES = 0.05
 _ERROR_UNIFIED = 6 * GIB
@@ -119,6 +121,7 @@ def stage_memory(
     kv_bytes: int,
     guessed: bool = False,
     unified: bool = False,
+    unseen: bool = False,
 ) -> Memory:
     """What a GPU of one stage holds.
 
@@ -130,12 +133,14 @@ def stage_memory(
         kv_bytes: of the cache for what was asked.
         guessed: whether the architecture was not held against an engine.
         unified: whether the processor's memory is the GPU's.
+        unseen: whether no start log of the version, or one like it, was read.
     """
     graphs = profile.graphs if profile.graphs_deducted else 0
     estimates = profile.parts.peak + profile.reserve + graphs
     error = _ERROR_LEAST + math.hypot(_ERROR_OF_WEIGHTS * weights, _ERROR_OF_ESTIMATES * estimates)
     error += _ERROR_OF_GUESSES * weights if guessed else 0
     error += _ERROR_UNIFIED if unified else 0
+    error += _ERROR_UNSEEN if unseen else 0
     return Memory(
         total=total,
         usable=int(total * utilization),
