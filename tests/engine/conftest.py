@@ -57,6 +57,15 @@ def start_for_class(
         yield found
 
 
+@pytest.fixture(scope="module")
+def start_for_module(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Start]:
+    """Starts pods that end with the module's last test."""
+    with _starting(request.config, tmp_path_factory) as found:
+        yield found
+
+
 @pytest.fixture
 def stand_ins(tmp_path: Path) -> StandIns:
     """The stand-ins of this test's pods."""

@@ -27,7 +27,7 @@ pytestmark = [
 HERE = "installed"
 OLDER = ("0.10.1.1", "0.12.0", "0.18.0", "0.24.0")
 """Each is installed into a cached environment; only with --all-versions, but for ORDINARY."""
-ORDINARY = "0.18.0"
+ORDINARY = "0.24.0"
 PATIENCE = 300.0
 USERS = ("--dtype", "float32", "--max-model-len", "2048", "--max_num_seqs=4")
 

@@ -123,7 +123,7 @@ def run_(
             )
         from vllm_multinode.local.versions import engine_of_version
 
-        engine = engine_of_version(vllm, isvc.cache_directory(), typer.echo)
+        engine = engine_of_version(vllm, isvc.cache_directory(), typer.echo, executor)
     local = isvc.LocalService(
         service=service,
         model=model,

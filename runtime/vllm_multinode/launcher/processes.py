@@ -35,8 +35,6 @@ _POLL: Final = 0.05
 # What argparse and click end with where they do not know an argument.
 _REFUSED: Final = 2
 _TAIL_LINES: Final = 200
-# Of a process that has died inside the engine; older ones speak of something else.
-_DEATH_LINES: Final = 40
 # What an ended process wrote is read within it; a child of its that lives on may hold the pipe open.
 _LAST_OUTPUT: Final = 0.3
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -192,7 +190,7 @@ class Engine:
         title = await deaths.first()
         # Its parent's own words, where it ends at once, are better.
         await asyncio.sleep(_LAST_OUTPUT)
-        lines = [line for running in self.running for line in list(running.tail)[-_DEATH_LINES:]]
+        lines = [line for running in self.running for line in running.tail]
         said = last_error(lines) if any(_ERROR.search(line) for line in lines) else ""
         self._say_ended(f"{title} died{deaths.for_memory()}" + (f": {said}" if said else ""))
 

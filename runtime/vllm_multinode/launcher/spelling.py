@@ -21,7 +21,7 @@ _WITH_VALUE: Final = re.compile(r"(-{1,2}[A-Za-z][\w.-]*)\s+(\S.*)", re.DOTALL)
 
 
 def check_spelling(arguments: Sequence[str]) -> None:
-    """Refuse what looks like an option and is none for vLLM.
+    """Refuse what looks like an option to a person but not to vLLM.
 
     Args:
         arguments: everything after the role.
@@ -43,7 +43,7 @@ def _fault(argument: str) -> tuple[str, str] | None:
     name = argument.partition("=")[0]
     right = _straightened(argument)
     if argument.startswith(tuple(_DASHES)):
-        return "it begins with a dash that is no hyphen", right
+        return "it begins with a dash that is not a hyphen", right
     if argument.startswith(tuple(_INVISIBLE)) or (
         argument.startswith("-") and any(sign in name.split()[0] for sign in _DASHES + _INVISIBLE)
     ):

@@ -105,7 +105,14 @@ def install_engine(*, python: Path, say: Callable[[str], None]) -> None:
     install_packages(find_uv(python), python=python, wanted=requirements(), say=say)
 
 
-def install_packages(uv: list[str], *, python: Path, wanted: list[str], say: Callable[[str], None]) -> None:
+def install_packages(
+    uv: list[str],
+    *,
+    python: Path,
+    wanted: list[str],
+    say: Callable[[str], None],
+    without: tuple[str, ...] = (),
+) -> None:
     """Install an engine's packages, one of them a torch of one version, the small way first.
 
     Args:
@@ -113,6 +120,7 @@ def install_packages(uv: list[str], *, python: Path, wanted: list[str], say: Cal
         python: an interpreter; the environment that it belongs to is changed.
         wanted: requirements and options of `uv pip install`.
         say: takes each line that tells the user what happens.
+        without: packages that are left out where torch comes from PyPI.
 
     Raises:
         MultinodeError: neither way worked (ENGINE_MISSING).
@@ -130,7 +138,7 @@ def install_packages(uv: list[str], *, python: Path, wanted: list[str], say: Cal
         overrides = Path(directory, "overrides.txt")
         torch = next(line for line in wanted if _parts(line)["name"] == "torch")
         # A marker that is never true is how uv is told to leave a package out.
-        never = [f"{name} ; python_version < '3'" for name in UNWANTED]
+        never = [f"{name} ; python_version < '3'" for name in (*UNWANTED, *without)]
         overrides.write_text("\n".join([torch, *never]) + "\n", encoding="utf-8")
         _install([*install, "--override", str(overrides), *wanted], say)
 

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import re
 import subprocess
 import sys
 import urllib.parse
@@ -10,30 +11,35 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.launcher.engines import versions
 from vllm_multinode.local.install import DISTRIBUTION, find_uv, install_packages, requirements
 
 _COMPLETE = "multinode-complete"
+_RELEASE = re.compile(r"\d+(\.\d+)+(\.post\d+)?")
 
 
-def engine_of_version(version: str, cache: Path, say: Callable[[str], None]) -> Path:
+def engine_of_version(
+    version: str, cache: Path, say: Callable[[str], None], executor: ExecutorName = DEFAULT_EXECUTOR
+) -> Path:
     """Return an interpreter with that version of vLLM's CPU build, our Ray and this package.
 
     Args:
         version: of vLLM, such as 0.24.0.
         cache: where the environments are kept; this one is made where it is missing or was left half-made.
         say: takes each line that tells the user what happens.
+        executor: that is to run.
 
     Raises:
         MultinodeError: ENGINE_VERSION where the launcher does not support it, ENGINE_MISSING where it cannot
             be installed.
     """
-    if versions.parse(version) is None:
+    if not _RELEASE.fullmatch(version):
         raise MultinodeError(
             ExitCode.ENGINE_VERSION, f"'{version}' is not a version such as 0.24.0.", where="--vllm"
         )
-    versions.check_engine(version, None, "ray", token=False)
+    versions.check_engine(version, None, executor, token=False)
     python = ".".join(map(str, sys.version_info[:2]))
     folder = cache / "engines" / f"vllm-{version}-python-{python}"
     interpreter = folder / "bin" / "python"
@@ -54,7 +60,9 @@ def engine_of_version(version: str, cache: Path, say: Callable[[str], None]) -> 
     if made.returncode != 0:
         said = made.stderr.strip().rpartition("\n")[2]
         raise MultinodeError(ExitCode.ENGINE_MISSING, f"uv made no environment: {said}", where=str(folder))
-    install_packages(uv, python=interpreter, wanted=wanted, say=say)
+    install_packages(
+        uv, python=interpreter, wanted=wanted, say=say, without=versions.vllm(version).cpu_without
+    )
     mark.write_text(json.dumps(wanted), encoding="utf-8")
     return interpreter
 

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 class CpuPlatform017(MultinodeCpuPlatform):
     """Keeps the executor that was asked for."""
 
+    worker = "vllm_multinode.plugin.worker_0_17.CpuWorker017"
+
     @classmethod
     def check_and_update_config(cls, vllm_config: "VllmConfig") -> None:
         """Apply vLLM's CPU defaults to all but the executor."""
@@ -18,5 +20,7 @@ class CpuPlatform017(MultinodeCpuPlatform):
         executor = parallel.distributed_executor_backend
         if executor == "ray":
             parallel.distributed_executor_backend = None
+        if parallel.worker_cls == "auto":
+            parallel.worker_cls = cls.worker
         super().check_and_update_config(vllm_config)
         parallel.distributed_executor_backend = executor

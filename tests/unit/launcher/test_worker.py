@@ -252,6 +252,19 @@ async def test_an_engine_that_ends_is_reported_with_its_epoch(launcher: Launcher
     assert told.reason == "vllm exited with status 1: RuntimeError: no room for the KV cache"
 
 
+async def test_an_engine_that_refuses_its_arguments_is_the_workers_last_word(
+    launcher: Launcher, head: Head
+) -> None:
+    async with worker(launcher, STAND_IN="refuse", MULTINODE_DRAIN_TIMEOUT="0") as alone:
+        link = await head.joined()
+        await link.say(start(launcher, epoch=4))
+        told = await link.hears(GivesUp)
+        assert await asyncio.to_thread(alone.wait) == ExitCode.ARGUMENTS, alone.output()
+    assert told.epoch == 4
+    assert "vllm exited with status 2: error: unrecognized arguments: --sed 1" in told.reason
+    assert told.reason in launcher.termination_log.read_text()
+
+
 async def test_a_start_of_an_older_epoch_changes_nothing(launcher: Launcher, head: Head) -> None:
     async with worker(launcher) as alone:
         link = await head.joined()

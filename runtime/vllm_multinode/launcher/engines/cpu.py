@@ -48,6 +48,9 @@ def cpu_environment(
         "VLLM_NO_USAGE_STATS": "1",
         "HF_HUB_OFFLINE": "1",
     }
+    if vllm(version).ray_compiled_graph:
+        # Its own choice asks for a device.
+        environment["VLLM_USE_RAY_COMPILED_DAG_CHANNEL_TYPE"] = "shm"
     if interface is not None:
         environment["GLOO_SOCKET_IFNAME"] = interface
     return environment

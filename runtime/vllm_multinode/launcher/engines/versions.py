@@ -30,17 +30,21 @@ class Vllm:
         multi_node_mp: `--nnodes`, `--node-rank` and `--master-addr` exist.
         compilation_key: what `--compilation-config` calls the level of compilation.
         ray_actor_module: what a worker process of Ray imports for its actor.
+        ray_compiled_graph: under Ray, tensors pass from stage to stage through a compiled graph of Ray's.
         cpu_plugin: our CPU platform for local nodes (`plugin.CPU_PLATFORMS`). Before 0.17 ranks share memory
             without asking whether they can, before 0.20 the platform turns Ray into mp.
         cpu_torch: the torch that the CPU build of this version wants.
+        cpu_without: packages that it wants in another version than that torch, and does not use.
     """
 
     since: Version
     multi_node_mp: bool = True
     compilation_key: str = "mode"
     ray_actor_module: str = "vllm.v1.executor.ray_executor_v2"
+    ray_compiled_graph: bool = False
     cpu_plugin: str = "0.20"
     cpu_torch: str = "2.13.0"
+    cpu_without: tuple[str, ...] = ()
 
 
 def _history() -> tuple[Vllm, ...]:
@@ -50,10 +54,11 @@ def _history() -> tuple[Vllm, ...]:
         multi_node_mp=False,
         compilation_key="level",
         ray_actor_module="vllm.executor.ray_utils",
+        ray_compiled_graph=True,
         cpu_plugin="0.10",
         cpu_torch="2.6.0",
     )
-    v0_11_0 = replace(v0_10, since=(0, 11, 0), cpu_torch="2.8.0")
+    v0_11_0 = replace(v0_10, since=(0, 11, 0), cpu_torch="2.8.0", cpu_without=("triton",))
     v0_11_1 = replace(
         v0_11_0,
         since=(0, 11, 1),
@@ -61,12 +66,14 @@ def _history() -> tuple[Vllm, ...]:
         compilation_key="mode",
         ray_actor_module="vllm.v1.executor.ray_utils",
     )
-    v0_12 = replace(v0_11_1, since=(0, 12), cpu_torch="2.9.1")
+    v0_12 = replace(v0_11_1, since=(0, 12), cpu_torch="2.9.1", cpu_without=())
     v0_15 = replace(v0_12, since=(0, 15), cpu_torch="2.10.0")
     v0_17 = replace(v0_15, since=(0, 17), cpu_plugin="0.17")
     # RayExecutorV2 is there from 0.20 on, and the default from 0.21 on.
     v0_20 = replace(v0_17, since=(0, 20), cpu_plugin="0.20", cpu_torch="2.11.0")
-    v0_21 = replace(v0_20, since=(0, 21), ray_actor_module="vllm.v1.executor.ray_executor_v2")
+    v0_21 = replace(
+        v0_20, since=(0, 21), ray_actor_module="vllm.v1.executor.ray_executor_v2", ray_compiled_graph=False
+    )
     v0_27 = replace(v0_21, since=(0, 27), cpu_torch="2.13.0")
     return (v0_10, v0_11_0, v0_11_1, v0_12, v0_15, v0_17, v0_20, v0_21, v0_27)
 
