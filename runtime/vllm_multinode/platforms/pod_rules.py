@@ -126,7 +126,7 @@ def containers(pod: Mapping[str, Any]) -> Iterator[Refused]:
 
 def _container(container: Mapping[str, Any], known: set[str]) -> Iterator[Refused]:
     if not _LABEL.fullmatch(container["name"]):
-        yield "container-names", "that is no name of a container", ("name",)
+        yield "container-names", "the name is not valid", ("name",)
     image = container.get("image") or ""
     if not image:
         yield "image-missing", "it has no image", ("image",)

@@ -186,7 +186,7 @@ def _update_cost(group: Group) -> str:
     if not more:
         return f"An update ({group.strategy}) needs no further GPUs; the service is away meanwhile."
     return (
-        f"An update ({group.strategy}) needs {more} more GPUs while it runs, or waits for ever; "
+        f"An update ({group.strategy}) needs {more} more GPUs while it runs, or never finishes; "
         "Recreate needs none."
     )
 
@@ -202,7 +202,7 @@ def _update(one: Update) -> Iterator[str]:
         )
     if one.rollouts and one.more_gpus:
         yield (
-            f"  Needs {one.more_gpus} GPUs on top of the {one.gpus[0]} in use, or waits for ever; "
+            f"  Needs {one.more_gpus} GPUs on top of the {one.gpus[0]} in use, or never finishes; "
             "deploymentStrategy Recreate needs none."
         )
     elif one.rollouts:

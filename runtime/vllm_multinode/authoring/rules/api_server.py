@@ -59,13 +59,13 @@ RULES: Final = (
     ),
     _rule(
         name="container-names",
-        message="Two containers of the pod have one name, or a name is none.",
+        message="Two containers of the pod have the same name, or a name is not valid.",
         hint="Rename one of them.",
     ),
     _rule(
         name="container-ports",
         message=(
-            "A port of the merged container has a number or a name that is none, or a name that stands twice."
+            "A port of the merged container has an invalid number or name, or a name that stands twice."
         ),
         hint="Name ports with up to 15 lower-case letters, digits and dashes.",
     ),

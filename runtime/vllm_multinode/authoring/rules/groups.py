@@ -295,7 +295,7 @@ RULES: Final = (
         severity="risk",
         message=(
             "An update starts the new group beside the old one: it needs a second set of GPUs, or "
-            "waits for ever."
+            "never finishes."
         ),
         hint=(
             "Set spec.predictor.deploymentStrategy to {type: Recreate}; v0.16.0 takes it with the "

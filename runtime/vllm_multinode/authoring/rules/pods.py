@@ -145,7 +145,7 @@ def _requests(case: Case) -> Iterator[Finding]:
         limits = mapping(container.body, "resources", "limits")
         missing = [name for name in ("cpu", "memory") if name not in given and name not in limits]
         if missing and not _given_by_services(case, container.role, missing):
-            message = f"the container {text(container.body, 'name')} requests no {' and no '.join(missing)}."
+            message = f"the container requests no {' and no '.join(missing)}."
             yield Finding((*container.path, "resources"), message)
 
 

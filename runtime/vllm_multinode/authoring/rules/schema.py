@@ -286,7 +286,7 @@ RULES: Final = (
     Rule(
         id="object-name",
         severity="refused",
-        message="The API server refuses an object without a name, or with one that is none.",
+        message="The API server refuses an object without a name, or with an invalid one.",
         hint="Use lower-case letters, digits and dashes.",
         seen="API server",
         check=_name,
