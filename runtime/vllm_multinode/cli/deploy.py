@@ -163,7 +163,7 @@ def check(cluster: "Cluster", given: "Given", release: "Release | None", *, forc
 def _fetch(cluster: "Cluster", wanted: "Deployment", timeout: float) -> None:
     """Bring the model first: no accelerator waits for it."""
     from vllm_multinode.cluster import deploy as deploying
-    from vllm_multinode.cluster import marks
+    from vllm_multinode.cluster import ownership
     from vllm_multinode.cluster.fetching import await_job, is_fetch
 
     jobs = [str(body["metadata"]["name"]) for body in wanted.bodies if is_fetch(body)]
@@ -171,7 +171,7 @@ def _fetch(cluster: "Cluster", wanted: "Deployment", timeout: float) -> None:
         return
     # All of it is asked for first, so that no service is refused after hours of fetching.
     deploying.deploy(cluster, replace(wanted, dry_run=True))
-    before = [body for body in wanted.bodies if body.get("kind") not in marks.SERVICES]
+    before = [body for body in wanted.bodies if body.get("kind") not in ownership.SERVICES]
     deploying.deploy(cluster, replace(wanted, bodies=before), done=_tell)
     for name in jobs:
         say(f"Waiting for Job {cluster.namespace}/{name}, which brings the model")
@@ -199,8 +199,8 @@ def _leftovers(cluster: "Cluster", deployed: "Deployed", name: str, *, prune: bo
 
 def _wait(cluster: "Cluster", given: "Given", timeout: float) -> None:
     from vllm_multinode.cli.wait import follow
-    from vllm_multinode.cluster import marks
+    from vllm_multinode.cluster import ownership
     from vllm_multinode.cluster.wait import Target
 
-    services = [one for one in given.documents if one.kind in marks.SERVICES]
+    services = [one for one in given.documents if one.kind in ownership.SERVICES]
     follow(cluster, [Target(one.api_version, one.kind, one.name) for one in services], timeout)

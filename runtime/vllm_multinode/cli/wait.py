@@ -61,16 +61,16 @@ def follow(cluster: "Cluster", found: "Sequence[Target]", timeout: float, ask: s
 
 
 def _shown(cluster: "Cluster", target: "Target", timeout: float) -> "Snapshot":
-    from vllm_multinode.cluster import progress
+    from vllm_multinode.cluster import display as shown
     from vllm_multinode.cluster.wait import wait as until_it_serves
 
     title = f"{target.kind} {cluster.namespace}/{target.name}"
-    with progress.display(title) as display:
+    with shown.display(title) as display:
         display.say(f"Waiting for {title}")
         return until_it_serves(
             cluster,
             target,
             timeout=timeout,
-            show=lambda snapshot: display.show(list(progress.rows(snapshot))),
+            show=lambda snapshot: display.show(list(shown.rows(snapshot))),
             say=display.say,
         )

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from vllm_multinode.cluster import marks
+from vllm_multinode.cluster import ownership
 from vllm_multinode.cluster.client import Cluster
 from vllm_multinode.cluster.deploy import Item, made, prepare
 from vllm_multinode.cluster.transport import Object
@@ -83,11 +83,11 @@ def delete(
 
 def _why_kept(cluster: Cluster, item: Item, identity: str, together: Sequence[str], *, claim: bool) -> str:
     """Why an object stays; empty where it goes."""
-    of = marks.deployments(item.found or {})
+    of = ownership.deployments(item.found or {})
     if item.resource.kind in _NEVER:
         return "there may be more in it"
     if identity not in of:
-        return f"it is not part of {identity}, but was made by {marks.managers(item.found or {})}"
+        return f"it is not part of {identity}, but was made by {ownership.managers(item.found or {})}"
     if others := sorted(of - {identity}):
         return f"{', '.join(others)} needs it too"
     if item.resource.kind == "PersistentVolumeClaim" and not claim:
@@ -101,7 +101,7 @@ def _why_kept(cluster: Cluster, item: Item, identity: str, together: Sequence[st
 
 def _release(cluster: Cluster, item: Item, identity: str) -> None:
     """Take this deployment's name off an object that others of ours keep."""
-    of = marks.deployments(item.found or {})
+    of = ownership.deployments(item.found or {})
     if item.found is None or identity not in of or of == {identity}:
         return
     cluster.annotate(
@@ -138,7 +138,7 @@ def _still(cluster: Cluster, item: Item) -> str:
     if found is not None and found["metadata"].get("uid") == uid:
         held = ", ".join(found["metadata"].get("finalizers") or [])
         return item.shown + (f" (held by {held})" if held else "")
-    label = marks.POD_LABELS.get(item.resource.kind)
+    label = ownership.POD_LABELS.get(item.resource.kind)
     if label is None:
         return ""
     pods, _ = cluster.list(

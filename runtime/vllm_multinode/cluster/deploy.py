@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from vllm_multinode.cluster import failures, marks
+from vllm_multinode.cluster import failures, ownership
 from vllm_multinode.cluster.client import Cluster, Resource
 from vllm_multinode.cluster.transport import Object
 from vllm_multinode.cluster.updates import announcements
@@ -130,7 +130,7 @@ def prepare(cluster: Cluster, bodies: Sequence[Mapping[str, Any]]) -> list[Item]
         MultinodeError: MANIFEST for an object without a name, or one that stands twice; KIND_MISSING.
     """
     items: list[Item] = []
-    for body in sorted(bodies, key=marks.order):
+    for body in sorted(bodies, key=ownership.order):
         kind, metadata = str(body.get("kind")), dict(body.get("metadata") or {})
         name = str(metadata.get("name") or "")
         if not name:
@@ -184,10 +184,10 @@ def _own(cluster: Cluster, item: Item, identity: str, *, force: bool) -> None:
     if item.resource.kind == "Namespace":
         item.foreign = item.found is not None and _holds(item.found, item.body)
         return
-    shared = marks.deployments(item.found) if item.found else set()
+    shared = ownership.deployments(item.found) if item.found else set()
     if item.found and not shared and not force:
         if not _holds(item.found, item.body):
-            who = marks.managers(item.found)
+            who = ownership.managers(item.found)
             raise MultinodeError(
                 ExitCode.CONFLICT,
                 f"it is there already, made by {who}, and differs from what is asked for.",
@@ -196,7 +196,7 @@ def _own(cluster: Cluster, item: Item, identity: str, *, force: bool) -> None:
             )
         item.foreign = True
         return
-    item.body = marks.marked(item.body, shared | {identity})
+    item.body = ownership.marked(item.body, shared | {identity})
 
 
 def _holds(found: object, asked: object) -> bool:
@@ -260,9 +260,9 @@ def made(cluster: Cluster, identity: str) -> list[Item]:
         identity: the deployment, as namespace/name.
     """
     items: list[Item] = []
-    for api_version, kind in marks.KINDS:
+    for api_version, kind in ownership.KINDS:
         for body in _listed(cluster, api_version, kind):
-            if identity in marks.deployments(body):
+            if identity in ownership.deployments(body):
                 metadata = body["metadata"]
                 resource = cluster.resource(api_version, kind)
                 namespace = str(metadata.get("namespace") or "")
@@ -274,7 +274,7 @@ def _listed(cluster: Cluster, api_version: str, kind: str) -> list[Object]:
     """What of a kind is ours; nothing where the kind is unknown or may not be listed."""
     try:
         resource = cluster.resource(api_version, kind)
-        return cluster.list(resource, labels=marks.SELECTOR)[0]
+        return cluster.list(resource, labels=ownership.SELECTOR)[0]
     except MultinodeError as error:
         if error.code not in (ExitCode.KIND_MISSING, ExitCode.FORBIDDEN):
             raise

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from vllm_multinode.cluster import marks
+from vllm_multinode.cluster import ownership
 from vllm_multinode.cluster.client import Cluster
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -66,7 +66,7 @@ def read(
             names.append(named)
         else:
             found += [one for one in files.read([source]) if not one.api_version.startswith(_KUSTOMIZE_GROUP)]
-    names = names or [one.name for one in found if one.kind in marks.SERVICES]
+    names = names or [one.name for one in found if one.kind in ownership.SERVICES]
     if not name and len(set(names)) != 1:
         what = "there is no service among them" if not names else "there are several: " + ", ".join(names)
         raise MultinodeError(
@@ -80,9 +80,9 @@ def runtimes_of(cluster: Cluster, given: Sequence[Document]) -> list[Document]:
     brought = {one.name for one in given if one.kind == "ServingRuntime"}
     found: list[Document] = []
     for name in sorted(
-        {_runtime(one) for one in given if one.kind == marks.INFERENCE_SERVICE[1]} - brought - {""}
+        {_runtime(one) for one in given if one.kind == ownership.INFERENCE_SERVICE[1]} - brought - {""}
     ):
-        body = cluster.get(cluster.resource(*marks.SERVING_RUNTIME), name)
+        body = cluster.get(cluster.resource(*ownership.SERVING_RUNTIME), name)
         if body is not None:
             found.append(Document(f"ServingRuntime {cluster.namespace}/{name}", 0, body))
     return found

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from vllm_multinode.authoring.render.fetch import DOCKER_KEY
-from vllm_multinode.cluster import marks
+from vllm_multinode.cluster import ownership
 from vllm_multinode.cluster.client import Cluster
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -90,7 +90,7 @@ def _command(cluster: Cluster, need: SecretNeed) -> str:
 def _check_claim(cluster: Cluster, body: Body) -> None:
     spec, name = body.get("spec") or {}, str((body.get("metadata") or {}).get("name"))
     where = f"PersistentVolumeClaim {cluster.namespace}/{name}"
-    present = cluster.get(cluster.resource(*marks.CLAIM), name)
+    present = cluster.get(cluster.resource(*ownership.CLAIM), name)
     if present is not None:
         _check_present(present, spec, where)
         return

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from vllm_multinode.cluster import marks
+from vllm_multinode.cluster import ownership
 from vllm_multinode.cluster.client import Cluster
 from vllm_multinode.cluster.transport import Object
 from vllm_multinode.contract.errors import MultinodeError
@@ -55,13 +55,13 @@ def _of_set(name: str, asked: Object) -> str:
 
 
 def _of_runtime(cluster: Cluster, name: str, found: Object, identity: str) -> Iterator[str]:
-    others = sorted(marks.deployments(found) - {identity})
+    others = sorted(ownership.deployments(found) - {identity})
     if others:
         yield f"ServingRuntime {name} will be changed; {', '.join(others)} use it too."
     used = [
         service["metadata"]["name"]
         for service in users_of_runtime(cluster, name, str(found["metadata"].get("namespace") or ""))
-        if identity not in marks.deployments(service)
+        if identity not in ownership.deployments(service)
     ]
     if used and not others:
         yield f"ServingRuntime {name} will be changed; InferenceService {', '.join(used)} uses it too."
@@ -70,7 +70,7 @@ def _of_runtime(cluster: Cluster, name: str, found: Object, identity: str) -> It
 def users_of_runtime(cluster: Cluster, name: str, namespace: str) -> list[Object]:
     """The InferenceServices that name a ServingRuntime; none where they may not be listed."""
     try:
-        services, _ = cluster.list(cluster.resource(*marks.INFERENCE_SERVICE), namespace=namespace)
+        services, _ = cluster.list(cluster.resource(*ownership.INFERENCE_SERVICE), namespace=namespace)
     except MultinodeError as error:
         if error.code not in (ExitCode.KIND_MISSING, ExitCode.FORBIDDEN):
             raise

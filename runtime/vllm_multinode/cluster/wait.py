@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
-from vllm_multinode.cluster import marks
+from vllm_multinode.cluster import ownership
+from vllm_multinode.cluster.changes import Feed
 from vllm_multinode.cluster.client import Cluster
 from vllm_multinode.cluster.deploy import made
 from vllm_multinode.cluster.diagnosis import TAKEN_UP, diagnose, state_words
-from vllm_multinode.cluster.feed import Feed
 from vllm_multinode.cluster.pods import Trouble
 from vllm_multinode.cluster.snapshot import Snapshot, is_head
 from vllm_multinode.cluster.supervisor import HeadStatus, head_status
@@ -64,7 +64,7 @@ def targets(cluster: Cluster, name: str) -> list[Target]:
     """
     found: list[Target] = []
     missing: list[MultinodeError] = []
-    for api_version, kind in (marks.INFERENCE_SERVICE, marks.LEADER_WORKER_SET):
+    for api_version, kind in (ownership.INFERENCE_SERVICE, ownership.LEADER_WORKER_SET):
         try:
             if cluster.get(cluster.resource(api_version, kind), name) is not None:
                 found.append(Target(api_version, kind, name))
@@ -77,7 +77,7 @@ def targets(cluster: Cluster, name: str) -> list[Target]:
     found += [
         Target(item.resource.api_version, item.resource.kind, item.name)
         for item in made(cluster, f"{cluster.namespace}/{name}")
-        if item.resource.kind in marks.SERVICES and item.name != name
+        if item.resource.kind in ownership.SERVICES and item.name != name
     ]
     if not found:
         raise MultinodeError(
@@ -107,7 +107,7 @@ class Waiter:
         self._looked_at = -math.inf
         self.remark = ""
         self.changed = threading.Event()
-        label = f"{marks.POD_LABELS[target.kind]}={target.name}"
+        label = f"{ownership.POD_LABELS[target.kind]}={target.name}"
         one = f"metadata.name={target.name}"
         resource = cluster.resource(target.api_version, target.kind)
         self._service = Feed(cluster, resource, self.changed, fields=one)

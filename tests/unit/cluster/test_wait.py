@@ -14,7 +14,7 @@ from unit.cluster.objects import (
     with_status,
 )
 from unit.cluster.stub_api import StubApi, status
-from vllm_multinode.cluster import progress
+from vllm_multinode.cluster import display
 from vllm_multinode.cluster.client import Cluster
 from vllm_multinode.cluster.snapshot import Snapshot
 from vllm_multinode.cluster.supervisor import completion
@@ -40,10 +40,10 @@ def serve(api: StubApi, generation: int = 1) -> None:
 
 def test_ends_when_it_serves(api: StubApi, cluster: Cluster) -> None:
     api.put(with_status(service()))
-    shown: list[list[progress.Row]] = []
+    shown: list[list[display.Row]] = []
 
     def show(snapshot: Snapshot) -> None:
-        shown.append(list(progress.rows(snapshot)))
+        shown.append(list(display.rows(snapshot)))
         if len(shown) == 3:
             api.put(running(ready=False))
             api.heads["llm-predictor-0:8081"] = head_says("forming", "1 of 2")
@@ -206,7 +206,7 @@ def test_leader_worker_set(api: StubApi, cluster: Cluster) -> None:
     api.put({**known, "status": {**known["status"], "updatedReplicas": 1}})
     api.heads["llm-0:8081"] = head_says()
     served = wait(cluster, SET, timeout=20)
-    assert [row.role for row in progress.rows(served)] == ["head", "worker"]
+    assert [row.role for row in display.rows(served)] == ["head", "worker"]
 
 
 def test_targets_of_a_name(api: StubApi, cluster: Cluster) -> None:
@@ -250,8 +250,8 @@ def test_completion_that_is_refused(api: StubApi, cluster: Cluster) -> None:
 
 def test_lines_tell_changes_only() -> None:
     written: list[str] = []
-    show = progress.Lines(written.append).show
-    row = progress.Row("p", "head", "n", "0", "starting")
+    show = display.Lines(written.append).show
+    row = display.Row("p", "head", "n", "0", "starting")
     show([row])
     show([row])
     show([row._replace(state="serving")])
@@ -268,5 +268,5 @@ def test_table_takes_reasons_as_they_are() -> None:
 
     console = Console(width=200)
     with console.capture() as captured:
-        console.print(progress.table("t", [progress.Row("p", "head", "n", "0", "failed ([/red] [bold]x)")]))
+        console.print(display.table("t", [display.Row("p", "head", "n", "0", "failed ([/red] [bold]x)")]))
     assert "failed ([/red] [bold]x)" in captured.get()

@@ -10,8 +10,8 @@ from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.sizing import catalogue
 from vllm_multinode.sizing.model.architecture import Architecture, read_architecture
-from vllm_multinode.sizing.model.checkpoint import contradictions, cut_tensors, read_tensors
 from vllm_multinode.sizing.model.splits import Cut, cut
+from vllm_multinode.sizing.model.tensors import contradictions, cut_tensors, read_tensors
 
 # Counted and published bytes that differ by less are the same, but for the files' own headers.
 _AGREE = 0.01
