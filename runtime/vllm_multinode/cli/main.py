@@ -6,35 +6,52 @@ from typing import Final, NoReturn
 from vllm_multinode.cli.output import guarded
 from vllm_multinode.contract.exit_codes import ExitCode
 
-_CLI: Final = ("typer", "rich", "click")
-_WITHOUT_CLI: Final = (
-    "typer and rich are not installed; the extra vllm-multinode[cli] has them. "
-    "Without it head, worker, fetch and live run."
-)
+# Module -> the extra that brings it, for what the base install leaves out.
+_EXTRAS: Final = {
+    "aiohttp": "launcher",
+    "boto3": "s3",
+    "click": "cli",
+    "kubernetes": "cluster",
+    "prometheus_client": "launcher",
+    "requests": "storage",
+    "rich": "cli",
+    "typer": "cli",
+    "urllib3": "storage",
+}
 
 
 def main() -> NoReturn:
     """Entry point of `multinode` and `kubectl multinode`."""
     arguments = sys.argv[1:]
-    if arguments and arguments[0] in ("head", "worker"):
+    try:
+        code = _run(arguments)
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get(str(error.name).partition(".")[0])
+        if extra is None:
+            raise
+        command = f"multinode {arguments[0]}" if arguments else "multinode"
+        sys.stderr.write(
+            f"{command}: {error.name} is not installed; pip install 'vllm-multinode[{extra}]' brings it.\n"
+        )
+        sys.exit(ExitCode.USAGE)
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int:
+    command, others = next(iter(arguments), ""), tuple(arguments[1:])
+    if command in ("head", "worker"):
         # Neither typer nor rich is loaded, nor has to be installed: every argument behind the role is vLLM's.
         from vllm_multinode.launcher.main import main as launch
 
-        sys.exit(launch("head" if arguments[0] == "head" else "worker", tuple(arguments[1:])))
-    if arguments and arguments[0] == "fetch":
+        return launch("head" if command == "head" else "worker", others)
+    if command == "fetch":
         from vllm_multinode.cli.fetch import main as fetch
 
-        sys.exit(guarded(lambda: fetch(tuple(arguments[1:]))))
+        return guarded(lambda: fetch(others))
     if arguments == ["live"]:
         from vllm_multinode.launcher.live import main as live
 
-        sys.exit(live())
-    try:
-        from vllm_multinode.cli.app import run
-    except ModuleNotFoundError as error:
-        if error.name not in _CLI:
-            raise
-        sys.stderr.write(f"multinode: {' '.join(arguments[:1])}: {_WITHOUT_CLI}\n")
-        sys.exit(ExitCode.USAGE)
+        return live()
+    from vllm_multinode.cli.app import run
 
-    sys.exit(guarded(lambda: run(arguments)))
+    return guarded(lambda: run(arguments))

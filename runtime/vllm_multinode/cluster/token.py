@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from vllm_multinode.authoring.render.names import TOKEN_VOLUME
-from vllm_multinode.cluster import marks
+from vllm_multinode.cluster import ownership
 from vllm_multinode.cluster.client import Cluster
 from vllm_multinode.contract import labels
 from vllm_multinode.contract.errors import MultinodeError
@@ -36,7 +36,7 @@ def with_tokens(cluster: Cluster, bodies: Sequence[Body]) -> list[Body]:
 
 def _mounted(body: Body) -> Iterator[str]:
     """Names of the Secrets that a service's pods have as their token."""
-    if body.get("kind") not in marks.SERVICES:
+    if body.get("kind") not in ownership.SERVICES:
         return
     waiting: list[object] = [body.get("spec")]
     while waiting:

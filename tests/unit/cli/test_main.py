@@ -76,3 +76,24 @@ def test_what_is_imported(arguments: list[str], never: tuple[str, ...]) -> None:
         f"atexit.register(lambda: print('LOADED', sorted(set({never!r}) & set(sys.modules))))\n" + _MAIN
     )
     assert python(program).stdout.splitlines()[-1] == "LOADED []"
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "extra"),
+    [
+        pytest.param("aiohttp", ["head"], "launcher", id="head"),
+        pytest.param("prometheus_client", ["worker"], "launcher", id="worker"),
+        pytest.param("requests", ["fetch", "hf://org/name", "model"], "storage", id="fetch"),
+        pytest.param("typer", ["plan", "x"], "cli", id="plan"),
+        pytest.param("kubernetes", ["wait", "x"], "cluster", id="wait"),
+    ],
+)
+def test_what_is_not_installed_is_one_line(module: str, arguments: list[str], extra: str) -> None:
+    program = (
+        f"import sys; sys.modules[{module!r}] = None; sys.argv = ['multinode', *{arguments!r}]\n"
+        "from vllm_multinode.cli.main import main; main()"
+    )
+    ended = python(program)
+    assert ended.returncode in (2, 76), ended.stderr
+    assert f"vllm-multinode[{extra}]" in ended.stderr
+    assert ended.stderr.count("\n") == 1
