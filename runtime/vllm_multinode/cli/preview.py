@@ -71,7 +71,7 @@ def _shown(found: Preview, output: Output) -> str:
         from vllm_multinode.k8s.emit import to_yaml
 
         return to_yaml(found.objects) if found.objects else ""
-    from vllm_multinode.authoring.preview.plain import as_object
+    from vllm_multinode.authoring.preview.as_json import as_object
     from vllm_multinode.authoring.preview.table import as_text
 
     return as_text(found) if output == "table" else _json(as_object(found))
@@ -80,7 +80,7 @@ def _shown(found: Preview, output: Output) -> str:
 def _print_update(
     before: Sequence[Document], after: Sequence[Document], release: Release, generation: int, output: Output
 ) -> Preview:
-    from vllm_multinode.authoring.preview.plain import as_object, update_object
+    from vllm_multinode.authoring.preview.as_json import as_object, update_object
     from vllm_multinode.authoring.preview.table import as_text, updates_text
     from vllm_multinode.authoring.preview.update import updates
 

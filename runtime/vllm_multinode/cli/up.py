@@ -170,7 +170,7 @@ def _with_source(
 
 def _decisions(spec: DeploymentSpec, plan: Plan) -> Iterator[str]:
     """What was decided, one thing a line."""
-    from vllm_multinode.authoring.render.beside import claim_size
+    from vllm_multinode.authoring.render.companions import claim_size
 
     sizes = spec.parallelism
     yield f"Nodes: {spec.nodes} with {spec.per_node} x {plan.request.gpu.name} each"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from vllm_multinode.authoring.render import beside, releases
+from vllm_multinode.authoring.render import companions, releases
 from vllm_multinode.authoring.render.inference_service import inference_service, runtime_name
 from vllm_multinode.authoring.render.lws import leader_worker_set
 from vllm_multinode.authoring.render.names import USER
@@ -64,21 +64,21 @@ def render(spec: DeploymentSpec, platform: str | Release = DEFAULT, target: Targ
     release = find(platform) if isinstance(platform, str) else platform
     if target == "lws":
         files["leader-worker-set.yaml"] = [leader_worker_set(spec, user_of(release))]
-        files["service.yaml"] = [beside.service(spec)]
+        files["service.yaml"] = [companions.service(spec)]
     else:
         notes = _kserve(spec, require_multi_node(release), files)
     has_proxy = target == "kserve" and bool(release.auth_proxy)
     proxy_port = auth_proxy.PORT if has_proxy else None
     further = {
-        "claim.yaml": beside.claim(spec),
-        "fetch.yaml": beside.fetch_job(spec, user_of(release)),
-        "network-policy.yaml": beside.network_policy(spec, proxy_port) if spec.network.policy else None,
-        "disruption-budget.yaml": beside.disruption_budget(spec),
+        "claim.yaml": companions.claim(spec),
+        "fetch.yaml": companions.fetch_job(spec, user_of(release)),
+        "network-policy.yaml": companions.network_policy(spec, proxy_port) if spec.network.policy else None,
+        "disruption-budget.yaml": companions.disruption_budget(spec),
         # Last: nobody reads it.
-        "launcher.yaml": beside.launcher(spec),
+        "launcher.yaml": companions.launcher(spec),
     }
     files |= {name: [found] for name, found in further.items() if found is not None}
-    return Rendered(files | {KUSTOMIZATION: [beside.kustomization(files)]}, notes)
+    return Rendered(files | {KUSTOMIZATION: [companions.kustomization(files)]}, notes)
 
 
 def user_of(release: Release) -> int | None:
@@ -102,5 +102,5 @@ def _kserve(
         ]
     files["inference-service.yaml"] = [inference_service(spec, name, release) for name in spec.service_names]
     if spec.replicas > 1:
-        files["service.yaml"] = [beside.service(spec)]
+        files["service.yaml"] = [companions.service(spec)]
     return tuple(releases.notes(spec, release))

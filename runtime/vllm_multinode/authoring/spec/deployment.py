@@ -34,7 +34,7 @@ from vllm_multinode.authoring.spec.parts import (
     SecretKey,
     TokenSecret,
 )
-from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, ExecutorName
+from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, EXECUTORS, ExecutorName
 from vllm_multinode.contract.kserve import Role, claim_uri
 
 Strategy = Literal["Recreate", "RollingUpdate"]
@@ -152,7 +152,7 @@ class DeploymentSpec(Part):
         """How the launcher comes into the pods."""
         if self.runtime is not None and self.runtime.install is not None:
             return self.runtime.install
-        return "image" if self.executor == "ray" and self.image is None else "configMap"
+        return "image" if EXECUTORS[self.executor].needs_ray and self.image is None else "configMap"
 
     @property
     def accelerator_resource(self) -> str:

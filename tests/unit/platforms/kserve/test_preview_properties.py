@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kserve_inputs import VERSIONS, runtime, service
 from vllm_multinode.authoring.preview import Preview, preview_documents
-from vllm_multinode.authoring.preview.plain import as_object
+from vllm_multinode.authoring.preview.as_json import as_object
 from vllm_multinode.authoring.preview.table import as_text, updates_text
 from vllm_multinode.authoring.preview.update import updates
 from vllm_multinode.contract.errors import MultinodeError
