@@ -118,6 +118,7 @@ def test_defaults() -> None:
         api=8080, supervisor=8081, master=29500, ray=6379, ray_workers=(20000, 20999)
     )
     assert settings.timings.model_dump() == {
+        "model": 0,
         "heartbeat": 5,
         "head": 600,
         "start": 3600,
