@@ -14,6 +14,10 @@ from vllm_multinode.k8s.parser import refusal
 from vllm_multinode.platforms.releases import Release
 
 _KUSTOMIZE: Final = "kustomize.config.k8s.io/"
+_CHART_FIELDS: Final = frozenset(
+    {"replicaCount", "fullnameOverride", "nameOverride", "global", "ingress", "service"}
+)
+"""Of a chart's values, and never of a deployment spec."""
 _SPEC_FIELDS: Final = frozenset({"model", "parallelism", "executor", "accelerator"})
 
 
@@ -57,10 +61,10 @@ def read(sources: Iterable[str], reading: Reading | None = None) -> Inputs:
         if document.kind:
             if not document.api_version.startswith(_KUSTOMIZE):
                 documents.append(document)
-        elif foreign(document) is not None and not _is_spec(document):
-            documents.append(document)
         elif _is_spec(document):
             specs.append(document)
+        elif foreign(document) is not None:
+            documents.append(document)
         else:
             raise refusal(
                 "the object has no apiVersion.", document.file, document.line(()), "Add apiVersion and kind."
@@ -87,7 +91,10 @@ def place(document: Document) -> str:
 def _is_spec(document: Document) -> bool:
     """Whether a mapping without apiVersion and kind is a deployment spec, or was meant as one."""
     keys = document.body.keys()
-    return len(_SPEC_FIELDS & keys) >= 2 or ("model" in keys and "name" in keys)
+    if "parallelism" in keys:
+        return True
+    looks_like_one = len(_SPEC_FIELDS & keys) >= 2 or {"model", "name"} <= keys
+    return looks_like_one and not _CHART_FIELDS & keys
 
 
 def _rendered(document: Document, release: Release) -> list[Document]:
