@@ -119,6 +119,16 @@ class Quantization:
 
     def scheme(self, module: str) -> Scheme | None:
         """How the linear layer of this name is stored; None where it stays as it is."""
+        if module not in self._known:
+            self._known[module] = self._matching(module)
+        return self._known[module]
+
+    @functools.cached_property
+    def _known(self) -> dict[str, Scheme | None]:
+        """What was asked before: every size that is tried asks of the same modules."""
+        return {}
+
+    def _matching(self, module: str) -> Scheme | None:
         if not self.schemes or (self.experts_only and ".experts" not in module):
             return None
         if _tail(module) in ("lm_head", "embed_tokens") and not self.head:

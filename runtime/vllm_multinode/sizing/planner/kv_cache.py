@@ -134,7 +134,8 @@ def kv_cache(
     known = {id(layer): index for index, layer in enumerate(model.layers)}
     of_kind = {key: layer_pages(model, index, tp, width, block) for key, index in known.items()}
     pages = [of_kind[id(layer)] for layer in model.layers]
-    pages += [_of_drafts(pages)] * drafts
+    if drafts:
+        pages += [_of_drafts(pages)] * drafts
     pages, block = _aligned(pages, block)
     if not prefix_caching:
         pages = [

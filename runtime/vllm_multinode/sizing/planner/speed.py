@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from vllm_multinode.checkpoint.stages import layer_split
 from vllm_multinode.sizing.model.architecture import Architecture
 from vllm_multinode.sizing.model.layers import LatentAttention
-from vllm_multinode.sizing.model.splits import Cut
+from vllm_multinode.sizing.model.splits import Cut, Part
 from vllm_multinode.sizing.planner.kv_cache import Cache
 from vllm_multinode.sizing.planner.startup import startup_budget
 
@@ -98,23 +98,26 @@ def bounds(
     if wires.memory_gbs:
         # Requests spread over the stages: each stage works on its part of them at a time.
         each = concurrency / min(pp, concurrency)
+        stages = cut.stages(pp)
         for length in dict.fromkeys(min(size, context) for size in (SHORT, USUAL, context)):
-            alone = _round(model, cut, cache, tp, pp, length, 1.0, wires)
-            together = concurrency / _round(model, cut, cache, tp, pp, length, each, wires)
-            found.append(Bound(length, 1 / alone, together))
+            alone = _round(model, stages, cache, tp, length, 1.0, wires)
+            shared = alone if each == 1 else _round(model, stages, cache, tp, length, each, wires)
+            found.append(Bound(length, 1 / alone, concurrency / shared))
     prefill = _prefill(model, cut, tp, pp, wires.tflops) if wires.tflops else None
     return Speed(load, startup_budget(load), tuple(found), prefill)
 
 
 def _round(
-    model: Architecture, cut: Cut, cache: Cache, tp: int, pp: int, context: int, requests: float, wires: Wires
+    model: Architecture, stages: tuple[Part, ...], cache: Cache, tp: int, context: int, requests: float,
+    wires: Wires,
 ) -> float:  # fmt: skip
     """Seconds in which every request under way gains one token: through all stages, one after another."""
     seconds = 0.0
-    sizes = layer_split(len(model.layers), pp)
+    sizes = layer_split(len(model.layers), len(stages))
+    more = _more_experts(model, requests)
     cached = cache.blocks(context) * requests * _read_part(model, context)
-    for stage, part in enumerate(cut.stages(pp)):
-        read = part.active + part.routed * _more_experts(model, requests)
+    for stage, part in enumerate(stages):
+        read = part.active + part.routed * more
         seconds += (read + cache.stage_block_bytes[stage] * cached) / ((wires.memory_gbs or 1.0) * 1e9)
         if tp > 1 and wires.link_gbs:
             # Two all-reduces a layer; a switch that adds up takes each rank's vector once.
