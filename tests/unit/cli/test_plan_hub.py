@@ -70,3 +70,11 @@ def test_validate_takes_it_too(tmp_path: Path) -> None:
         ended = run(*arguments, endpoint=server.url)
         assert any(one.path.endswith("/config.json") for one in server.asked)
     assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize("model", ["hf://org", "hf://user:aToken@org/name", "hf://org/name?token=aToken"])
+def test_an_address_that_cannot_be_says_how_it_is_written(model: str) -> None:
+    ended = run("plan", model, "--gpu", "L4", endpoint="http://127.0.0.1:9")
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+    assert "hf://org/name@revision" in ended.stderr
+    assert "aToken" not in ended.stderr

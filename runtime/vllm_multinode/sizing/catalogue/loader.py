@@ -23,9 +23,8 @@ _LISTS: Mapping[Kind, str] = {"accelerator": "accelerators", "shape": "shapes"}
 _CLOSE_MATCHES = 4
 # libyaml's parser is some ten times faster; a PyYAML built without it has the other one only.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_ANY_MODEL = (
-    "`multinode models` lists all; hf://org/name names any model of the hub, and a config.json any other."
-)
+_ANY_MODEL = "`multinode models` lists all; {hub} asks the hub, and a config.json names any other."
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _ANY_GPU = "`multinode gpus` lists all."
 
 
@@ -110,7 +109,8 @@ def hint(kinds: Sequence[Kind], wanted: str) -> str:
     ]
     close = list(dict.fromkeys(close))[:_CLOSE_MATCHES]
     offered = f"Close to it: {', '.join(close)}." if close else ""
-    return " ".join(filter(None, (offered, _ANY_MODEL if "model" in kinds else _ANY_GPU)))
+    hub = f"hf://{wanted}" if _HUB_ID.fullmatch(wanted) else "hf://org/name"
+    return " ".join(filter(None, (offered, _ANY_MODEL.format(hub=hub) if "model" in kinds else _ANY_GPU)))
 
 
 def _required(kind: Kind, name: str, found: EntryT | None) -> EntryT:

@@ -80,10 +80,11 @@ def find_model(name: str) -> Source:
             ExitCode.MODEL_MISSING, what, where=name, hint="Give a folder with a config.json."
         )
     facts = catalogue.model(name)
-    place = f"catalogue, {facts.name}"
+    own = catalogue.is_own(facts)
+    place = f"{facts.source[0] if own else 'catalogue'}, {facts.name}"
     found = from_config(name, facts.config, place, facts.weight_bytes)
     doubts = (f"{place}: {key} is unconfirmed ({why})." for key, why in facts.unconfirmed.items())
-    hub = "" if catalogue.is_own(facts) else f"hf://{facts.name}"
+    hub = "" if own else f"hf://{facts.name}"
     return replace(found, notes=(*found.notes, *doubts), hub=hub)
 
 

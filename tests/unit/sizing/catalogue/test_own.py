@@ -91,7 +91,10 @@ def test_an_unknown_name_leads_on() -> None:
     with pytest.raises(MultinodeError) as model:
         catalogue.model("lama-3.3-70b")
     assert "Llama-3.3-70B" in model.value.hint
-    assert "hf://" in model.value.hint
+    assert "hf://org/name" in model.value.hint
+    with pytest.raises(MultinodeError) as other:
+        catalogue.model("some-org/their-model")
+    assert "hf://some-org/their-model" in other.value.hint
     with pytest.raises(MultinodeError) as gpu:
         find_gpu("p5.48xlarg")
     assert "p5.48xlarge" in gpu.value.hint
