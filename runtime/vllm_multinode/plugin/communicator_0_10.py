@@ -2,12 +2,12 @@
 
 import torch
 import torch.distributed
-from vllm.distributed.device_communicators.cpu_communicator import CpuCommunicator
 
 from vllm_multinode.plugin.shared_memory import shared_memory_identity
+from vllm_multinode.plugin.tensor_dicts import TensorDictsOverGloo
 
 
-class CpuCommunicator010(CpuCommunicator):
+class CpuCommunicator010(TensorDictsOverGloo):
     """Falls back to gloo between ranks of different nodes.
 
     vLLM shares memory in the groups whose names begin with tp and pp; a group without a name does not.

@@ -14,6 +14,11 @@ class CpuPlatform017(MultinodeCpuPlatform):
     worker = "vllm_multinode.plugin.worker_0_17.CpuWorker017"
 
     @classmethod
+    def get_device_communicator_cls(cls) -> str:
+        """Name the communicator; it cannot be imported here, because it asks which platform this is."""
+        return "vllm_multinode.plugin.communicator_0_17.CpuCommunicator017"
+
+    @classmethod
     def check_and_update_config(cls, vllm_config: "VllmConfig") -> None:
         """Apply vLLM's CPU defaults to all but the executor."""
         parallel = vllm_config.parallel_config
