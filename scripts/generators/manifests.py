@@ -81,11 +81,12 @@ def fetching() -> dict[Path, str]:
         claim="models",
         arguments=(),
         access=Access(),
-        image=RELEASED["nvidia"],
+        # The smallest, since a Job needs no accelerator; components change that of the service alone.
+        image=RELEASED["none"],
         install="configMap",
         user=USER,
     )
-    return {MANIFESTS / "storage/job/job.yaml": commented(document, JOB_COMMENTS)}
+    return {MANIFESTS / "storage/fetch/job.yaml": commented(document, JOB_COMMENTS)}
 
 
 def commented(document: Mapping[str, Any], comments: Mapping[str, str] = COMMENTS) -> str:

@@ -27,10 +27,12 @@ IMAGE = (
     "Image of vLLM. OpenShift AI's own: oc get template vllm-multinode-runtime-template -n redhat-ods-applications "
     "-o jsonpath='{.objects[0].spec.containers[0].image}'."
 )
+SOURCE = "The model: hf://, s3:// or oci://. A gated one wants the Secret hf-token with the key token."
 PARAMETERS = (
     ("NAME", "llama-3-3-70b", "Begins the names of all objects; the InferenceService is NAME-vllm."),
     ("NAMESPACE", "", "Project that the objects go to."),
-    ("CLAIM", "models", "PersistentVolumeClaim (RWX) that holds the model."),
+    ("SOURCE", "hf://meta-llama/Llama-3.3-70B-Instruct", SOURCE),
+    ("CLAIM_SIZE", "146Gi", "Of the claim NAME-models: a tenth more than the weights."),
     ("MODEL_PATH", "llama-3.3-70b-instruct", "Folder of the model in the claim."),
     ("TENSOR_PARALLEL_SIZE", "2", "TP: ranks that share each layer; at best the GPUs of a node."),
     ("PIPELINE_PARALLEL_SIZE", "2", "PP: stages of consecutive layers; at best the number of nodes."),
@@ -100,13 +102,14 @@ def parametrised(value: Any, values: Mapping[str, str], path: tuple[str, ...] = 
         return [parametrised(one, values, path) for one in value]
     if not isinstance(value, str):
         return value
-    whole = {values["IMAGE"]: "${IMAGE}", values["ACCELERATOR"]: "${ACCELERATOR}"}
+    whole = {values[name]: f"${{{name}}}" for name in ("IMAGE", "ACCELERATOR", "SOURCE", "CLAIM_SIZE")}
+    whole |= {RELEASED["none"]: "${IMAGE}"}
     if last == AUTOSCALER_CLASS:
         return "${AUTOSCALER_CLASS}"
     if last == values["GPU_TYPE"]:
         return "${GPU_COUNT}"
     for was, becomes in (
-        (f"pvc://{values['CLAIM']}/{values['MODEL_PATH']}", "pvc://${CLAIM}/${MODEL_PATH}"),
+        (f"models/{values['MODEL_PATH']}", "models/${MODEL_PATH}"),
         (f"--max-model-len={values['CONTEXT']}", "--max-model-len=${CONTEXT}"),
         (f"{values['NAME']}-", "${NAME}-"),
     ):

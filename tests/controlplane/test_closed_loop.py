@@ -156,7 +156,12 @@ def serving(plane: Plane, name: str, claim: Path, folder: Path) -> Iterator[Serv
     plane.kubectl(namespace)("create", "secret", "generic", f"{name}-token", token)
     try:
         with kubelet(
-            plane.kubeconfig, namespace, nodes=4, claims={"models": claim}, image=image(), folder=folder
+            plane.kubeconfig,
+            namespace,
+            nodes=4,
+            claims={"models": claim, "tiny-models": claim},
+            image=image(),
+            folder=folder,
         ) as found:
             yield Served(plane.kubectl(namespace), found, name, plane.kserve)
     except MultinodeError as error:

@@ -16,6 +16,7 @@ from manifests.folders import (
     build,
     components,
     of_kind,
+    walk,
 )
 from manifests.leaf import leaf, sorted_objects
 from vllm_multinode.authoring.render.images import RELEASED
@@ -27,10 +28,12 @@ EXCLUSIVE = (
     frozenset({"rdma", "rdma-sriov"}),
     frozenset({"route", "route-reencrypt"}),
     frozenset({"kserve-0.15.0", "kserve-0.16.0"}),
+    # In this order alone: the first one brings the Job that the second changes.
+    frozenset({"model", "openshift"}),
 )
 NAMES = [folder.name for folder in components() if folder.name != "kserve-fields"]
 PAIRS = [pair for pair in itertools.combinations(NAMES, 2) if frozenset(pair) not in EXCLUSIVE]
-ALONE = {"amd", "cpu", "gaudi", "intel", "rdma-sriov", "route-reencrypt", "kserve-0.16.0"}
+ALONE = {"openshift", "amd", "cpu", "gaudi", "intel", "rdma-sriov", "route-reencrypt", "kserve-0.16.0"}
 ALL = tuple(name for name in NAMES if name not in ALONE)
 BATCH = 64
 
@@ -227,3 +230,11 @@ def test_every_service_has_a_label_of_its_own(tmp_path: Path) -> None:
         assert router["spec"]["selector"]["matchLabels"].items() <= labels.items()
         found.add(labels["app.kubernetes.io/part-of"])
     assert found == {"one-vllm", "two-vllm"}
+
+
+def test_openshift_behind_model_leaves_every_user_to_the_cluster(tmp_path: Path) -> None:
+    objects = build(leaf(tmp_path / "leaf", "model", "openshift"))
+    assert {one["kind"] for one in objects} >= {"Job", "ServingRuntime"}
+    assert not {"runAsUser", "runAsGroup", "fsGroup"} & {
+        path[-1] for one in objects for path, _ in walk(one) if path
+    }

@@ -28,6 +28,7 @@ from vllm_multinode.platforms.kserve import auth_proxy
 
 # Variables of others, and who reads them.
 OTHERS = {
+    "HF_TOKEN": "multinode fetch",
     "HOME": "every process",
     "NCCL_DEBUG": "NCCL",
     "NCCL_DEBUG_SUBSYS": "NCCL",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kserve_inputs import VERSIONS
-from manifests.folders import MANIFESTS, OVERLAYS, ROOT, bases, build, leaves, name, of_kind
+from manifests.folders import MANIFESTS, bases, build, leaves, name, of_kind
 from manifests.leaf import leaf
 from vllm_multinode.authoring.preview import preview
 from vllm_multinode.authoring.rules import validate
@@ -73,14 +73,19 @@ def test_the_readme_promises_the_nodes_that_come(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", leaves(), ids=name)
-def test_an_absent_claim_is_named(folder: Path) -> None:
-    """A leaf carries no claim; validate says which one it will look for."""
-    (uri, *_) = [
-        one["spec"]["predictor"]["model"]["storageUri"] for one in of_kind(build(folder), "InferenceService")
-    ]
-    claim, _, path = uri.removeprefix("pvc://").partition("/")
+def test_the_model_comes_along(folder: Path) -> None:
+    """The claim that the service reads is there, in the README's size, and a Job fills the very folder."""
+    objects = build(folder)
+    (claim,), (job,) = of_kind(objects, "PersistentVolumeClaim"), of_kind(objects, "Job")
+    pod = job["spec"]["template"]["spec"]
+    command, source, directory = pod["containers"][0]["args"]
     text = (folder / "README.md").read_text()
-    assert f"claim `{claim}` with `{path}`" in text
-    assert claim == "models", "one claim for all overlays, as manifests/storage makes it"
-    assert str(folder.relative_to(ROOT)) == f"overlays/{folder.name}"
-    assert folder.parent == OVERLAYS
+    assert command == "fetch"
+    assert f"- Model: `{source}`" in text
+    assert f"a claim of {claim['spec']['resources']['requests']['storage'].removesuffix('Gi')} GiB" in text
+    assert [
+        one["persistentVolumeClaim"]["claimName"] for one in pod["volumes"] if one["name"] == "models"
+    ] == [claim["metadata"]["name"]]
+    for service in of_kind(objects, "InferenceService"):
+        uri = service["spec"]["predictor"]["model"]["storageUri"]
+        assert uri == f"pvc://{claim['metadata']['name']}/{directory.removeprefix('/models/')}"

@@ -15,7 +15,7 @@ LABELS: tuple[str | tuple[str, ...], ...] = (
     "Size: ",
     ("Computed, not measured: ", "Measured: "),
     ("Source of the hardware: ", "Source: "),
-    "First fill the claim `models` with ",
+    "Model: `hf://",
 )
 PLANNED = [leaf for leaf in leaves() if leaf.name != "tiny"]
 SIZE = re.compile(

@@ -25,12 +25,14 @@ def parameters(folder: Path) -> dict[str, str]:
     predictor = service["spec"]["predictor"]
     requests = predictor["model"]["resources"]["requests"]
     (kind,) = [key for key in requests if "/" in key]
-    claim, _, path = predictor["model"]["storageUri"].removeprefix("pvc://").partition("/")
+    path = predictor["model"]["storageUri"].rpartition("/")[2]
+    (claim,), (job,) = of_kind(build(folder), "PersistentVolumeClaim"), of_kind(build(folder), "Job")
     (context,) = [one for one in predictor["model"]["args"] if one.startswith("--max-model-len=")]
     return {
         "NAME": service["metadata"]["name"].removesuffix("-vllm"),
         "NAMESPACE": PROJECT,
-        "CLAIM": claim,
+        "SOURCE": job["spec"]["template"]["spec"]["containers"][0]["args"][1],
+        "CLAIM_SIZE": claim["spec"]["resources"]["requests"]["storage"],
         "MODEL_PATH": path,
         "TENSOR_PARALLEL_SIZE": str(predictor["workerSpec"]["tensorParallelSize"]),
         "PIPELINE_PARALLEL_SIZE": str(predictor["workerSpec"]["pipelineParallelSize"]),
@@ -43,7 +45,8 @@ def parameters(folder: Path) -> dict[str, str]:
 
 def in_project(folder: Path, scratch: Path) -> list[Any]:
     """The folder's objects in an OpenShift project, as `oc apply -n` would put them there."""
-    objects = build(leaf(scratch / "on-openshift", "openshift", base=folder))
+    one_image = [{"name": "docker.io/vllm/vllm-openai-cpu", "newName": "docker.io/vllm/vllm-openai"}]
+    objects = build(leaf(scratch / "on-openshift", "openshift", base=folder, images=one_image))
     return sorted_objects({**one, "metadata": {**one["metadata"], "namespace": PROJECT}} for one in objects)
 
 
@@ -66,29 +69,56 @@ def test_other_accelerators_image_and_shared_memory(tmp_path: Path) -> None:
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",
         "metadata": {"name": "vllm"},
-        "spec": {"predictor": {"model": {"storageUri": "pvc://weights/mine"}}},
+        "spec": {"predictor": {"model": {"storageUri": "pvc://mine-models/mine"}}},
     }
     add = [{"op": "add", "path": "/spec/predictor/model/args/-", "value": "--max-model-len=4096"}]
+    job = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "fetch"},
+        "spec": {
+            "template": {
+                "spec": {
+                    "containers": [{"name": "fetch", "args": ["fetch", "s3://bucket/mine", "/models/mine"]}]
+                }
+            }
+        },
+    }
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "models"},
+        "spec": {"resources": {"requests": {"storage": "9Gi"}}},
+    }
     folder = leaf(
         tmp_path / "leaf",
         "amd",
+        "model",
+        "network-policy",
+        "pdb",
         namePrefix="mine-",
         images=[
+            {
+                "name": "docker.io/vllm/vllm-openai-cpu",
+                "newName": "registry.example/vllm",
+                "newTag": "1-rocm",
+            },
             {
                 "name": "docker.io/vllm/vllm-openai-rocm",
                 "newName": "registry.example/vllm",
                 "newTag": "1-rocm",
-            }
+            },
         ],
         patches=[
-            {"patch": yaml.safe_dump(patch)},
+            *({"patch": yaml.safe_dump(one)} for one in (patch, job, claim)),
             {"patch": yaml.safe_dump(add), "target": {"kind": "InferenceService"}},
         ],
     )
     given = {
         "NAME": "mine",
         "NAMESPACE": PROJECT,
-        "CLAIM": "weights",
+        "SOURCE": "s3://bucket/mine",
+        "CLAIM_SIZE": "9Gi",
         "MODEL_PATH": "mine",
         "TENSOR_PARALLEL_SIZE": "8",
         "PIPELINE_PARALLEL_SIZE": "2",
@@ -143,4 +173,4 @@ def test_every_parameter_is_used_and_explained() -> None:
 
 def test_a_leaf_that_it_is_made_of_has_no_component_of_its_own() -> None:
     folders = {Path(one).name for one in kustomization(OVERLAYS / "llama-3.3-70b")["components"]}
-    assert folders == {"nvidia", "tolerations"}
+    assert folders == {"nvidia", "tolerations", "model", "network-policy", "pdb"}

@@ -60,7 +60,7 @@ def test_a_pod_is_what_pod_security_restricted_wants(folder: str) -> None:
     assert spec["automountServiceAccountToken"] is False
     assert spec["securityContext"] == {"fsGroup": USER, "fsGroupChangePolicy": "OnRootMismatch"}
     for container in spec["containers"]:
-        assert container["image"] == RELEASED["nvidia"]
+        assert container["image"] == RELEASED["none"]
         assert container["resources"]["requests"].keys() == {"cpu", "memory"}
         assert container["securityContext"] == {
             "allowPrivilegeEscalation": False,
@@ -127,5 +127,5 @@ def test_the_example_of_the_readme(tmp_path: Path) -> None:
     made = {one["kind"]: one for one in build(tmp_path / "mine")}
     (container,) = made["Job"]["spec"]["template"]["spec"]["containers"]
     assert container["args"] == ["fetch", "hf://meta-llama/Llama-3.3-70B-Instruct", "/models/llama-3.3-70b"]
-    assert container["image"] == "registry.example/vllm-openai:v0.32.0"
+    assert container["image"] == "registry.example/vllm:v0.32.0"
     assert made["PersistentVolumeClaim"]["spec"]["storageClassName"] == "ocs-storagecluster-cephfs"
