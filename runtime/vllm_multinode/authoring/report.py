@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from vllm_multinode.contract.finding import SEVERITIES, Finding
+from vllm_multinode.contract.text import shown
 from vllm_multinode.platforms.releases import Release, listed
 
 
@@ -57,7 +58,7 @@ def _line(same: list[Finding], asked: tuple[Release, ...]) -> str:
     )
     held = f" ({listed(first.releases)})" if first.releases != asked else ""
     message = first.message[:1].upper() + first.message[1:]
-    return " ".join(f"{places[0]}: {first.severity} {first.rule}: {message} {first.hint}{more}{held}".split())
+    return shown(f"{places[0]}: {first.severity} {first.rule}: {message} {first.hint}{more}{held}")
 
 
 def _short(finding: Finding, first: Finding) -> str:

@@ -18,6 +18,7 @@ from vllm_multinode.cli.file_options import Parameters, Remote, reading
 from vllm_multinode.cli.platform_options import KserveVersions, Platforms, all_chosen, tell
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.contract.text import shown
 from vllm_multinode.k8s.documents import Document, Reading
 from vllm_multinode.platforms.releases import Release, listed
 
@@ -172,7 +173,7 @@ def _notes(given: Inputs, findings: Sequence[Finding], releases: Sequence[Releas
     for document, foreign in given.foreign():
         typer.echo(f"note: {inputs.place(document)}: {foreign.sentence} {foreign.hint}", err=True)
     for text in (*origins(given.documents, releases), *claims_elsewhere(given.documents)):
-        typer.echo(f"note: {text}", err=True)
+        typer.echo(f"note: {shown(text)}", err=True)
     counts = {severity: sum(one.severity == severity for one in findings) for severity in SEVERITIES}
     told = ", ".join(f"{count} {severity}" for severity, count in counts.items() if count)
     checked = f"{count} object{'' if count == 1 else 's'}, {listed(releases)}"

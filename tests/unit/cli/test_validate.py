@@ -181,3 +181,20 @@ def test_imports_nothing_heavy(good: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_name_of_a_million_characters_is_not_printed_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "service.yaml"
+    body = {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": "a" * 1_000_000},
+        "spec": {"predictor": {"model": {"modelFormat": {"name": "vLLM"}}, "workerSpec": {}}},
+    }
+    path.write_text(to_yaml([body]))
+    assert run(["validate", "-f", str(path)]) == ExitCode.WILL_NOT_SERVE
+    told = capsys.readouterr()
+    assert "characters left out" in told.out
+    assert len(told.out) + len(told.err) < 50_000
