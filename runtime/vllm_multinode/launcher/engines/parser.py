@@ -25,6 +25,7 @@ PARSER_TIMEOUT: Final = 180.0
 """Seconds for vLLM's imports on a busy machine; without an answer the engine itself will tell."""
 _SOURCE: Final = "parser_process.py"
 _WORDS: Final = 600
+_SMALL: Final = 1 << 20
 _UNKNOWN: Final = "unrecognized arguments:"
 
 
@@ -203,5 +204,7 @@ def _key(argv: Sequence[str], version: str) -> str:
         for file in (Path(argument), Path(argument, "config.json")):
             if argument.startswith(os.sep) and file.is_file():
                 state = file.stat()
-                digest.update(f"{file} {state.st_size} {state.st_mtime_ns}\n".encode())
+                digest.update(f"{file} {state.st_size}\n".encode())
+                small = state.st_size <= _SMALL
+                digest.update(file.read_bytes() if small else str(state.st_mtime_ns).encode())
     return digest.hexdigest()[:32]
