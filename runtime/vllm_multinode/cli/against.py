@@ -48,6 +48,8 @@ def hold_against(
     Raises:
         MultinodeError: LOG for what is no such log; as for any plan.
     """
+    if output == "spec":
+        raise MultinodeError(ExitCode.USAGE, "--against compares; -o spec writes what was planned.")
     with _opened(file) as lines:
         log = read_log(lines, "standard input" if file == "-" else file)
     source = _model(model, log)

@@ -65,7 +65,7 @@ def test_colours_time_stamps_and_pods_stand_before_a_line() -> None:
     found = log(
         f"{POD}\x1b[0;36m(Worker_PP0_TP0 pid=60)\x1b[0;0m {STAMP} Model loading took 7.51 GiB memory and 3 s",
         f"{POD}(Worker_PP1_TP0 pid=61) {STAMP} Model loading took 7.52 GiB memory and 3 s",
-        f"{POD}(Worker_PP0_TP0 pid=60) {STAMP} Available KV cache memory: 66.54 GiB",
+        f"{POD}(Worker_PP0_TP0 pid=60) {STAMP} Available KV cache memory:\x1b[1m 66.54\x1b[0m GiB",
     )
     assert [(worker.name, worker.weights, worker.available) for worker in found.workers] == [
         ("llm-predictor-0 Worker_PP0_TP0", 7.51, 66.54),
