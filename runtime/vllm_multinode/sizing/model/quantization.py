@@ -390,7 +390,9 @@ def _compiled(patterns: tuple[str, ...]) -> _Patterns:
         if pattern.startswith("re:"):
             expressions.append(pattern[3:])
         elif "*" in pattern or "?" in pattern:
-            expressions.append(fnmatch.translate(pattern).replace(r"\Z", "").replace(r"\z", ""))
+            # The module itself, or what holds it: mlp.gate is not mlp.gate_proj.
+            whole = fnmatch.translate(pattern).replace(r"\Z", "").replace(r"\z", "")
+            expressions.append(whole + r"(?:\.|$)")
         else:
             names |= {pattern, _HELD.sub("", pattern)}
     usable = []

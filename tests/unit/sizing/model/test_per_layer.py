@@ -93,6 +93,7 @@ MIXED = {
     "quantized_layers": {
         "model.language_model.layers.0.self_attn.q_proj": {"quant_algo": "FP8"},
         "backbone.layers.0.mixer.experts.0.up_proj": {"quant_algo": "NVFP4", "group_size": 16},
+        "language_model.model.layers.2.block_sparse_moe.experts.0.w2": {"quant_algo": "MXFP8"},
         "lm_head": {"quant_algo": "FP8"},
     },
 }  # fmt: skip
@@ -108,6 +109,8 @@ def quantization(**fields: Any) -> Quantization:
     [
         pytest.param("model.layers.0.self_attn.q_proj", "fp8", id="one-level-further-in"),
         pytest.param("model.layers.0.mlp.experts.0.up_proj", "nvfp4", id="another-word-for-the-block"),
+        pytest.param("model.layers.2.mlp.experts.0.down_proj", "mxfp8", id="another-word-for-the-matrix"),
+        pytest.param("model.layers.2.mlp.experts.0.up_proj", "", id="the-matrix-beside-it"),
         pytest.param("model.layers.0.self_attn.o_proj", "", id="not-named"),
         pytest.param("model.layers.1.self_attn.q_proj", "", id="left-out"),
         pytest.param("lm_head", "fp8", id="the-head"),
@@ -137,3 +140,22 @@ def test_an_unknown_algorithm_is_named() -> None:
 )
 def test_a_cache_in_fp8_is_the_checkpoints_choice(fields: dict[str, Any], eight_bit: bool) -> None:
     assert quantization(**fields).cache_fp8 is eight_bit
+
+
+@pytest.mark.parametrize(
+    ("pattern", "module", "skipped"),
+    [
+        pytest.param("*.mlp.gate", "model.layers.0.mlp.gate", True, id="the-module"),
+        pytest.param("*.mlp.gate", "model.layers.0.mlp.gate_proj", False, id="a-longer-name"),
+        pytest.param("*.mlp", "model.layers.0.mlp.up_proj", True, id="what-holds-it"),
+        pytest.param("*.mlp*", "model.layers.0.mlp.up_proj", True, id="a-star-behind"),
+        pytest.param("model.language_model.layers.0.mlp*", "model.layers.0.mlp.up_proj", True, id="inner"),
+        pytest.param("*.block_sparse_moe.gate", "model.layers.0.mlp.gate", True, id="another-word"),
+        pytest.param("re:.*feed_forward.*", "model.layers.0.mlp.up_proj", True, id="an-expression"),
+        pytest.param("re:(", "model.layers.0.mlp.up_proj", False, id="one-that-does-not-compile"),
+    ],
+)
+def test_a_pattern_names_a_module_or_what_holds_it(pattern: str, module: str, skipped: bool) -> None:
+    given = {"quantization_config": {"quant_method": "fp8", "modules_to_not_convert": [pattern]}}
+    found = read_quantization(Fields(given, "config.json"), Fields({}, "config.json"))
+    assert (found.scheme(module) is None) is skipped
