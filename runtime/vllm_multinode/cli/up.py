@@ -126,7 +126,10 @@ def up(
     with Cluster.connect(
         kubeconfig=kubeconfig, context=kube_context, namespace=namespace, source=login
     ) as cluster:
-        given, wanted = _prepared(cluster, spec_text(spec, best), asked, target, create_namespace)
+        given, wanted = _prepared(
+            cluster, spec_text(spec, best), asked, target,
+            has_image=spec.image is not None, create_namespace=create_namespace,
+        )  # fmt: skip
         _confirm(spec, cluster.namespace, yes=yes)
         apply(cluster, given, wanted, timeout=timeout)
         for line in _last_words(spec, cluster, target):
@@ -201,7 +204,13 @@ def _write(
 
 
 def _prepared(
-    cluster: "Cluster", text: str, asked: "Release | None", target: RenderTarget, create_namespace: bool
+    cluster: "Cluster",
+    text: str,
+    asked: "Release | None",
+    target: RenderTarget,
+    *,
+    has_image: bool,
+    create_namespace: bool,
 ) -> "tuple[Given, Deployment]":
     """The service as it will be written: everything about it is asked before anything is.
 
@@ -210,6 +219,7 @@ def _prepared(
     """
     from vllm_multinode.cluster import deploy as deploying
     from vllm_multinode.cluster import inputs, needs
+    from vllm_multinode.cluster.images import supported_image
     from vllm_multinode.cluster.token import with_tokens
 
     with tempfile.TemporaryDirectory() as folder:
@@ -217,7 +227,11 @@ def _prepared(
         file.write_text(text, encoding="utf-8")
         given = inputs.read([str(file)], release=asked, target=target)
         release = release_for(cluster, given, asked)
-        if release != asked:
+        image = "" if has_image else supported_image(cluster, release)
+        if image:
+            say(f"Image: {image}, which {release.label if release else ''} supports")
+            file.write_text(f"{text}image: {image}\n", encoding="utf-8")
+        if image or release != asked:
             given = inputs.read([str(file)], release=release, target=target)
     check(cluster, given, release, force=False)
     wanted = deploying.Deployment(

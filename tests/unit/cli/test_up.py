@@ -91,3 +91,27 @@ def test_the_model_comes_first_and_no_service_waits_for_one_that_does_not(
 def test_what_cannot_be_fetched(model: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["up", model, "--gpu", "H100-SXM"]) == ExitCode.USAGE
     assert says in capsys.readouterr().err
+
+
+def test_on_openshift_ai_the_image_is_the_platform_s_own(
+    api: StubApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    secret(api)
+    api.put(
+        {
+            "apiVersion": "template.openshift.io/v1",
+            "kind": "Template",
+            "metadata": {"name": "vllm-multinode-runtime-template", "namespace": "redhat-ods-applications"},
+            "objects": [{"spec": {"containers": [{"image": "registry.example/rhoai/vllm@sha256:1"}]}}],
+        }
+    )
+    command = [*COMMAND[:-2], "--platform", "openshift-ai-3.4", "--yes", "--timeout", "1"]
+    assert run(command) == ExitCode.NOT_SERVING
+    assert (
+        "Image: registry.example/rhoai/vllm@sha256:1, which OpenShift AI 3.4 supports"
+        in capsys.readouterr().out
+    )
+    (job,) = [body for (plural, _, _), body in api.objects.items() if plural == "jobs"]
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "registry.example/rhoai/vllm@sha256:1"
+    assert "runAsUser" not in container["securityContext"]

@@ -30,6 +30,7 @@ KINDS = {
     },
     "apps/v1": {"Deployment": ("deployments", True)},
     "batch/v1": {"Job": ("jobs", True)},
+    "template.openshift.io/v1": {"Template": ("templates", True)},
     "policy/v1": {"PodDisruptionBudget": ("poddisruptionbudgets", True)},
     "networking.k8s.io/v1": {"NetworkPolicy": ("networkpolicies", True)},
     "storage.k8s.io/v1": {"StorageClass": ("storageclasses", False)},
