@@ -57,8 +57,15 @@ def _line(same: list[Finding], asked: tuple[Release, ...]) -> str:
         else ""
     )
     held = f" ({listed(first.releases)})" if first.releases != asked else ""
-    message = first.message[:1].upper() + first.message[1:]
+    message = _sentence(first.message)
     return shown(f"{places[0]}: {first.severity} {first.rule}: {message} {first.hint}{more}{held}")
+
+
+def _sentence(message: str) -> str:
+    """A message with a capital at its start, unless it starts with a name that is written as it is."""
+    word = message.partition(" ")[0]
+    is_plain = word.rstrip(",:").isalpha() and word.islower() and word != "kubectl"
+    return message[:1].upper() + message[1:] if is_plain else message
 
 
 def _short(finding: Finding, first: Finding) -> str:
