@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+from pydantic import ValidationError
 
 from vllm_multinode.authoring.planned import spec_of, spec_text
 from vllm_multinode.authoring.spec import DeploymentSpec
@@ -168,7 +169,15 @@ def _with_source(
         **({"sourceSecret": secret} if secret else {}),
         **({"createClaim": {"storageClassName": storage_class}} if storage_class else {}),
     }
-    return DeploymentSpec.model_validate(body | ({"image": image} if image else {}))
+    try:
+        return DeploymentSpec.model_validate(body | ({"image": image} if image else {}))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        what = str(first["msg"]).removeprefix("Value error, ")
+        hint = "Give --source, --source-secret, --storage-class or --name another value."
+        raise MultinodeError(
+            ExitCode.USAGE, f"{what}.", where=".".join(map(str, first["loc"])), hint=hint
+        ) from error
 
 
 def _decisions(spec: DeploymentSpec, plan: Plan) -> Iterator[str]:

@@ -115,3 +115,22 @@ def test_on_openshift_ai_the_image_is_the_platform_s_own(
     (container,) = job["spec"]["template"]["spec"]["containers"]
     assert container["image"] == "registry.example/rhoai/vllm@sha256:1"
     assert "runAsUser" not in container["securityContext"]
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        pytest.param(("--source", "http://x/y"), "model.source: 'http://x/y' is no source", id="source"),
+        pytest.param(("--source-secret", "A B"), "model.sourceSecret", id="secret"),
+        pytest.param(("--storage-class", "no class"), "model.createClaim.storageClassName", id="class"),
+        pytest.param(("--source", "file://claim/x", "--source-secret", "s"), "no source asks", id="no"),
+    ],
+)
+def test_a_wrong_option_is_one_line(
+    option: tuple[str, ...], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*COMMAND, *option, "--out", str(tmp_path / "out")]) == ExitCode.USAGE
+    printed = capsys.readouterr()
+    assert says in printed.err
+    assert printed.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
