@@ -136,7 +136,7 @@ class Group:
             MultinodeError: it must not join this group; says why by name.
             FullError: no place is free at present.
         """
-        self._check_name(identity, name)
+        self.check_name(identity.pod, identity.address, name)
         check_same(self.head, identity, self.executor)
         check_same_sizes(identity.pod, self.sizes, sizes)
         former = self.members.get(identity.pod)
@@ -164,11 +164,16 @@ class Group:
             newcomer_first = [identity.pod, *(one.identity.pod for one in self.staying)]
             raise ShortError(error, min(newcomer_first, key=lambda pod: gpus[pod])) from error
 
-    def _check_name(self, identity: Identity, name: GroupName) -> None:
-        if identity.pod == self.head.pod:
+    def check_name(self, pod: str, address: str, name: GroupName) -> None:
+        """Refuse a worker of another service or generation, or one that bears the head's own name.
+
+        Raises:
+            MultinodeError: GROUP, with both names.
+        """
+        if pod == self.head.pod:
             raise MultinodeError(
                 ExitCode.GROUP,
-                f"a worker at {identity.address} calls itself {identity.pod}, as its head does.",
+                f"a worker at {address} calls itself {pod}, as its head does.",
                 where=env.POD_NAME,
                 hint="Set it by the downward API, so that each pod has a name of its own.",
             )
@@ -176,7 +181,7 @@ class Group:
         if difference is not None:
             raise MultinodeError(
                 ExitCode.GROUP,
-                f"worker {identity.pod} belongs to {difference}, as head {self.head.pod} does.",
+                f"worker {pod} belongs to {difference}, as head {self.head.pod} does.",
                 hint="Each generation of a service forms a group of its own, with its own head.",
             )
 

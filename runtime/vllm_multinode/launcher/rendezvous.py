@@ -154,9 +154,12 @@ class Rendezvous:
         """One worker's connection, from its proof to its end."""
         try:
             claim, said = self._handshake.let_in(request.headers, str(request.remote))
+            # Now, because a worker of another group ends the WebSocket once it has read whose it is.
+            self.group.check_name(claim.pod, str(request.remote), claim.group)
         except MultinodeError as error:
             self._declined(error, proven=False)
-            refused = Refused(code=error.code, what=error.what, hint=error.hint)
+            final = error.code is not ExitCode.GROUP
+            refused = Refused(code=error.code, what=error.what, hint=error.hint, final=final)
             return web.Response(status=401, text=f"{error}\n", headers=refusal_headers(refused))
         socket = web.WebSocketResponse(
             timeout=1, autoping=True, compress=False, max_msg_size=LONGEST_FROM_WORKER

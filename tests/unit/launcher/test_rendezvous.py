@@ -192,11 +192,13 @@ class TestJoining:
     async def test_another_generation_is_not_final(self, world: World) -> None:
         await world.joined("a")
         other = NAME.model_copy(update={"generation": "4"})
-        side = WorkersSide(None, Claim(pod="b", group=other), "")
-        pod = Pod(await world.client.ws_connect(handshake.PATH, headers=side.headers()))
-        await pod.send(Hello(identity=identity("b"), group=other))
-        refused = await pod.expect(Refused)
+        headers = WorkersSide(None, Claim(pod="b", group=other), "").headers()
+        with pytest.raises(aiohttp.WSServerHandshakeError) as error:
+            await world.client.ws_connect(handshake.PATH, headers=headers)
+        refused = handshake.refusal_in(error.value.headers or {})
+        assert refused is not None
         assert (refused.final, refused.code) == (False, ExitCode.GROUP)
+        assert "worker b belongs to generation 4, not 3" in world.rendezvous.last_refusal
 
     @pytest.mark.parametrize(
         "hello",
