@@ -18,7 +18,7 @@ from vllm_multinode.launcher.connections import Connections
 Probes = Mapping[str, Callable[[], tuple[int, str]]]
 """Status and text by path."""
 
-_LONGEST_HEAD: Final = 32 * 1024
+_LONGEST_REQUEST: Final = 16 * 1024
 _A_TURN: Final = 4
 _KEEP_ALIVE: Final = 5.0
 """Seconds between two requests of one connection."""
@@ -111,10 +111,12 @@ class _First(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._transport is None:
             return
+        # No request here has a body, so this much is never needed.
+        if len(self._said) + len(data) > _LONGEST_REQUEST:
+            self.abort()
+            return
         self._said += data
         if b"\r\n\r\n" not in self._said:
-            if len(self._said) > _LONGEST_HEAD:
-                self.abort()
             return
         answer = self._front.probe(self._said)
         if answer is not None:

@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 
 _HELLO_TIMEOUT: Final = 5.0
 _BACKLOG_BYTES: Final = 32 * 1024
+# WebSockets of workers that have not said who they are; each costs some 40 KiB.
+_INTRODUCING: Final = 64
 _LONGEST_REFUSAL: Final = 1000
 # Refusals of peers that have proven nothing: told of at most so often, in seconds.
 _REFUSALS_APART: Final = 1.0
@@ -144,6 +146,7 @@ class Rendezvous:
         self.events: asyncio.Queue[Event] = asyncio.Queue(maxsize=64 + 4 * group.nodes)
         self.last_refusal = ""
         self.refused_total = 0
+        self._introducing = 0
         self.beats_late = 0
 
     async def challenge(self, _: web.Request) -> web.Response:
@@ -161,6 +164,8 @@ class Rendezvous:
             final = error.code is not ExitCode.GROUP
             refused = Refused(code=error.code, what=error.what, hint=error.hint, final=final)
             return web.Response(status=401, text=f"{error}\n", headers=refusal_headers(refused))
+        if self._introducing >= _INTRODUCING + 2 * self.group.nodes:
+            return web.Response(status=503, text="too many are asking to join\n")
         socket = web.WebSocketResponse(
             timeout=1, autoping=True, compress=False, max_msg_size=LONGEST_FROM_WORKER
         )
@@ -175,12 +180,15 @@ class Rendezvous:
             transport if isinstance(transport, asyncio.Transport) else None,
             *said.seals(self._settings.token),
         )
+        self._introducing += 1
         try:
             hello = await self._hello(claim, connection, str(request.remote))
             member = self._admit(hello)
         except (MultinodeError, FullError) as error:
             await self._refuse(connection, error)
             return socket
+        finally:
+            self._introducing -= 1
         await self._welcomed(member, connection)
         return socket
 
