@@ -4,6 +4,7 @@ It holds what head, worker and `fetch` import. A digest of its content stands in
 with other launchers form no group, and in its ConfigMap's name, so that a running pod keeps its launcher.
 """
 
+import ast
 import base64
 import functools
 import hashlib
@@ -59,7 +60,7 @@ def archive() -> bytes:
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
         for name, content in (_sources() | _metadata(version())).items():
-            file.writestr(zipfile.ZipInfo(name, _TIME), content, zipfile.ZIP_DEFLATED)
+            file.writestr(zipfile.ZipInfo(name, _TIME), content, zipfile.ZIP_DEFLATED, compresslevel=9)
     return target.getvalue()
 
 
@@ -88,8 +89,27 @@ def _sources() -> dict[str, bytes]:
     root = Path(vllm_multinode.__file__).parent
     paths = [root / name for name in _FILES]
     paths += [path for package in _PACKAGES for path in (root / package).rglob("*.py")]
-    named = {f"{root.name}/{path.relative_to(root).as_posix()}": path.read_bytes() for path in paths}
+    named = {
+        f"{root.name}/{path.relative_to(root).as_posix()}": _without_texts(path.read_text(encoding="utf-8"))
+        for path in paths
+    }
     return {"__main__.py": _main(root), **dict(sorted(named.items()))}
+
+
+def _without_texts(source: str) -> bytes:
+    """A module without its docstrings, each line where it was: `kubectl apply` takes no more than it says."""
+    lines = source.splitlines(keepends=True)
+    for node in ast.walk(ast.parse(source)):
+        body = getattr(node, "body", None)
+        for statement in body if isinstance(body, list) else []:
+            is_text = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+            if not is_text or not isinstance(statement.value.value, str):
+                continue
+            first, last = statement.lineno - 1, statement.end_lineno or statement.lineno
+            # A body that is nothing else needs something in its place.
+            lines[first] = " " * statement.col_offset + "...\n"
+            lines[first + 1 : last] = ["\n"] * (last - first - 1)
+    return "".join(lines).encode()
 
 
 def _main(root: Path) -> bytes:
