@@ -13,7 +13,7 @@ from vllm_multinode.launcher.states import State
 FOLDER = COMPONENTS / "monitoring"
 DATA = ROOT / "tests/data"
 # As the supervisors' numbers() name them; test_names_are_the_supervisors holds them to the source.
-SUPERVISOR = {"state", "ready", "nodes", "members", "epoch", "recoveries_total"}
+SUPERVISOR = {"state", "ready", "nodes", "members", "epoch", "recoveries_total", "refused_total"}
 VLLM = set((DATA / "vllm_metric_names.txt").read_text().split())
 KUBE_STATE = {"kube_pod_container_status_restarts_total"}
 
