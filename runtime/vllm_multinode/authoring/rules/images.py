@@ -1,4 +1,4 @@
-"""Images that no node can pull."""
+"""Images: whether nodes can pull them, and always the same ones."""
 
 import re
 from collections.abc import Iterator
@@ -55,6 +55,17 @@ def _no_registry(case: Case) -> Iterator[Finding]:
             yield Finding((*container.path, "image"), what, f"Write docker.io/{image} where that is meant.")
 
 
+def _unfixed(case: Case) -> Iterator[Finding]:
+    for container in case.engines:
+        image = text(container.body, "image")
+        name = image.rpartition("/")[2]
+        fixed = "@" in name or (":" in name and not name.endswith(":latest"))
+        # A tag makes no image of a placeholder.
+        if image and not fixed and _REFERENCE.fullmatch(image) and not _PLACEHOLDER.search(image):
+            what = f"{image} is another image tomorrow: a restarted pod may differ from its group."
+            yield Finding((*container.path, "image"), what)
+
+
 RULES: Final = (
     Rule(
         id="image-unpullable",
@@ -76,6 +87,19 @@ RULES: Final = (
         hint="Write the registry in front: docker.io, quay.io or your own.",
         seen="CRI-O's short names",
         check=_no_registry,
+        kinds=_KINDS,
+        holds=always,
+    ),
+    Rule(
+        id="image-latest",
+        severity="advice",
+        message=(
+            "An image without a fixed tag is another one tomorrow, and a restarted pod may differ from "
+            "its group."
+        ),
+        hint="Name a version or a digest.",
+        seen="launcher's preflight: versions must agree",
+        check=_unfixed,
         kinds=_KINDS,
         holds=always,
     ),

@@ -1,4 +1,4 @@
-"""What is written for the pods: probes, memory, images, and what our own launcher reads."""
+"""What is written for the pods: probes, memory, and what our own launcher reads."""
 
 import re
 from collections.abc import Iterator
@@ -113,15 +113,6 @@ def _shared_memory(case: Case) -> Iterator[Finding]:
             memory = any(text(volumes.get(name), "emptyDir", "medium") == "Memory" for name in mounts)
             if not memory:
                 yield Finding(container.path)
-
-
-def _image(case: Case) -> Iterator[Finding]:
-    for container in case.engines:
-        image = text(container.body, "image")
-        name = image.rpartition("/")[2]
-        if image and "@" not in name and (":" not in name or name.endswith(":latest")):
-            what = f"{image} is another image tomorrow: a restarted pod may differ from its group."
-            yield Finding((*container.path, "image"), what)
 
 
 def _empty_dir(case: Case) -> Iterator[Finding]:
@@ -285,19 +276,6 @@ RULES: Final = (
         seen="launcher's preflight",
         check=_shared_memory,
         kinds=_WRITING,
-        holds=always,
-    ),
-    Rule(
-        id="image-latest",
-        severity="advice",
-        message=(
-            "An image without a fixed tag is another one tomorrow, and a restarted pod may differ from "
-            "its group."
-        ),
-        hint="Name a version or a digest.",
-        seen="launcher's preflight: versions must agree",
-        check=_image,
-        kinds=_KINDS,
         holds=always,
     ),
     Rule(

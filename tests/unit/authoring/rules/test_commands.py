@@ -61,6 +61,10 @@ def test_sizes(container: dict[str, Any], asked: dict[str, int]) -> None:
         pytest.param("vllm/vllm-openai:v0.10.0", "image-registry", id="no-registry"),
         pytest.param("vllm-multinode:1", "image-unpullable", id="no-owner"),
         pytest.param("localhost/vllm:1", "image-unpullable", id="this-node"),
+        pytest.param("$(vllm-cuda-image)", "image-unpullable", id="placeholder-without-a-tag"),
+        pytest.param("quay.io/your-org/vllm", "image-unpullable", id="placeholder-owner-without-a-tag"),
+        pytest.param("quay.io/org/vllm", "image-latest", id="no-tag"),
+        pytest.param("quay.io/org/vllm:latest", "image-latest", id="latest"),
         pytest.param("$(vllm-image)", "image-unpullable", id="placeholder"),
         pytest.param("huggingfaceserver:replace", "image-unpullable", id="replaced-by-a-chart"),
         pytest.param("quay.io/Org/vllm:1", "image-unpullable", id="upper-case"),
@@ -77,7 +81,7 @@ def test_images(image: str, rule: str) -> None:
         "spec": {**group["spec"], "leaderWorkerTemplate": {**template, "workerTemplate": worker}},
     }
     found = {one.rule for one in validate(documents([body]), [DEFAULT])}
-    assert found & {"image-registry", "image-unpullable"} == ({rule} if rule else set())
+    assert found & {"image-latest", "image-registry", "image-unpullable"} == ({rule} if rule else set())
 
 
 @pytest.mark.parametrize(
