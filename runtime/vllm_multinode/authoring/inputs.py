@@ -1,8 +1,8 @@
-"""What a user hands to `validate` and `preview`: manifests, Templates, specs, other people's files."""
+"""What a user names in any command: manifests, Templates, deployment specs, other people's files."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from vllm_multinode.authoring.foreign import Foreign, foreign
 from vllm_multinode.contract.errors import MultinodeError
@@ -12,6 +12,9 @@ from vllm_multinode.k8s.documents import Document, Reading, from_text
 from vllm_multinode.k8s.emit import to_yaml
 from vllm_multinode.k8s.parser import refusal
 from vllm_multinode.platforms.releases import Release
+
+if TYPE_CHECKING:
+    from vllm_multinode.authoring.render import Target
 
 _KUSTOMIZE: Final = "kustomize.config.k8s.io/"
 _CHART_FIELDS: Final = frozenset(
@@ -33,13 +36,14 @@ class Inputs:
     documents: tuple[Document, ...]
     specs: tuple[Document, ...] = ()
 
-    def rendered(self, release: Release) -> list[Document]:
+    def rendered(self, release: Release, target: "Target" = "kserve") -> list[Document]:
         """The objects for one release: those of specs as `multinode render` writes them, then the others.
 
         Raises:
             MultinodeError: SPEC, for a spec that is wrong or that this release cannot serve.
         """
-        return [*(document for spec in self.specs for document in _rendered(spec, release)), *self.documents]
+        rendered = (document for spec in self.specs for document in _rendered(spec, release, target))
+        return [*rendered, *self.documents]
 
     def foreign(self) -> Iterator[tuple[Document, Foreign]]:
         """The objects that serve models in another way, and what is to be said of each."""
@@ -55,9 +59,23 @@ def read(sources: Iterable[str], reading: Reading | None = None) -> Inputs:
     Raises:
         MultinodeError: MANIFEST, KUSTOMIZE or USAGE, as `k8s.files.read`.
     """
+    return _sorted(files.read(sources, replace(reading or Reading(), untyped=True)))
+
+
+def read_text(text: str, file: str) -> Inputs:
+    """The objects of a text, which messages call `file`.
+
+    Raises:
+        MultinodeError: MANIFEST.
+    """
+    return _sorted(from_text(text, file, Reading(untyped=True)))
+
+
+def _sorted(read: Iterable[Document]) -> Inputs:
+    """Objects, specs, and what serves models in another way, told apart."""
     documents: list[Document] = []
     specs: list[Document] = []
-    for document in files.read(sources, replace(reading or Reading(), untyped=True)):
+    for document in read:
         if document.kind:
             if not document.api_version.startswith(_KUSTOMIZE):
                 documents.append(document)
@@ -97,11 +115,11 @@ def _is_spec(document: Document) -> bool:
     return looks_like_one and not _CHART_FIELDS & keys
 
 
-def _rendered(document: Document, release: Release) -> list[Document]:
+def _rendered(document: Document, release: Release, target: "Target") -> list[Document]:
     from vllm_multinode.authoring.render import render
     from vllm_multinode.authoring.spec.file import from_document
 
-    rendered = render(from_document(document), release)
+    rendered = render(from_document(document), release, target)
     return [
         replace(item, root=None)
         for text in (to_yaml(rendered.documents),)

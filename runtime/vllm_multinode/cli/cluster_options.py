@@ -23,21 +23,9 @@ Kubeconfig = Annotated[
 Login = Annotated[LoginSource, typer.Option(help="Whose login: the kubeconfig's, or what oc uses now.")]
 Files = Annotated[
     list[str] | None,
-    typer.Option("--file", "-f", help="Spec, manifest, folder or - for standard input; repeatable."),
+    typer.Option("--file", "-f", help="Manifests, a Template, a spec, a folder, or - for stdin; repeatable."),
 ]
 MoreFiles = Annotated[list[str] | None, typer.Argument(help="The same without -f.", show_default=False)]
-
-
-def sources(files: Sequence[str] | None, more: Sequence[str] | None) -> list[str]:
-    """Every file, folder or spec that was named.
-
-    Raises:
-        MultinodeError: USAGE, for none.
-    """
-    named = [*(files or []), *(more or [])]
-    if not named:
-        raise MultinodeError(ExitCode.USAGE, "no file was named.", hint="Give one with -f.")
-    return named
 
 
 def settle_namespace(cluster: "Cluster", asked: str, found: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ from vllm_multinode.cli.cluster_options import (
     say,
     settle_namespace,
 )
+from vllm_multinode.cli.file_options import Parameters, Remote, reading
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
@@ -26,6 +27,8 @@ def delete(
     ] = "",
     files: Files = None,
     *,
+    param: Parameters = None,
+    remote: Remote = False,
     claim: Annotated[bool, typer.Option("--claim", help="Its claims too, with the model in them.")] = False,
     namespace: Namespace = "",
     timeout: Annotated[
@@ -39,19 +42,23 @@ def delete(
     if bool(name) == bool(files):
         raise MultinodeError(ExitCode.USAGE, "name a deployment, or its files with -f; one of both.")
     from vllm_multinode.cluster import delete as deleting
-    from vllm_multinode.cluster import inputs
+    from vllm_multinode.cluster import given as givens
     from vllm_multinode.cluster.client import Cluster
     from vllm_multinode.cluster.login import require_client
 
     require_client()
-    given = inputs.read(files) if files else None
+    how = reading(param, remote)
+    if name and (param or remote):
+        raise MultinodeError(ExitCode.USAGE, "--param and --remote are for files.", hint="Leave them out.")
+    read = givens.read(files, how) if files else None
+    given = givens.for_release(read) if read is not None else None
     with Cluster.connect(
         kubeconfig=kubeconfig, context=context, namespace=namespace, source=login
     ) as cluster:
         if given is not None:
             settle_namespace(cluster, namespace, [document.namespace for document in given.documents])
             name = given.name
-        if given is not None and not inputs.specs_among(files or []):
+        if given is not None and read is not None and not read.specs:
             items = deleting.of_bodies(cluster, [document.body for document in given.documents])
         else:
             # What a spec was rendered to depends on how it was deployed; the marks know.

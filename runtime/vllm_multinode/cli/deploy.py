@@ -14,9 +14,9 @@ from vllm_multinode.cli.cluster_options import (
     Namespace,
     say,
     settle_namespace,
-    sources,
     warn,
 )
+from vllm_multinode.cli.file_options import Parameters, Remote, reading, sources, tell_foreign
 from vllm_multinode.cli.platform_options import NAMES, VARIABLE, Kserve, named
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -24,7 +24,7 @@ from vllm_multinode.contract.exit_codes import ExitCode
 if TYPE_CHECKING:
     from vllm_multinode.cluster.client import Cluster
     from vllm_multinode.cluster.deploy import Deployed, Deployment, Outcome
-    from vllm_multinode.cluster.inputs import Given
+    from vllm_multinode.cluster.given import Given
     from vllm_multinode.platforms.releases import Release
 
 RenderTarget = Literal["kserve", "lws"]
@@ -34,6 +34,8 @@ def deploy(
     more: MoreFiles = None,
     files: Files = None,
     *,
+    param: Parameters = None,
+    remote: Remote = False,
     platform: Annotated[
         str | None,
         typer.Option(metavar="NAME", help=f"{NAMES}; {VARIABLE}, or what the cluster runs, by default."),
@@ -69,21 +71,24 @@ def deploy(
     files_named = sources(files, more)
     asked = named(platform, kserve)
     from vllm_multinode.cluster import deploy as deploying
-    from vllm_multinode.cluster import inputs, needs
+    from vllm_multinode.cluster import given as givens
+    from vllm_multinode.cluster import needs
     from vllm_multinode.cluster.client import Cluster
     from vllm_multinode.cluster.login import require_client
     from vllm_multinode.cluster.token import with_tokens
 
     require_client()
     # A mistake in a file is told before a cluster is asked.
-    given = inputs.read(files_named, name=name, release=asked, target=target)
+    read = givens.read(files_named, reading(param, remote))
+    given = givens.for_release(read, asked, target, name)
+    tell_foreign(read)
     with Cluster.connect(
         kubeconfig=kubeconfig, context=context, namespace=namespace, source=login
     ) as cluster:
         settle_namespace(cluster, namespace, [document.namespace for document in given.documents])
         release = release_for(cluster, given, asked)
-        if release != asked and inputs.specs_among(files_named):
-            given = inputs.read(files_named, name=name, release=release, target=target)
+        if release != asked:
+            given = givens.for_release(read, release, target, name)
         check(cluster, given, release, force=force)
         wanted = deploying.Deployment(
             name=given.name,
@@ -137,7 +142,7 @@ def check(cluster: "Cluster", given: "Given", release: "Release | None", *, forc
     from vllm_multinode.authoring.report import as_lines
     from vllm_multinode.authoring.rules import validate
     from vllm_multinode.authoring.rules.model import named_model
-    from vllm_multinode.cluster.inputs import runtimes_of
+    from vllm_multinode.cluster.given import runtimes_of
     from vllm_multinode.cluster.offers import largest_gpu
     from vllm_multinode.platforms.releases import MULTI_NODE_KSERVE
 

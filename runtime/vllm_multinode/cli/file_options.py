@@ -1,12 +1,16 @@
 """How files are read: the same options in every command that takes manifests."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vllm_multinode.k8s.documents import Reading
-from vllm_multinode.k8s.files import parameters_of
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from vllm_multinode.authoring.inputs import Inputs
+    from vllm_multinode.k8s.documents import Reading
 
 Parameters = Annotated[
     list[str] | None,
@@ -15,10 +19,34 @@ Parameters = Annotated[
 Remote = Annotated[bool, typer.Option("--remote", help="Let a kustomization load what it names by a URL.")]
 
 
-def reading(parameters: Sequence[str] | None, remote: bool) -> Reading:
+def sources(files: Sequence[str] | None, more: Sequence[str] | None = None) -> list[str]:
+    """Every file or folder that was named, each once.
+
+    Raises:
+        MultinodeError: USAGE, for none.
+    """
+    named = list(dict.fromkeys([*(files or []), *(more or [])]))
+    if not named:
+        raise MultinodeError(ExitCode.USAGE, "no file is named.", hint="Name one with -f.")
+    return named
+
+
+def reading(parameters: Sequence[str] | None, remote: bool) -> "Reading":
     """What the options say.
 
     Raises:
         MultinodeError: USAGE, for a parameter that is not NAME=VALUE.
     """
+    # What reads YAML is loaded where a command runs, not for its --help.
+    from vllm_multinode.k8s.documents import Reading
+    from vllm_multinode.k8s.files import parameters_of
+
     return Reading(parameters=parameters_of(parameters or ()), remote=remote)
+
+
+def tell_foreign(given: "Inputs") -> None:
+    """A note for each object that serves models in another way, and is not checked."""
+    from vllm_multinode.authoring.inputs import place
+
+    for document, foreign in given.foreign():
+        typer.echo(f"note: {place(document)}: {foreign.sentence} {foreign.hint}", err=True)

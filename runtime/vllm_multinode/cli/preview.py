@@ -9,7 +9,7 @@ import typer
 from vllm_multinode.authoring import inputs
 from vllm_multinode.authoring.preview import Preview, preview_documents
 from vllm_multinode.authoring.rules.known import origins
-from vllm_multinode.cli.file_options import Parameters, Remote, reading
+from vllm_multinode.cli.file_options import Parameters, Remote, reading, tell_foreign
 from vllm_multinode.cli.platform_options import Kserve, Platform, chosen, tell
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.k8s.documents import Document
@@ -51,8 +51,7 @@ def preview(
     documents = [*shared, *given.rendered(release)]
     for text in origins(documents, [release]):
         typer.echo(f"note: {text}", err=True)
-    for document, foreign in given.foreign():
-        typer.echo(f"note: {inputs.place(document)}: {foreign.sentence} {foreign.hint}", err=True)
+    tell_foreign(given)
     if diff:
         later = [*shared, *inputs.read([diff], how).rendered(release)]
         found = _print_update(documents, later, release, generation, output)

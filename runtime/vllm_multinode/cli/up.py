@@ -1,7 +1,6 @@
 """`multinode up`: from a model's name to a service that answers."""
 
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 from pydantic import ValidationError
 
+from vllm_multinode.authoring.inputs import read_text
 from vllm_multinode.authoring.planned import spec_of, spec_text
 from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.cli.cluster_options import Context, Kubeconfig, Login, Namespace, say
@@ -31,10 +31,12 @@ from vllm_multinode.sizing.planner.request import CLAIM_GBS, Settings
 if TYPE_CHECKING:
     from vllm_multinode.cluster.client import Cluster
     from vllm_multinode.cluster.deploy import Deployment
-    from vllm_multinode.cluster.inputs import Given
+    from vllm_multinode.cluster.given import Given
     from vllm_multinode.cluster.offers import Offer
     from vllm_multinode.platforms.releases import Release
 
+_SPEC: Final = "the planned spec"
+"""What messages call it: it is in no file."""
 _TOKEN_SECRET: Final = "hf-token"  # noqa: S105 - a Secret's name
 
 
@@ -227,21 +229,19 @@ def _prepared(
         MultinodeError: what will not serve, is missing, or is refused by the cluster.
     """
     from vllm_multinode.cluster import deploy as deploying
-    from vllm_multinode.cluster import inputs, needs
+    from vllm_multinode.cluster import given as givens
+    from vllm_multinode.cluster import needs
     from vllm_multinode.cluster.images import supported_image
     from vllm_multinode.cluster.token import with_tokens
 
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "spec.yaml"
-        file.write_text(text, encoding="utf-8")
-        given = inputs.read([str(file)], release=asked, target=target)
-        release = release_for(cluster, given, asked)
-        image = "" if has_image else supported_image(cluster, release)
-        if image:
-            say(f"Image: {image}, which {release.label if release else ''} supports")
-            file.write_text(f"{text}image: {image}\n", encoding="utf-8")
-        if image or release != asked:
-            given = inputs.read([str(file)], release=release, target=target)
+    given = givens.for_release(read_text(text, _SPEC), asked, target)
+    release = release_for(cluster, given, asked)
+    image = "" if has_image else supported_image(cluster, release)
+    if image:
+        say(f"Image: {image}, which {release.label if release else ''} supports")
+        text = f"{text}image: {image}\n"
+    if image or release != asked:
+        given = givens.for_release(read_text(text, _SPEC), release, target)
     check(cluster, given, release, force=False)
     wanted = deploying.Deployment(
         name=given.name,

@@ -14,7 +14,7 @@ from vllm_multinode.authoring.rules import SEVERITIES, Finding, judge, merged
 from vllm_multinode.authoring.rules.claims import claims_elsewhere
 from vllm_multinode.authoring.rules.known import origins
 from vllm_multinode.authoring.rules.schema import KINDS
-from vllm_multinode.cli.file_options import Parameters, Remote, reading
+from vllm_multinode.cli.file_options import Parameters, Remote, reading, sources, tell_foreign
 from vllm_multinode.cli.platform_options import KserveVersions, Platforms, all_chosen, tell
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -56,14 +56,12 @@ def validate(
     ] = False,
 ) -> int:
     """Say what will be refused and what will never serve; exit code 4 where there is any."""
-    sources = list(dict.fromkeys([*(file or []), *(more or [])]))
-    if not sources:
-        raise MultinodeError(ExitCode.USAGE, "no file is named.", hint="Name one with -f.")
+    named = sources(file, more)
     releases = all_chosen(platform, kserve)
     for release in releases:
         tell(release)
     how = reading(param, remote)
-    given = inputs.read(sources, how)
+    given = inputs.read(named, how)
     source, accelerator = _model(model), _gpu(gpu)
     if accelerator is not None and source is None:
         source = _named_model(given)
@@ -71,13 +69,13 @@ def validate(
 
     check = functools.partial(_judged, given.specs, releases, source, accelerator, refused)
     if fix:
-        given = _fix(sources, given, check, releases, how)
+        given = _fix(named, given, check, releases, how)
     findings = sorted(check(given.documents), key=order)
     if given.specs and len(refused) == len(releases):
         raise next(iter(refused.values()))
     checked = [one for one in given.documents if one.kind in KINDS]
     if not checked and not given.specs:
-        raise inputs.not_checked(given, sources, KINDS)
+        raise inputs.not_checked(given, named, KINDS)
     _print(findings, releases, output)
     for release, error in refused.items():
         typer.echo(f"note: {release.label}: {error}", err=True)
@@ -149,7 +147,7 @@ def _gpu(name: str) -> "Gpu | None":
 
 
 def _fix(
-    sources: Sequence[str], given: Inputs, check: Check, releases: Sequence[Release], how: Reading
+    named: Sequence[str], given: Inputs, check: Check, releases: Sequence[Release], how: Reading
 ) -> Inputs:
     from vllm_multinode.authoring.rules.fix import apply_fixes
 
@@ -165,13 +163,12 @@ def _fix(
     for fixed in apply_fixes(given.documents, check, releases):
         for finding in fixed.findings:
             typer.echo(f"fixed: {finding.file}:{finding.line}: {finding.rule} {finding.path}", err=True)
-    return inputs.read(sources, how)
+    return inputs.read(named, how)
 
 
 def _notes(given: Inputs, findings: Sequence[Finding], releases: Sequence[Release], count: int) -> None:
     """What was not checked or assumed, and a count: on stderr, so that stdout holds findings alone."""
-    for document, foreign in given.foreign():
-        typer.echo(f"note: {inputs.place(document)}: {foreign.sentence} {foreign.hint}", err=True)
+    tell_foreign(given)
     for text in (*origins(given.documents, releases), *claims_elsewhere(given.documents)):
         typer.echo(f"note: {shown(text)}", err=True)
     counts = {severity: sum(one.severity == severity for one in findings) for severity in SEVERITIES}

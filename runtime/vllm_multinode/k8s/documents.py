@@ -68,11 +68,14 @@ class Reading:
         parameters: values for the parameters of Templates.
         untyped: also take mappings that have neither apiVersion nor kind.
         remote: let kustomize load what a kustomization names by a URL.
+        exact: refuse a Template with a parameter that is to be generated and has no value, instead of giving
+            it one that it could have.
     """
 
     parameters: Mapping[str, str] = field(default_factory=dict)
     untyped: bool = False
     remote: bool = False
+    exact: bool = False
 
 
 def from_text(text: str, file: str, reading: Reading | None = None) -> list[Document]:
@@ -117,7 +120,7 @@ def _unpacked(node: Node, file: str, reading: Reading) -> Iterator[tuple[Node, f
             raise refusal(f"the object has no {name}.", file, line, f"Add {name}, as text.")
     _check_metadata(entries, file)
     if templates.is_template(entries):
-        template = templates.process(node, reading.parameters, file)
+        template = templates.process(node, reading.parameters, file, exact=reading.exact)
         for item in template.objects:
             for inner, _ in _unpacked(item, file, reading):
                 yield inner, template.parameters

@@ -38,7 +38,7 @@ def is_template(entries: Mapping[str, tuple[Node, Node]]) -> bool:
     return kind == _KIND and api_version in _API_VERSIONS
 
 
-def process(root: Node, given: Mapping[str, str], file: str) -> Template:
+def process(root: Node, given: Mapping[str, str], file: str, *, exact: bool = False) -> Template:
     """The objects of a Template, with its parameters' values in their places.
 
     Args:
@@ -46,12 +46,13 @@ def process(root: Node, given: Mapping[str, str], file: str) -> Template:
         given: values of parameters, which go over the Template's defaults; those of other Templates are left
             alone.
         file: for messages.
+        exact: refuse a parameter that is to be generated, instead of giving it a value that it could have.
 
     Raises:
-        MultinodeError: MANIFEST, for what `oc process` would refuse.
+        MultinodeError: MANIFEST, for what `oc process` would refuse, and what `exact` forbids.
     """
     entries = root.value if isinstance(root.value, dict) else {}
-    values = _values(entries, given, file)
+    values = _values(entries, given, file, exact=exact)
     if "objects" not in entries or not isinstance(entries["objects"][1].value, list):
         line = entries["objects"][0].line if "objects" in entries else root.line
         raise refusal("the Template has no list of objects.", file, line, "Write them under objects.")
@@ -82,7 +83,9 @@ def _processed(item: Node, values: Mapping[str, str], labels: Mapping[str, tuple
     return replace(item, value={**item.value, "metadata": entry})
 
 
-def _values(entries: Mapping[str, tuple[Node, Node]], given: Mapping[str, str], file: str) -> dict[str, str]:
+def _values(
+    entries: Mapping[str, tuple[Node, Node]], given: Mapping[str, str], file: str, *, exact: bool
+) -> dict[str, str]:
     parameters = entries["parameters"][1] if "parameters" in entries else None
     if parameters is None or parameters.value is None:
         return {}
@@ -96,6 +99,9 @@ def _values(entries: Mapping[str, tuple[Node, Node]], given: Mapping[str, str], 
             raise refusal("a parameter has no name.", file, parameter.line, "Name it.")
         value = given.get(name, _text(fields, "value"))
         if not value and _text(fields, "generate"):
+            if exact:
+                what = f"the Template's parameter {name} is to be generated, with another value each time."
+                raise refusal(what, file, parameter.line, f"Give one with --param {name}=VALUE.")
             value = _generated(_text(fields, "from"))
         if not value and "required" in fields and fields["required"][1].value is True:
             what = f"the Template's parameter {name} is required and has no value."

@@ -1,5 +1,6 @@
 """`multinode deploy`, `wait` and `delete` as command lines, against a stand-in for the Kubernetes API."""
 
+import io
 import os
 import signal
 import subprocess
@@ -22,6 +23,25 @@ SPEC = {
     "parallelism": {"tensor": 8, "pipeline": 2},
     "image": "example.com/vllm-multinode:1",
 }
+
+TEMPLATE = """apiVersion: template.openshift.io/v1
+kind: Template
+parameters:
+  - {name: SIZE, required: true}
+  - {name: TOKEN, generate: expression, from: "[a-z]{8}"}
+objects:
+  - apiVersion: leaderworkerset.x-k8s.io/v1
+    kind: LeaderWorkerSet
+    metadata: {name: llm}
+    spec:
+      leaderWorkerTemplate:
+        size: ${{SIZE}}
+        workerTemplate: {spec: {containers: [{name: vllm, image: quay.io/org/vllm:1}]}}
+  - apiVersion: v1
+    kind: Secret
+    metadata: {name: token}
+    stringData: {token: "${TOKEN}"}
+"""
 
 
 @pytest.fixture
@@ -65,6 +85,59 @@ def test_a_set_is_deployed_and_deleted_by_its_spec(api: StubApi, capsys: pytest.
     assert "LeaderWorkerSet demo/llm created" in capsys.readouterr().out
     assert run(["delete", "-f", "spec.yaml"]) == ExitCode.OK
     assert "LeaderWorkerSet demo/llm deleted" in capsys.readouterr().out
+
+
+def test_a_template_is_deployed_and_deleted_with_its_parameters(
+    api: StubApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("template.yaml").write_text(TEMPLATE)
+    given = ["-f", "template.yaml", "--param", "SIZE=3", "--param", "TOKEN=secret"]
+    assert run(["deploy", *given, "--no-wait", "--force"]) == ExitCode.OK
+    group, secret = api.get("leaderworkersets", "llm"), api.get("secrets", "token")
+    assert group is not None
+    assert group["spec"]["leaderWorkerTemplate"]["size"] == 3
+    assert secret is not None
+    assert secret["stringData"] == {"token": "secret"}
+    capsys.readouterr()
+    assert run(["delete", *given]) == ExitCode.OK
+    assert "LeaderWorkerSet demo/llm deleted" in capsys.readouterr().out
+
+
+def test_a_spec_comes_from_standard_input(
+    api: StubApi, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is rendered for the cluster's release after it was read, and standard input is read once."""
+    stream = io.TextIOWrapper(io.BytesIO(Path("spec.yaml").read_bytes()))
+    monkeypatch.setattr(sys, "stdin", stream)
+    assert run(["deploy", "-f", "-", "--target", "lws", "--no-wait"]) == ExitCode.OK
+    assert "LeaderWorkerSet demo/llm created" in capsys.readouterr().out
+
+
+def test_other_ways_to_serve_get_the_sentence_that_validate_gives(
+    api: StubApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    body = {
+        "apiVersion": "serving.kserve.io/v1alpha1",
+        "kind": "LLMInferenceService",
+        "metadata": {"name": "a"},
+    }
+    Path("other.yaml").write_text(yaml.safe_dump(body))
+    assert run(["validate", "other.yaml"]) == ExitCode.NOT_CHECKED
+    told = capsys.readouterr().err
+    assert "LLMInferenceService is KServe's other kind" in told
+    assert run(["deploy", "other.yaml"]) == ExitCode.NOT_CHECKED
+    assert capsys.readouterr().err == told
+    assert api.written() == []
+
+
+def test_values_beside_a_service_are_noted_and_not_applied(
+    api: StubApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("values.yaml").write_text("replicaCount: 2\nimage: {tag: v1}\n")
+    assert run(["deploy", "spec.yaml", "values.yaml", "--target", "lws", "--no-wait"]) == ExitCode.OK
+    printed = capsys.readouterr()
+    assert "note: values.yaml:1: looks like a Helm chart's values" in printed.err
+    assert "LeaderWorkerSet demo/llm created" in printed.out
 
 
 def test_what_will_not_serve_is_not_written(api: StubApi, capsys: pytest.CaptureFixture[str]) -> None:
@@ -133,11 +206,33 @@ def test_a_namespace_in_the_object_holds(api: StubApi, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        pytest.param(["deploy"], ExitCode.USAGE, "no file was named", id="no-file"),
+        pytest.param(["deploy"], ExitCode.USAGE, "no file is named", id="no-file"),
         pytest.param(["deploy", "-f", "none.yaml"], ExitCode.MANIFEST, "none.yaml", id="missing-file"),
         pytest.param(["deploy", "-f", "empty.yaml"], ExitCode.MANIFEST, "empty.yaml", id="empty-file"),
         pytest.param(["deploy", "-f", "typo.yaml"], ExitCode.SPEC, "typo.yaml", id="unknown-field"),
         pytest.param(["deploy", "-f", "claim.yaml"], ExitCode.USAGE, "--name", id="no-service"),
+        pytest.param(["deploy", "template.yaml"], ExitCode.MANIFEST, "--param SIZE=VALUE", id="required"),
+        pytest.param(
+            ["deploy", "template.yaml", "--param", "SIZE=2"],
+            ExitCode.MANIFEST,
+            "template.yaml:5: the Template's parameter TOKEN is to be generated",
+            id="generated",
+        ),
+        pytest.param(
+            ["deploy", "template.yaml", "--param", "SIZ=2"], ExitCode.MANIFEST, "SIZE", id="other-parameter"
+        ),
+        pytest.param(
+            ["deploy", "spec.yaml", "--param", "A=1"], ExitCode.USAGE, "parameter A", id="no-template"
+        ),
+        pytest.param(["deploy", "spec.yaml", "--param", "A"], ExitCode.USAGE, "NAME=VALUE", id="param"),
+        pytest.param(["deploy", "remote"], ExitCode.KUSTOMIZE, "--remote", id="remote"),
+        pytest.param(["delete", "-f", "remote"], ExitCode.KUSTOMIZE, "--remote", id="delete-remote"),
+        pytest.param(["delete", "llm", "--param", "A=1"], ExitCode.USAGE, "for files", id="delete-param"),
+        pytest.param(["deploy", "values.yaml"], ExitCode.NOT_CHECKED, "Helm chart's values", id="values"),
+        pytest.param(
+            ["deploy", "values.yaml", "--name", "x"], ExitCode.NOT_CHECKED, "Helm", id="values-with-a-name"
+        ),
+        pytest.param(["delete", "-f", "values.yaml"], ExitCode.NOT_CHECKED, "Helm", id="delete-values"),
         pytest.param(["delete"], ExitCode.USAGE, "one of both", id="delete-nothing"),
         pytest.param(["delete", "llm", "-f", "spec.yaml"], ExitCode.USAGE, "one of both", id="delete-both"),
         pytest.param(["wait", "none"], ExitCode.NOT_SERVING, "there is no", id="wait-for-nothing"),
@@ -154,6 +249,10 @@ def test_mistakes_are_one_line(
     Path("typo.yaml").write_text(yaml.safe_dump({**SPEC, "paralelism": 2}))
     claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "c"}}
     Path("claim.yaml").write_text(yaml.safe_dump(claim))
+    Path("template.yaml").write_text(TEMPLATE)
+    Path("values.yaml").write_text("replicaCount: 2\nimage: {tag: v1}\n")
+    Path("remote").mkdir()
+    Path("remote/kustomization.yaml").write_text("resources: ['https://example.com/a?ref=v1']\n")
     assert run(arguments) == code
     told = capsys.readouterr().err
     assert words in told

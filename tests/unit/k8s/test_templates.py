@@ -99,6 +99,14 @@ def test_what_oc_process_would_refuse(text: str, line: int, words: str) -> None:
     assert raised.value.where == f"t.yaml:{line}"
 
 
+def test_a_value_that_could_be_generated_is_no_exact_one() -> None:
+    with pytest.raises(MultinodeError, match="SECRET is to be generated") as raised:
+        from_text(TEMPLATE, "t.yaml", Reading(parameters=GIVEN, exact=True))
+    assert raised.value.where == "t.yaml:8"
+    given = Reading(parameters={**GIVEN, "SECRET": "mine"}, exact=True)
+    assert from_text(TEMPLATE, "t.yaml", given)[0].body["data"]["secret"] == "mine"
+
+
 def test_a_parameter_that_no_template_has(tmp_path: Path) -> None:
     file = tmp_path / "t.yaml"
     file.write_text(TEMPLATE)
