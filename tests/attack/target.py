@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unit.launcher.launching import STAND_IN, free_port, write_model
+from free_ports import free_port
+from unit.launcher.launching import STAND_IN, write_model
 from vllm_multinode.checkpoint.model_directory import read_model
 from vllm_multinode.contract import env
 from vllm_multinode.launcher.identity import installed_versions

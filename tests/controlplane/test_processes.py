@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from controlplane.plane.processes import Program, StartFailedError, free_port
+from controlplane.plane.processes import Program, StartFailedError
 from engine.services import eventually
+from free_ports import free_port
 
 
 def shell(script: str, folder: Path) -> Program:

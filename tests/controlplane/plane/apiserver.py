@@ -13,7 +13,8 @@ from typing import Final
 
 from controlplane.plane import builds
 from controlplane.plane.certificates import Certificates
-from controlplane.plane.processes import Program, free_port
+from controlplane.plane.processes import Program
+from free_ports import free_port
 
 _READY_TIMEOUT: Final = 120.0
 _PROBE_TIMEOUT: Final = 5.0

@@ -11,7 +11,8 @@ import yaml
 from controlplane.plane import builds, webhooks
 from controlplane.plane.apiserver import ApiServer, answers
 from controlplane.plane.kubectl import Kubectl
-from controlplane.plane.processes import Program, free_port
+from controlplane.plane.processes import Program
+from free_ports import free_port
 
 NAMESPACE: Final = "kserve"
 _READY_TIMEOUT: Final = 120.0

@@ -1,7 +1,6 @@
 """Programs that run in the background, end with this process, and say in an error why they did not start."""
 
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -90,14 +89,6 @@ class Program:
             file.seek(max(0, self.log.stat().st_size - _SAID_BYTES))
             lines = file.read().decode(errors="replace").splitlines()[-_SAID_LINES:]
         return "The end of its log:\n" + "\n".join(lines or ["(nothing)"])
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on; to be taken at once."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def _die_with(parent: int) -> None:

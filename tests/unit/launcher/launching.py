@@ -2,32 +2,22 @@
 
 import asyncio
 import json
-import random
-import socket
 import struct
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from free_ports import free_port
 from unit.launcher.alone import Alone, forked
 from vllm_multinode.cli.main import main
 from vllm_multinode.contract.kserve import Role
 from vllm_multinode.launcher import node
 
 STAND_IN = Path(__file__).with_name("stand_in.py")
-
-
-def free_port() -> int:
-    """A port that nobody listens on, out of the range that connections to elsewhere take theirs from."""
-    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    while True:
-        port = random.randrange(10_000, first)
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
 
 
 def write_model(folder: Path) -> Path:
