@@ -172,7 +172,7 @@ async def proofs(target: Target, count: int) -> None:
 
 
 async def rogue_member(target: Target, count: int) -> None:
-    """A member that was let in, and then sends events, long strings and frames without end."""
+    """A member that was let in, and then sends events, long strings and frames endlessly."""
     async with _session() as session:
         for _ in range(5):
             pod = await _try(target, session, target.hello("rogue", instance="1"), target.token)

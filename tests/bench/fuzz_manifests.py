@@ -62,7 +62,7 @@ def _findings(documents: list[Document], raw: bytes) -> Iterator[Any]:
 
 
 def cases(seed: int) -> Iterator[bytes]:
-    """Cases without end."""
+    """An endless stream of cases."""
     chance = random.Random(seed)
     bodies = [[base()["runtime"], base()["service"], base()["group"]], *(one.bad for one in examples())]
     whole = to_yaml(bodies[0]).encode()

@@ -10,7 +10,7 @@ from controlplane.plane import builds
 
 @pytest.fixture(autouse=True)
 def forgotten_version() -> Iterator[None]:
-    """Each test asks anew which Go there is."""
+    """Each test asks again which Go there is."""
     builds.go_version.cache_clear()
     yield
     builds.go_version.cache_clear()

@@ -73,7 +73,7 @@ def test_a_worker_whose_head_is_gone_stops_its_engine_and_joins_the_next(
     eventually(lambda: group.shared_memory("worker-1") == set(), why=group.shown)
     assert group.ready("worker-1") == 503
     group.act("start", "head")
-    # A new head counts anew.
+    # A new head starts counting from zero.
     group.wait_until_serving(epoch=1)
     assert_in_place(group)
     assert len(stand_ins.starts("worker-1")) == 2

@@ -13,7 +13,7 @@ from vllm_multinode.authoring.rules import validate
 from vllm_multinode.k8s.files import read
 from vllm_multinode.platforms.releases import RELEASES, Release, find, listed
 
-# 0.15.0 and 0.16.0 want their components, and v0.20.0 recreates the workers for ever (kserve#6113).
+# 0.15.0 and 0.16.0 want their components, and v0.20.0 recreates the workers endlessly (kserve#6113).
 AS_THEY_ARE = tuple(version for version in VERSIONS if version not in ("0.15.0", "0.16.0", "0.20.0"))
 # KServe knows no Intel GPU: under mp, from 0.18 on, the number of nodes is PP all the same.
 MP_ONLY = ("0.18.1", "0.19.0")

@@ -1,4 +1,4 @@
-"""The engine's own figures, asked anew: the records hold, and a running engine lays out what is planned."""
+"""The engine's own figures, asked again: the records hold, and a running engine lays out what is planned."""
 
 import json
 import subprocess

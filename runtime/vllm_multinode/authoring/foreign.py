@@ -1,6 +1,6 @@
 """Files that serve models in another way than one engine over KServe's or LeaderWorkerSet's pods.
 
-Nothing in them is checked. A user who brings one is told what it is, and which way on there is.
+Nothing in them is checked. A user who brings one is told what it is, and what to do instead.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ Body = Mapping[str, Any]
 
 
 class Foreign(NamedTuple):
-    """What a file is, and the way on; each one sentence or two."""
+    """What a file is, and what to do instead; each one sentence or two."""
 
     kind: str
     sentence: str

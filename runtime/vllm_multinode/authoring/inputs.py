@@ -46,7 +46,7 @@ class Inputs:
         return [*rendered, *self.documents]
 
     def foreign(self) -> Iterator[tuple[Document, Foreign]]:
-        """The objects that serve models in another way, and what is to be said of each."""
+        """The objects that serve models in another way, and what a user is told of each."""
         for document in self.documents:
             known = foreign(document)
             if known is not None:
@@ -91,7 +91,7 @@ def _sorted(read: Iterable[Document]) -> Inputs:
 
 
 def not_checked(inputs: Inputs, sources: Sequence[str], kinds: Sequence[str]) -> MultinodeError:
-    """The error of files in which nothing is checked: what the first of them is, and the way on."""
+    """The error of files in which nothing is checked: what the first of them is, and what to do instead."""
     for document, known in inputs.foreign():
         return MultinodeError(ExitCode.NOT_CHECKED, known.sentence, where=place(document), hint=known.hint)
     told = ", ".join(sorted({document.kind for document in inputs.documents}))

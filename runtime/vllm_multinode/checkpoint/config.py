@@ -69,7 +69,7 @@ def read_object(content: bytes, path: Path | str) -> dict[str, Any]:
         raise _bad(path, what) from error
     # A number of more digits than Python reads is a ValueError as well.
     except (ValueError, RecursionError) as error:
-        what = "is not JSON: it is not UTF-8, is nested too deep, or holds a number without end."
+        what = "is not JSON: it is not UTF-8, is nested too deep, or holds a number that is too long."
         raise _bad(path, what) from error
     if not isinstance(found, dict):
         raise _bad(path, f"is not a JSON object but a {type(found).__name__}.")

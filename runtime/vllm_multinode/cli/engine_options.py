@@ -64,7 +64,7 @@ def settings_of(
     """The engine's settings, for a model where one was named.
 
     Raises:
-        MultinodeError: USAGE, for a version or a speculative configuration that is none.
+        MultinodeError: USAGE, for an invalid version or speculative configuration.
     """
     speculation = Speculation()
     if speculative_config:

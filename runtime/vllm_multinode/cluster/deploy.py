@@ -127,7 +127,7 @@ def prepare(cluster: Cluster, bodies: Sequence[Mapping[str, Any]]) -> list[Item]
     """Each object with its kind and place, in the order in which they are applied.
 
     Raises:
-        MultinodeError: MANIFEST for an object without a name, or one that stands twice; KIND_MISSING.
+        MultinodeError: MANIFEST for an object without a name, or one that appears twice; KIND_MISSING.
     """
     items: list[Item] = []
     for body in sorted(bodies, key=ownership.order):
@@ -146,7 +146,7 @@ def prepare(cluster: Cluster, bodies: Sequence[Mapping[str, Any]]) -> list[Item]
     places = [(item.resource, item.namespace, item.name) for item in items]
     for item, place in zip(items, places, strict=True):
         if places.count(place) > 1:
-            raise MultinodeError(ExitCode.MANIFEST, "stands twice in what was given.", where=item.shown)
+            raise MultinodeError(ExitCode.MANIFEST, "appears twice in the files.", where=item.shown)
     return items
 
 

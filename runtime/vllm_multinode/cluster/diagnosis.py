@@ -51,7 +51,7 @@ def diagnose(snapshot: Snapshot, controller: Controller | None = None) -> list[T
 
 
 def _of_service(snapshot: Snapshot) -> Iterator[Trouble]:
-    """What KServe's controller says of its own accord."""
+    """What KServe's controller itself reports."""
     failure = (snapshot.status.get("modelStatus") or {}).get("lastFailureInfo") or {}
     reason = str(failure.get("reason") or "")
     if reason in _FAILURES:

@@ -235,7 +235,7 @@ def missing_kind(asked: Asked) -> MultinodeError:
 
 
 def missing_namespace(name: str) -> MultinodeError:
-    """There is no such namespace, and none is made unasked."""
+    """There is no such namespace, and none is made unless asked for."""
     return MultinodeError(
         ExitCode.NAMESPACE_MISSING,
         f"there is no namespace '{name}'.",

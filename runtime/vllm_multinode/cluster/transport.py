@@ -123,7 +123,7 @@ class Transport:
 
         headers = {"Accept": "application/json", "User-Agent": AGENT}
         try:
-            # Asked each time: a token is fetched anew before it expires.
+            # Asked each time: a token is refreshed before it expires.
             if bearer := self._configuration.auth_settings().get("BearerToken"):
                 headers[bearer["key"]] = bearer["value"]
             sent = urlencode({key: value for key, value in (query or {}).items() if value})

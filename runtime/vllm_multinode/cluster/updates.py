@@ -39,8 +39,8 @@ def _of_service(name: str, asked: Object) -> str:
         )
     return (
         f"InferenceService {name} will be updated by a rolling update, which needs a second set of GPUs "
-        "beside the one that serves, or waits for ever. "
-        "`deploymentStrategy: Recreate` does without, and stops the service for that time."
+        "beside the one that serves, or never finishes. "
+        "`deploymentStrategy: Recreate` needs none, and stops the service meanwhile."
     )
 
 

@@ -90,7 +90,7 @@ def read_kustomization(folder: Path, source: str, reading: Reading | None = None
     reading = reading or Reading()
     if not reading.remote:
         for file, line, entry in _remote(folder, _DEEPEST, set()):
-            what = f"the kustomization loads {entry}, and nothing is loaded from elsewhere unasked."
+            what = f"the kustomization loads {entry}, and nothing is loaded from elsewhere unless asked for."
             hint = "Allow it with --remote, or make it local."
             raise MultinodeError(ExitCode.KUSTOMIZE, what, where=f"{file}:{line}", hint=hint)
     built = from_text(build(folder), source, replace(reading, untyped=False))

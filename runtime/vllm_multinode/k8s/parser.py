@@ -3,7 +3,7 @@
 Kubernetes turns YAML into JSON with a YAML 1.1 reader of its own (`sigs.k8s.io/yaml`), which differs from
 PyYAML's: `yes` and `on` are booleans in both, `1:30` and dates are text only there, `0777` is octal, `08` a
 float, and a key is text whatever it looks like. A manifest is read here as it will be read there; only what
-Kubernetes resolves in silence, a key that stands twice, is refused.
+Kubernetes resolves in silence, a duplicate key, is refused.
 
 The text is read event by event, so that depth, aliases and size are bounded before anything is built.
 """
@@ -274,7 +274,7 @@ class _Builder:
                 continue
             name = self._key(key)
             if name in entries:
-                what = f"the key '{shorten(name)}' stands twice: in line {entries[name][0].line} and here."
+                what = f"the key '{shorten(name)}' appears twice: in line {entries[name][0].line} and here."
                 raise refusal(what, self._where, key.line, "Keep one; Kubernetes would take the last.")
             entries[name] = (key, value)
         for node in merged:

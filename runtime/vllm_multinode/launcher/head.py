@@ -122,7 +122,7 @@ class Head(Supervision):
             self.in_background(self._rendezvous.announce())
 
     async def _supervise(self) -> None:
-        """Form, run, recover; for ever, or until the budget is used up."""
+        """Form, run, recover, until the budget is used up."""
         while True:
             await self._form()
             if not self._accepted.is_set():

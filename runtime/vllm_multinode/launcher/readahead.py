@@ -50,7 +50,7 @@ class ReadAhead:
 
     Args:
         files: in the order in which the engine will read them.
-        share: of the available memory that may be filled, 0 to 1; measured anew all the while.
+        share: of the available memory that may be filled, 0 to 1; measured again every few chunks.
         memory: returns the available bytes.
     """
 

@@ -107,7 +107,7 @@ def _lists_the_same(marker: Marker | None, listing: Listing) -> bool:
 
 
 def _marker(directory: Path) -> Marker | None:
-    """The marker; None also for one that cannot be read, which is written anew."""
+    """The marker; None also for one that cannot be read, which is written again."""
     try:
         return read_marker(directory)
     except MultinodeError as error:

@@ -61,7 +61,7 @@ class Transfer:
             partial.unlink()
             if wrong > 1:
                 raise _differs(item, digest)
-            log.warning("%s has another checksum than the source says; it is fetched anew", item.name)
+            log.warning("%s has another checksum than the source says; it is fetched again", item.name)
         with writing(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             partial.replace(target)

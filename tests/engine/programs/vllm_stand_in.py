@@ -1,6 +1,6 @@
 """Stands in for the `vllm` command: forms as vLLM does, answers supervisor and clients, and misbehaves.
 
-What it is told stands in CONTROL/NODE.json and is read anew each time:
+What it is told stands in CONTROL/NODE.json and is read again each time:
 
     start   the number of the start that all of it is meant for; for every start where that is absent
     refuse  [status, words]: say the words and exit with that status at once

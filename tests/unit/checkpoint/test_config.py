@@ -16,7 +16,7 @@ from vllm_multinode.contract.exit_codes import ExitCode
         pytest.param(b"[]", "is not a JSON object but a list", id="list"),
         pytest.param(b"\xff\xfe", "not UTF-8", id="binary"),
         pytest.param(b"[" * 200_000, "nested too deep", id="deep"),
-        pytest.param(b'{"a": 1' + b"0" * 5000 + b"}", "a number without end", id="long-number"),
+        pytest.param(b'{"a": 1' + b"0" * 5000 + b"}", "a number that is too long", id="long-number"),
         pytest.param(b" " * ((64 << 20) + 1), "longer than 64 MiB", id="huge"),
     ],
 )

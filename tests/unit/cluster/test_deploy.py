@@ -103,7 +103,7 @@ def test_a_refusal_leaves_nothing_half_applied(api: StubApi, cluster: Cluster) -
     assert api.written() == []
 
 
-def test_missing_namespace_is_not_made_unasked(api: StubApi, cluster: Cluster) -> None:
+def test_missing_namespace_is_not_made_unless_asked_for(api: StubApi, cluster: Cluster) -> None:
     cluster.namespace = "other"
     with pytest.raises(MultinodeError) as raised:
         run(cluster)
@@ -178,7 +178,7 @@ def test_what_the_server_wrote_is_not_sent_back(api: StubApi, cluster: Cluster) 
     ("bodies", "words"),
     [
         pytest.param([{**service(), "metadata": {}}], "has no name", id="nameless"),
-        pytest.param([service(), service()], "stands twice", id="twice"),
+        pytest.param([service(), service()], "appears twice", id="twice"),
     ],
 )
 def test_bad_objects_are_refused(api: StubApi, cluster: Cluster, bodies: list[Object], words: str) -> None:

@@ -126,7 +126,7 @@ def test_document_of_plain_data_has_no_lines() -> None:
         pytest.param("a: [1\n", 2, "not YAML", id="truncated"),
         pytest.param(f"{HEAD}a: 'b", 3, "ends too early", id="truncated-quote"),
         pytest.param(f"{HEAD}a:\n\tb: 1", 4, "tabs", id="tab"),
-        pytest.param(f"{HEAD}a: 1\nb: 2\na: 3", 5, "stands twice: in line 3", id="duplicate"),
+        pytest.param(f"{HEAD}a: 1\nb: 2\na: 3", 5, "appears twice: in line 3", id="duplicate"),
         pytest.param("just text", 1, "is text", id="text"),
         pytest.param("- 1", 1, "is a list", id="list"),
         pytest.param("kind: X", 1, "no apiVersion", id="no-api-version"),

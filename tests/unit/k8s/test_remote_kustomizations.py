@@ -1,4 +1,4 @@
-"""A kustomization with URLs is not built unasked: nothing is loaded from elsewhere."""
+"""A kustomization with URLs is not built unless asked for: nothing is loaded from elsewhere."""
 
 import shutil
 from pathlib import Path

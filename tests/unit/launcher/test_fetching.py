@@ -1,4 +1,4 @@
-"""A pod that comes before its model waits, with a word, and not for ever."""
+"""A pod that comes before its model waits, says so, and gives up in the end."""
 
 import asyncio
 from pathlib import Path

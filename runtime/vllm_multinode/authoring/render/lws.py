@@ -65,7 +65,7 @@ def leader_worker_set(spec: DeploymentSpec, user: int | None = names.USER) -> Ob
 
 
 def _rollout(spec: DeploymentSpec) -> Object | None:
-    """By default a group is taken down before it comes up anew: no second set of accelerators is needed."""
+    """By default a group is taken down before it comes up again: no second set of accelerators is needed."""
     if spec.deployment_strategy == "Recreate":
         return None
     return {"type": "RollingUpdate", "rollingUpdateConfiguration": {"maxUnavailable": 0, "maxSurge": 1}}

@@ -64,9 +64,7 @@ RULES: Final = (
     ),
     _rule(
         name="container-ports",
-        message=(
-            "A port of the merged container has an invalid number or name, or a name that stands twice."
-        ),
+        message=("A port of the merged container has an invalid number or name, or a duplicate name."),
         hint="Name ports with up to 15 lower-case letters, digits and dashes.",
     ),
     _rule(

@@ -163,7 +163,7 @@ RULES: Final = (
         message=(
             "KServe deletes the workers' Deployment and the head's and workers' Services on "
             "every "
-            "reconcile and makes them again, without end (kserve#6113)."
+            "reconcile and makes them again, endlessly (kserve#6113)."
         ),
         hint="Use another release, or a LeaderWorkerSet: multinode render --target lws.",
         holds=lambda release: release.recreates_workers,

@@ -41,7 +41,7 @@ RULES: Final = (
         name="ray-certificate-name",
         message=(
             "OpenShift AI makes the Secret ray-tls for a ServingRuntime named vllm-multinode-runtime alone: "
-            "with RAY_USE_TLS the pods of every other one wait for a certificate without end."
+            "with RAY_USE_TLS the pods of every other one wait indefinitely for a certificate."
         ),
         hint="Name the ServingRuntime vllm-multinode-runtime, or set RAY_USE_TLS to 0 on head and workers.",
         holds=lambda release: release.issues_ray_certificates == "one-name",

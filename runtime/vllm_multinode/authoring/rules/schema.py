@@ -296,7 +296,7 @@ RULES: Final = (
     Rule(
         id="same-object-twice",
         severity="risk",
-        message="The same object stands twice in what was given, and the last one applied wins.",
+        message="The same object appears twice in the files, and the last one applied wins.",
         hint="Keep one of them.",
         seen="kubectl apply",
         check=_same_object,

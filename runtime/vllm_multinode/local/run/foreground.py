@@ -22,8 +22,8 @@ class Foreground:
     def __init__(self, run: LocalRun, display: Display, served: str, *, fail_fast: bool = True) -> None:
         """`served` is said when it serves for the first time.
 
-        With `fail_fast`, a node that refuses its settings before the first serving ends the run, as a
-        person would end it who reads the reason; a kubelet would try for ever.
+        With `fail_fast`, a node that refuses its settings before the first serving ends the run; a
+        kubelet would go on restarting it.
         """
         self._run = run
         self._display = display

@@ -134,7 +134,7 @@ def pods(local: LocalService, cache: Path) -> tuple[PodSpec, ...]:
         cache: a directory of this machine that all nodes may write to.
 
     Raises:
-        MultinodeError: a model directory that is none, or an unwritable cache.
+        MultinodeError: an invalid model directory, or an unwritable cache.
     """
     if not local.model.is_dir():
         raise MultinodeError(

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 _DELAYS: Final = (0.0, 1.0, 2.0, 4.0, 8.0, 10.0)
 """Seconds before each restart; the last one for all that follow."""
 _STABLE_AFTER: Final = 60.0
-"""Seconds up after which the delays begin anew."""
+"""Seconds up after which the delays start over."""
 _KILL_TIMEOUT: Final = 10.0
 _HEARING_POLL: Final = 0.05
 _PROBE_TIMEOUT: Final = 1.0

@@ -42,7 +42,7 @@ def of_service(body: Mapping[str, Any], service: Body, release: Release) -> list
         if release.recreates_workers:
             message = (
                 f"{release.label} deletes the workers' Deployment and the head's and workers' Services on "
-                "every reconcile and makes them again, without end (kserve#6113)."
+                "every reconcile and makes them again, endlessly (kserve#6113)."
             )
             found.append(Finding(_WORKER, message, alternative(release), rule="workers-recreated"))
         if service["spec"]["predictor"].get("model") is None:

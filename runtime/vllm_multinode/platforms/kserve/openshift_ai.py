@@ -52,7 +52,7 @@ def _certificate_of_one_name(source: Source) -> Iterator[Finding]:
     if source.release.issues_ray_certificates == "one-name" and name != OPENSHIFT_AI:
         message = (
             f"{source.release.label} makes the Secret ray-tls for a ServingRuntime named {OPENSHIFT_AI} "
-            f"alone, not for {name}: its pods wait for a certificate without end."
+            f"alone, not for {name}: its pods wait indefinitely for a certificate."
         )
         yield Finding((*_PREDICTOR, "model", "runtime"), message, rule="ray-certificate-name")
 

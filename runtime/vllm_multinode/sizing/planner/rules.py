@@ -109,7 +109,7 @@ def _projections(model: Architecture, mixer: Attention, tp: int) -> list[Refusal
         ),
     ):
         scheme = _last_scheme(model, f"self_attn.{name}")
-        # MiMo's class cuts the blocks of its fused projection anew for every rank.
+        # MiMo's class cuts the blocks of its fused projection again for every rank.
         own_cut = name == "k_proj" and model.model_type.startswith("mimo_v2")
         if scheme is not None and not own_cut and (name == "o_proj" or scheme.form == "fp8-block"):
             found += _quantized(scheme, what, width, part, tp)

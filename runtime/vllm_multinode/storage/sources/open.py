@@ -13,7 +13,7 @@ def open_source(address: str, environment: Mapping[str, str]) -> Source:
     """The source of an address; nothing is asked yet.
 
     Raises:
-        MultinodeError: USAGE, where the address is none, or holds a secret.
+        MultinodeError: USAGE, where the address is invalid, or holds a secret.
     """
     scheme, separator, rest = address.partition("://")
     if _holds_more(scheme, rest):

@@ -30,7 +30,7 @@ _READ: Final = STALL
 # Connecting to each address of a name, following redirects, asking again with a token.
 _HEADERS: Final = 2 * (_CONNECT + _READ)
 _FAILURES: Final = (requests.RequestException, HTTPError, OSError, ValueError)
-"""What requests raises, and what comes through it from below: ValueError for addresses that are none."""
+"""What requests raises, and what comes through it from below: ValueError for invalid addresses."""
 _SPAN: Final = re.compile(r"bytes (\d{1,20})-\d{1,20}/(\d{1,20}|\*)")
 _HTML: Final = ("text/html", "application/xhtml+xml")
 _PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -45,7 +45,7 @@ def host_of(url: str) -> str:
         parts = urlsplit(url)
         return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
     except ValueError:
-        return "an address that is none"
+        return "an invalid address"
 
 
 def get(session: requests.Session, url: str, headers: Mapping[str, str], **options: Any) -> requests.Response:
@@ -53,7 +53,7 @@ def get(session: requests.Session, url: str, headers: Mapping[str, str], **optio
 
     Raises:
         PassingError: no answer, or one that says to come again.
-        MultinodeError: SOURCE_UNREACHABLE, where it redirects without end.
+        MultinodeError: SOURCE_UNREACHABLE, where it redirects endlessly.
     """
     asking = partial(
         session.get, url, headers=dict(headers), timeout=(_CONNECT, _READ), stream=True, **options
@@ -61,7 +61,7 @@ def get(session: requests.Session, url: str, headers: Mapping[str, str], **optio
     try:
         response = within(_HEADERS, asking)
     except requests.TooManyRedirects as error:
-        what = f"{host_of(url)} redirects without end."
+        what = f"{host_of(url)} redirects endlessly."
         hint = "Check the address of the source."
         raise MultinodeError(ExitCode.SOURCE_UNREACHABLE, what, hint=hint) from error
     except _FAILURES as error:
@@ -159,7 +159,7 @@ def ranged(
     Args:
         session: to ask with; a redirect to another host loses the Authorization header in it.
         url: of the content.
-        headers: made anew for each request, since a token may expire.
+        headers: called for each request, since a token may expire.
         size: bytes of the whole content.
         offset: where to begin.
         check: raises what a status means that is neither 200 nor 206.

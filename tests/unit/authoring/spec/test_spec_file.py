@@ -77,7 +77,7 @@ def test_file_and_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         pytest.param(f"{_LEAST}---\n{_LEAST}", 4, "holds 2 documents", id="two-documents"),
         pytest.param("- a\n", 1, "no mapping", id="list"),
         pytest.param("apiVersion: v1\nkind: Pod\n", 1, "is a Pod .*`multinode validate`", id="manifest"),
-        pytest.param("name: a\nname: b\n", 2, "stands twice", id="twice"),
+        pytest.param("name: a\nname: b\n", 2, "appears twice", id="twice"),
     ],
 )
 def test_refusal_names_line_and_field(text: str, where: int, says: str) -> None:
