@@ -20,7 +20,7 @@ RUN = """
 import sys
 from vllm_multinode.cli.main import main
 from vllm_multinode.local.run import isvc, serve
-isvc.program = lambda: {stand_in!r}
+isvc.program = lambda engine=None: {stand_in!r}
 serve._NEEDED = ("pyroute2",)
 sys.argv = ["multinode", "local", "run", *{arguments!r}]
 main()
