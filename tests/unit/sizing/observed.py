@@ -78,7 +78,7 @@ class Observed:
         if not logged or logged <= 0 or not tokens:
             return None
         cache = self.choice.cache
-        held = cache.stage_block_bytes[0] * cache.blocks(self.context) / self.context
+        held = cache.stage_block_bytes[0] * cache.counted_blocks(self.context) / self.context
         return held / (logged * GIB / tokens) - 1
 
 
@@ -97,7 +97,10 @@ def planned(case: dict[str, Any]) -> Observed:
     source = model(case["model"])
     gpu = _gpu(case)
     arguments = _arguments(case)
-    tokens, requests = case.get("batch") or (0, arguments.get("max-num-seqs", 0))
+    tokens, requests = case.get("batch") or (
+        arguments.get("max-num-batched-tokens", 0),
+        arguments.get("max-num-seqs", 0),
+    )
     settings = Settings(
         version=engine_version(UNNAMED_VERSIONS.get(case["vllm_version"], case["vllm_version"])),
         tokens=int(tokens),

@@ -2,7 +2,7 @@
 
 from vllm_multinode.checkpoint.config import HEADS, HIDDEN, KV_HEADS
 from vllm_multinode.sizing.model.fields import Fields
-from vllm_multinode.sizing.model.layers import Attention, Dense, Experts, LatentAttention
+from vllm_multinode.sizing.model.layers import Attention, Compression, Dense, Experts, LatentAttention
 from vllm_multinode.sizing.model.patterns import Kind
 from vllm_multinode.sizing.model.recurrent import (
     DeltaNet,
@@ -21,6 +21,8 @@ _WIDE = ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size", "block_ff
 _SINKS = ("add_full_attention_sink_bias", "add_swa_attention_sink_bias")
 # vLLM's classes load these routers in four bytes.
 _FLOAT32_ROUTERS = frozenset({"mimo_v2_flash", "minimax_m2", "minimax_m3_text", "step3p5"})
+# Those that vLLM has kernels for.
+_COMPRESS_RATIOS = (0, 1, 4, 128)
 _BIAS = ("attention_bias", "qkv_bias", "use_qkv_bias", "use_bias", "bias")
 
 
@@ -59,7 +61,18 @@ def attention(
         keys_are_values=text.flag("attention_k_eq_v") and not sliding,
         index_heads=index_heads,
         index_dim=index_dim,
+        compression=compression(text, index),
     )
+
+
+def compression(text: Fields, index: int) -> Compression | None:
+    """Of the cache of DeepSeek-V4's layers; one that the list leaves out has its window alone."""
+    if text.model_type != "deepseek_v4" or not (ratios := text.listed("compress_ratios")):
+        return None
+    ratio = text.whole(ratios[index], f"compress_ratios[{index}]", 0) if index < len(ratios) else 0
+    if ratio not in _COMPRESS_RATIOS:
+        raise text.bad(f"compress_ratios[{index}]", f"is {ratio}, which is none of 0, 1, 4 and 128")
+    return Compression(ratio, text.count("sliding_window"), text.count("index_head_dim"))
 
 
 def indexer(text: Fields, index: int) -> tuple[int, int]:

@@ -9,6 +9,21 @@ QkNorm = Literal["", "head", "full"]
 
 
 @dataclass(frozen=True, slots=True)
+class Compression:
+    """How DeepSeek-V4's layers keep fewer entries than tokens.
+
+    Attributes:
+        ratio: tokens of one compressed entry: 4 or 128; 0 or 1 for a layer that sees its window alone.
+        window: tokens before the last one that every layer keeps uncompressed.
+        index_dim: head dimension of the indexer that layers of ratio 4 have.
+    """
+
+    ratio: int
+    window: int
+    index_dim: int
+
+
+@dataclass(frozen=True, slots=True)
 class Attention:
     """Attention over keys and values of every token, or of the last `window` or `chunk` ones.
 
@@ -30,6 +45,7 @@ class Attention:
         cross: reads keys of another modality: no cache of the text's tokens.
         index_heads: of a sparse indexer; 0 without one.
         index_dim: its head dimension; its keys are cached beside the others, the same on every TP rank.
+        compression: of its cache, where it keeps less than an entry for each token.
     """
 
     heads: int
@@ -49,6 +65,7 @@ class Attention:
     cross: bool = False
     index_heads: int = 0
     index_dim: int = 0
+    compression: Compression | None = None
 
     def weights(self, hidden: int) -> tuple[Weight, ...]:
         """Its weights in a model of this width."""

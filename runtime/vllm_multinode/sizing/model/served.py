@@ -40,7 +40,7 @@ def served(
 
 
 _PARTLY_KNOWN = {
-    "deepseek_v4": "its compressed attention is not modelled; weights and cache are estimates.",
+    "deepseek_v4": "its attention is not modelled in full; weights are estimates.",
     "deepseek_v41": "its compressed attention is not modelled; weights and cache are estimates.",
     "minimax_m3_vl_text": "its sparse attention is not modelled; weights and cache are estimates.",
     "zamba2": "its shared blocks are not modelled; weights and cache are estimates.",

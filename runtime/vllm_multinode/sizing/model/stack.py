@@ -69,6 +69,7 @@ def build_layers(text: Fields, traits: Traits, kinds: tuple[Kind, ...]) -> tuple
             shared and index >= count - shared,
             _mark(text, index),
             blocks.indexer(text, index),
+            blocks.compression(text, index),
         )
         if key not in made:
             made[key] = _layer(own, traits, kind, index, count, sparse=has_experts)

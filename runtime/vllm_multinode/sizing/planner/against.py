@@ -152,7 +152,7 @@ def _of_cache(plan: Plan, choice: Choice, log: EngineLog, *, device_known: bool)
             choice, blocks=int(available * GIB // max(choice.cache.stage_block_bytes, default=1))
         )
         why = "the memory that was logged is rounded"
-    held = choice.cache.blocks(context)
+    held = choice.cache.counted_blocks(context)
     if log.concurrency and available and available > 0 and held and override is None:
         size = max(choice.cache.stage_block_bytes) * held / context
         logged = available * GIB / (log.concurrency[1] * log.concurrency[0])

@@ -84,7 +84,7 @@ class Choice:
 
     def engine_concurrency(self, context: int) -> float:
         """What the engine calls "Maximum concurrency" for requests of so many tokens."""
-        held = self.cache.blocks(context)
+        held = self.cache.counted_blocks(context)
         return self.blocks / held if held else 0.0
 
     @property

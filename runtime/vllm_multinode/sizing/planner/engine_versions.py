@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.sizing.planner.compressed_cache import Blocks
 
 # The version that the image carries.
 DEFAULT = "0.32.0"
@@ -41,6 +42,12 @@ class EngineVersion:
         wide_batch_on_large_gpus: GPUs of 160 GiB and more take batches of 16384 tokens.
         mxfp4_on_hopper_by_triton: MXFP4 experts are laid out for Triton's kernel on Hopper, not for Marlin's.
         held_against_logs: start logs were read of it, or of versions that measure alike.
+        compressed_blocks: how a block holds what the groups of compressed layers need: as many of each page
+            size as the most frequent has, of each size as many as any group has, or as much as the widest
+            group takes.
+        counts_groups_by_bytes: where groups differ in bytes, the concurrency that is logged counts their
+            blocks by those, as parts of the first group's.
+        reserves_in_flight: windows reserve for every batch that may be under way, no longer for one.
         counts_tokens_by_requests: the tokens of the cache are those of the requests that it holds, and no
             longer the tokens of its blocks over its groups.
     """
@@ -58,6 +65,9 @@ class EngineVersion:
     wide_batch_on_large_gpus: bool = False
     mxfp4_on_hopper_by_triton: bool = False
     counts_tokens_by_requests: bool = False
+    compressed_blocks: Blocks = "tuples"
+    counts_groups_by_bytes: bool = True
+    reserves_in_flight: bool = False
     held_against_logs: bool = True
 
 
@@ -72,10 +82,16 @@ _CHANGES: tuple[tuple[tuple[int, int], dict[str, Any]], ...] = (
     ((0, 20), {"deducts_graphs": True}),
     # v1/worker/gpu_worker.py: the allocator does not split while it loads
     ((0, 22), {"unsplit_loading": True}),
+    # v1/core/kv_cache_utils.py: _get_kv_cache_config_packed
+    ((0, 23), {"compressed_blocks": "slots"}),
     # v1/core/kv_cache_utils.py: get_kv_cache_capacity
     ((0, 24), {"counts_tokens_by_requests": True}),
     # config/vllm.py: dense models take Model Runner V2
     ((0, 25), {"runner_v2": "dense"}),
+    # config/vllm.py: max_in_flight_tokens
+    ((0, 26), {"reserves_in_flight": True}),
+    # v1/core/kv_cache_utils.py: groups are laid over one another; get_max_concurrency_for_kv_cache_config
+    ((0, 27), {"compressed_blocks": "widest", "counts_groups_by_bytes": False}),
     # utils/mem_utils.py: total_consumed, from the device's free memory
     ((0, 27), {"measures_free_memory": True, "held_against_logs": False}),
     # engine/arg_utils.py: a third class of GPUs

@@ -7,6 +7,7 @@ from vllm_multinode.checkpoint.stages import layer_split
 from vllm_multinode.sizing.model.architecture import Architecture
 from vllm_multinode.sizing.model.layers import Attention, Experts, LatentAttention
 from vllm_multinode.sizing.planner.choice import Choice, Plan
+from vllm_multinode.sizing.planner.compressed_cache import ENTRY_BYTES
 from vllm_multinode.sizing.planner.profiling import GIB, MIB, runs_on_v2, sampler_bytes
 
 
@@ -103,6 +104,8 @@ def _cache(plan: Plan, model: Architecture, best: Choice) -> Iterator[str]:
         each = (first.kv_rank + first.rope_dim) * width
         formula = f"({first.kv_rank} + {first.rope_dim}) x {width}"
         yield f"a token in one MLA layer: {formula} = {each} bytes on every TP rank"
+    elif first is not None and first.compression:
+        yield f"one compressed entry in one layer: {ENTRY_BYTES} bytes on every TP rank"
     elif first is not None:
         heads = max(1, first.kv_heads // tp)
         each = heads * (first.head_dim + first.v_head_dim) * width

@@ -6,8 +6,10 @@ from typing import Literal
 
 from vllm_multinode.checkpoint.stages import layer_split
 from vllm_multinode.sizing.model.architecture import Architecture
-from vllm_multinode.sizing.model.layers import Attention, LatentAttention
+from vllm_multinode.sizing.model.layers import Attention, Compression, LatentAttention
 from vllm_multinode.sizing.model.recurrent import Mamba2
+from vllm_multinode.sizing.planner import compressed_cache
+from vllm_multinode.sizing.planner.engine_versions import EngineVersion, engine_version
 
 KvDtype = Literal["auto", "fp8"]
 Rule = Literal["full", "window", "chunk", "state"]
@@ -57,6 +59,7 @@ class Cache:
         stage_token_bytes: bytes that one more token takes there where nothing is dropped.
         groups: the pages that requests draw blocks for, one per group of layers.
         in_flight: tokens that may be scheduled and not yet settled; windows reserve for them.
+        parts: what a group's blocks count for in the concurrency that the engine logs; empty for 1 each.
     """
 
     block_tokens: int
@@ -64,6 +67,14 @@ class Cache:
     stage_token_bytes: tuple[int, ...]
     groups: tuple[Page, ...]
     in_flight: int
+    parts: tuple[float, ...] = ()
+
+    def counted_blocks(self, context: int) -> int:
+        """Blocks that the engine reckons with for such a request when it logs its concurrency."""
+        if not self.parts:
+            return self.blocks(context)
+        held = (_blocks(page, context, self.in_flight) for page in self.groups)
+        return math.ceil(sum(part * many for part, many in zip(self.parts, held, strict=True)))
 
     def blocks(self, context: int) -> int:
         """Blocks that one request of this many tokens holds, all groups together."""
@@ -112,6 +123,7 @@ def kv_cache(
     prefix_caching: bool = True,
     block_size: int = 0,
     drafts: int = 0,
+    version: EngineVersion | None = None,
 ) -> Cache:
     """Lay out the cache for one cut.
 
@@ -124,7 +136,13 @@ def kv_cache(
         prefix_caching: whether states of earlier requests are kept.
         block_size: tokens of a block; 0 for the engine's own choice.
         drafts: layers of multi-token prediction that the last stage has besides.
+        version: of the engine; the default one where it is not said.
     """
+    if compressed := _compressions(model):
+        sizes = _stage_layers(len(compressed), pp, drafts)
+        # Layers of multi-token prediction see their window alone.
+        compressed += [(replace(compressed[-1][0], ratio=0), compressed[-1][1])] * drafts
+        return _compressed(compressed, sizes, in_flight, version or engine_version())
     eight_bit = dtype == "fp8" or (dtype == "auto" and model.quantization.cache_fp8)
     width = 1 if eight_bit else model.dtype_bytes
     block = _LATENT_BLOCK if model.latent else _BLOCK
@@ -141,8 +159,7 @@ def kv_cache(
         pages = [
             [replace(p, states=_STATES_ALONE) if p.rule == "state" else p for p in layer] for layer in pages
         ]
-    sizes = list(layer_split(len(model.layers), pp))
-    sizes[-1] += drafts
+    sizes = _stage_layers(len(model.layers), pp, drafts)
     if not any(pages):
         return Cache(block, (0,) * pp, (0,) * pp, (), in_flight)
     assigned, groups = _grouped(_padded(pages))
@@ -158,6 +175,42 @@ def kv_cache(
         )
         start += size
     return Cache(block, tuple(block_bytes), tuple(token_bytes), tuple(groups), in_flight)
+
+
+def _stage_layers(layers: int, pp: int, drafts: int) -> list[int]:
+    sizes = list(layer_split(layers, pp))
+    sizes[-1] += drafts
+    return sizes
+
+
+def _compressions(model: Architecture) -> list[tuple[Compression, int]]:
+    """Of every layer, with its head dimension; empty for models that compress nothing."""
+    return [
+        (mixer.compression, mixer.head_dim)
+        for layer in model.layers
+        for mixer in layer.mixers
+        if isinstance(mixer, Attention) and mixer.compression
+    ]
+
+
+def _compressed(
+    layers: list[tuple[Compression, int]], sizes: list[int], in_flight: int, version: EngineVersion
+) -> Cache:
+    """The cache of a model whose layers compress."""
+    kind = version.compressed_blocks
+    groups = compressed_cache.grouped(layers, kind)
+    block_bytes, token_bytes, start = [], [], 0
+    for size in sizes:
+        held = [group.within(start, start + size) for group in groups]
+        block_bytes.append(compressed_cache.block_bytes(held, kind))
+        token_bytes.append(math.ceil(sum(part.bytes / part.tokens for part in held if not part.reach)))
+        start += size
+    pages = tuple(
+        Page("window" if group.reach else "full", group.bytes, group.tokens, group.reach) for group in groups
+    )
+    parts = tuple(group.bytes / groups[0].bytes for group in groups) if version.counts_groups_by_bytes else ()
+    block = compressed_cache.BLOCK
+    return Cache(block, tuple(block_bytes), tuple(token_bytes), pages, in_flight, parts)
 
 
 def _of_drafts(pages: list[list[Page]]) -> list[Page]:

@@ -1,6 +1,6 @@
 """Bounds on time: what hardware alone forbids to be faster. No engine reaches them; none passes them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vllm_multinode.checkpoint.stages import layer_split
 from vllm_multinode.sizing.model.architecture import Architecture
@@ -115,7 +115,8 @@ def _round(
     seconds = 0.0
     sizes = layer_split(len(model.layers), len(stages))
     more = _more_experts(model, requests)
-    cached = cache.blocks(context) * requests * _read_part(model, context)
+    # A token reads windows as they are, not what they reserve for batches under way.
+    cached = replace(cache, in_flight=1).blocks(context) * requests * _read_part(model, context)
     for stage, part in enumerate(stages):
         read = part.active + part.routed * more
         seconds += (read + cache.stage_block_bytes[stage] * cached) / ((wires.memory_gbs or 1.0) * 1e9)
