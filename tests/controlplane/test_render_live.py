@@ -9,6 +9,7 @@ from controlplane.plane.kubectl import Kubectl
 from controlplane.plane.running import Plane
 from engine.services import eventually
 from vllm_multinode.authoring.render import Rendered, Target, render
+from vllm_multinode.authoring.render.container import launcher_command
 from vllm_multinode.authoring.spec import DeploymentSpec, load
 from vllm_multinode.contract.errors import MultinodeError
 
@@ -88,7 +89,8 @@ def test_leader_worker_set_makes_what_is_meant(path: Path, plane: Plane, kubectl
 
 def _assert_as_meant(spec: DeploymentSpec, pod: dict[str, Any], resource: str) -> None:
     """Accelerators under both, and what must reach head and workers alike."""
-    (container,) = (one for one in pod["containers"] if one["command"] == ["multinode"])
+    command = launcher_command(spec.install)
+    (container,) = (one for one in pod["containers"] if one.get("command") == command)
     if spec.accelerator.type != "none" or resource in container["resources"].get("limits", {}):
         counted = {container["resources"][kind][resource] for kind in ("requests", "limits")}
         assert counted == {str(spec.per_node)}
