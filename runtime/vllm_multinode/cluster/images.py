@@ -19,7 +19,7 @@ def supported_image(cluster: Cluster, release: Release | None) -> str:
         cluster: where the platform runs.
         release: what runs there.
     """
-    if release is None or release.product != "openshift-ai":
+    if release is None or not release.names_engine_image:
         return ""
     for namespace in _NAMESPACES:
         try:

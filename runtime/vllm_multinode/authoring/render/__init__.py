@@ -82,8 +82,8 @@ def render(spec: DeploymentSpec, platform: str | Release = DEFAULT, target: Targ
 
 
 def user_of(release: Release) -> int | None:
-    """The user that containers run as; None on OpenShift, which gives each namespace its own."""
-    return None if release.product == "openshift-ai" else USER
+    """The user that containers run as; None where the platform gives each namespace its own."""
+    return None if release.assigns_users else USER
 
 
 def _kserve(

@@ -124,7 +124,7 @@ def notes(spec: DeploymentSpec, release: Release) -> Iterator[str]:
             f"{default_image('image', spec.accelerator.type)} is in no registry: build it "
             "(scripts/build-image), push it, and name it in image."
         )
-    elif release.product == "openshift-ai" and spec.image is None and spec.writes_runtime:
+    elif release.names_engine_image and spec.image is None and spec.writes_runtime:
         yield (
             f"The image is vLLM's own. {release.label} supports the one that its template names: "
             f"{_READ_IMAGE} prints it; write it into image."

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from vllm_multinode.contract.executors import KSERVE_EXECUTOR, counted_by_kserve
 from vllm_multinode.contract.finding import Edit, Finding, Path
 from vllm_multinode.platforms import gpus, names
 from vllm_multinode.platforms.kserve import auth_proxy, containers
@@ -161,7 +162,7 @@ def _executor(source: Source, group: Group) -> Iterator[Finding]:
         one.gpus for one in (head, *workers) if one.replicas and one.gpus
     }  # none where CPUs are counted
     as_meant = group.nodes == sizes[0] and counts <= {sizes[1]}
-    if group.executor != "ray" or as_meant:
+    if group.executor != KSERVE_EXECUTOR or as_meant:
         return
     annotated = (
         (source.runtime["spec"].get("annotations"), _WORKER, "the ServingRuntime"),
@@ -174,7 +175,7 @@ def _executor(source: Source, group: Group) -> Iterator[Finding]:
     )
     for annotations, path, where in annotated:
         value = (annotations or {}).get(names.EXECUTOR, "")
-        if value.strip().lower() == "mp":
+        if counted_by_kserve(value.strip().lower()) != KSERVE_EXECUTOR:
             message = (
                 f"{source.release.label} takes {names.EXECUTOR}: {value} on {where} for ray and makes "
                 f"{group.nodes} "
@@ -214,7 +215,7 @@ def _placeholders(group: Group) -> Iterator[Finding]:
 
 def _uncounted(source: Source, group: Group) -> Iterator[Finding]:
     """GPUs of a type that an annotation allows, and that nodes are not counted by."""
-    if not source.release.counts_nodes_by_gpu_requests or group.executor == "mp":
+    if not source.release.counts_nodes_by_gpu_requests or group.executor != KSERVE_EXECUTOR:
         return
     asked = {name for role in group.roles for one in role.pod["containers"] for name in gpus.resources(one)}
     own = sorted(name for name in asked if gpus.is_gpu(name) and name not in names.GPU_RESOURCES)

@@ -176,6 +176,16 @@ class Release:
         return f"{TITLES[self.product]} {self.number}"
 
     @property
+    def assigns_users(self) -> bool:
+        """The platform gives each namespace its own users, and refuses others that a manifest names."""
+        return self.product == "openshift-ai"
+
+    @property
+    def names_engine_image(self) -> bool:
+        """A Template of the platform names the image of vLLM that it supports."""
+        return self.product == "openshift-ai"
+
+    @property
     def key(self) -> tuple[int, ...]:
         """The number as numbers, for the order of releases."""
         return tuple(int(part) for part in self.number.split("."))
