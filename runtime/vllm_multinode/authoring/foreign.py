@@ -52,8 +52,8 @@ def _llm_service(document: Document) -> Foreign:
     elif stages > 1 or tensor > 1:
         sentence = (
             f"{what}; up to KServe v0.20 it makes no engine that spans nodes: there is no preset for "
-            "pipeline "
-            "parallelism (kserve#5047), and tensor parallelism over pods makes one pod (kserve#4946)."
+            "pipeline parallelism (kserve#5047), and tensor parallelism over pods makes one pod "
+            "(kserve#4946)."
         )
         hint = f"An InferenceService with a workerSpec carries TP {tensor} x PP {stages}: {_RENDER}"
     else:

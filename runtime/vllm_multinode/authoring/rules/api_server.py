@@ -85,9 +85,8 @@ RULES: Final = (
     _rule(
         name="service-ports",
         message=(
-            "The Service cannot be made of the head's container ports: several without names, or two of "
-            "the same "
-            "number."
+            "The Service cannot be made of the head's container ports: several without names, or two of the "
+            "same number."
         ),
         hint="Name each port of the head's container; the first one becomes port 80.",
     ),

@@ -106,17 +106,15 @@ RULES: Final = (
         name="host-name-length",
         message=(
             "KServe makes no Deployment where <name>-predictor-<namespace> has more than 63 characters; "
-            "only an "
-            "event tells."
+            "only an event tells."
         ),
         hint="Shorten the name or the namespace.",
     ),
     _rule(
         name="label-length",
         message=(
-            "The API server refuses the workers' Deployment: its label app=isvc.<name>-predictor-worker "
-            "is longer "
-            "than 63 characters."
+            "The API server refuses the workers' Deployment: its label app=isvc.<name>-predictor-worker is "
+            "longer than 63 characters."
         ),
         hint="Shorten the name to 41 characters.",
         seen="API server",
@@ -125,8 +123,7 @@ RULES: Final = (
         name="worker-container-name",
         message=(
             "KServe makes no pods: the workers' container is not named worker-container, in the "
-            "ServingRuntime or "
-            "in the InferenceService."
+            "ServingRuntime or in the InferenceService."
         ),
         hint="Name it worker-container.",
         check=_worker_container,
@@ -151,8 +148,7 @@ RULES: Final = (
         name="worker-spec-ignored",
         message=(
             "KServe before v0.15 does not know workerSpec in an InferenceService: it is dropped, and one "
-            "single "
-            "head pod is made."
+            "single head pod is made."
         ),
         hint="Use KServe v0.15.1 or newer, or a LeaderWorkerSet.",
         seen="recorded: ray-pp2 of v0.14.1",
@@ -161,9 +157,8 @@ RULES: Final = (
     _rule(
         name="workers-recreated",
         message=(
-            "KServe deletes the workers' Deployment and the head's and workers' Services on "
-            "every "
-            "reconcile and makes them again, endlessly (kserve#6113)."
+            "KServe deletes the workers' Deployment and the head's and workers' Services on every reconcile "
+            "and makes them again, endlessly (kserve#6113)."
         ),
         hint="Use another release, or a LeaderWorkerSet: multinode render --target lws.",
         holds=lambda release: release.recreates_workers,
@@ -172,8 +167,7 @@ RULES: Final = (
         name="oci-workers-refused",
         message=(
             "An oci:// model is admitted, and KServe's pod webhook then refuses every worker's pod: it "
-            "looks for a "
-            "container kserve-container."
+            "looks for a container kserve-container."
         ),
         hint="Use a claim, or a release that makes such workers: KServe v0.17, OpenShift AI 3.2.",
         seen="the running controllers of v0.16.0 and of OpenShift AI 2.24 to 3.0",
@@ -211,18 +205,16 @@ RULES: Final = (
     _rule(
         name="deployment-mode-knative",
         message=(
-            "Only raw deployments have workers: as Serverless or Knative the head stays alone, and "
-            "nothing at all "
-            "is made where Knative is not installed."
+            "Only raw deployments have workers: as Serverless or Knative the head stays alone, and nothing "
+            "at all is made where Knative is not installed."
         ),
         hint="Set the annotation serving.kserve.io/deploymentMode to RawDeployment.",
     ),
     _rule(
         name="deployment-mode-modelmesh",
         message=(
-            "KServe leaves a service with the deployment mode ModelMesh to another controller, which "
-            "knows no "
-            "workers: nothing is made."
+            "KServe leaves a service with the deployment mode ModelMesh to another controller, which knows "
+            "no workers: nothing is made."
         ),
         hint="Set the annotation serving.kserve.io/deploymentMode to RawDeployment.",
         seen="KServe's controller",
@@ -253,9 +245,8 @@ RULES: Final = (
     _rule(
         name="many-replicas",
         message=(
-            "KServe makes several heads and the workers of one group: the other heads never form, and "
-            "the service "
-            "never becomes ready."
+            "KServe makes several heads and the workers of one group: the other heads never form, and the "
+            "service never becomes ready."
         ),
         hint="Set minReplicas to 1 and write several InferenceServices behind one Service.",
     ),
@@ -263,8 +254,7 @@ RULES: Final = (
         name="custom-predictor",
         message=(
             "A predictor that has a workerSpec and no model gets no ServingRuntime: KServe's controller "
-            "panics, and "
-            "nothing is made."
+            "panics, and nothing is made."
         ),
         hint="Write spec.predictor.model with a runtime.",
     ),
@@ -273,8 +263,7 @@ RULES: Final = (
         severity="advice",
         message=(
             "A pvc:// address is pvc://<claim>/<path in it>: there is no part for the namespace, and "
-            "without a "
-            "claim no pod can be made."
+            "without a claim no pod can be made."
         ),
         hint="Write pvc://<claim>/<path>.",
         check=_claim,

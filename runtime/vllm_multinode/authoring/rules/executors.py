@@ -87,9 +87,8 @@ RULES: Final = (
         id="executor-ignored",
         severity="stalls",
         message=(
-            "KServe takes the executor mp for ray, because of its release, the annotation's spelling or "
-            "its place, and "
-            "counts other nodes and GPUs than mp wants."
+            "KServe takes the executor mp for ray, because of its release, the annotation's spelling or its "
+            "place, and counts other nodes and GPUs than mp wants."
         ),
         hint=(
             "Write mp into spec.annotations of the ServingRuntime, from v0.18 on; before, request TP "

@@ -70,9 +70,8 @@ def _limits_only(case: Case) -> Iterator[Finding]:
         if container.role != "other" and _requested_elsewhere(case, container, name):
             continue
         what = (
-            f"KServe takes the {limit} of {name} for unset, because they stand under limits alone, "
-            f"and overwrites "
-            "them with its own count, one GPU a pod where nothing else is requested."
+            f"KServe takes the {limit} of {name} for unset, because they stand under limits alone, and "
+            "overwrites them with its own count, one GPU a pod where nothing else is requested."
         )
         fix = _written((*container.path, "resources", "requests", name), limit)
         yield Finding((*container.path, "resources", "limits", name), what, fix=fix)
@@ -224,8 +223,7 @@ RULES: Final = (
         severity="risk",
         message=(
             "KServe gives pods other numbers of GPUs than their containers request: TP each with the "
-            "executor mp, and "
-            "always up to v0.15.0 and OpenShift AI 2.22."
+            "executor mp, and always up to v0.15.0 and OpenShift AI 2.22."
         ),
         hint="Choose TP to be the GPUs of a node.",
         seen="KServe's predictor, multiNodeProcess",

@@ -55,9 +55,8 @@ def _grace(case: Case) -> Iterator[Finding]:
     grace = number(case.body, *PREDICTOR, "terminationGracePeriodSeconds")
     if is_ours(head) and drain >= (_GRACE if grace is None else grace):
         what = (
-            f"requests may drain for {drain:g} s, and the pod is killed {grace or _GRACE} s after "
-            f"SIGTERM: the "
-            "engine is not stopped in order."
+            f"requests may drain for {drain:g} s, and the pod is killed {grace or _GRACE} s after SIGTERM: "
+            "the engine is not stopped in order."
         )
         yield Finding((*PREDICTOR, "terminationGracePeriodSeconds"), what)
 

@@ -16,8 +16,7 @@ def _hardware_profile(case: Case) -> Iterator[Finding]:
     if case.multi_node and profile:
         message = (
             f"a webhook fills in the head's resources from the hardware profile {profile}: how many GPUs "
-            "and nodes come of "
-            "it is not known from the files, and the workers get none of it."
+            "and nodes come of it is not known from the files, and the workers get none of it."
         )
         yield Finding(path, message)
 

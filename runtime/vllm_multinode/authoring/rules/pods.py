@@ -165,8 +165,7 @@ def _deadline(case: Case) -> Iterator[Finding]:
     if budget > DEADLINE:
         message = (
             f"the startup probe allows {budget} s, and the Deployments' progressDeadlineSeconds is "
-            f"{DEADLINE}: "
-            "KServe may report a failure while the model loads, and the service still comes up."
+            f"{DEADLINE}: KServe may report a failure while the model loads, and the service still comes up."
         )
         yield Finding((*MODEL, "startupProbe"), message)
 
@@ -188,8 +187,7 @@ RULES: Final = (
         severity="risk",
         message=(
             "A container without requests for CPU and memory is the first that a full node ends, and the "
-            "engine's "
-            "head among them takes the whole group along."
+            "engine's head among them takes the whole group along."
         ),
         hint="Write cpu and memory under requests; memory takes the model's loading and /dev/shm.",
         seen="Kubernetes' quality of service",
@@ -201,9 +199,8 @@ RULES: Final = (
         id="progress-deadline",
         severity="advice",
         message=(
-            "KServe's Deployments have a progressDeadlineSeconds of 600, and the startup probe allows "
-            "more: while a "
-            "large model loads, the service may be reported as failed."
+            "KServe's Deployments have a progressDeadlineSeconds of 600, and the startup probe allows more: "
+            "while a large model loads, the service may be reported as failed."
         ),
         hint="Wait longer than the report; multinode wait tells a slow start from a failed one.",
         seen="KServe's deployment reconciler",

@@ -43,8 +43,7 @@ def _pod_resources(case: Case) -> Iterator[Finding]:
         if gpus:
             what = (
                 f"{gpus[0]} stands under the pod's resources: KServe counts containers alone, and "
-                "Kubernetes drops "
-                "it up to 1.33 and refuses the pod from 1.34 on."
+                "Kubernetes drops it up to 1.33 and refuses the pod from 1.34 on."
             )
         yield Finding(path, what)
 

@@ -255,9 +255,8 @@ RULES: Final = (
     ),
     _rule(
         "runtime-drops-field",
-        "A ServingRuntime does not carry that field of a pod: kubectl refuses it, and sent in "
-        "another way it is "
-        "dropped in silence.",
+        "A ServingRuntime does not carry that field of a pod: kubectl refuses it, and sent in another way "
+        "it is dropped in silence.",
         "Write it into the InferenceService, under spec.predictor for the head and under "
         "spec.predictor.workerSpec for the workers.",
         "the running controllers of v0.15.0 to v0.20.0",

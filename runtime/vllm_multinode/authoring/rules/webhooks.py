@@ -53,9 +53,8 @@ RULES: Final = (
             "wants."
         ),
         hint=(
-            "Set the annotation serving.kserve.io/autoscalerClass to none; to external up to KServe "
-            "v0.15.0 and "
-            "OpenShift AI 2.22."
+            "Set the annotation serving.kserve.io/autoscalerClass to none; to external up to KServe v0.15.0 "
+            "and OpenShift AI 2.22."
         ),
         seen="recorded: reject-autoscaler-hpa",
     ),
@@ -79,14 +78,12 @@ RULES: Final = (
     _refused(
         name="gpu-type-unknown",
         message=(
-            "KServe refuses a resource that it takes for an unknown GPU: all but CPU, memory, storage "
-            "and its "
-            "four GPU types, also rdma/hca and huge pages."
+            "KServe refuses a resource that it takes for an unknown GPU: all but CPU, memory, storage and "
+            "its four GPU types, also rdma/hca and huge pages."
         ),
         hint=(
             "Name it in the annotation serving.kserve.io/gpu-resource-types, a JSON list: of the "
-            "InferenceService, "
-            "and of the ServingRuntime's spec."
+            "InferenceService, and of the ServingRuntime's spec."
         ),
         seen="recorded: reject-unknown-gpu",
     ),
@@ -106,8 +103,7 @@ RULES: Final = (
     _refused(
         name="storage-scheme",
         message=(
-            "KServe refuses that scheme of storageUri: multi-node takes pvc, and oci from KServe v0.16 "
-            "and "
+            "KServe refuses that scheme of storageUri: multi-node takes pvc, and oci from KServe v0.16 and "
             "OpenShift AI 2.22 on."
         ),
         hint="Copy the model to a claim and name it as pvc://<claim>/<path>.",
@@ -151,9 +147,8 @@ RULES: Final = (
     _refused(
         name="strategy-mode",
         message=(
-            "KServe refuses deploymentStrategy: it does not take the service for a raw deployment "
-            "(v0.16.0 not "
-            "even with RawDeployment)."
+            "KServe refuses deploymentStrategy: it does not take the service for a raw deployment (v0.16.0 "
+            "not even with RawDeployment)."
         ),
         hint="Set the annotation serving.kserve.io/deploymentMode to RawDeployment, for v0.16.0 to Standard.",
         seen="the running controllers of v0.15.0 to v0.20.0",
@@ -191,8 +186,7 @@ RULES: Final = (
         id="worker-size-variables",
         severity="risk",
         message=(
-            "TENSOR_PARALLEL_SIZE or PIPELINE_PARALLEL_SIZE on the worker container is accepted and "
-            "stands "
+            "TENSOR_PARALLEL_SIZE or PIPELINE_PARALLEL_SIZE on the worker container is accepted and stands "
             "beside KServe's own."
         ),
         hint="Remove it.",

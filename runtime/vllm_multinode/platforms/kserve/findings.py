@@ -178,8 +178,8 @@ def _executor(source: Source, group: Group) -> Iterator[Finding]:
         if counted_by_kserve(value.strip().lower()) != KSERVE_EXECUTOR:
             message = (
                 f"{source.release.label} takes {names.EXECUTOR}: {value} on {where} for ray and makes "
-                f"{group.nodes} "
-                f"nodes, {head.gpus} GPUs on the head; mp wants {sizes[0]} nodes of {sizes[1]}."
+                f"{group.nodes} nodes, {head.gpus} GPUs on the head; mp wants {sizes[0]} nodes of "
+                f"{sizes[1]}."
             )
             hint = f"Request {sizes[1]} GPUs on head and worker."
             if source.release.knows_mp_annotation:
@@ -222,8 +222,7 @@ def _uncounted(source: Source, group: Group) -> Iterator[Finding]:
     if own:
         message = (
             f"{', '.join(own)} is allowed and not counted: nodes follow from KServe's own four GPU types "
-            "alone, unless "
-            "the ConfigMap's multiNode.customGPUResourceTypeList names it."
+            "alone, unless the ConfigMap's multiNode.customGPUResourceTypeList names it."
         )
         yield Finding(("metadata", "annotations", names.GPU_TYPES), message, rule="gpu-type-not-counted")
 
@@ -235,9 +234,8 @@ def _two_types(group: Group) -> Iterator[Finding]:
         named = [name for name in names.GPU_RESOURCES if name in asked]
         if len(named) > 1:
             message = (
-                f"the {role.role}'s pods ask for {' and '.join(named)}: no node has both, and where "
-                "nodes follow from GPU "
-                "requests KServe counts either of them, at random."
+                f"the {role.role}'s pods ask for {' and '.join(named)}: no node has both, and where nodes "
+                "follow from GPU requests KServe counts either of them, at random."
             )
             path = (*_WORKER, "containers", 0) if role.role == "worker" else _MODEL
             yield Finding((*path, "resources"), message, rule="gpu-types-mixed")

@@ -34,14 +34,12 @@ def notes_of_service(body: Mapping[str, Any], service: Body, release: Release) -
     if release.keeps_three_head_services:
         yield (
             f"{release.label} keeps the three newest head Services of the whole cluster and deletes the "
-            "others: more "
-            "than three multi-node generations cannot run side by side."
+            "others: more than three multi-node generations cannot run side by side."
         )
     if release.never_sets_ready:
         yield (
-            f"{release.label} leaves PredictorReady at Unknown although both Deployments are available: "
-            "the service "
-            "serves and never says Ready (kserve#5703). Wait for its Deployments."
+            f"{release.label} leaves PredictorReady at Unknown although both Deployments are available: the "
+            "service serves and never says Ready (kserve#5703). Wait for its Deployments."
         )
 
 
@@ -52,6 +50,5 @@ def _empty_variables(predictor: Mapping[str, Any]) -> Iterator[str]:
             if variable.get("value") == "":
                 yield (
                     f"An empty value does not reach KServe's merge: a {variable['name']} of the "
-                    "ServingRuntime "
-                    "stays as it is."
+                    "ServingRuntime stays as it is."
                 )
