@@ -17,7 +17,7 @@ from vllm_multinode.launcher.identity import installed_versions
 from vllm_multinode.local.run import isvc
 from vllm_multinode.local.run.localrun import Entrance, LocalRun, listen, url
 from vllm_multinode.local.rundir import Runs
-from vllm_multinode.local.world.pods import HostMount, PodSpec
+from vllm_multinode.local.world.pod_spec import HostMount, PodSpec
 from vllm_multinode.local.world.protocol import Request
 from vllm_multinode.platforms.kserve.environment import Service
 

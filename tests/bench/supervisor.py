@@ -14,7 +14,7 @@ from bench.nodes import Nodes, nodes
 from bench.report import Figure
 from vllm_multinode.contract import ports
 from vllm_multinode.contract.executors import ExecutorName
-from vllm_multinode.local.world.pods import PodSpec
+from vllm_multinode.local.world.pod_spec import PodSpec
 from vllm_multinode.local.world.protocol import Request
 
 _IDLE = 30.0

@@ -218,9 +218,9 @@ def test_too_few_gpus_end_the_wait(here: Here) -> None:
 
 
 def test_a_pod_that_cannot_be_scheduled(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-    from vllm_multinode.cluster import pods
+    from vllm_multinode.cluster import pod_states
 
-    monkeypatch.setattr(pods, "SCHEDULING_PATIENCE", 0.0)
+    monkeypatch.setattr(pod_states, "SCHEDULING_PATIENCE", 0.0)
     here.deploy(runtime(), service(here.plane))
     eventually(lambda: len(here.kubectl.list("pods")) == 2)
     message = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."

@@ -11,7 +11,7 @@ import pytest
 from engine.services import LocalGroup, open_group
 from engine.stand_ins import StandIns
 from vllm_multinode.local.tiny_model.make_model import make_model
-from vllm_multinode.local.world.pods import PodSpec
+from vllm_multinode.local.world.pod_spec import PodSpec
 
 _LIVING = pytest.StashKey[list[LocalGroup]]()
 _STEPS = pytest.StashKey[list[tuple[str, float]]]()

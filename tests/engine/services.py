@@ -20,7 +20,7 @@ from vllm_multinode.local.run import ask
 from vllm_multinode.local.run.isvc import LocalService
 from vllm_multinode.local.run.localrun import Entrance, LocalRun, listen, url
 from vllm_multinode.local.rundir import Runs
-from vllm_multinode.local.world.pods import PodSpec
+from vllm_multinode.local.world.pod_spec import PodSpec
 from vllm_multinode.local.world.protocol import Action, NodeStatus, Request
 from vllm_multinode.platforms.kserve.environment import Service
 from vllm_multinode.platforms.releases import DEFAULT, find

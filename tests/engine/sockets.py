@@ -18,7 +18,7 @@ from vllm_multinode.contract import ports
 from vllm_multinode.contract.executors import EXECUTOR_NAMES, ExecutorName
 from vllm_multinode.local.run import isvc
 from vllm_multinode.local.tiny_model.make_model import make_model
-from vllm_multinode.local.world.pods import HostMount, PodSpec
+from vllm_multinode.local.world.pod_spec import HostMount, PodSpec
 
 DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "security.md"
 RANGE: Final = (40000, 44999)

@@ -10,7 +10,7 @@ from typing import Any
 
 from vllm_multinode.local.run import isvc
 from vllm_multinode.local.run.isvc import LocalService
-from vllm_multinode.local.world.pods import HostMount, PodSpec
+from vllm_multinode.local.world.pod_spec import HostMount, PodSpec
 
 HEARTBEAT = 2.0
 """Seconds; what a test of lost nodes waits for."""

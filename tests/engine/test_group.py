@@ -10,7 +10,7 @@ from engine.services import eventually, service
 from engine.stand_ins import StandIns, changed, value
 from vllm_multinode.contract import env as names
 from vllm_multinode.contract.executors import ExecutorName
-from vllm_multinode.local.world.pods import PodSpec
+from vllm_multinode.local.world.pod_spec import PodSpec
 from vllm_multinode.platforms.releases import DEFAULT
 
 pytestmark = pytest.mark.netns

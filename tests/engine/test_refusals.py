@@ -9,7 +9,7 @@ from engine.services import LocalGroup, eventually, service
 from engine.stand_ins import StandIns, changed, never_restarted
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.local.tiny_model.make_model import make_model
-from vllm_multinode.local.world.pods import HostMount, PodSpec
+from vllm_multinode.local.world.pod_spec import HostMount, PodSpec
 
 pytestmark = pytest.mark.netns
 

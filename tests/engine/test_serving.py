@@ -15,7 +15,7 @@ from vllm_multinode.contract.kserve import MODEL_MOUNT
 from vllm_multinode.launcher.engines import cpu
 from vllm_multinode.launcher.identity import installed_versions
 from vllm_multinode.local.run import isvc
-from vllm_multinode.local.world.pods import HostMount, PodSpec
+from vllm_multinode.local.world.pod_spec import HostMount, PodSpec
 
 pytestmark = [
     pytest.mark.engine,

@@ -16,7 +16,7 @@ from vllm_multinode.local.run import isvc, logs
 from vllm_multinode.local.run.client import RunClient
 from vllm_multinode.local.rundir import Runs
 from vllm_multinode.local.world import refusals
-from vllm_multinode.local.world.pods import Restart
+from vllm_multinode.local.world.pod_spec import Restart
 from vllm_multinode.local.world.protocol import Action, Request, RunStatus
 from vllm_multinode.platforms.kserve.environment import Service
 from vllm_multinode.platforms.releases import require_multi_node

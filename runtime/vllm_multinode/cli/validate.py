@@ -12,8 +12,8 @@ from vllm_multinode.authoring.inputs import Inputs
 from vllm_multinode.authoring.report import as_lines, as_object, order
 from vllm_multinode.authoring.rules import SEVERITIES, Finding, judge, merged
 from vllm_multinode.authoring.rules.claims import claims_elsewhere
+from vllm_multinode.authoring.rules.fields import KINDS
 from vllm_multinode.authoring.rules.known import origins
-from vllm_multinode.authoring.rules.schema import KINDS
 from vllm_multinode.cli.file_options import Parameters, Remote, reading, sources, tell_foreign
 from vllm_multinode.cli.platform_options import KserveVersions, Platforms, all_chosen, tell
 from vllm_multinode.contract.errors import MultinodeError

@@ -7,7 +7,7 @@ from typing import Final
 
 from vllm_multinode.cluster import ownership
 from vllm_multinode.cluster.client import Cluster
-from vllm_multinode.cluster.deploy import Item, made, prepare
+from vllm_multinode.cluster.deploy import Item, objects_of, prepare
 from vllm_multinode.cluster.transport import Object
 from vllm_multinode.cluster.updates import users_of_runtime
 from vllm_multinode.contract import labels
@@ -29,7 +29,7 @@ class Deleted:
 
 def of_name(cluster: Cluster, name: str) -> list[Item]:
     """Everything that is marked as part of the deployment."""
-    return made(cluster, f"{cluster.namespace}/{name}")
+    return objects_of(cluster, f"{cluster.namespace}/{name}")
 
 
 def of_bodies(cluster: Cluster, bodies: Sequence[Object]) -> list[Item]:

@@ -247,13 +247,13 @@ def leftovers(cluster: Cluster, identity: str, items: Sequence[Item]) -> list[It
     present = {(item.resource.kind, item.namespace, item.name) for item in items}
     return [
         item
-        for item in made(cluster, identity)
+        for item in objects_of(cluster, identity)
         if (item.resource.kind, item.namespace, item.name) not in present
     ]
 
 
-def made(cluster: Cluster, identity: str) -> list[Item]:
-    """What is marked as part of a deployment, in the order in which it is deleted.
+def objects_of(cluster: Cluster, identity: str) -> list[Item]:
+    """The objects that are marked as part of a deployment, in the order in which it is deleted.
 
     Args:
         cluster: where.

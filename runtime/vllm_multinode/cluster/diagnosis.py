@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Final
 
-from vllm_multinode.cluster import pods
-from vllm_multinode.cluster.pods import Trouble
+from vllm_multinode.cluster import pod_states
+from vllm_multinode.cluster.pod_states import Trouble
 from vllm_multinode.cluster.snapshot import Snapshot
 from vllm_multinode.cluster.transport import Object
 from vllm_multinode.cluster.versions import Controller
@@ -41,7 +41,7 @@ def diagnose(snapshot: Snapshot, controller: Controller | None = None) -> list[T
         return [Trouble(snapshot.shown, "is not there any more.", "Somebody deleted it; deploy it again.", 0)]
     found = [*_of_service(snapshot)]
     for pod in snapshot.current:
-        found += pods.troubles(pod, snapshot.events)
+        found += pod_states.troubles(pod, snapshot.events)
     found += _not_made(snapshot)
     found += _not_taken_up(snapshot, controller)
     found += _made_again_and_again(snapshot, controller)
@@ -68,7 +68,7 @@ def _of_service(snapshot: Snapshot) -> Iterator[Trouble]:
     if events:
         event = events[-1]
         reason = str(event.get("reason"))
-        patience = 5.0 if reason == "ServerlessModeRejected" else pods.SHORT_PATIENCE
+        patience = 5.0 if reason == "ServerlessModeRejected" else pod_states.SHORT_PATIENCE
         yield Trouble(snapshot.shown, f"{reason}: {event.get('message')}", _EVENTS[reason], patience)
 
 
@@ -150,9 +150,9 @@ def state_words(snapshot: Snapshot) -> str:
     if heads:
         head = heads[0]
         return head.state + (f" ({head.reason})" if head.reason else "")
-    waiting = [pod for pod in snapshot.current if not pods.ready(pod)]
+    waiting = [pod for pod in snapshot.current if not pod_states.ready(pod)]
     if waiting:
-        return f"{_named(waiting[0])} is {pods.words(waiting[0])}"
+        return f"{_named(waiting[0])} is {pod_states.words(waiting[0])}"
     if not snapshot.current:
         return "no pods yet"
     return str(ready.get("message") or ready.get("reason") or "not ready")

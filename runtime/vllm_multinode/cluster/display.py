@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from vllm_multinode.cluster import pods
+from vllm_multinode.cluster import pod_states
 from vllm_multinode.cluster.snapshot import Snapshot, is_head
 from vllm_multinode.terminal import live
 
@@ -44,7 +44,7 @@ def rows(snapshot: Snapshot) -> Iterator[Row]:
     for pod in snapshot.current:
         name = str(pod["metadata"]["name"])
         head, member = snapshot.heads.get(name), members.get(name)
-        state = pods.words(pod)
+        state = pod_states.words(pod)
         if head is not None:
             state = head.state + (f" ({head.reason})" if head.reason else "")
         elif member is not None:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from vllm_multinode.authoring.render.fetch import NAME
-from vllm_multinode.cluster import pods
+from vllm_multinode.cluster import pod_states
 from vllm_multinode.cluster.client import Cluster
-from vllm_multinode.cluster.pods import Trouble
+from vllm_multinode.cluster.pod_states import Trouble
 from vllm_multinode.cluster.transport import Object
 from vllm_multinode.cluster.wait import Patience
 from vllm_multinode.contract.errors import MultinodeError
@@ -98,14 +98,14 @@ def _troubles(cluster: Cluster, pod: Object | None) -> list[Trouble]:
     if pod is None or (pod.get("status") or {}).get("phase") != "Pending":
         return []
     events, _ = cluster.list(cluster.resource("v1", "Event"))
-    return list(pods.troubles(pod, events))
+    return list(pod_states.troubles(pod, events))
 
 
 def _line(cluster: Cluster, pod: Object | None) -> str:
     if pod is None:
         return "no pod yet"
     if (pod.get("status") or {}).get("phase") != "Running":
-        return pods.words(pod)
+        return pod_states.words(pod)
     said = cluster.log(str(pod["metadata"]["name"]), lines=1).strip()
     # Behind the time, the pod's name and the level that every line of ours begins with.
     _, _, text = said.partition(" INFO ")

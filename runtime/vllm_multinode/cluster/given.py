@@ -7,7 +7,7 @@ from typing import Final
 from vllm_multinode.authoring import inputs
 from vllm_multinode.authoring.inputs import Inputs
 from vllm_multinode.authoring.render import Target
-from vllm_multinode.authoring.rules.schema import KINDS
+from vllm_multinode.authoring.rules.fields import KINDS
 from vllm_multinode.authoring.spec.file import from_document
 from vllm_multinode.cluster import ownership
 from vllm_multinode.cluster.client import Cluster

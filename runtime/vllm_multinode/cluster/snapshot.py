@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from vllm_multinode.cluster import pods as pod_reading
+from vllm_multinode.cluster import pod_states as pod_reading
 from vllm_multinode.cluster.supervisor import HeadStatus
 from vllm_multinode.cluster.transport import Object
 from vllm_multinode.platforms.names import GENERATION_LABEL

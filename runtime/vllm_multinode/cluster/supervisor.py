@@ -8,7 +8,7 @@ from vllm_multinode.cluster.transport import Object
 from vllm_multinode.contract import env, ports
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.model import Frozen
+from vllm_multinode.contract.frozen import Frozen
 
 _STATUS_TIMEOUT: Final = 3.0
 _ASK_TIMEOUT: Final = 120.0

@@ -11,9 +11,9 @@ from typing import Final, NamedTuple
 from vllm_multinode.cluster import ownership
 from vllm_multinode.cluster.changes import Feed
 from vllm_multinode.cluster.client import Cluster
-from vllm_multinode.cluster.deploy import made
+from vllm_multinode.cluster.deploy import objects_of
 from vllm_multinode.cluster.diagnosis import TAKEN_UP, diagnose, state_words
-from vllm_multinode.cluster.pods import Trouble
+from vllm_multinode.cluster.pod_states import Trouble
 from vllm_multinode.cluster.snapshot import Snapshot, is_head
 from vllm_multinode.cluster.supervisor import HeadStatus, head_status
 from vllm_multinode.cluster.versions import Controller, controller
@@ -76,7 +76,7 @@ def targets(cluster: Cluster, name: str) -> list[Target]:
         raise missing[0]
     found += [
         Target(item.resource.api_version, item.resource.kind, item.name)
-        for item in made(cluster, f"{cluster.namespace}/{name}")
+        for item in objects_of(cluster, f"{cluster.namespace}/{name}")
         if item.resource.kind in ownership.SERVICES and item.name != name
     ]
     if not found:

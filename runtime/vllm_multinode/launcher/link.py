@@ -7,13 +7,8 @@ from typing import Final
 import aiohttp
 from pydantic import ValidationError
 
-from vllm_multinode.contract.model import Frozen
-from vllm_multinode.launcher.handshake import (
-    CHALLENGE_PATH,
-    PATH,
-    WorkersSide,
-    refusal_in,
-)
+from vllm_multinode.contract.frozen import Frozen
+from vllm_multinode.launcher.handshake import CHALLENGE_PATH, PATH, WorkersSide, refusal_in
 from vllm_multinode.launcher.messages import LONGEST_FROM_HEAD, Claim, FromHead, Refused, from_head
 from vllm_multinode.launcher.network import host_port
 from vllm_multinode.launcher.proof import SealError, Transcript

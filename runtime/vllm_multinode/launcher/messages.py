@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, Field, TypeAdapter
 
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.model import Frozen
+from vllm_multinode.contract.frozen import Frozen
 from vllm_multinode.launcher.plan import AcceleratorKind, GroupPlan
 from vllm_multinode.launcher.settings import GroupName, Sizes
 from vllm_multinode.launcher.text import Line, Name

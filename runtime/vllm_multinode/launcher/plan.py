@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from vllm_multinode.contract.executors import ExecutorName
-from vllm_multinode.contract.model import Frozen
+from vllm_multinode.contract.frozen import Frozen
 from vllm_multinode.launcher.settings import Ports, Sizes
 from vllm_multinode.launcher.text import Line
 

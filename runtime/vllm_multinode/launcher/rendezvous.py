@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.model import Frozen
+from vllm_multinode.contract.frozen import Frozen
 from vllm_multinode.launcher.connections import Connections
 from vllm_multinode.launcher.group import FullError, Group, Member, ShortError
 from vllm_multinode.launcher.handshake import PATH, HeadsSide, refusal_headers

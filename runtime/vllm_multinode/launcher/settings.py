@@ -11,8 +11,8 @@ from vllm_multinode.contract import env, ports
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, EXECUTOR_NAMES, ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.contract.frozen import Frozen
 from vllm_multinode.contract.kserve import MODEL_MOUNT, Role
-from vllm_multinode.contract.model import Frozen
 
 AcceleratorChoice = Literal["auto", "cuda", "rocm", "xpu", "gaudi", "cpu"]
 LogLevel = Literal["debug", "info", "warning", "error"]

@@ -14,7 +14,7 @@ from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.executors import EXECUTORS
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.model import Frozen
+from vllm_multinode.contract.frozen import Frozen
 from vllm_multinode.launcher.addresses import without_own_proxy
 from vllm_multinode.launcher.arguments import without_model
 from vllm_multinode.launcher.engines import build

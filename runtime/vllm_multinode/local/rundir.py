@@ -17,7 +17,7 @@ from typing import Final
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.model import Frozen
+from vllm_multinode.contract.frozen import Frozen
 from vllm_multinode.local import locks
 
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")

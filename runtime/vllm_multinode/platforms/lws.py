@@ -11,7 +11,7 @@ from typing import Any, Final
 from vllm_multinode.contract import env
 from vllm_multinode.k8s.merge import as_go_writes
 from vllm_multinode.platforms import gpus
-from vllm_multinode.platforms.model import Body, Group, Role
+from vllm_multinode.platforms.simulation import Body, Group, Role
 
 _PREFIX: Final = "leaderworkerset.sigs.k8s.io/"
 _UNIQUE: Final = "UniquePerReplica"

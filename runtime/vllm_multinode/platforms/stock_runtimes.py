@@ -9,9 +9,9 @@ config/runtimes/vllm-multinode-template.yaml of OpenShift AI's odh-model-control
 from typing import Any, Final
 
 from vllm_multinode.platforms import names
-from vllm_multinode.platforms.model import Body
 from vllm_multinode.platforms.releases import Release
 from vllm_multinode.platforms.releases.release import StockRuntime
+from vllm_multinode.platforms.simulation import Body
 
 KSERVE: Final = "kserve-huggingfaceserver-multinode"
 OPENSHIFT_AI: Final = "vllm-multinode-runtime"

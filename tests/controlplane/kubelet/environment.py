@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from controlplane.kubelet.volumes import Files, MissingError
-from vllm_multinode.local.world.pods import PodField
+from vllm_multinode.local.world.pod_spec import PodField
 
 _REFERENCE: Final = re.compile(r"\$(\$|\(([-._a-zA-Z][-._a-zA-Z0-9]*)\))")
 _ADDRESS: Final = "status.podIP"

@@ -13,7 +13,7 @@ from controlplane.kubelet.api import Body, PodApi
 from controlplane.kubelet.probes import Probes, http_get
 from controlplane.kubelet.status import Seen, status
 from vllm_multinode.local.run.client import RunClient
-from vllm_multinode.local.world.pods import HostMount, PodSpec
+from vllm_multinode.local.world.pod_spec import HostMount, PodSpec
 from vllm_multinode.local.world.protocol import NodeStatus, Request
 
 log = logging.getLogger(__name__)

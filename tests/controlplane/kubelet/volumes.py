@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from vllm_multinode.k8s.quantity import parse
-from vllm_multinode.local.world.pods import HostMount
+from vllm_multinode.local.world.pod_spec import HostMount
 
 # A local node has its own.
 _OWN: Final = ("/dev/shm", "/tmp")

@@ -17,7 +17,7 @@ from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.local.run.localrun import Entrance, LocalRun, listen, url
 from vllm_multinode.local.rundir import Runs
-from vllm_multinode.local.world.pods import HostMount, PodSpec, Role
+from vllm_multinode.local.world.pod_spec import HostMount, PodSpec, Role
 from vllm_multinode.local.world.protocol import NodeStatus, Request
 
 STAND_IN = Path(__file__).parent / "stand_in.py"

@@ -9,7 +9,7 @@ import pytest
 
 from engine.local.groups import PATH, Group, eventually, open_group, process_state, processes_with, stand_in
 from vllm_multinode.contract.errors import MultinodeError
-from vllm_multinode.local.world.pods import HostMount
+from vllm_multinode.local.world.pod_spec import HostMount
 from vllm_multinode.local.world.protocol import Request
 
 pytestmark = pytest.mark.netns

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import aiohttp
 
-from vllm_multinode.contract.model import Frozen
+from vllm_multinode.contract.frozen import Frozen
 from vllm_multinode.launcher.handshake import CHALLENGE_PATH, PATH, WorkersSide
 from vllm_multinode.launcher.messages import Claim, FromHead, from_head
 from vllm_multinode.launcher.proof import Seal, Transcript

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from unit.launcher.pods import identity, plan
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.model import Frozen
+from vllm_multinode.contract.frozen import Frozen
 from vllm_multinode.launcher.messages import (
     Beat,
     EngineExited,

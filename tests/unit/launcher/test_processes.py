@@ -11,13 +11,7 @@ import pytest
 from unit.launcher.alone import check
 from vllm_multinode.launcher.plan import Listener, Process
 from vllm_multinode.launcher.proc import descendants, stopped_processes
-from vllm_multinode.launcher.processes import (
-    Engine,
-    Reaper,
-    adopt_orphans,
-    describe_status,
-    last_error,
-)
+from vllm_multinode.launcher.processes import Engine, Reaper, adopt_orphans, describe_status, last_error
 
 DAEMON = """
 import os, time

@@ -11,7 +11,7 @@ from unit.launcher.alone import Alone
 from unit.launcher.launching import Launcher, until
 from unit.launcher.pods import plan
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.model import Frozen
+from vllm_multinode.contract.frozen import Frozen
 from vllm_multinode.launcher import handshake
 from vllm_multinode.launcher.messages import (
     Beat,

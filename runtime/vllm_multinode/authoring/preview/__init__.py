@@ -10,8 +10,8 @@ from typing import Any
 from vllm_multinode.authoring.rules import judge
 from vllm_multinode.contract.finding import Finding
 from vllm_multinode.k8s.documents import Document
-from vllm_multinode.platforms.model import Body, Group, Role
 from vllm_multinode.platforms.releases import Release, find
+from vllm_multinode.platforms.simulation import Body, Group, Role
 
 __all__ = ["Group", "Preview", "Role", "preview", "preview_documents"]
 

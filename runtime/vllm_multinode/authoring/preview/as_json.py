@@ -5,7 +5,7 @@ from typing import Any
 from vllm_multinode.authoring.preview import Preview
 from vllm_multinode.authoring.preview.update import Update
 from vllm_multinode.authoring.report import as_object as finding_object
-from vllm_multinode.platforms.model import Group
+from vllm_multinode.platforms.simulation import Group
 
 
 def as_object(found: Preview) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from vllm_multinode.authoring.preview import Preview
 from vllm_multinode.authoring.preview.update import Update, gpus_of, surge
 from vllm_multinode.authoring.report import as_lines
 from vllm_multinode.contract import env
-from vllm_multinode.platforms.model import Body, Group, Role
 from vllm_multinode.platforms.names import GENERATION_LABEL
+from vllm_multinode.platforms.simulation import Body, Group, Role
 
 _WIDTH: Final = 110
 _SHOWN_ENV: Final = (*sorted(env.KSERVE), *sorted(env.LWS))

@@ -10,8 +10,8 @@ from vllm_multinode.k8s.documents import Document
 from vllm_multinode.k8s.merge import MERGE_KEYS
 from vllm_multinode.platforms.kserve import schema
 from vllm_multinode.platforms.kserve.defaulting import defaulted
-from vllm_multinode.platforms.model import Body, Group
 from vllm_multinode.platforms.releases import Release
+from vllm_multinode.platforms.simulation import Body, Group
 
 _PERCENT: Final = "%"
 

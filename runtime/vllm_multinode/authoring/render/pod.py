@@ -50,7 +50,7 @@ def pod_fields(spec: DeploymentSpec, role: Role, group_labels: Mapping[str, Any]
         "imagePullSecrets": [{"name": name} for name in spec.image_pull_secrets],
         "nodeSelector": _node_selector(spec, role),
         "affinity": placement.affinity,
-        "tolerations": [plain(one) for one in placement.tolerations or ()],
+        "tolerations": [written(one) for one in placement.tolerations or ()],
         "topologySpreadConstraints": [
             _spread(one, group_labels) for one in placement.topology_spread_constraints or ()
         ],
@@ -123,7 +123,7 @@ def environment(spec: DeploymentSpec) -> list[Object]:
     variables: dict[str, str | EnvSource] = {name: value for name, value in ours.items() if value is not None}
     variables |= {**rdma, **spec.env}
     return [
-        {"name": name, **(plain(value) if isinstance(value, EnvSource) else {"value": value})}
+        {"name": name, **(written(value) if isinstance(value, EnvSource) else {"value": value})}
         for name, value in variables.items()
     ]
 
@@ -156,7 +156,7 @@ def metadata(spec: DeploymentSpec, name: str) -> Object:
     return {"name": name, **where, "labels": labels(spec)}
 
 
-def plain(part: BaseModel) -> Object:
+def written(part: BaseModel) -> Object:
     """A part as Kubernetes writes it, without what was not said."""
     return part.model_dump(by_alias=True, exclude_unset=True, exclude_none=True)
 

@@ -9,15 +9,15 @@ from vllm_multinode.authoring.rules import (
     claims,
     controllers,
     executors,
+    fields,
     groups,
     images,
     launcher,
     lws,
     model,
     openshift_ai,
-    pods,
+    pod_settings,
     scaling,
-    schema,
     webhooks,
 )
 from vllm_multinode.authoring.rules.known import known_runtimes
@@ -25,8 +25,8 @@ from vllm_multinode.authoring.rules.rule import Case, Rule
 from vllm_multinode.contract.finding import SEVERITIES, Finding, Severity
 from vllm_multinode.k8s.documents import Document
 from vllm_multinode.platforms.kserve.simulate import simulate
-from vllm_multinode.platforms.model import Simulation
 from vllm_multinode.platforms.releases import MULTI_NODE_KSERVE, Release
+from vllm_multinode.platforms.simulation import Simulation
 
 if TYPE_CHECKING:
     from vllm_multinode.sizing.model.sources import Source
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 __all__ = ["RULES", "SEVERITIES", "Finding", "Rule", "Severity", "judge", "validate"]
 
 RULES: Final[tuple[Rule, ...]] = (
-    *schema.RULES,
+    *fields.RULES,
     *webhooks.RULES,
     *controllers.RULES,
     *api_server.RULES,
     *groups.RULES,
     *executors.RULES,
     *claims.RULES,
-    *pods.RULES,
+    *pod_settings.RULES,
     *images.RULES,
     *scaling.RULES,
     *openshift_ai.RULES,

@@ -7,8 +7,8 @@ from vllm_multinode.authoring.rules.rule import MODEL, RUNTIMES
 from vllm_multinode.contract.executors import EXECUTORS, ExecutorName
 from vllm_multinode.k8s.access import text
 from vllm_multinode.k8s.documents import Document
-from vllm_multinode.platforms.model import Body
 from vllm_multinode.platforms.releases import Release, listed
+from vllm_multinode.platforms.simulation import Body
 from vllm_multinode.platforms.stock_runtimes import stock_runtimes
 
 _OURS: Final = {executor.runtime: executor.name for executor in EXECUTORS.values()}

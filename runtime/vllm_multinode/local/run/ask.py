@@ -7,7 +7,7 @@ from typing import Any
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.model import Frozen
+from vllm_multinode.contract.frozen import Frozen
 
 
 class Answer(Frozen):

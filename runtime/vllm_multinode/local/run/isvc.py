@@ -14,9 +14,9 @@ from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.contract.frozen import Frozen
 from vllm_multinode.contract.kserve import MODEL_MOUNT, Role
-from vllm_multinode.contract.model import Frozen
-from vllm_multinode.local.world.pods import HostMount, PodSpec, Restart
+from vllm_multinode.local.world.pod_spec import HostMount, PodSpec, Restart
 from vllm_multinode.platforms.kserve.environment import Service, injected_environment
 from vllm_multinode.platforms.kserve.nodes import Layout, layout
 from vllm_multinode.platforms.releases import DEFAULT, Release

@@ -17,7 +17,7 @@ from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.local.run.client import RunClient
 from vllm_multinode.local.rundir import HeldRun, RunDirectory
-from vllm_multinode.local.world.pods import PodSpec
+from vllm_multinode.local.world.pod_spec import PodSpec
 from vllm_multinode.local.world.protocol import Forward, Reply, Request, WorldConfig
 
 _OPEN_TIMEOUT: Final = 30.0

@@ -12,7 +12,7 @@ from typing import Final
 from rich.console import Console
 
 from vllm_multinode.contract import ports
-from vllm_multinode.contract.model import Frozen
+from vllm_multinode.contract.frozen import Frozen
 from vllm_multinode.local.run import isvc
 from vllm_multinode.local.run.display import Display, Lines, LiveTable
 from vllm_multinode.local.run.foreground import Foreground

@@ -15,7 +15,7 @@ from typing import Final
 from vllm_multinode.local.world import probe, syscalls
 from vllm_multinode.local.world.container import Container, ContainerSpec
 from vllm_multinode.local.world.network import PodNetwork
-from vllm_multinode.local.world.pods import PodSpec
+from vllm_multinode.local.world.pod_spec import PodSpec
 from vllm_multinode.local.world.probe import SupervisorStatus
 from vllm_multinode.local.world.protocol import NodeStatus, Process
 from vllm_multinode.local.world.rootfs import View, Volume

@@ -4,8 +4,8 @@ from typing import Literal
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.model import Frozen
-from vllm_multinode.local.world.pods import PodSpec, Role
+from vllm_multinode.contract.frozen import Frozen
+from vllm_multinode.local.world.pod_spec import PodSpec, Role
 
 Process = Literal["starting", "running", "frozen", "stopping", "restarting", "dead"]
 Action = Literal["kill", "freeze", "thaw", "cut", "join", "replace", "stop", "start", "remove"]

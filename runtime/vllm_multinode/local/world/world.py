@@ -17,7 +17,7 @@ from vllm_multinode.local.world import syscalls
 from vllm_multinode.local.world.container import Container, ContainerSpec
 from vllm_multinode.local.world.network import IPv4, IPv6, Network
 from vllm_multinode.local.world.pod import Pod, PodFiles
-from vllm_multinode.local.world.pods import PodSpec
+from vllm_multinode.local.world.pod_spec import PodSpec
 from vllm_multinode.local.world.protocol import NodeStatus, Request, RunStatus, WorldConfig
 from vllm_multinode.local.world.proxy import Proxy
 from vllm_multinode.local.world.rootfs import Volume

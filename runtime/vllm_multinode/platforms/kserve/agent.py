@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from vllm_multinode.contract.kserve import MODEL_MOUNT
 from vllm_multinode.platforms import names
-from vllm_multinode.platforms.model import Body
+from vllm_multinode.platforms.simulation import Body
 
 _CONFIG_PATH: Final = "/mnt/configs"
 _PORT: Final = 9081

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from vllm_multinode.platforms import names
-from vllm_multinode.platforms.model import Body
 from vllm_multinode.platforms.releases import Release
+from vllm_multinode.platforms.simulation import Body
 
 PORT: Final = 8443
 _PROBE_PORT: Final = 8643

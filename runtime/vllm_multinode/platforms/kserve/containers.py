@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from vllm_multinode.k8s.merge import strategic_merge
 from vllm_multinode.platforms import names
-from vllm_multinode.platforms.model import Body
 from vllm_multinode.platforms.releases import Release
+from vllm_multinode.platforms.simulation import Body
 
 _TAG: Final = re.compile(r":([\w.\-]*)$", re.ASCII)
 _PLACEHOLDER: Final = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)

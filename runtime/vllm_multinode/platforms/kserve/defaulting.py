@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from vllm_multinode.k8s.merge import as_go_writes
 from vllm_multinode.platforms import names
-from vllm_multinode.platforms.model import Body
 from vllm_multinode.platforms.releases import Release
+from vllm_multinode.platforms.simulation import Body
 
 _STANDARD: Final = {"RawDeployment": "Standard", "Serverless": "Knative"}
 _V2_FORMATS: Final = frozenset({"triton", "onnx", "huggingface"})

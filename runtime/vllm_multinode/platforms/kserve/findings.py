@@ -9,8 +9,8 @@ from vllm_multinode.platforms import gpus, names
 from vllm_multinode.platforms.kserve import auth_proxy, containers
 from vllm_multinode.platforms.kserve.pods import panic
 from vllm_multinode.platforms.kserve.reconcile import Source
-from vllm_multinode.platforms.model import Body, Group
 from vllm_multinode.platforms.releases import Release, alternative
+from vllm_multinode.platforms.simulation import Body, Group
 
 _PREDICTOR: Final[Path] = ("spec", "predictor")
 _MODEL: Final[Path] = (*_PREDICTOR, "model")

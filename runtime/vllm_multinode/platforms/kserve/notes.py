@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vllm_multinode.platforms import names
-from vllm_multinode.platforms.model import Body
 from vllm_multinode.platforms.releases import Release
+from vllm_multinode.platforms.simulation import Body
 
 
 def notes_of_service(body: Mapping[str, Any], service: Body, release: Release) -> Iterator[str]:

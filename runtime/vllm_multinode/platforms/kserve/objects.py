@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from vllm_multinode.platforms import names
 from vllm_multinode.platforms.kserve import agent, auth_proxy
-from vllm_multinode.platforms.model import Body
 from vllm_multinode.platforms.releases import Release
+from vllm_multinode.platforms.simulation import Body
 
 _SURGE: Final = {"maxUnavailable": "25%", "maxSurge": "25%"}
 _WORKER_SURGE: Final = {"maxUnavailable": "0%", "maxSurge": "100%"}

@@ -12,7 +12,7 @@ from vllm_multinode.contract import env
 from vllm_multinode.contract.finding import Finding, Path
 from vllm_multinode.platforms import names
 from vllm_multinode.platforms.kserve.reconcile import Source
-from vllm_multinode.platforms.model import Body, Group, Role
+from vllm_multinode.platforms.simulation import Body, Group, Role
 from vllm_multinode.platforms.stock_runtimes import OPENSHIFT_AI
 
 _RAY_TLS: Final = "RAY_USE_TLS"

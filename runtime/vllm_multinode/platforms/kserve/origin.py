@@ -7,7 +7,7 @@ from vllm_multinode.contract.finding import Path
 from vllm_multinode.k8s.access import at, listed
 from vllm_multinode.k8s.merge import MERGE_KEYS
 from vllm_multinode.platforms import names
-from vllm_multinode.platforms.model import Body
+from vllm_multinode.platforms.simulation import Body
 
 _PREDICTOR: Final[Path] = ("spec", "predictor")
 _MAIN: Final = {

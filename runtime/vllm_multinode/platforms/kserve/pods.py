@@ -17,8 +17,8 @@ from vllm_multinode.platforms.kserve import containers
 from vllm_multinode.platforms.kserve.defaulting import container_part, pod_part, runtime_pod_fields
 from vllm_multinode.platforms.kserve.environment import Service, injected_environment
 from vllm_multinode.platforms.kserve.nodes import Layout, layout
-from vllm_multinode.platforms.model import Body
 from vllm_multinode.platforms.releases import Release
+from vllm_multinode.platforms.simulation import Body
 
 _PROBE_PORT: Final = 8080
 _PROBE: Final = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}

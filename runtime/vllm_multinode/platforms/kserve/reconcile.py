@@ -12,8 +12,8 @@ from vllm_multinode.platforms.kserve import agent, auth_proxy, objects, pods, st
 from vllm_multinode.platforms.kserve.environment import Service
 from vllm_multinode.platforms.kserve.nodes import Layout
 from vllm_multinode.platforms.kserve.origin import origin
-from vllm_multinode.platforms.model import Body, Group, Role
 from vllm_multinode.platforms.releases import Release
+from vllm_multinode.platforms.simulation import Body, Group, Role
 
 
 @dataclass(frozen=True)

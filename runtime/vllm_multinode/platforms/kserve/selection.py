@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from vllm_multinode.contract.finding import Path
-from vllm_multinode.platforms.model import Body
 from vllm_multinode.platforms.releases import Release
+from vllm_multinode.platforms.simulation import Body
 
 _PROTOCOLS: Final = {"v1": 1, "v2": 2, "grpc-v1": 3, "grpc-v2": 4}
 _UNKNOWN: Final = 5

@@ -12,8 +12,8 @@ from vllm_multinode.platforms.kserve.pods import NothingMade
 from vllm_multinode.platforms.kserve.reconcile import Source, group
 from vllm_multinode.platforms.kserve.selection import Selection, select
 from vllm_multinode.platforms.lws import lws_group
-from vllm_multinode.platforms.model import Body, Group, Simulation
 from vllm_multinode.platforms.releases import Release
+from vllm_multinode.platforms.simulation import Body, Group, Simulation
 
 _SERVICE: Final = "InferenceService"
 _UNCOUNTABLE: Final = frozenset({"pipeline-size", "tensor-size", "worker-containers", "gpu-types-annotation"})

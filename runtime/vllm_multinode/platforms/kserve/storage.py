@@ -13,8 +13,8 @@ from vllm_multinode.contract.kserve import CLAIM_SCHEME, MODEL_MOUNT, claim_and_
 from vllm_multinode.platforms import names
 from vllm_multinode.platforms.kserve.agent import with_puller
 from vllm_multinode.platforms.kserve.containers import with_variable
-from vllm_multinode.platforms.model import Body
 from vllm_multinode.platforms.releases import Release
+from vllm_multinode.platforms.simulation import Body
 
 _OCI: Final = "oci://"
 _CLAIM_VOLUME: Final = "kserve-pvc-source"

@@ -4,12 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from vllm_multinode.checkpoint.parallel import (
-    Indivisible,
-    heads_refusal,
-    kv_heads_refusal,
-    layers_refusal,
-)
+from vllm_multinode.checkpoint.parallel import Indivisible, heads_refusal, kv_heads_refusal, layers_refusal
 from vllm_multinode.sizing.model.architecture import Architecture
 from vllm_multinode.sizing.model.layers import Attention, Dense, Experts, LatentAttention
 from vllm_multinode.sizing.model.quantization import Scheme

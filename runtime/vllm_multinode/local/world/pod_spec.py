@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from vllm_multinode.contract import ports
-from vllm_multinode.contract.model import Frozen
+from vllm_multinode.contract.frozen import Frozen
 
 Role = Literal["head", "worker"]
 Restart = Literal["always", "never"]

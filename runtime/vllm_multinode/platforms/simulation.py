@@ -1,4 +1,4 @@
-"""What a preview consists of."""
+"""What a simulated control plane yields: groups, roles, objects."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
