@@ -32,8 +32,10 @@ def make_image(image: Path) -> Path:
 
 def run(image: Path, command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
     """Run a command as the image would: its own Python first, no network, nothing built in isolation."""
+    # Without the tests' own vLLM: the application looks on PATH for the Python that runs one.
+    rest = [entry for entry in os.environ["PATH"].split(os.pathsep) if not (Path(entry) / "vllm").exists()]
     environment = {
-        "PATH": os.pathsep.join((str(image / "bin"), os.environ["PATH"])),
+        "PATH": os.pathsep.join((str(image / "bin"), *rest)),
         "HOME": str(image),
         "UV_NO_BUILD_ISOLATION": "1",
         "UV_OFFLINE": "1",

@@ -116,10 +116,13 @@ def install(image: Path, wheels: Path, tmp_path: Path, **more: str) -> subproces
 def test_this_package_and_ray_are_added_and_nothing_is_changed(
     image: Path, wheels: Path, tmp_path: Path, installer: str
 ) -> None:
-    if installer == "uv" and shutil.which("uv") is None:
-        pytest.skip("there is no uv here")
     # pip is what the image has where uv is not on its path.
-    path = {} if installer == "uv" else {"PATH": f"{image}/bin:/usr/bin:/bin"}
+    path = {"PATH": f"{image}/bin:/usr/bin:/bin"}
+    if installer == "uv":
+        uv = shutil.which("uv")
+        if uv is None:
+            pytest.skip("there is no uv here")
+        (image / "bin" / "uv").symlink_to(uv)
     before = installed(image)
     assert not {"typer", "rich", "ray", "vllm-multinode"} & before.keys()
     install(image, wheels, tmp_path, **path)
