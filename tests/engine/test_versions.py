@@ -12,7 +12,8 @@ from engine.conftest import Start, Step
 from engine.services import LocalGroup, service
 from unit.launcher.pods import node, plan
 from vllm_multinode.contract.executors import ExecutorName
-from vllm_multinode.launcher.engines import build, versions
+from vllm_multinode.engines.vllm import vllm
+from vllm_multinode.launcher.engines import build
 from vllm_multinode.launcher.engines.cpu import cpu_environment
 from vllm_multinode.launcher.engines.parser import Answer, ask
 from vllm_multinode.launcher.identity import installed_versions
@@ -61,7 +62,7 @@ async def test_the_parser_takes_what_is_built_and_refuses_what_is_not_there(
     number = installed_versions().vllm if version == HERE else version
     lines = []
     for executor in ("ray", "mp"):
-        if executor == "mp" and not versions.vllm(number).multi_node_mp:
+        if executor == "mp" and not vllm(number).multi_node_mp:
             continue
         told = plan(
             executor=executor, accelerator="cpu", model_dir=made_model, arguments=(str(made_model), *USERS)
@@ -69,7 +70,7 @@ async def test_the_parser_takes_what_is_built_and_refuses_what_is_not_there(
         for rank in (0, 1):
             processes = build(told, node(rank, vllm=number))
             lines += [process.argv[2:] for process in processes if process.name == "vllm"]
-    assert len(lines) == (3 if versions.vllm(number).multi_node_mp else 1)
+    assert len(lines) == (3 if vllm(number).multi_node_mp else 1)
     for line in lines:
         assert (await answer(python, number, line, tmp_path)).refused is None
     refused = await answer(python, number, (*lines[0], "--model_name", "x"), tmp_path)

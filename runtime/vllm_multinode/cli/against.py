@@ -11,11 +11,11 @@ from typing import Any
 from vllm_multinode.cli.model_source import named_model
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.engines.vllm import vllm_named
 from vllm_multinode.sizing.model.sources import Source
 from vllm_multinode.sizing.planner import against
 from vllm_multinode.sizing.planner.cuts import Planner
 from vllm_multinode.sizing.planner.engine_log import EngineLog, read_log
-from vllm_multinode.sizing.planner.engine_versions import engine_version
 from vllm_multinode.sizing.planner.plan import as_asked
 from vllm_multinode.sizing.planner.report import as_object
 from vllm_multinode.sizing.planner.request import Gpu, Request, Settings, find_gpu
@@ -133,7 +133,7 @@ def _with_log(base: Request, log: EngineLog) -> Request:
         tensor_parallel=tp,
         pipeline_parallel=pp,
         settings=Settings(
-            version=engine_version(log.version) if log.version else settings.version,
+            version=vllm_named(log.version) if log.version else settings.version,
             tokens=int(log.number("max_num_batched_tokens") or settings.tokens),
             requests=int(log.number("max_num_seqs") or settings.requests),
             block_size=int(log.number("block_size") or settings.block_size or _default_block(log)),

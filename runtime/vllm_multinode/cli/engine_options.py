@@ -7,8 +7,9 @@ import typer
 from vllm_multinode.cli.model_source import named_model
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.engines.versions import IMAGE
+from vllm_multinode.engines.vllm import vllm_named
 from vllm_multinode.sizing.model.sources import Source
-from vllm_multinode.sizing.planner.engine_versions import DEFAULT, engine_version
 from vllm_multinode.sizing.planner.request import Settings
 from vllm_multinode.sizing.planner.speculative import Speculation, read_speculation
 
@@ -45,7 +46,7 @@ SpeculativeConfig = Annotated[
     str, typer.Option(help="Speculative decoding, as JSON.", show_default=False, rich_help_panel=_PANEL)
 ]
 
-DEFAULT_VLLM = DEFAULT
+DEFAULT_VLLM = IMAGE
 
 
 def settings_of(
@@ -73,7 +74,7 @@ def settings_of(
             raise MultinodeError(ExitCode.USAGE, what)
         speculation = read_speculation(speculative_config, source.model, named_model)
     return Settings(
-        version=engine_version(vllm),
+        version=vllm_named(vllm),
         tokens=max_num_batched_tokens,
         requests=max_num_seqs,
         block_size=block_size,

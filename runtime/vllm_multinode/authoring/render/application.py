@@ -23,7 +23,7 @@ FILE: Final = "multinode.pyz"
 LIMIT: Final = 256 * 1024
 """Bytes that `kubectl apply` may write into its annotation with the last applied configuration."""
 
-_PACKAGES: Final = ("checkpoint", "contract", "launcher", "plugin", "storage")
+_PACKAGES: Final = ("checkpoint", "contract", "engines", "launcher", "plugin", "storage")
 _FILES: Final = ("__init__.py", "cli/__init__.py", "cli/fetch.py", "cli/main.py", "cli/output.py")
 _MAIN: Final = "cli/application.py"
 _EXTRAS: Final = ("launcher", "storage")

@@ -6,8 +6,9 @@ from typing import Final
 
 from vllm_multinode.authoring.spec.accelerators import AcceleratorType
 from vllm_multinode.authoring.spec.parts import Install
+from vllm_multinode.engines.versions import IMAGE
 
-_VLLM: Final = "v0.32.0"
+_VLLM: Final = f"v{IMAGE}"
 _GAUDI: Final = "1.24.0/ubuntu24.04/habanalabs/vllm-0.19.0-ptfork-2.10.0:1.24.0-1007"
 
 RELEASED: Final[Mapping[AcceleratorType, str]] = {

@@ -4,7 +4,7 @@ import json
 from importlib import metadata
 from pathlib import Path
 
-from vllm_multinode.launcher.engines.versions import vllm
+from vllm_multinode.engines.vllm import vllm
 
 
 def default_arguments(version: str) -> dict[str, str]:

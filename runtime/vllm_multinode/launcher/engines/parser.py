@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.launcher.engines import versions
+from vllm_multinode.engines.vllm import removed
 from vllm_multinode.launcher.masking import masked, redacted, secrets_in
 
 log = logging.getLogger(__name__)
@@ -178,7 +178,7 @@ def _hints(answer: Answer, given: Sequence[str], version: str) -> list[str]:
 
 
 def _instead(name: str, options: Mapping[str, bool], version: str) -> str:
-    if advice := versions.removed(name, version):
+    if advice := removed(name, version):
         return advice
     near = difflib.get_close_matches(name, options, n=1)
     return f"Did you mean {near[0]}?" if near else f"Leave {name} out."

@@ -1,6 +1,7 @@
 """Ray: `ray start` on every node, `vllm serve` on the head."""
 
 from vllm_multinode.contract import ports
+from vllm_multinode.engines.vllm import vllm
 from vllm_multinode.launcher.engines.common import (
     DEFAULT_TEMP,
     head_arguments,
@@ -8,7 +9,6 @@ from vllm_multinode.launcher.engines.common import (
     serve_command,
     user_arguments,
 )
-from vllm_multinode.launcher.engines.versions import vllm
 from vllm_multinode.launcher.network import host_port
 from vllm_multinode.launcher.plan import GroupPlan, Listener, Node, Process
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from vllm_multinode.engines.vllm import Vllm
 from vllm_multinode.sizing.model.splits import Part
-from vllm_multinode.sizing.planner.engine_versions import EngineVersion
 from vllm_multinode.sizing.planner.kv_cache import Cache
 from vllm_multinode.sizing.planner.memory import Memory, Verdict
 from vllm_multinode.sizing.planner.profiling import Batch
@@ -73,7 +73,7 @@ class Choice:
         """Whether that holds with more to spare than the estimate may be wrong."""
         return self.memory.verdict
 
-    def engine_tokens(self, version: EngineVersion, context: int) -> int:
+    def engine_tokens(self, version: Vllm, context: int) -> int:
         """What the engine calls "GPU KV cache size" for requests of so many tokens at most."""
         if not self.cache.groups or self.blocks <= 0:
             return 0

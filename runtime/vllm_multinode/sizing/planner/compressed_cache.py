@@ -10,12 +10,11 @@ v1/core/kv_cache_utils.py of vLLM.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
+from vllm_multinode.engines.vllm import Blocks
 from vllm_multinode.sizing.model.layers import Compression
 
 # How a block is made as large as every group of layers needs.
-Blocks = Literal["tuples", "slots", "widest"]
 
 # The kernels take no other.
 BLOCK = 256

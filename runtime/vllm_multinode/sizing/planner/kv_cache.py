@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from vllm_multinode.checkpoint.stages import layer_split
+from vllm_multinode.engines.vllm import Vllm, vllm_named
 from vllm_multinode.sizing.model.architecture import Architecture
 from vllm_multinode.sizing.model.layers import Attention, Compression, LatentAttention
 from vllm_multinode.sizing.model.recurrent import Mamba2
 from vllm_multinode.sizing.planner import compressed_cache
-from vllm_multinode.sizing.planner.engine_versions import EngineVersion, engine_version
 
 KvDtype = Literal["auto", "fp8"]
 Rule = Literal["full", "window", "chunk", "state"]
@@ -123,7 +123,7 @@ def kv_cache(
     prefix_caching: bool = True,
     block_size: int = 0,
     drafts: int = 0,
-    version: EngineVersion | None = None,
+    version: Vllm | None = None,
 ) -> Cache:
     """Lay out the cache for one cut.
 
@@ -142,7 +142,7 @@ def kv_cache(
         sizes = _stage_layers(len(compressed), pp, drafts)
         # Layers of multi-token prediction see their window alone.
         compressed += [(replace(compressed[-1][0], ratio=0), compressed[-1][1])] * drafts
-        return _compressed(compressed, sizes, in_flight, version or engine_version())
+        return _compressed(compressed, sizes, in_flight, version or vllm_named())
     eight_bit = dtype == "fp8" or (dtype == "auto" and model.quantization.cache_fp8)
     width = 1 if eight_bit else model.dtype_bytes
     block = _LATENT_BLOCK if model.latent else _BLOCK
@@ -194,7 +194,7 @@ def _compressions(model: Architecture) -> list[tuple[Compression, int]]:
 
 
 def _compressed(
-    layers: list[tuple[Compression, int]], sizes: list[int], in_flight: int, version: EngineVersion
+    layers: list[tuple[Compression, int]], sizes: list[int], in_flight: int, version: Vllm
 ) -> Cache:
     """The cache of a model whose layers compress."""
     kind = version.compressed_blocks

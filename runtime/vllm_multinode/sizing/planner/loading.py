@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from vllm_multinode.engines.vllm import Vllm
 from vllm_multinode.sizing.catalogue.records import Family
 from vllm_multinode.sizing.model.architecture import Architecture
 from vllm_multinode.sizing.model.layers import Dense, Experts
@@ -10,7 +11,6 @@ from vllm_multinode.sizing.model.quantization import Scheme
 from vllm_multinode.sizing.model.splits import layer_weights, weight_bytes
 from vllm_multinode.sizing.model.stack import Layer
 from vllm_multinode.sizing.model.weights import Weight, share
-from vllm_multinode.sizing.planner.engine_versions import EngineVersion
 
 _MIB = 1 << 20
 HOPPER = 9.0
@@ -67,7 +67,7 @@ class Extra:
         return self.tables + self.runtime + sum(self.layers[start : start + size])
 
 
-def loaded_beside(model: Architecture, tp: int, device: Device, version: EngineVersion) -> Extra:
+def loaded_beside(model: Architecture, tp: int, device: Device, version: Vllm) -> Extra:
     """What a rank holds after loading and no parameter accounts for."""
     tables = sum(table.bytes(model.dtype_bytes) for table in model.rope)
     layers = _padding_of_layers(model, tp, device, version)
@@ -75,7 +75,7 @@ def loaded_beside(model: Architecture, tp: int, device: Device, version: EngineV
     return Extra(tables, runtime, tuple(layers))
 
 
-def _padding_of_layers(model: Architecture, tp: int, device: Device, version: EngineVersion) -> list[float]:
+def _padding_of_layers(model: Architecture, tp: int, device: Device, version: Vllm) -> list[float]:
     """Of every layer; what is stored alike is counted once."""
     rocm, known = device.family == "rocm", {}
     layers = []
@@ -93,9 +93,7 @@ def _scheme(model: Architecture, index: int, name: str) -> Scheme | None:
     return model.quantization.scheme(f"model.layers.{index}.{name}")
 
 
-def _of_layer(
-    model: Architecture, layer: Layer, index: int, tp: int, device: Device, version: EngineVersion
-) -> float:
+def _of_layer(model: Architecture, layer: Layer, index: int, tp: int, device: Device, version: Vllm) -> float:
     padding = 0.0
     if (experts := layer.experts) is not None:
         scheme = _scheme(model, index, "mlp.experts.0.up_proj")
@@ -111,7 +109,7 @@ def _expert_padding(
     scheme: Scheme | None,
     tp: int,
     device: Device,
-    version: EngineVersion,
+    version: Vllm,
 ) -> float:
     """Bytes by which experts grow to the multiples that their kernel wants."""
     if scheme is None:
@@ -127,7 +125,7 @@ _Shapes = tuple[tuple[int, int], tuple[int, int]]
 
 
 def _expert_shapes(
-    expert: Dense, scheme: Scheme, hidden: int, inside: int, device: Device, version: EngineVersion
+    expert: Dense, scheme: Scheme, hidden: int, inside: int, device: Device, version: Vllm
 ) -> _Shapes:
     """One expert on one rank as its kernel wants it (vLLM's oracle/mxfp4.py and flashinfer_utils.py)."""
     if scheme.form == "mxfp4":

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from vllm_multinode.sizing.planner.engine_versions import EngineVersion
+from vllm_multinode.engines.vllm import Vllm
 from vllm_multinode.sizing.planner.profiling import GIB, Batch, Profile
 
 # Parts that no configuration tells: they are learnt from what engines report, and differ between versions.
@@ -91,9 +91,7 @@ class Memory:
         return "fits" if self.left >= self.error else "within-error"
 
 
-def default_batch(
-    memory_gib: float, name: str, version: EngineVersion, context: int, concurrency: int = 1
-) -> Batch:
+def default_batch(memory_gib: float, name: str, version: Vllm, context: int, concurrency: int = 1) -> Batch:
     """vLLM's own batch on a GPU of this memory.
 
     Args:

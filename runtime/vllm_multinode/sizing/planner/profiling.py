@@ -6,10 +6,10 @@ function names where its part stands. The constants were fitted on published sta
 
 from dataclasses import dataclass, field
 
+from vllm_multinode.engines.vllm import Vllm
 from vllm_multinode.sizing.model.architecture import Architecture
 from vllm_multinode.sizing.model.layers import Attention, Dense, Experts, LatentAttention
 from vllm_multinode.sizing.model.weights import VOCABULARY_PADDING
-from vllm_multinode.sizing.planner.engine_versions import EngineVersion
 from vllm_multinode.sizing.planner.loading import BLACKWELL, Device
 
 GIB = 1 << 30
@@ -109,7 +109,7 @@ class Engine:
         text_only: without towers.
     """
 
-    version: EngineVersion
+    version: Vllm
     device: Device = field(default_factory=Device)
     eager: bool = False
     text_only: bool = False
@@ -143,7 +143,7 @@ def profile(
     )
 
 
-def runs_on_v2(model: Architecture, version: EngineVersion) -> bool:
+def runs_on_v2(model: Architecture, version: Vllm) -> bool:
     """Whether the second model runner serves the model (vLLM's config/vllm.py: use_v2_model_runner)."""
     if version.runner_v2 == "dense":
         return not model.experts and not model.recurrent
@@ -171,7 +171,7 @@ def _activations(
     )
 
 
-def sampler_bytes(model: Architecture, version: EngineVersion) -> int:
+def sampler_bytes(model: Architecture, version: Vllm) -> int:
     """Bytes that the sampler holds for each number of the vocabulary of each request."""
     if runs_on_v2(model, version):
         return _LOGITS_ALONE

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.engines.vllm import Vllm, vllm_named
 from vllm_multinode.sizing import catalogue
 from vllm_multinode.sizing.catalogue import Accelerator, Shape
 from vllm_multinode.sizing.catalogue.records import Family
 from vllm_multinode.sizing.model.sources import Source
-from vllm_multinode.sizing.planner.engine_versions import EngineVersion, engine_version
 from vllm_multinode.sizing.planner.kv_cache import KvDtype
 from vllm_multinode.sizing.planner.loading import HOPPER, Device
 from vllm_multinode.sizing.planner.memory import UTILIZATION
@@ -86,7 +86,7 @@ class Settings:
         speculation: how tokens are guessed ahead.
     """
 
-    version: EngineVersion = field(default_factory=engine_version)
+    version: Vllm = field(default_factory=vllm_named)
     tokens: int = 0
     requests: int = 0
     block_size: int = 0

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.engines.vllm import vllm_named
 from vllm_multinode.sizing.model.architecture import Architecture, read_architecture
 from vllm_multinode.sizing.planner.compressed_cache import grouped
-from vllm_multinode.sizing.planner.engine_versions import engine_version
 from vllm_multinode.sizing.planner.kv_cache import KvDtype, kv_cache
 
 _PRO = (128, 128, *(4, 128) * 29, 4, 0)
@@ -61,7 +61,7 @@ def test_blocks_of_a_request(ratios: tuple[int, ...], context: int, in_flight: i
     ],
 )
 def test_a_block_by_version(version: str, expected: int) -> None:
-    cache = kv_cache(model(_PRO), 8, 1, version=engine_version(version))
+    cache = kv_cache(model(_PRO), 8, 1, version=vllm_named(version))
     assert cache.stage_block_bytes == (expected,)
 
 
@@ -74,7 +74,7 @@ def test_a_block_by_version(version: str, expected: int) -> None:
 )
 def test_tokens_that_an_older_engine_logs(context: int, batch: int, blocks: int, tokens: int) -> None:
     """DeepSeek-V4-Pro, TP 8, vLLM 0.20.2: it weighs the blocks of its groups by their bytes."""
-    cache = kv_cache(model(_PRO), 8, 1, "fp8", batch, version=engine_version("0.20.2"))
+    cache = kv_cache(model(_PRO), 8, 1, "fp8", batch, version=vllm_named("0.20.2"))
     assert int(blocks / cache.counted_blocks(context) * context) == tokens
     assert cache.blocks(context) > cache.counted_blocks(context)
 

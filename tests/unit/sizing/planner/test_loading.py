@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from unit.sizing.models import small, source
-from vllm_multinode.sizing.planner.engine_versions import engine_version
+from vllm_multinode.engines.vllm import vllm_named
 from vllm_multinode.sizing.planner.loading import Device, loaded_beside
 
 GIB, MIB = 1 << 30, 1 << 20
@@ -16,7 +16,7 @@ ROCM = Device("rocm")
 def beside(found: dict[str, Any], tp: int = 1, device: Device = HOPPER, version: str = "0.19.0") -> float:
     """Bytes of a whole stage."""
     model = source(found).model
-    return loaded_beside(model, tp, device, engine_version(version)).stage(0, len(model.layers))
+    return loaded_beside(model, tp, device, vllm_named(version)).stage(0, len(model.layers))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from unit.sizing.models import config, small, source
-from vllm_multinode.sizing.planner.engine_versions import engine_version
+from vllm_multinode.engines.vllm import vllm_named
 from vllm_multinode.sizing.planner.loading import Device
 from vllm_multinode.sizing.planner.profiling import Batch, Engine, Profile, profile, runs_on_v2
 
@@ -15,7 +15,7 @@ def found(name: str = "", version: str = "0.19.0", tp: int = 1, **asked: object)
     model = source(config(name) if name else small()).model
     device = asked.pop("device", Device())
     assert isinstance(device, Device)
-    engine = Engine(engine_version(version), device, eager=bool(asked.pop("eager", False)))
+    engine = Engine(vllm_named(version), device, eager=bool(asked.pop("eager", False)))
     staged, last = bool(asked.pop("staged", False)), bool(asked.pop("last", True))
     return profile(model, len(model.layers), tp, staged, last, BATCH, engine=engine)
 
@@ -90,5 +90,5 @@ def test_graphs_are_taken_from_the_cache(version: str, device: Device, deducted:
 def test_which_models_the_second_runner_serves() -> None:
     dense, mixture = source(small()).model, source(config("mixtral-8x7b")).model
     versions = ("0.24.0", "0.26.0", "0.32.0")
-    assert [runs_on_v2(dense, engine_version(name)) for name in versions] == [False, True, True]
-    assert [runs_on_v2(mixture, engine_version(name)) for name in versions] == [False, False, True]
+    assert [runs_on_v2(dense, vllm_named(name)) for name in versions] == [False, True, True]
+    assert [runs_on_v2(mixture, vllm_named(name)) for name in versions] == [False, False, True]
