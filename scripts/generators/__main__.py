@@ -64,6 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--vllm", metavar="FOLDER", help="vLLM's package folder, for architectures")
     parser.add_argument("--vllm-version", metavar="VERSION", help="its version")
     parser.add_argument("--kserve-clone", metavar="FOLDER", help="a git clone of KServe with its tags")
+    parser.add_argument(
+        "--openshift-ai-clone", metavar="FOLDER", help="one of OpenShift AI's KServe with its branches"
+    )
     parser.add_argument("--lws", metavar="FOLDER", help="sources of LeaderWorkerSet")
     return parser
 

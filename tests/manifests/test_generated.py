@@ -34,7 +34,7 @@ def test_what_a_generator_lacks_is_said() -> None:
     done = generate("kserve_fields")
     assert (done.returncode, done.stdout) == (
         2,
-        "kserve_fields: left out: it needs --kserve-clone and --lws\n",
+        "kserve_fields: left out: it needs --kserve-clone, --openshift-ai-clone and --lws\n",
     )
 
 

@@ -16,6 +16,7 @@ V2_14: Final = replace(
     product="openshift-ai",
     number="2.14",
     carries="0.12.1",
+    crds="openshift-ai-2.14",
     knows_cluster_runtimes=False,
     clients_service_is_headless=True,
 )
@@ -25,7 +26,7 @@ V2_16: Final = replace(
     V2_15,
     number="2.16",
     carries="0.14.0",
-    crds="0.15.0",
+    crds="openshift-ai-2.16",
     knows_worker_spec=True,
     knows_gpu_types_annotation=False,
     head_variables=kserve.V0_15_0.head_variables,
@@ -45,7 +46,7 @@ V2_17: Final = replace(
     serving_certificate="with-auth",
     panics_end_manager=False,
 )
-V2_18: Final = replace(V2_17, number="2.18")
+V2_18: Final = replace(V2_17, number="2.18", crds="openshift-ai-2.18")
 V2_19: Final = replace(
     V2_18,
     number="2.19",
@@ -56,7 +57,9 @@ V2_19: Final = replace(
 )
 V2_20: Final = replace(V2_19, number="2.20", serving_certificate="head", stock_runtime="ray-tls")
 V2_21: Final = replace(V2_20, number="2.21")
-V2_22: Final = replace(V2_21, number="2.22", storage_schemes=("pvc", "oci"), knows_stop_annotation=True)
+V2_22: Final = replace(
+    V2_21, number="2.22", crds="openshift-ai-2.22", storage_schemes=("pvc", "oci"), knows_stop_annotation=True
+)
 
 # From here on the fork follows KServe 0.15.2; what OpenShift AI does to Services and heads stays.
 V2_23: Final = replace(
@@ -64,6 +67,7 @@ V2_23: Final = replace(
     product="openshift-ai",
     number="2.23",
     carries="0.15.2",
+    crds="openshift-ai-2.23",
     storage_schemes=("pvc", "oci"),
     knows_stop_annotation=True,
     knows_cluster_runtimes=False,
@@ -77,10 +81,11 @@ V2_23: Final = replace(
     reads_first_variable_only=True,
     stock_runtime="ray-tls",
 )
-V2_24: Final = replace(V2_23, number="2.24", refuses_oci_workers=True)
+V2_24: Final = replace(V2_23, number="2.24", crds="openshift-ai-2.24", refuses_oci_workers=True)
 V2_25: Final = replace(
     V2_24,
     number="2.25",
+    crds="openshift-ai-2.25",
     knows_auth_proxy_type=True,
     names_access_volume_by_service=True,
     reads_first_variable_only=False,
@@ -89,12 +94,15 @@ V2_25: Final = replace(
 V3_0: Final = replace(
     V2_25,
     number="3.0",
+    crds=V2_24.crds,
     auth_proxy="kube-rbac-proxy",
     knows_auth_proxy_type=False,
     reads_first_variable_only=True,
 )
-V3_2: Final = replace(V3_0, number="3.2", refuses_oci_workers=False, reads_first_variable_only=False)
-V3_3: Final = replace(V3_2, number="3.3")
+V3_2: Final = replace(
+    V3_0, number="3.2", crds="openshift-ai-3.2", refuses_oci_workers=False, reads_first_variable_only=False
+)
+V3_3: Final = replace(V3_2, number="3.3", crds="openshift-ai-3.3")
 
 # KServe 0.17.0 with what came to 0.18: the executor annotation, the workers' Service, PYTHONPATH refused.
 V3_4: Final = replace(
@@ -102,7 +110,7 @@ V3_4: Final = replace(
     product="openshift-ai",
     number="3.4",
     carries="0.17.0",
-    crds="0.19.0",
+    crds=kserve.V0_19_0.crds,
     knows_cluster_runtimes=False,
     clients_service_is_headless=True,
     named_ports="first",
@@ -120,6 +128,7 @@ V3_5: Final = replace(
     product="openshift-ai",
     number="3.5",
     carries="0.20.0-rc0",
+    crds="openshift-ai-3.5",
     clients_service_is_headless=True,
     named_ports="all",
     more_runtime_fields=kserve.V0_20_0.more_runtime_fields | {"resourceClaims"},

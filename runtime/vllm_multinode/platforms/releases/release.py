@@ -33,7 +33,7 @@ class Release:
         product: what users call it by.
         number: such as 0.19.0, or 2.25.
         carries: the KServe that an OpenShift AI release is forked from; empty for KServe itself.
-        crds: the KServe release whose custom resource definitions it serves (`authoring/rules/fields.json`).
+        crds: the release whose custom resource definitions it serves (`authoring/rules/fields.json`).
         knows_worker_spec: an InferenceService can have a workerSpec; elsewhere the field is dropped.
         autoscaler_class: what a service over several nodes has to name.
         autoscaler_classes: what any service may name.
