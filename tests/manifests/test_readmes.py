@@ -14,8 +14,8 @@ LABELS: tuple[str | tuple[str, ...], ...] = (
     "Hardware: ",
     "Size: ",
     ("Computed, not measured: ", "Measured: "),
-    ("Source of the hardware: ", "Source: "),
     "Model: `hf://",
+    "Look: `kubectl exec deployment/",
 )
 PLANNED = [leaf for leaf in leaves() if leaf.name != "tiny"]
 SIZE = re.compile(
