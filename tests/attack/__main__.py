@@ -17,9 +17,10 @@ def main() -> int:
     parser.add_argument("--case", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--count", type=float, default=1.0, help="factor on how often each thing is done")
     options = parser.parse_args()
-    print(f"{'case':<17} {'times':>6}  {'probes':>7}  {'memory':>8}  {'took':>7}  what")
+    print(f"{'case':<17} {'times':>6}  {'probes':>7}  {'control':>7}  {'memory':>8}  {'took':>7}  what")
     print(
-        f"{'bound':<17} {'':>6}  {_SLOWEST:>5.1f} s  {MEMORY:>4.0f} MiB  {'':>7}  no recovery, no member lost"
+        f"{'bound':<17} {'':>6}  {_SLOWEST:>5.1f} s  {'+ this':>7}  {MEMORY:>4.0f} MiB  {'':>7}  "
+        "no recovery, no member lost"
     )
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -28,8 +29,8 @@ def main() -> int:
             count = max(int(case.count * options.count), 1)
             outcome = run(name, case, Path(folder) / name, count=count, slowest=_SLOWEST)
             print(
-                f"{name:<17} {count:>6}  {outcome.slowest:>5.2f} s  {outcome.memory:>4.0f} MiB  "
-                f"{outcome.seconds:>5.1f} s  {case.what}",
+                f"{name:<17} {count:>6}  {outcome.slowest:>5.2f} s  {outcome.control:>5.2f} s  "
+                f"{outcome.memory:>4.0f} MiB  {outcome.seconds:>5.1f} s  {case.what}",
                 flush=True,
             )
             for failure in outcome.failures:

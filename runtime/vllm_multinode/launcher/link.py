@@ -86,7 +86,14 @@ async def connected(address: str, port: int, token: str | None, claim: Claim) ->
     # The group's own addresses are never asked for by way of a proxy.
     timeout = aiohttp.ClientTimeout(total=_ANSWER_TIMEOUT, sock_connect=_CONNECT_TIMEOUT)
     tracing, answered = _headers_of_answers()
-    async with aiohttp.ClientSession(timeout=timeout, trust_env=False, trace_configs=[tracing]) as session:
+    async with aiohttp.ClientSession(
+        timeout=timeout,
+        trust_env=False,
+        # Nothing that a head says is compressed or worth a cookie.
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trace_configs=[tracing],
+    ) as session:
         challenge = await _challenge(session, base) if token is not None else ""
         side = WorkersSide(token, claim, challenge)
         try:
@@ -106,14 +113,18 @@ async def connected(address: str, port: int, token: str | None, claim: Claim) ->
 
 
 def _headers_of_answers() -> tuple[aiohttp.TraceConfig, list[Mapping[str, str]]]:
-    """aiohttp shows the headers with which a WebSocket opened to traces only."""
+    """aiohttp shows the headers with which a WebSocket opened to traces only, and follows redirects to it."""
     seen: list[Mapping[str, str]] = []
 
     async def answered(_: object, __: object, answer: aiohttp.TraceRequestEndParams) -> None:
         seen.append(answer.response.headers)
 
+    async def redirected(*_: object) -> None:
+        raise LinkEndedError("it sends its workers elsewhere, which a head never does")
+
     tracing = aiohttp.TraceConfig()
     tracing.on_request_end.append(answered)
+    tracing.on_request_redirect.append(redirected)
     return tracing, seen
 
 

@@ -34,6 +34,7 @@ from vllm_multinode.launcher.settings import Settings, Sizes
 from vllm_multinode.launcher.shared_memory import clean_shared_memory, list_shared_memory
 from vllm_multinode.launcher.sizes import stages_of_node
 from vllm_multinode.launcher.states import Status
+from vllm_multinode.launcher.tls import supervisors_tls
 from vllm_multinode.launcher.watchdog import EngineApi
 
 log = logging.getLogger(__name__)
@@ -255,15 +256,10 @@ def cache_folder(environment: Mapping[str, str]) -> Path:
 
 def engine_api(settings: Settings, environment: Mapping[str, str]) -> EngineApi:
     """vLLM's API on this head, as its own arguments set it up."""
-    key = last_value(settings.arguments, "--api-key") or environment.get("VLLM_API_KEY")
-    certificate = last_value(settings.arguments, "--ssl-certfile")
-    # A server that asks its clients for a certificate takes its own, which the same authority has signed.
-    own = (certificate, last_value(settings.arguments, "--ssl-keyfile")) if certificate else None
     return EngineApi(
         settings.ports.api,
-        tls=certificate is not None,
-        api_key=key,
+        tls=supervisors_tls(settings),
+        api_key=last_value(settings.arguments, "--api-key") or environment.get("VLLM_API_KEY"),
         model=settings.model_name or str(settings.model_dir),
         host=api_host(settings.arguments, own_address(settings.pod_ip)),
-        certificate=own,
     )

@@ -34,6 +34,7 @@ from vllm_multinode.launcher.programs import find_program, program_path
 from vllm_multinode.launcher.ray_token import write_ray_token
 from vllm_multinode.launcher.settings import Settings, Sizes
 from vllm_multinode.launcher.shared_memory import check_shared_memory
+from vllm_multinode.launcher.tls import check_tls, supervisors_tls
 from vllm_multinode.launcher.writable import writable_home
 
 log = logging.getLogger(__name__)
@@ -79,6 +80,8 @@ def preflight(settings: Settings, environment: Mapping[str, str]) -> Readiness:
     check_addresses(environment)
     if settings.role == "head":
         api_host(settings.arguments, own_address(settings.pod_ip))
+        if (tls := supervisors_tls(settings)) is not None:
+            check_tls(tls)
     fixed = {**environment, **writable_home(environment, settings.scratch)}
     versions = installed_versions()
     check_engine(versions.vllm, versions.ray, settings.executor, token=settings.token is not None)

@@ -99,6 +99,8 @@ class Settings(Frozen):
     timings: Timings
     token: str | None = Field(repr=False)
     token_file: Path | None
+    client_certificate_file: Path | None = None
+    client_key_file: Path | None = None
     read_ahead: bool
     shared_memory_min: int = Field(description="MiB")
     scratch: Path | None
@@ -235,6 +237,8 @@ def read_settings(
         timings=_timings(read),
         token=_token(token_file),
         token_file=token_file,
+        client_certificate_file=read.path(env.CLIENT_CERTIFICATE_FILE),
+        client_key_file=read.path(env.CLIENT_KEY_FILE),
         read_ahead=read.switch(env.READ_AHEAD, default=True),
         shared_memory_min=read.count(env.SHARED_MEMORY_MIN, 512, least=0),
         scratch=read.path(env.SCRATCH),

@@ -11,16 +11,15 @@ import asyncio
 import json
 import logging
 import re
-import ssl
 from dataclasses import dataclass
 from typing import Final, Self
 
 import aiohttp
 
 from vllm_multinode.contract.errors import MultinodeError
-from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.engines.vllm import STEP_METRICS
 from vllm_multinode.launcher.network import host_port
+from vllm_multinode.launcher.tls import ApiTls
 
 log = logging.getLogger(__name__)
 
@@ -119,64 +118,57 @@ class EngineApi:
 
     Args:
         port: of the API.
-        tls: it speaks HTTPS.
+        tls: how it speaks TLS; None for plain HTTP.
         api_key: what a canary request presents.
         model: what a canary request asks for.
         host: that it listens on, as this node reaches it.
-        certificate: certificate and key for a server that wants one of its clients (`--ssl-cert-reqs 2`).
     """
 
     def __init__(
         self,
         port: int,
         *,
-        tls: bool,
+        tls: ApiTls | None,
         api_key: str | None,
         model: str | None,
         host: str = "127.0.0.1",
-        certificate: tuple[str, str | None] | None = None,
     ) -> None:
-        self._base = f"{'https' if tls else 'http'}://{host_port(host, port)}"
-        self._certificate = certificate
+        self._base = f"{'http' if tls is None else 'https'}://{host_port(host, port)}"
+        self._tls = tls
         self._model = model
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(ssl=self._tls(), limit=4)
-        self._session = aiohttp.ClientSession(connector=connector)
+        self._session = self._new_session()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._session is not None:
             await self._session.close()
 
-    def _tls(self) -> ssl.SSLContext | bool:
-        """Whom the server's certificate is for is not asked: it is for clients' names, and this is our child.
+    def _new_session(self) -> aiohttp.ClientSession:
+        context = self._tls.client_context() if self._tls is not None else False
+        return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context, limit=4))
 
-        Raises:
-            MultinodeError: the certificate that a client needs cannot be read.
-        """
-        if self._certificate is None:
-            return False
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    async def _certificate_anew(self) -> None:
+        """vLLM takes over certificates that are replaced (`--enable-ssl-refresh`); so does its supervisor."""
         try:
-            context.load_cert_chain(*self._certificate)
-        except OSError as error:
-            raise MultinodeError(
-                ExitCode.ARGUMENTS,
-                f"certificate and key cannot be read: {error.strerror or error}.",
-                where="--ssl-certfile",
-                hint="Mount the Secret that holds them, and name both files.",
-            ) from error
-        return context
+            fresh = self._new_session()
+        except MultinodeError as error:
+            log.warning("the certificate is not read again: %s", error)
+            return
+        before, self._session = self._session, fresh
+        if before is not None:
+            await before.close()
 
     async def healthy(self, timeout: float = 5) -> bool | None:
         """`/health`: True, False (503: the engine is dead), or None where nothing answers."""
         try:
             status, _ = await self._get("/health", timeout)
         except (aiohttp.ClientError, TimeoutError, OSError):
+            if self._tls is not None:
+                await self._certificate_anew()
             return None
         return status == 200
 

@@ -1,20 +1,12 @@
 import asyncio
-import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
-from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.launcher.watchdog import EngineApi, Progress, Sample, parse_metrics, watch
 
 METRICS = (Path(__file__).parents[2] / "data" / "vllm_metrics.txt").read_text()
@@ -189,7 +181,7 @@ async def api(vllm: Vllm) -> AsyncIterator[EngineApi]:
     server = TestServer(vllm.application())
     await server.start_server(shutdown_timeout=0.01)
     assert server.port is not None
-    async with EngineApi(server.port, tls=False, api_key="s3cret", model="llm") as found:
+    async with EngineApi(server.port, tls=None, api_key="s3cret", model="llm") as found:
         yield found
     await server.close()
 
@@ -207,7 +199,7 @@ async def test_what_it_answers(api: EngineApi, vllm: Vllm) -> None:
 
 
 async def test_nobody_there(unused_tcp_port: int) -> None:
-    async with EngineApi(unused_tcp_port, tls=False, api_key=None, model=None) as nobody:
+    async with EngineApi(unused_tcp_port, tls=None, api_key=None, model=None) as nobody:
         assert await nobody.healthy() is None
         assert await nobody.sample() is None
         assert not await nobody.canary(timeout=1)
@@ -268,7 +260,7 @@ async def test_the_canary_of_a_pooling_model() -> None:
     vllm = Vllm(pooling=True)
     async with TestServer(vllm.application()) as server:
         assert server.port is not None
-        async with EngineApi(server.port, tls=False, api_key=None, model="llm") as api:
+        async with EngineApi(server.port, tls=None, api_key=None, model="llm") as api:
             assert await api.canary(timeout=1) == 200
     assert vllm.asked == [{"model": "llm", "input": "a"}]
 
@@ -306,58 +298,3 @@ async def test_a_leaked_load_is_forgiven_once_a_canary_is_answered(api: EngineAp
     vllm.load = 1
     assert await watched_in_vain(api, 5 * HANG)
     assert vllm.asked
-
-
-class TestMutualTls:
-    @pytest.fixture
-    def certificate(self, tmp_path: Path) -> tuple[str, str]:
-        """Of an authority that has signed itself: server, client and authority in one."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "llm")])
-        now = datetime.now(UTC)
-        signed = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(1)
-            .not_valid_before(now - timedelta(days=1))
-            .not_valid_after(now + timedelta(days=1))
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(key, hashes.SHA256())
-        )
-        encoding = serialization.Encoding.PEM
-        plain = serialization.NoEncryption()
-        (tmp_path / "key").write_bytes(key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, plain))
-        (tmp_path / "certificate").write_bytes(signed.public_bytes(encoding))
-        return str(tmp_path / "certificate"), str(tmp_path / "key")
-
-    async def test_a_server_that_asks_for_a_certificate_gets_its_own(
-        self, certificate: tuple[str, str]
-    ) -> None:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=certificate[0])
-        context.verify_mode = ssl.CERT_REQUIRED
-        context.load_cert_chain(*certificate)
-        app = web.Application()
-        app.router.add_get("/health", _answered)
-        server = TestServer(app, scheme="https")
-        await server.start_server(ssl=context)
-        port = server.port or 0
-        try:
-            common: dict[str, Any] = {"tls": True, "api_key": None, "model": None}
-            async with EngineApi(port, **common, certificate=certificate) as api:
-                assert await api.healthy() is True
-            async with EngineApi(port, **common) as api:
-                assert await api.healthy() is None
-        finally:
-            await server.close()
-
-    async def test_one_that_cannot_be_read_is_refused(self) -> None:
-        api = EngineApi(1, tls=True, api_key=None, model=None, certificate=("/nowhere", None))
-        with pytest.raises(MultinodeError, match="cannot be read: No such file") as refused:
-            await api.__aenter__()
-        assert refused.value.where == "--ssl-certfile"
-
-
-async def _answered(_: web.Request) -> web.Response:
-    return web.Response()
