@@ -48,6 +48,7 @@ def spec_of(
     product: str = "",
     taints: Sequence[tuple[str, str, str]] = (),
     speculative: str = "",
+    pool: Mapping[str, str] | None = None,
 ) -> DeploymentSpec:
     """The best choice of a plan as a deployment spec.
 
@@ -59,6 +60,7 @@ def spec_of(
         product: label of the nodes' accelerators, to run on these only; the catalogue's where it is empty.
         taints: (key, value, effect) to tolerate.
         speculative: the engine's --speculative-config that was planned with.
+        pool: labels of the nodes that were planned with.
 
     Raises:
         MultinodeError: DOES_NOT_FIT, with the smallest that would; SPEC for a name that cannot be.
@@ -90,7 +92,7 @@ def spec_of(
             arguments=_arguments(plan, best, speculative),
             resources=nodes.resources(plan, best, per_node),
             shared_memory=f"{plan.shared_memory_gib}Gi",
-            placement=_placement(plan, taints),
+            placement=_placement(plan, taints, pool or {}),
             network=Network(rdma=rdma) if rdma else Network(),
             startup=_startup(plan, best),
         )
@@ -112,9 +114,14 @@ def _model(plan: Plan, claim: str, path: str | None) -> Model:
     return Model(source=hub, size=size, create_claim=Claim(size=f"{plan.claim_gib}Gi"), **given)
 
 
-def _placement(plan: Plan, taints: Sequence[tuple[str, str, str]]) -> Placement:
+def _placement(plan: Plan, taints: Sequence[tuple[str, str, str]], pool: Mapping[str, str]) -> Placement:
     found = nodes.placement(plan.request) or Placement()
-    return found.model_copy(update={"tolerations": _tolerations(taints)}) if taints else found
+    said: dict[str, object] = {}
+    if taints:
+        said["tolerations"] = _tolerations(taints)
+    if pool:
+        said["node_selector"] = {**(found.node_selector or {}), **pool}
+    return found.model_copy(update=said) if said else found
 
 
 def spec_text(spec: DeploymentSpec, plan: Plan) -> str:

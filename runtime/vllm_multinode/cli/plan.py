@@ -134,6 +134,15 @@ def plan(
     tolerate: Annotated[
         list[str] | None, typer.Option(help="--from-cluster: use nodes with this taint too; repeatable.")
     ] = None,
+    selector: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--selector",
+            "-l",
+            help="--from-cluster: only nodes with these labels (KEY=VALUE, by commas or repeated); "
+            "--nodes takes so many of them.",
+        ),
+    ] = None,
     kubeconfig: Annotated[
         str,
         typer.Option(help="--from-cluster: instead of KUBECONFIG and ~/.kube/config.", show_default=False),
@@ -168,11 +177,12 @@ def plan(
         return ExitCode.OK
     if source is None:
         raise MultinodeError(ExitCode.USAGE, "No model was named.", hint="`multinode models` lists some.")
+    pool = _pool(selector or (), from_cluster)
     if from_cluster:
-        if nodes is not None or gpus_per_node:
-            what = "--from-cluster counts the nodes itself; --nodes and --gpus-per-node contradict it."
+        if gpus_per_node:
+            what = "--from-cluster counts the nodes' GPUs itself; --gpus-per-node contradicts it."
             raise MultinodeError(ExitCode.USAGE, what)
-        found = cluster_offers(kubeconfig, kube_context, tolerate or (), gpu, gpu_memory)
+        found = cluster_offers(kubeconfig, kube_context, tolerate or (), gpu, gpu_memory, pool, nodes)
         made = [choose(of_offer(wishes, source, offer)) for offer in found]
     elif gpu:
         made = [choose(of_options(wishes, source, gpu, gpu_memory, gpus_per_node, nodes))]
@@ -187,7 +197,7 @@ def plan(
         offer = found[order[0]] if found else None
         spec = spec_of(
             _named(plans[0], model), name=name, claim=claim, path=path,
-            product=offer.product if offer else "", taints=offer.taints if offer else (),
+            product=offer.product if offer else "", taints=offer.taints if offer else (), pool=pool,
             speculative=speculative_config,
         )  # fmt: skip
         typer.echo(spec_text(spec, plans[0]), nl=False)
@@ -200,8 +210,25 @@ def plan(
     return _CODES[plans[0].verdict]
 
 
+def _pool(selector: "list[str] | tuple[()]", from_cluster: bool) -> dict[str, str]:
+    from vllm_multinode.cli.selector import labels_of
+
+    pool = labels_of(selector)
+    if pool and not from_cluster:
+        raise MultinodeError(
+            ExitCode.USAGE, "--selector chooses among a cluster's nodes: give --from-cluster."
+        )
+    return pool
+
+
 def cluster_offers(
-    kubeconfig: str, context: str, tolerated: "list[str] | tuple[()]", gpu: str, gpu_memory: float | None
+    kubeconfig: str,
+    context: str,
+    tolerated: "list[str] | tuple[()]",
+    gpu: str,
+    gpu_memory: float | None,
+    pool: Mapping[str, str] | None = None,
+    most: int | None = None,
 ) -> "list[Offer]":
     """What the cluster's nodes have free, a kind of accelerator at a time."""
     from vllm_multinode.cluster.client import Cluster
@@ -209,8 +236,8 @@ def cluster_offers(
     from vllm_multinode.cluster.offers import offers
 
     with Cluster.connect(kubeconfig=kubeconfig, context=context) as cluster:
-        nodes, notes = gpu_nodes(cluster, tolerated)
-    return [replace(one, notes=(*one.notes, *notes)) for one in offers(nodes, gpu, gpu_memory)]
+        nodes, notes = gpu_nodes(cluster, tolerated, pool)
+    return [replace(one, notes=(*one.notes, *notes)) for one in offers(nodes, gpu, gpu_memory, most)]
 
 
 def of_offer(wishes: Wishes, source: Source, offer: "Offer") -> Request:

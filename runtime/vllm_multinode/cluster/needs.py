@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from vllm_multinode.authoring.render.fetch import DOCKER_KEY
-from vllm_multinode.cluster import ownership
+from vllm_multinode.cluster import devices, ownership
 from vllm_multinode.cluster.client import Cluster
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -37,6 +37,7 @@ def check(cluster: Cluster, bodies: Sequence[Body]) -> None:
     for body in bodies:
         if body.get("kind") == "PersistentVolumeClaim":
             _check_claim(cluster, body)
+    devices.check(cluster, bodies)
 
 
 def secrets_of(body: Body) -> Iterator[SecretNeed]:

@@ -64,18 +64,29 @@ class GpuNode:
     taints: tuple[tuple[str, str, str], ...] = ()
 
 
-def gpu_nodes(cluster: Cluster, tolerated: Iterable[str] = ()) -> tuple[list[GpuNode], tuple[str, ...]]:
+def gpu_nodes(
+    cluster: Cluster, tolerated: Iterable[str] = (), selector: Mapping[str, str] | None = None
+) -> tuple[list[GpuNode], tuple[str, ...]]:
     """Every node with accelerators, and sentences about what could not be learnt.
 
     Args:
         cluster: the cluster.
         tolerated: keys of taints that the pods shall tolerate, besides those about accelerators.
+        selector: labels that a node must have; every node without it.
 
     Raises:
         MultinodeError: what the API refuses; a login that may not list pods gets every node as if it were
-            free, with a sentence that says so.
+            free, with a sentence that says so. DOES_NOT_FIT where no node has the labels.
     """
-    bodies, _ = cluster.list(NODES)
+    everything, _ = cluster.list(NODES)
+    bodies = [body for body in everything if has_labels(body, selector or {})]
+    if selector and not bodies:
+        wanted = ", ".join(f"{key}={value}" for key, value in selector.items())
+        raise MultinodeError(
+            ExitCode.DOES_NOT_FIT,
+            f"None of the cluster's {len(everything)} nodes has the labels {wanted}.",
+            hint="`kubectl get nodes --show-labels` lists what they have.",
+        )
     notes: tuple[str, ...] = ()
     pods: list[dict[str, Any]] = []
     try:
@@ -87,6 +98,12 @@ def gpu_nodes(cluster: Cluster, tolerated: Iterable[str] = ()) -> tuple[list[Gpu
     taken = requested(pods)
     found = [node_of(body, taken, frozenset(tolerated)) for body in bodies]
     return [node for node in found if node is not None], notes
+
+
+def has_labels(body: Mapping[str, Any], selector: Mapping[str, str]) -> bool:
+    """Whether a node has all these labels, as a pod's nodeSelector asks for them."""
+    labels = (body.get("metadata") or {}).get("labels") or {}
+    return all(str(labels.get(key)) == value for key, value in selector.items())
 
 
 def requested(pods: Iterable[Mapping[str, Any]]) -> Mapping[tuple[str, str], int]:

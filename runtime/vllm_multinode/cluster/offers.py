@@ -32,13 +32,16 @@ class Offer:
     notes: tuple[str, ...] = ()
 
 
-def offers(nodes: Iterable[GpuNode], named: str = "", memory_gib: float | None = None) -> list[Offer]:
+def offers(
+    nodes: Iterable[GpuNode], named: str = "", memory_gib: float | None = None, most: int | None = None
+) -> list[Offer]:
     """Every kind of accelerator that a node has free, the most of them first.
 
     Args:
         nodes: of the cluster.
         named: --gpu: only these; it also says what the nodes are that do not say it themselves.
         memory_gib: --gpu-memory, instead of what labels and catalogue say.
+        most: --nodes: no more nodes than this, those with the most free ones first.
 
     Raises:
         MultinodeError: DOES_NOT_FIT, where there is nothing to plan with, with the reason.
@@ -56,7 +59,11 @@ def offers(nodes: Iterable[GpuNode], named: str = "", memory_gib: float | None =
     found = sorted((one for one in made if one.node_gpus), key=lambda one: -sum(one.node_gpus))
     if not found:
         raise _nothing(kinds.values(), unknown, named)
-    return [replace(one, notes=(*one.notes, *_unnamed(unknown))) for one in found]
+    return [replace(_at_most(one, most), notes=(*one.notes, *_unnamed(unknown))) for one in found]
+
+
+def _at_most(offer: Offer, nodes: int | None) -> Offer:
+    return offer if nodes is None else replace(offer, node_gpus=offer.node_gpus[:nodes])
 
 
 def largest_gpu(cluster: Cluster) -> Gpu | None:

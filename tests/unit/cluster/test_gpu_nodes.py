@@ -237,6 +237,60 @@ def test_no_kubeconfig(
     assert capsys.readouterr().err.count("\n") == 1
 
 
+POOL = ["--selector", "pool=a"]
+
+
+def pooled(name: str, pool: str = "a") -> dict[str, Any]:
+    body = node(name)
+    return {**body, "metadata": {**body["metadata"], "labels": {**body["metadata"]["labels"], "pool": pool}}}
+
+
+@pytest.mark.usefixtures("kubeconfig")
+def test_the_nodes_of_a_pool(api: StubApi, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two nodes of three with one free GPU each: of the pool alone, and no more of it than was asked for."""
+    names = [pooled("a0"), pooled("a1"), pooled("a2"), pooled("b", "b")]
+    fill(api, names, [pod(name, 7) for name in ("a0", "a1", "a2")])
+    assert run([*ASKED, "--executor", "ray", *POOL]) == 0
+    assert json.loads(capsys.readouterr().out)["total_gpus"] <= 3
+    assert run([*ASKED, "--executor", "ray", *POOL, "--nodes", "2"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["nodes"], found["gpus_per_node"]) == (2, 1)
+    assert run([*ASKED, "--nodes", "1", *POOL]) == ExitCode.DOES_NOT_FIT
+
+
+@pytest.mark.usefixtures("kubeconfig")
+def test_the_spec_names_the_pool(api: StubApi, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(api, [pooled("a"), node("b")])
+    assert run([*ASKED[:-1], "spec", *POOL]) == 0
+    assert loads(capsys.readouterr().out).placement.node_selector == {"pool": "a"}
+
+
+@pytest.mark.usefixtures("kubeconfig")
+@pytest.mark.parametrize(
+    ("given", "code", "said"),
+    [
+        pytest.param("pool=c", ExitCode.DOES_NOT_FIT, "None of the cluster's 1 nodes", id="no-such-pool"),
+        pytest.param("pool", ExitCode.USAGE, "KEY=VALUE", id="no-value"),
+        pytest.param("pool!=a", ExitCode.USAGE, "KEY=VALUE", id="not-equal"),
+        pytest.param("pool in (a,b)", ExitCode.USAGE, "KEY=VALUE", id="set"),
+        pytest.param("pool=a,pool=b", ExitCode.USAGE, "two values", id="twice"),
+    ],
+)
+def test_a_selector_that_cannot_be(
+    api: StubApi, given: str, code: ExitCode, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(api, [node("a")])
+    assert run([*ASKED, "-l", given]) == code
+    errors = capsys.readouterr().err
+    assert said in errors
+    assert errors.count("\n") <= 2
+
+
 def test_counting_and_being_told_contradict(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run([*ASKED, "--nodes", "2"]) == ExitCode.USAGE
-    assert "--nodes" in capsys.readouterr().err
+    assert run([*ASKED, "--gpus-per-node", "2"]) == ExitCode.USAGE
+    assert "--gpus-per-node" in capsys.readouterr().err
+
+
+def test_a_selector_wants_a_cluster(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["plan", "llama-3.3-70b-instruct", "--gpu", "H100", *POOL]) == ExitCode.USAGE
+    assert "--from-cluster" in capsys.readouterr().err
