@@ -3,6 +3,7 @@
 Nothing in them is checked. A user who brings one is told what it is, and what to do instead.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -15,6 +16,8 @@ DATA_PARALLEL: Final = (
     "or a LeaderWorkerSet of llm-d"
 )
 _RENDER: Final = "`multinode plan MODEL -o spec` writes a spec, and `multinode render` the manifests of one."
+
+_ROUTER: Final = re.compile(r"[^\s'\"]*vllm-router[^\s'\"]*")
 
 Body = Mapping[str, Any]
 
@@ -95,6 +98,8 @@ def _workload(document: Document) -> Foreign | None:
     text = str(
         at(document.body, "spec", "template", "spec", "containers") or at(document.body, "spec", "containers")
     )
+    # A router before engines runs none.
+    text = _ROUTER.sub("", text)
     fills_a_claim = at(document.body, "spec", "template", "metadata", "labels", COMPONENT) == "fetch"
     if "vllm" not in text or fills_a_claim:
         return None

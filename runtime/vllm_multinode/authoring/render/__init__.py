@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-from vllm_multinode.authoring.render import companions, releases
+from vllm_multinode.authoring.render import companions, releases, replicas
 from vllm_multinode.authoring.render.inference_service import inference_service, runtime_name
 from vllm_multinode.authoring.render.lws import leader_worker_set
 from vllm_multinode.authoring.render.names import USER
+from vllm_multinode.authoring.render.replicas import Target
 from vllm_multinode.authoring.render.runtime import serving_runtime
 from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.k8s.emit import to_yaml
@@ -16,7 +17,6 @@ from vllm_multinode.platforms.releases import DEFAULT, Release, find, require_mu
 
 __all__ = ["KUSTOMIZATION", "Rendered", "Target", "render", "serving_runtime"]
 
-Target = Literal["kserve", "lws"]
 KUSTOMIZATION: Final = "kustomization.yaml"
 
 
@@ -67,6 +67,8 @@ def render(spec: DeploymentSpec, platform: str | Release = DEFAULT, target: Targ
         files["service.yaml"] = [companions.service(spec)]
     else:
         notes = _kserve(spec, require_multi_node(release), files)
+    if spec.has_router:
+        files["router.yaml"] = replicas.objects(spec, target, user_of(release))
     has_proxy = target == "kserve" and bool(release.auth_proxy)
     proxy_port = auth_proxy.PORT if has_proxy else None
     further = {

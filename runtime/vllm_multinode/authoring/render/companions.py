@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from vllm_multinode.authoring.render import application, fetch
+from vllm_multinode.authoring.render import application, fetch, router
 from vllm_multinode.authoring.render.images import default_image
 from vllm_multinode.authoring.render.pod import metadata, said
 from vllm_multinode.authoring.spec import Claim, DeploymentSpec
@@ -84,13 +84,14 @@ def service_name(spec: DeploymentSpec) -> str:
 
 
 def service(spec: DeploymentSpec) -> Object:
-    """One Service before the heads of all replicas."""
+    """One Service before the head, or before the router where there are several."""
+    heads = {labels.PART_OF: spec.name, labels.COMPONENT: "head"}
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": metadata(spec, service_name(spec)),
         "spec": {
-            "selector": {labels.PART_OF: spec.name, labels.COMPONENT: "head"},
+            "selector": router.selector(spec.name) if spec.has_router else heads,
             "ports": [{"name": "http", "port": CLIENT_PORT, "targetPort": ports.API}],
         },
     }
@@ -155,6 +156,23 @@ def network_policy(spec: DeploymentSpec, proxy_port: int | None = None) -> Objec
             "egress": [{"to": [{"podSelector": group}]}, {"ports": _DNS}, {"ports": _HTTPS}],
         },
     }
+
+
+def router_policy(spec: DeploymentSpec, meta: Object) -> Object:
+    """Clients reach the router, and it reaches the heads."""
+    heads = {"matchLabels": {labels.PART_OF: spec.name, labels.COMPONENT: "head"}}
+    return router.network_policy(
+        meta,
+        spec.name,
+        ingress=[
+            {"ports": [{"port": ports.API, "protocol": "TCP"}]},
+            {"from": _MONITORING, "ports": [{"port": router.METRICS, "protocol": "TCP"}]},
+        ],
+        egress=[
+            {"to": [{"podSelector": heads}], "ports": [{"port": ports.API, "protocol": "TCP"}]},
+            {"ports": _DNS},
+        ],
+    )
 
 
 def kustomization(files: Iterable[str]) -> Object:

@@ -5,7 +5,7 @@ LWS_GROUP_SIZE, which LeaderWorkerSet injects. Types: sigs.k8s.io/lws v0.7, lead
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from vllm_multinode.authoring.render import names
 from vllm_multinode.authoring.render import pod as pods
@@ -20,7 +20,10 @@ from vllm_multinode.k8s.merge import strategic_merge
 
 Object = dict[str, Any]
 
-_NAME = "leaderworkerset.sigs.k8s.io/name"
+NAME: Final = "leaderworkerset.sigs.k8s.io/name"
+GROUP_INDEX: Final = "leaderworkerset.sigs.k8s.io/group-index"
+WORKER_INDEX: Final = "leaderworkerset.sigs.k8s.io/worker-index"
+"""0 is the leader."""
 _GROUP_KEY = "leaderworkerset.sigs.k8s.io/group-key"
 _REVISION = "leaderworkerset.sigs.k8s.io/template-revision-hash"
 
@@ -89,7 +92,7 @@ def _template(spec: DeploymentSpec, role: Role, user: int | None) -> Object:
 
 def _group(spec: DeploymentSpec) -> Mapping[str, Any]:
     """Selects the pods of a pod's own group."""
-    return {"labelSelector": {"matchLabels": {_NAME: spec.name}}, "matchLabelKeys": [_GROUP_KEY]}
+    return {"labelSelector": {"matchLabels": {NAME: spec.name}}, "matchLabelKeys": [_GROUP_KEY]}
 
 
 def _container(spec: DeploymentSpec, role: Role, user: int | None) -> Object:

@@ -256,6 +256,11 @@ def _accelerator(spec: "DeploymentSpec") -> Iterator[Fault]:
             yield Fault(("resources", "other", name), f"{name} has a field of its own in resources")
 
 
+def _router(spec: "DeploymentSpec") -> Iterator[Fault]:
+    if spec.router and spec.replicas == 1:
+        yield Fault(("router",), "a single replica needs no router; leave it out, or raise replicas")
+
+
 def _annotations(spec: "DeploymentSpec") -> Iterator[Fault]:
     for key, why in _OWN_ANNOTATIONS.items():
         if key in spec.annotations:
@@ -303,6 +308,7 @@ _CHECKS = (
     _arguments,
     _network,
     _accelerator,
+    _router,
     _annotations,
     _security,
 )

@@ -30,6 +30,7 @@ from vllm_multinode.authoring.spec.parts import (
     Placement,
     Resources,
     RolePlacement,
+    Router,
     RuntimeChoice,
     SecretKey,
     TokenSecret,
@@ -80,7 +81,12 @@ class DeploymentSpec(Part):
     resources: Resources = Field(default_factory=Resources, description="CPU and memory of each container.")
     shared_memory: Quantity = Field("16Gi", description="Size of /dev/shm.")
     placement: Placement = Field(default_factory=Placement, description="Where head and workers may run.")
-    replicas: Count = Field(1, description="Copies of the whole group, behind one Service.")
+    replicas: Count = Field(1, description="Copies of the whole group, behind a router and one Service.")
+    router: Router | Literal[False] | None = Field(
+        None,
+        description="Router before several replicas, which sends each request to the head with the fewest "
+        "under way; written if absent. false for a Service alone: each connection stays with one head.",
+    )
     deployment_strategy: Strategy = Field(
         "Recreate", description="What an update does; RollingUpdate needs a second set of accelerators."
     )
@@ -165,6 +171,11 @@ class DeploymentSpec(Part):
         if self.replicas == 1:
             return (self.name,)
         return tuple(f"{self.name}-{number}" for number in range(self.replicas))
+
+    @property
+    def has_router(self) -> bool:
+        """Whether a router stands before the heads."""
+        return self.replicas > 1 and self.router is not False
 
     @property
     def placements(self) -> dict[Role, RolePlacement]:

@@ -231,6 +231,14 @@ class Runtime(Part):
     )
 
 
+class Router(Part):
+    """The vLLM project's router before the heads of several replicas."""
+
+    image: str | None = Field(
+        None, min_length=1, description="Its image; a released one of vllm-router if absent."
+    )
+
+
 class KeyRef(Part):
     """One key of a Secret or ConfigMap, as Kubernetes has it."""
 

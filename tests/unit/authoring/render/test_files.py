@@ -56,6 +56,7 @@ def spec(fields: dict[str, Any] | None = None) -> DeploymentSpec:
                 "serving-runtime.yaml",
                 "inference-service.yaml",
                 "service.yaml",
+                "router.yaml",
                 "claim.yaml",
                 "launcher.yaml",
             ],
@@ -84,8 +85,8 @@ def test_replicas_are_services_of_their_own() -> None:
         "labels": {"app.kubernetes.io/managed-by": "vllm-multinode", "app.kubernetes.io/part-of": "a"},
     }
     assert service["spec"]["selector"] == {
-        "app.kubernetes.io/part-of": "a",
-        "app.kubernetes.io/component": "head",
+        "app.kubernetes.io/instance": "a",
+        "app.kubernetes.io/component": "router",
     }
     (runtime,) = made.files["serving-runtime.yaml"]
     assert runtime["spec"]["labels"] == {"app.kubernetes.io/component": "head"}

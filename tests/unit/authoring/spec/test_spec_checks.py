@@ -48,6 +48,20 @@ _LEAST: dict[str, Any] = {"name": "a", "model": {"claim": "x"}}
         pytest.param({"name": "A"}, "name", "no name for Kubernetes", id="upper-case"),
         pytest.param({"name": "a" * 42}, "name", "room for 41", id="long-name"),
         pytest.param({"name": "a" * 40, "replicas": 2}, "name", "room for 41", id="long-replica"),
+        pytest.param({"router": {"image": "i:1"}}, "router", "needs no router", id="router-of-one"),
+        pytest.param(
+            {
+                "model": {
+                    "source": "hf://o/m",
+                    "size": "1Gi",
+                    "createClaim": {"accessModes": ["ReadWriteOnce"]},
+                },
+                "replicas": 2,
+            },
+            "model.create_claim.access_modes",
+            "add ReadWriteMany",
+            id="replicas-from-a-source-to-one-node",
+        ),
         pytest.param({"name": "a" * 41, "namespace": "b" * 12}, "name", "has 64 characters", id="long-host"),
         pytest.param({"env": {"HEAD_SVC": "a"}}, "env.HEAD_SVC", "KServe", id="kserves-variable"),
         pytest.param(
