@@ -14,7 +14,9 @@ from vllm_multinode.authoring.render.fetch import Access, job
 from vllm_multinode.authoring.render.images import RELEASED
 from vllm_multinode.authoring.render.names import USER
 from vllm_multinode.authoring.render.runtime import DEFAULT_SHARED_MEMORY, serving_runtime
-from vllm_multinode.contract.labels import MANAGED_BY, MANAGER
+from vllm_multinode.authoring.render.secrets import access, empty, filler_job
+from vllm_multinode.authoring.spec.parts import SecretKey
+from vllm_multinode.contract.labels import MANAGED_BY, MANAGER, PART_OF
 from vllm_multinode.k8s.emit import to_yaml
 
 # Said once each, above the line that comes first.
@@ -89,6 +91,19 @@ def fetching() -> dict[Path, str]:
     return {MANIFESTS / "storage/fetch/job.yaml": commented(document, JOB_COMMENTS)}
 
 
+def secrets() -> dict[Path, str]:
+    """The Secrets of a service, without a value, and the Job that fills them once."""
+    own = {MANAGED_BY: MANAGER, PART_OF: "vllm"}
+    keys = (SecretKey(name="vllm-token", key="token"), SecretKey(name="vllm-api-key", key="api-key"))
+    meta = {"name": "vllm-secrets", "labels": own}
+    made = [
+        *(empty({"name": one.name, "labels": own}) for one in keys),
+        *access(meta, [one.name for one in keys]),
+        filler_job(meta, keys, RELEASED["none"], USER),
+    ]
+    return {MANIFESTS / "service/base/secrets.yaml": f"# Written by scripts/generate.\n{to_yaml(made)}"}
+
+
 def commented(document: Mapping[str, Any], comments: Mapping[str, str] = COMMENTS) -> str:
     """The document with a reason above the lines that ask for one."""
     lines, left = ["# Written by scripts/generate."], dict(comments)
@@ -101,4 +116,4 @@ def commented(document: Mapping[str, Any], comments: Mapping[str, str] = COMMENT
 
 def files() -> Files:
     """All of them."""
-    return {**launcher(), **runtimes(), **fetching()}
+    return {**launcher(), **runtimes(), **fetching(), **secrets()}

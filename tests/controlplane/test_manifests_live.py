@@ -120,9 +120,7 @@ def test_services_policies_and_the_router_select_the_pods_that_kserve_makes(
 
 
 def test_rdma_and_shared_memory_reach_head_and_workers(kubectl: Kubectl, tmp_path: Path) -> None:
-    kubectl.apply(
-        *served(leaf(tmp_path / "leaf", "nvidia", "rdma", "shared-memory", "port-range", "token-auth"))
-    )
+    kubectl.apply(*served(leaf(tmp_path / "leaf", "nvidia", "rdma", "shared-memory", "port-range")))
     pods = eventually(lambda: _all(kubectl.list("pods", "serving.kserve.io/inferenceservice=vllm"), 2))
     for pod in pods:
         main, spec = pod["spec"]["containers"][0], pod["spec"]
@@ -135,7 +133,7 @@ def test_rdma_and_shared_memory_reach_head_and_workers(kubectl: Kubectl, tmp_pat
         assert [one["name"] for one in spec["securityContext"]["sysctls"]] == ["net.ipv4.ip_local_port_range"]
         volumes = {one["name"]: one for one in spec["volumes"]}
         assert volumes["shm"]["emptyDir"]["sizeLimit"] == "64Gi"
-        assert volumes["token"]["secret"]["secretName"] == "vllm-multinode-token"
+        assert volumes["token"]["secret"]["secretName"] == "vllm-token"
         assert {one["name"] for one in main["volumeMounts"]} >= {"shm", "tmp", "home", "token"}
         assert pod["metadata"]["annotations"]["k8s.v1.cni.cncf.io/networks"] == "rdma"
 

@@ -131,6 +131,7 @@ def test_two_accelerators_are_refused_by_name(tmp_path: Path, pair: tuple[str, s
         build(leaf(tmp_path / "leaf", *pair))
 
 
+PUBLISHING = {"api-key", "gateway", "ingress", "route", "route-reencrypt"}
 PATCHING = [name for name in NAMES if (COMPONENTS / name / "inferenceservice.yaml").exists()]
 
 
@@ -152,6 +153,8 @@ def test_head_and_workers_get_the_same(made: Made, name: str) -> None:
     worker = predictor["workerSpec"]
     # The certificate is for the API, which the head alone has.
     of_head = {"volumes", "volumeMounts"} if name == "route-reencrypt" else set()
+    # So is its key.
+    of_head |= {"env"} if name in PUBLISHING else set()
     pod = {
         key: one for key, one in predictor.items() if key not in {"model", "workerSpec", "deploymentStrategy"}
     }
@@ -170,10 +173,10 @@ kind: InferenceService
 metadata: {name: vllm}
 spec: {predictor: {model: {env: [{name: MULTINODE_LOG_LEVEL, value: debug}]}}}
 """
-    objects = build(leaf(tmp_path / "leaf", "nvidia", "token-auth", patches=[{"patch": patch}]))
+    objects = build(leaf(tmp_path / "leaf", "nvidia", "api-key", patches=[{"patch": patch}]))
     (service,) = of_kind(objects, "InferenceService")
     names = {one["name"] for one in service["spec"]["predictor"]["model"]["env"]}
-    assert names == {"MULTINODE_LOG_LEVEL", "MULTINODE_ACCELERATOR", "MULTINODE_TOKEN_FILE"}
+    assert names == {"MULTINODE_LOG_LEVEL", "MULTINODE_ACCELERATOR", "MULTINODE_TOKEN_FILE", "VLLM_API_KEY"}
 
 
 def test_a_leaf_s_image_takes_the_place_of_the_component_s(tmp_path: Path) -> None:
@@ -207,7 +210,7 @@ spec:
     (service,) = of_kind(objects, "InferenceService")
     predictor = service["spec"]["predictor"]
     (config,) = [one for one in of_kind(objects, "ConfigMap") if "data" in one]
-    (secret,) = of_kind(objects, "Secret")
+    (secret,) = [one for one in of_kind(objects, "Secret") if "data" in one]
     named = config["metadata"]["name"]
     assert named.startswith("settings-")
     assert predictor["model"]["env"][0]["valueFrom"]["configMapKeyRef"]["name"] == named

@@ -38,7 +38,7 @@ OTHERS = {
     "PART_OF": "the router's own arguments",
     "SERVICE_NAME": "nfs-provisioner",
 }
-KNOWN = env.OURS | env.DOWNWARD | set(OTHERS)
+KNOWN = env.OURS | env.DOWNWARD | env.ENGINE | set(OTHERS)
 PLACEHOLDER = re.compile(
     r"\b(TODO|FIXME|TBD|XXX+|CHANGE[-_ ]?ME|REPLACE[-_ ]?ME|patch-me|placeholder)\b|\byour[-_]"
     r"|example\.(com|org)|<[a-z_-]+>",
@@ -122,7 +122,7 @@ def references(one: Object) -> list[tuple[str, str]]:
 def from_elsewhere(folder: Path, kind: str, named: str) -> bool:
     """What a user makes, or another step of the same README."""
     cluster_wide = folder.name == "base" and kind == "ServingRuntime" and named == "vllm-multinode-ray"
-    return cluster_wide or (kind == "Secret" and named == "vllm-multinode-token")
+    return cluster_wide or (kind == "Secret" and named.endswith("vllm-tls"))
 
 
 @pytest.mark.parametrize("folder", SERVING, ids=name)

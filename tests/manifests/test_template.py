@@ -26,7 +26,8 @@ def parameters(folder: Path) -> dict[str, str]:
     requests = predictor["model"]["resources"]["requests"]
     (kind,) = [key for key in requests if "/" in key]
     path = predictor["model"]["storageUri"].rpartition("/")[2]
-    (claim,), (job,) = of_kind(build(folder), "PersistentVolumeClaim"), of_kind(build(folder), "Job")
+    (claim,) = of_kind(build(folder), "PersistentVolumeClaim")
+    (job,) = [one for one in of_kind(build(folder), "Job") if one["metadata"]["name"].endswith("fetch")]
     (context,) = [one for one in predictor["model"]["args"] if one.startswith("--max-model-len=")]
     return {
         "NAME": service["metadata"]["name"].removesuffix("-vllm"),

@@ -16,12 +16,19 @@ from vllm_multinode.contract.exit_codes import ExitCode
 STREAM = "-"
 
 
-def token_note(spec: DeploymentSpec) -> tuple[str, ...]:
-    """How the group's token is made, where nobody has said that it is there."""
-    if spec.token is None or spec.token_secret is not None:
-        return ()
-    command = f"kubectl create secret generic {spec.token.name} --from-literal=token=$(openssl rand -hex 32)"
-    return (f"the pods wait for the group's token. `multinode deploy` makes it; so does, once: {command}",)
+def secret_notes(spec: DeploymentSpec) -> tuple[str, ...]:
+    """Secrets of a user's that the files name, with the command that makes each."""
+    wanted = []
+    if spec.token is not None and spec.token_secret is not None:
+        wanted.append(f"generic {spec.token.name} --from-literal={spec.token.key}=$(openssl rand -hex 32)")
+    if spec.api_key is not None and spec.api_key_secret is not None:
+        wanted.append(
+            f"generic {spec.api_key.name} --from-literal={spec.api_key.key}=$(openssl rand -hex 32)"
+        )
+    if spec.publish is not None and spec.publish.via != "route":
+        name = spec.publish.tls_secret or f"{spec.name}-tls"
+        wanted.append(f"tls {name} --cert=FILE --key=FILE")
+    return tuple(f"it needs a Secret: kubectl create secret {command}" for command in wanted)
 
 
 def render(
@@ -47,5 +54,5 @@ def render(
     else:
         for path in write(Path(out), {name: made.text(name) for name in made.files}, force=force):
             typer.echo(path, err=True)
-    for note in token_note(spec):
+    for note in secret_notes(spec):
         typer.echo(f"note: {note}", err=True)

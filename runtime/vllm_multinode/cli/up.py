@@ -18,7 +18,7 @@ from vllm_multinode.cli.engine_options import PipelineParallel, TensorParallel
 from vllm_multinode.cli.model_source import HUB, named_model
 from vllm_multinode.cli.plan import Wishes, cluster_offers, of_offer, of_options
 from vllm_multinode.cli.platform_options import NAMES, VARIABLE, Kserve, chosen, named, tell
-from vllm_multinode.cli.render import token_note
+from vllm_multinode.cli.render import secret_notes
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -207,7 +207,7 @@ def _write(
     release = chosen(platform, kserve)
     tell(release)
     made = render(spec, release, target)
-    for note in (*made.notes, *token_note(spec)):
+    for note in (*made.notes, *secret_notes(spec)):
         typer.echo(f"note: {note}", err=True)
     write(Path(out), {name: made.text(name) for name in made.files})
     say(f"Written: {out}. Apply it with `kubectl apply -k {out}`.")

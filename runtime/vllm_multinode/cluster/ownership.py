@@ -19,6 +19,8 @@ KINDS: Final = (
     LEADER_WORKER_SET,
     ("route.openshift.io/v1", "Route"),
     ("networking.k8s.io/v1", "Ingress"),
+    ("gateway.networking.k8s.io/v1", "HTTPRoute"),
+    ("gateway.networking.k8s.io/v1", "Gateway"),
     ("monitoring.coreos.com/v1", "PodMonitor"),
     ("monitoring.coreos.com/v1", "ServiceMonitor"),
     ("policy/v1", "PodDisruptionBudget"),

@@ -72,6 +72,11 @@ CPU_PLATFORM: Final = "MULTINODE_CPU_PLATFORM"
 
 OURS: Final = _others_than(KSERVE, LWS, DOWNWARD, {PREFIX})
 
+# vLLM's own, which clients present.
+API_KEY: Final = "VLLM_API_KEY"
+
+ENGINE: Final = _others_than(KSERVE, LWS, DOWNWARD, OURS, {PREFIX})
+
 # What `multinode fetch` reads, besides boto3's own: the names that each source's tools use.
 HF_TOKEN: Final = "HF_TOKEN"  # noqa: S105 - a name
 HF_TOKEN_PATH: Final = "HF_TOKEN_PATH"  # noqa: S105 - a name
@@ -83,9 +88,9 @@ AWS_S3_ENDPOINT: Final = "AWS_S3_ENDPOINT"
 REGISTRY_AUTH_FILE: Final = "REGISTRY_AUTH_FILE"
 DOCKER_CONFIG: Final = "DOCKER_CONFIG"
 
-FETCH: Final = _others_than(KSERVE, LWS, DOWNWARD, OURS, {PREFIX})
+FETCH: Final = _others_than(KSERVE, LWS, DOWNWARD, OURS, ENGINE, {PREFIX})
 
 # What the command line reads on a user's machine.
 CATALOGUE: Final = "MULTINODE_CATALOGUE"
 
-COMMAND_LINE: Final = _others_than(KSERVE, LWS, DOWNWARD, OURS, FETCH, {PREFIX})
+COMMAND_LINE: Final = _others_than(KSERVE, LWS, DOWNWARD, OURS, ENGINE, FETCH, {PREFIX})

@@ -259,7 +259,7 @@ def engine_api(settings: Settings, environment: Mapping[str, str]) -> EngineApi:
     return EngineApi(
         settings.ports.api,
         tls=supervisors_tls(settings),
-        api_key=last_value(settings.arguments, "--api-key") or environment.get("VLLM_API_KEY"),
+        api_key=last_value(settings.arguments, "--api-key") or environment.get(env.API_KEY),
         model=settings.model_name or str(settings.model_dir),
         host=api_host(settings.arguments, own_address(settings.pod_ip)),
     )

@@ -25,9 +25,9 @@ def test_stream(spec: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["render", "-f", spec]) == ExitCode.OK
     printed = capsys.readouterr()
     assert printed.out.startswith("apiVersion: serving.kserve.io/v1alpha1\nkind: ServingRuntime\n")
-    assert printed.out.count("\n---\n") == 4
+    assert printed.out.count("\n---\n") == 9
     assert "Kustomization" not in printed.out
-    assert printed.err.startswith("note: the pods wait for the group's token")
+    assert printed.err == ""
 
 
 def test_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -46,6 +46,7 @@ def test_folder_twice(spec: str, tmp_path: Path, capsys: pytest.CaptureFixture[s
         "launcher.yaml",
         "network-policy.yaml",
         "disruption-budget.yaml",
+        "secrets.yaml",
         "kustomization.yaml",
     }
     printed = capsys.readouterr()

@@ -16,7 +16,7 @@ def bodies(target: Target = "kserve", **fields: Any) -> list[dict[str, Any]]:
 
 
 def made(cluster: Cluster, given: list[dict[str, Any]]) -> list[Any]:
-    assert not [body for body in given if body["kind"] == "Secret"], "no file holds it"
+    assert not [body for body in given if body["kind"] == "Secret" and "data" in body], "no file holds it"
     return [body for body in with_tokens(cluster, given) if body["kind"] == "Secret"]
 
 
@@ -52,6 +52,26 @@ def test_none_where_none_is_wanted(cluster: Cluster) -> None:
     assert made(cluster, bodies(tokenSecret=False)) == []
 
 
-def test_who_may_not_read_secrets_makes_none(api: StubApi, cluster: Cluster) -> None:
+def test_who_may_not_read_secrets_leaves_it_to_the_job(api: StubApi, cluster: Cluster) -> None:
     api.refuse("GET", "/secrets", 403, status(403, "secrets is forbidden", "Forbidden"))
-    assert made(cluster, bodies()) == []
+    given = bodies()
+    assert with_tokens(cluster, given) == given
+    assert "Job" in {body["kind"] for body in given}
+
+
+def test_what_is_filled_here_needs_no_job_and_no_rights(cluster: Cluster) -> None:
+    given = bodies(publish="ingress")
+    kinds = [body["kind"] for body in with_tokens(cluster, given)]
+    assert not {"Job", "Role", "RoleBinding", "ServiceAccount"} & set(kinds)
+    assert {body["metadata"]["name"]: list(body["data"]) for body in made(cluster, given)} == {
+        "llm-token": ["token"],
+        "llm-api-key": ["api-key"],
+    }
+
+
+def test_an_empty_one_of_ours_is_filled_and_keeps_what_else_it_holds(api: StubApi, cluster: Cluster) -> None:
+    body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "llm-token"}, "data": {"mine": "eA=="}}
+    body["metadata"] = {"name": "llm-token", "labels": {"app.kubernetes.io/managed-by": "vllm-multinode"}}
+    api.put(body)
+    (secret,) = made(cluster, bodies())
+    assert secret["data"].keys() == {"mine", "token"}

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from vllm_multinode.authoring.render import companions, releases, replicas
+from vllm_multinode.authoring.render import companions, publish, releases, replicas, secrets
 from vllm_multinode.authoring.render.inference_service import inference_service, runtime_name
 from vllm_multinode.authoring.render.lws import leader_worker_set
 from vllm_multinode.authoring.render.names import USER
@@ -76,10 +76,13 @@ def render(spec: DeploymentSpec, platform: str | Release = DEFAULT, target: Targ
         "fetch.yaml": companions.fetch_job(spec, user_of(release)),
         "network-policy.yaml": companions.network_policy(spec, proxy_port) if spec.network.policy else None,
         "disruption-budget.yaml": companions.disruption_budget(spec),
-        # Last: nobody reads it.
-        "launcher.yaml": companions.launcher(spec),
     }
     files |= {name: [found] for name, found in further.items() if found is not None}
+    several = {"publish.yaml": publish.objects(spec), "secrets.yaml": secrets.objects(spec, user_of(release))}
+    files |= {name: found for name, found in several.items() if found}
+    if (launcher := companions.launcher(spec)) is not None:
+        # Last: nobody reads it.
+        files["launcher.yaml"] = [launcher]
     return Rendered(files | {KUSTOMIZATION: [companions.kustomization(files)]}, notes)
 
 
@@ -103,6 +106,6 @@ def _kserve(
             )
         ]
     files["inference-service.yaml"] = [inference_service(spec, name, release) for name in spec.service_names]
-    if spec.replicas > 1:
+    if spec.replicas > 1 or spec.publish is not None:
         files["service.yaml"] = [companions.service(spec)]
     return tuple(releases.notes(spec, release))

@@ -3,10 +3,10 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from vllm_multinode.authoring.render import application, fetch, router
+from vllm_multinode.authoring.render import application, fetch, publish, router
 from vllm_multinode.authoring.render.images import default_image
 from vllm_multinode.authoring.render.pod import metadata, said
 from vllm_multinode.authoring.spec import Claim, DeploymentSpec
@@ -16,8 +16,6 @@ from vllm_multinode.k8s.quantity import parse
 Object = dict[str, Any]
 
 GIB = 1 << 30
-
-CLIENT_PORT = 80
 
 
 def launcher(spec: DeploymentSpec) -> Object | None:
@@ -78,21 +76,18 @@ def fetch_job(spec: DeploymentSpec, user: int | None) -> Object | None:
     return {**made, "metadata": {**made["metadata"], "name": f"{spec.name}-fetch-{digest}"}}
 
 
-def service_name(spec: DeploymentSpec) -> str:
-    """Neither KServe's `<name>-predictor` nor LeaderWorkerSet's `<name>`, so that nobody fights over it."""
-    return f"{spec.name}-api"
-
-
 def service(spec: DeploymentSpec) -> Object:
     """One Service before the head, or before the router where there are several."""
+    name = publish.service_name(spec)
     heads = {labels.PART_OF: spec.name, labels.COMPONENT: "head"}
+    certificate = {publish.SERVING_CERTIFICATE: name} if publish.reencrypts(spec) else {}
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": metadata(spec, service_name(spec)),
+        "metadata": {**metadata(spec, name), **({"annotations": certificate} if certificate else {})},
         "spec": {
             "selector": router.selector(spec.name) if spec.has_router else heads,
-            "ports": [{"name": "http", "port": CLIENT_PORT, "targetPort": ports.API}],
+            "ports": [{"name": "http", "port": publish.CLIENT_PORT, "targetPort": ports.API}],
         },
     }
 
@@ -139,7 +134,7 @@ def network_policy(spec: DeploymentSpec, proxy_port: int | None = None) -> Objec
         spec: what is meant.
         proxy_port: of the proxy that the release puts before a head, which checks who calls.
     """
-    clients = [{"port": port} for port in (ports.API, proxy_port) if port is not None]
+    clients = [{"port": port, "protocol": "TCP"} for port in (ports.API, proxy_port) if port is not None]
     group = {"matchLabels": {labels.PART_OF: spec.name}}
     return {
         "apiVersion": "networking.k8s.io/v1",
@@ -149,13 +144,28 @@ def network_policy(spec: DeploymentSpec, proxy_port: int | None = None) -> Objec
             "podSelector": group,
             "policyTypes": ["Ingress", "Egress"],
             "ingress": [
-                {"ports": clients},
+                _from_clients(spec, clients, [{"podSelector": {"matchLabels": router.selector(spec.name)}}]),
                 {"from": [{"podSelector": group}]},
-                {"from": _MONITORING, "ports": [{"port": ports.SUPERVISOR, "protocol": "TCP"}]},
+                {
+                    "from": [*_MONITORING, *spec.network.status_from],
+                    "ports": [{"port": ports.SUPERVISOR, "protocol": "TCP"}],
+                },
             ],
             "egress": [{"to": [{"podSelector": group}]}, {"ports": _DNS}, {"ports": _HTTPS}],
         },
     }
+
+
+def _from_clients(spec: DeploymentSpec, to: Sequence[Object], before: Sequence[Object] = ()) -> Object:
+    """A rule for those whom the user names, or for everybody.
+
+    Args:
+        spec: what is meant.
+        to: the ports.
+        before: who stands between clients and these pods, where there is a router.
+    """
+    named = list(spec.network.clients_from)
+    return {**({"from": [*named, *(before if spec.has_router else ())]} if named else {}), "ports": list(to)}
 
 
 def router_policy(spec: DeploymentSpec, meta: Object) -> Object:
@@ -165,7 +175,7 @@ def router_policy(spec: DeploymentSpec, meta: Object) -> Object:
         meta,
         spec.name,
         ingress=[
-            {"ports": [{"port": ports.API, "protocol": "TCP"}]},
+            _from_clients(spec, [{"port": ports.API, "protocol": "TCP"}]),
             {"from": _MONITORING, "ports": [{"port": router.METRICS, "protocol": "TCP"}]},
         ],
         egress=[

@@ -51,7 +51,7 @@ def inference_service(spec: DeploymentSpec, name: str, release: Release) -> Obje
                     "deploymentStrategy": {"type": spec.deployment_strategy},
                     **_pod(spec, name, "head"),
                     "model": _model(spec),
-                    "volumes": volumes(spec),
+                    "volumes": volumes(spec, "head"),
                     "workerSpec": _worker(spec, name),
                 }
             )
@@ -107,7 +107,7 @@ def _worker(spec: DeploymentSpec, name: str) -> Object:
             "pipelineParallelSize": spec.parallelism.pipeline,
             **_pod(spec, name, "worker"),
             "containers": [{"name": names.CONTAINERS["worker"], **_container(spec, "worker")}],
-            "volumes": volumes(spec),
+            "volumes": volumes(spec, "worker"),
         }
     )
 

@@ -85,7 +85,7 @@ def _template(spec: DeploymentSpec, role: Role, user: int | None) -> Object:
         "spec": {
             **pods.pod_fields(spec, role, _group(spec)),
             "containers": [_container(spec, role, user)],
-            "volumes": _volumes(spec),
+            "volumes": _volumes(spec, role),
         },
     }
 
@@ -138,10 +138,10 @@ def _injected(spec: DeploymentSpec, role: Role) -> list[Object]:
     return [{"name": name, "value": value} for name, value in variables.items()]
 
 
-def _volumes(spec: DeploymentSpec) -> list[Object]:
+def _volumes(spec: DeploymentSpec, role: Role) -> list[Object]:
     model = {
         "name": "model",
         "persistentVolumeClaim": {"claimName": spec.claim, "readOnly": True},
     }
-    _, *further = pods.volumes(spec)
+    _, *further = pods.volumes(spec, role)
     return [*volumes(spec.shared_memory, spec.install), model, *further]

@@ -17,6 +17,9 @@ HOME: Final = "/home/multinode"
 TOKEN_VOLUME: Final = "token"  # noqa: S105 - a volume
 TOKEN_FOLDER: Final = "/run/secrets/multinode"  # noqa: S105 - a path
 
+CERTIFICATE_VOLUME: Final = "serving-cert"
+CERTIFICATE_FOLDER: Final = "/run/secrets/serving-cert"
+
 DEFAULT_STARTUP_SECONDS: Final = 3600
 DEFAULT_DRAIN_SECONDS: Final = 20
 PRE_STOP_SECONDS: Final = 5

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from vllm_multinode.authoring.render import names
+from vllm_multinode.authoring.render import affinity, names, publish
 from vllm_multinode.authoring.render.container import shared_memory_volume
 from vllm_multinode.authoring.render.fetch import LONGEST_SECONDS
 from vllm_multinode.authoring.render.images import default_image
@@ -49,7 +49,7 @@ def pod_fields(spec: DeploymentSpec, role: Role, group_labels: Mapping[str, Any]
         "automountServiceAccountToken": False,
         "imagePullSecrets": [{"name": name} for name in spec.image_pull_secrets],
         "nodeSelector": _node_selector(spec, role),
-        "affinity": placement.affinity,
+        "affinity": affinity.together(placement.affinity, spec.placement.topology_key, group_labels),
         "tolerations": [written(one) for one in placement.tolerations or ()],
         "topologySpreadConstraints": [
             _spread(one, group_labels) for one in placement.topology_spread_constraints or ()
@@ -69,11 +69,11 @@ def container_fields(spec: DeploymentSpec, role: Role) -> Object:
     fields = {
         "image": image(spec),
         "args": engine_arguments(spec) if role == "head" else [],
-        "env": environment(spec),
+        "env": [*environment(spec), *(_api_key(spec) if role == "head" else ())],
         "resources": _resources(spec),
         "securityContext": _security_context(spec),
         "startupProbe": _startup_probe(spec),
-        "volumeMounts": _token_mounts(spec),
+        "volumeMounts": [*_token_mounts(spec), *(_certificate_mounts(spec) if role == "head" else ())],
     }
     return said(fields)
 
@@ -86,11 +86,16 @@ def image(spec: DeploymentSpec) -> str | None:
     return default_image(spec.install, kind)
 
 
-def volumes(spec: DeploymentSpec) -> list[Object]:
-    """The volumes that the spec changes or adds."""
+def volumes(spec: DeploymentSpec, role: Role) -> list[Object]:
+    """The volumes that the spec changes or adds to the pods of a role."""
     found = [shared_memory_volume(spec.shared_memory)]
     if spec.token is not None:
-        found.append({"name": names.TOKEN_VOLUME, "secret": {"secretName": spec.token.name}})
+        # By its key: a pod waits until the key is there.
+        items = [{"key": spec.token.key, "path": spec.token.key}]
+        secret = {"secretName": spec.token.name, "items": items}
+        found.append({"name": names.TOKEN_VOLUME, "secret": secret})
+    if role == "head" and publish.reencrypts(spec):
+        found.append({"name": names.CERTIFICATE_VOLUME, "secret": {"secretName": publish.service_name(spec)}})
     return found
 
 
@@ -105,6 +110,11 @@ def engine_arguments(spec: DeploymentSpec) -> list[str]:
         given.append(f"--served-model-name={served}")
     if spec.context is not None:
         given.append(f"--max-model-len={spec.context}")
+    if publish.reencrypts(spec):
+        given += [
+            f"--ssl-certfile={names.CERTIFICATE_FOLDER}/tls.crt",
+            f"--ssl-keyfile={names.CERTIFICATE_FOLDER}/tls.key",
+        ]
     return [*given, *as_list(spec.arguments)]
 
 
@@ -244,3 +254,17 @@ def _token_mounts(spec: DeploymentSpec) -> list[Object]:
     if spec.token is None:
         return []
     return [{"name": names.TOKEN_VOLUME, "mountPath": names.TOKEN_FOLDER, "readOnly": True}]
+
+
+def _certificate_mounts(spec: DeploymentSpec) -> list[Object]:
+    if not publish.reencrypts(spec):
+        return []
+    return [{"name": names.CERTIFICATE_VOLUME, "mountPath": names.CERTIFICATE_FOLDER, "readOnly": True}]
+
+
+def _api_key(spec: DeploymentSpec) -> list[Object]:
+    """The API is the head's alone."""
+    if spec.api_key is None:
+        return []
+    reference = {"name": spec.api_key.name, "key": spec.api_key.key}
+    return [{"name": env.API_KEY, "valueFrom": {"secretKeyRef": reference}}]

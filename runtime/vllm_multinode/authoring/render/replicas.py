@@ -2,7 +2,7 @@
 
 from typing import Any, Final, Literal
 
-from vllm_multinode.authoring.render import companions, router
+from vllm_multinode.authoring.render import companions, publish, router
 from vllm_multinode.authoring.render.lws import GROUP_INDEX, WORKER_INDEX
 from vllm_multinode.authoring.render.lws import NAME as LWS_NAME
 from vllm_multinode.authoring.render.pod import metadata, said
@@ -69,6 +69,6 @@ def _head_service(spec: DeploymentSpec, target: Target, index: int) -> Object:
         "metadata": metadata(spec, head_services(spec)[index]),
         "spec": {
             "selector": of_group,
-            "ports": [{"name": "http", "port": companions.CLIENT_PORT, "targetPort": ports.API}],
+            "ports": [{"name": "http", "port": publish.CLIENT_PORT, "targetPort": ports.API}],
         },
     }

@@ -2,15 +2,14 @@
 
 from vllm_multinode.authoring.spec.deployment import DeploymentSpec
 from vllm_multinode.authoring.spec.file import load, loads
+from vllm_multinode.authoring.spec.network import Network, Rdma
 from vllm_multinode.authoring.spec.parts import (
     Accelerator,
     Claim,
     EnvSource,
     Model,
-    Network,
     Parallelism,
     Placement,
-    Rdma,
     Resources,
     RolePlacement,
     Runtime,

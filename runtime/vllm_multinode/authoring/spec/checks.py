@@ -267,6 +267,42 @@ def _annotations(spec: "DeploymentSpec") -> Iterator[Fault]:
             yield Fault(("annotations", key), f"{key} is written by render: {why}; leave it out")
 
 
+def _publish(spec: "DeploymentSpec") -> Iterator[Fault]:
+    """What one way in has and another has not, and an API key that is given twice."""
+    publish = spec.publish
+    if publish is not None and publish.via == "route":
+        for field in ("tls_secret", "class_name"):
+            if getattr(publish, field) is not None:
+                yield Fault(
+                    ("publish", field), "a Route has none: OpenShift's router has its own; leave it out"
+                )
+    elif publish is not None and publish.reencrypt:
+        yield Fault(("publish", "reencrypt"), f"a Route's alone, and this is via {publish.via}; leave it out")
+    if publish is not None and publish.reencrypt and spec.has_router:
+        yield Fault(
+            ("publish", "reencrypt"), "the router before the replicas asks them without TLS; leave it out"
+        )
+    if spec.api_key is None:
+        return
+    if env.API_KEY in spec.env:
+        yield Fault(("env", env.API_KEY), f"{env.API_KEY} comes from apiKeySecret; keep one")
+    if "api-key" in arguments.names(spec.arguments):
+        yield Fault(
+            ("arguments",), "--api-key can be read by whoever reads pods; name a Secret as apiKeySecret"
+        )
+
+
+def _together(spec: "DeploymentSpec") -> Iterator[Fault]:
+    if spec.placement.topology_key is None:
+        return
+    for role, placement in spec.placements.items():
+        if "podAffinity" in (placement.affinity or {}):
+            yield Fault(
+                ("placement", "topology_key"),
+                f"the {role}'s affinity has a podAffinity of its own; keep one of them",
+            )
+
+
 def _security(spec: "DeploymentSpec") -> Iterator[Fault]:
     name = "net.ipv4.ip_local_port_range"
     sysctls = spec.pod_security_context.get("sysctls", [])
@@ -300,6 +336,8 @@ def _memory(spec: "DeploymentSpec") -> Iterator[Fault]:
 
 
 _CHECKS = (
+    _publish,
+    _together,
     _memory,
     _model,
     _sizes,

@@ -18,14 +18,16 @@ from vllm_multinode.authoring.spec.base import (
     Text,
 )
 from vllm_multinode.authoring.spec.checks import check
+from vllm_multinode.authoring.spec.network import Network
 from vllm_multinode.authoring.spec.parts import (
     Accelerator,
+    ApiKey,
+    ApiKeySecret,
     Context,
     EngineArguments,
     EnvSource,
     Install,
     Model,
-    Network,
     Parallelism,
     Placement,
     Resources,
@@ -35,6 +37,7 @@ from vllm_multinode.authoring.spec.parts import (
     SecretKey,
     TokenSecret,
 )
+from vllm_multinode.authoring.spec.publish import PublishChoice
 from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, EXECUTORS, ExecutorName
 from vllm_multinode.contract.kserve import Role, claim_uri
 
@@ -104,6 +107,16 @@ class DeploymentSpec(Part):
         description="Secret with the group's token; named after the service with -token behind it if absent, "
         "and made by `multinode deploy`. false for none: whoever reaches the pods can then join.",
     )
+    publish: PublishChoice | None = Field(
+        None,
+        description="Way in from outside the cluster: route, gateway or ingress, or all of it. It turns on "
+        "the API key.",
+    )
+    api_key_secret: ApiKey | Literal[False] | None = Field(
+        None,
+        description="Secret with the API key that clients present (VLLM_API_KEY). Where the service is "
+        "published, one named after the service with -api-key behind it is made if absent; false for none.",
+    )
     drain: Annotated[int, Field(ge=0, le=86400, strict=True)] = Field(
         20, description="Seconds that running requests get when the service stops."
     )
@@ -147,6 +160,13 @@ class DeploymentSpec(Part):
         if self.token_secret is None:
             return SecretKey(name=f"{self.name}-token")
         return self.token_secret or None
+
+    @property
+    def api_key(self) -> SecretKey | None:
+        """The Secret with the API key of clients; None where they need none."""
+        if self.api_key_secret is None:
+            return ApiKeySecret(name=f"{self.name}-api-key") if self.publish is not None else None
+        return self.api_key_secret or None
 
     @property
     def writes_runtime(self) -> bool:

@@ -170,41 +170,14 @@ class RolePlacement(Part):
 class Placement(RolePlacement):
     """Where all pods of the group may run; `head` and `worker` replace single fields for one role."""
 
+    topology_key: Key | None = Field(
+        None,
+        description="Label of the nodes whose value all pods of a group share, such as a rack's; nodes "
+        "without it are left out. If absent, the scheduler prefers one zone (topology.kubernetes.io/zone).",
+    )
+
     head: RolePlacement | None = Field(None, description="Fields that differ for the head.")
     worker: RolePlacement | None = Field(None, description="Fields that differ for the workers.")
-
-
-class Rdma(Part):
-    """Remote memory access between the nodes."""
-
-    resource: Key = Field(description="Resource of the device plugin, such as rdma/hca_shared_devices_a.")
-    count: Count = Field(1, description="How many of it each pod gets.")
-    ipc_lock: bool = Field(
-        False,
-        description="Add the capability IPC_LOCK. OpenShift's restricted-v2 forbids it; leave it out where "
-        "the container runtime's memlock limit is raised instead.",
-    )
-    env: Mapping[str, Text] = Field(
-        default_factory=dict, description="Variables of NCCL and UCX, such as NCCL_IB_HCA: mlx5."
-    )
-
-
-class Network(Part):
-    """The group's network."""
-
-    port_range: tuple[int, int] | None = Field(
-        None,
-        description="First and last of the ports that torch, gloo and ZeroMQ pick from, by the sysctl "
-        "net.ipv4.ip_local_port_range.",
-    )
-    policy: bool = Field(
-        True,
-        description="Write a NetworkPolicy: clients reach the API, only the group reaches its other ports.",
-    )
-    attachments: tuple[str, ...] = Field(
-        (), description="Further networks of the pods, by NetworkAttachmentDefinition (Multus)."
-    )
-    rdma: Rdma | None = Field(None, description="RDMA devices; without it NCCL uses TCP.")
 
 
 class SecretKey(Part):
@@ -212,6 +185,12 @@ class SecretKey(Part):
 
     name: Name = Field(description="The Secret.")
     key: str = Field("token", min_length=1, description="The key in it.")
+
+
+class ApiKeySecret(SecretKey):
+    """One key of a Secret, with the API key of clients."""
+
+    key: str = Field("api-key", min_length=1, description="The key in it.")
 
 
 Install = Literal["configMap", "image"]
@@ -276,6 +255,7 @@ def _runtime(value: object) -> object:
 
 
 TokenSecret = Annotated[SecretKey, BeforeValidator(_secret, json_schema_input_type=str | SecretKey)]
+ApiKey = Annotated[ApiKeySecret, BeforeValidator(_secret, json_schema_input_type=str | ApiKeySecret)]
 RuntimeChoice = Annotated[Runtime, BeforeValidator(_runtime, json_schema_input_type=str | Runtime)]
 
 

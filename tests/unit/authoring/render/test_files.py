@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from vllm_multinode.authoring.render import render, serving_runtime
+from vllm_multinode.authoring.render import Target, render, serving_runtime
 from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.contract.errors import MultinodeError
 
@@ -67,7 +67,7 @@ def spec(fields: dict[str, Any] | None = None) -> DeploymentSpec:
 )
 def test_files(fields: dict[str, Any], target: Any, files: list[str]) -> None:
     made = render(spec(fields), target=target)
-    guards = ["network-policy.yaml", "disruption-budget.yaml"]
+    guards = ["network-policy.yaml", "disruption-budget.yaml", "secrets.yaml"]
     launcher = [name for name in files if name == "launcher.yaml"]
     meant = [*(name for name in files if name not in launcher), *guards, *launcher]
     assert list(made.files) == [*meant, "kustomization.yaml"]
@@ -108,8 +108,76 @@ def test_network_policy_opens_the_api_alone() -> None:
     (policy,) = render(spec({"network": {"policy": True}})).files["network-policy.yaml"]
     group = {"matchLabels": {"app.kubernetes.io/part-of": "a"}}
     clients, members, monitoring = policy["spec"]["ingress"]
-    assert (clients, members) == ({"ports": [{"port": 8080}]}, {"from": [{"podSelector": group}]})
+    assert (clients, members) == (
+        {"ports": [{"port": 8080, "protocol": "TCP"}]},
+        {"from": [{"podSelector": group}]},
+    )
     assert [port["port"] for port in monitoring["ports"]] == [8081]
+
+
+def test_network_policy_takes_whom_the_user_names() -> None:
+    zone = {"namespaceSelector": {"matchLabels": {"zone": "dmz"}}}
+    network = {"clientsFrom": ["10.0.0.0/8", zone], "statusFrom": ["fd00::/8"]}
+    (policy,) = render(spec({"network": network})).files["network-policy.yaml"]
+    clients, _, status = policy["spec"]["ingress"]
+    assert clients["from"] == [{"ipBlock": {"cidr": "10.0.0.0/8"}}, zone]
+    assert status["from"][-1] == {"ipBlock": {"cidr": "fd00::/8"}}
+
+
+@pytest.mark.parametrize(
+    ("way", "kinds"),
+    [
+        pytest.param("route", ["Route"], id="route"),
+        pytest.param("gateway", ["Gateway", "HTTPRoute"], id="gateway"),
+        pytest.param("ingress", ["Ingress"], id="ingress"),
+    ],
+)
+@pytest.mark.parametrize("target", ["kserve", "lws"])
+def test_what_publishes_leads_to_the_heads_and_asks_for_a_key(
+    way: str, kinds: list[str], target: Target
+) -> None:
+    made = render(spec({"publish": way}), target=target)
+    assert [one["kind"] for one in made.files["publish.yaml"]] == kinds
+    (service,) = made.files["service.yaml"]
+    text = str(made.files["publish.yaml"])
+    assert f"'name': '{service['metadata']['name']}'" in text
+    assert "tls" in text
+    assert "VLLM_API_KEY" in str(made.documents)
+    names = [one["metadata"]["name"] for one in made.files["secrets.yaml"] if one["kind"] == "Secret"]
+    assert names == ["a-token", "a-api-key"]
+
+
+def test_the_api_key_is_the_head_s_alone() -> None:
+    (service,) = render(spec({"publish": "route"})).files["inference-service.yaml"]
+    predictor = service["spec"]["predictor"]
+    assert "VLLM_API_KEY" in str(predictor["model"]["env"])
+    assert "VLLM_API_KEY" not in str(predictor["workerSpec"])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({"tokenSecret": "mine"}, id="own-token"),
+        pytest.param({"tokenSecret": False}, id="no-token"),
+        pytest.param({"tokenSecret": "mine", "publish": "route", "apiKeySecret": "mine"}, id="own-key"),
+        pytest.param({"tokenSecret": "mine", "publish": "route", "apiKeySecret": False}, id="no-key"),
+    ],
+)
+def test_nothing_is_filled_that_a_user_names_or_refuses(fields: dict[str, Any]) -> None:
+    made = render(spec(fields))
+    assert "secrets.yaml" not in made.files
+    assert {one["kind"] for one in made.documents}.isdisjoint({"Secret", "Role", "Job"})
+
+
+def test_a_route_that_reencrypts_speaks_tls_to_the_engine() -> None:
+    made = render(spec({"publish": {"via": "route", "reencrypt": True}}))
+    (service,) = made.files["inference-service.yaml"]
+    predictor = service["spec"]["predictor"]
+    assert "--ssl-certfile=/run/secrets/serving-cert/tls.crt" in predictor["model"]["args"]
+    assert predictor["volumes"][-1]["secret"]["secretName"] == "a-api"
+    assert "serving-cert" not in str(predictor["workerSpec"])
+    (api,) = made.files["service.yaml"]
+    assert api["metadata"]["annotations"] == {"service.beta.openshift.io/serving-cert-secret-name": "a-api"}
 
 
 def test_network_policy_lets_a_groups_pods_reach_no_foreign_head() -> None:

@@ -1,0 +1,45 @@
+"""How clients outside the cluster reach a service."""
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from vllm_multinode.authoring.spec.base import Annotations, Name, Part
+
+Way = Literal["route", "gateway", "ingress"]
+
+
+class Publish(Part):
+    """A way in from outside, with TLS: an OpenShift Route, a Gateway, or an Ingress."""
+
+    via: Way = Field(description="route (OpenShift), gateway (Gateway API) or ingress.")
+    host: Name | None = Field(
+        None, description="Host name; a Route's is chosen by the cluster, the others take any, if absent."
+    )
+    class_name: Name | None = Field(
+        None,
+        description="Class of the Gateway or Ingress; openshift-default for a Gateway, and the cluster's "
+        "default for an Ingress, if absent.",
+    )
+    tls_secret: Name | None = Field(
+        None,
+        description="Secret with certificate and key (tls.crt, tls.key) of a Gateway or Ingress; named after "
+        "the service with -tls behind it if absent. Make it, or let cert-manager do so by an annotation.",
+    )
+    reencrypt: bool = Field(
+        False,
+        description="A Route's: TLS all the way to vLLM, with a certificate that OpenShift issues; else it "
+        "ends at the router.",
+    )
+    annotations: Annotations = Field(
+        default_factory=dict,
+        description="Annotations of the Route, Gateway or Ingress, such as cert-manager's.",
+    )
+
+
+def _publish(value: object) -> object:
+    return {"via": value} if isinstance(value, str) else value
+
+
+PublishChoice = Annotated[Publish, BeforeValidator(_publish, json_schema_input_type=Way | Publish)]
+"""A way in, or all of it."""
