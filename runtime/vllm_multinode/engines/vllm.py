@@ -18,6 +18,7 @@ NEWEST: Final = (0, 33)
 """The newest minor version whose source was read."""
 
 Blocks = Literal["tuples", "slots", "widest"]
+Sparse = Literal["nothing", "few-heads", "fp8"]
 RunnerV2 = Literal["nothing", "dense", "everything"]
 
 
@@ -52,6 +53,8 @@ class Vllm:
             freed ones can be given back.
         wide_batch_on_large_gpus: GPUs of 160 GiB and more take batches of 16384 tokens.
         mxfp4_on_hopper_by_triton: MXFP4 experts are laid out for Triton's kernel on Hopper, not for Marlin's.
+        sparse_by_flashinfer: what FlashInfer serves of sparse latent attention on Blackwell before FlashMLA,
+            which packs a cache in FP8: nothing, ranks with few heads, or every cache in FP8.
         compressed_blocks: how a block holds what the groups of compressed layers need: as many of each page
             size as the most frequent has, of each size as many as any group has, or as much as the widest
             group takes.
@@ -83,6 +86,7 @@ class Vllm:
     unsplit_loading: bool = False
     wide_batch_on_large_gpus: bool = False
     mxfp4_on_hopper_by_triton: bool = False
+    sparse_by_flashinfer: Sparse = "nothing"
     compressed_blocks: Blocks = "tuples"
     counts_groups_by_bytes: bool = True
     reserves_in_flight: bool = False
@@ -109,6 +113,9 @@ _CHANGES: Final[tuple[tuple[Version, dict[str, Any]], ...]] = (
     ((0, 17), {"cpu_plugin": "0.17"}),
     # v1/sample/ops/topk_topp_triton.py; compilation: all-reduce and norm are fused by default
     ((0, 17), {"sorts_to_sample": False, "fused_all_reduce": True}),
+    # platforms/cuda.py: _get_backend_priorities
+    ((0, 17), {"sparse_by_flashinfer": "few-heads"}),
+    ((0, 19), {"sparse_by_flashinfer": "fp8"}),
     # RayExecutorV2 is there, and the default from the next on.
     ((0, 20), {"cpu_plugin": "0.20", "cpu_torch": "2.11.0"}),
     # envs.py: VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS is on

@@ -8,10 +8,12 @@ import pytest
 
 from unit.sizing.models import DATA, config
 from vllm_multinode.checkpoint.stages import layer_split
+from vllm_multinode.engines.vllm import vllm_named
 from vllm_multinode.sizing.model.architecture import Architecture, read_architecture
 from vllm_multinode.sizing.model.layers import LatentAttention
 from vllm_multinode.sizing.model.splits import cut
 from vllm_multinode.sizing.planner.kv_cache import kv_cache, layer_pages
+from vllm_multinode.sizing.planner.loading import Device
 from vllm_multinode.sizing.planner.rules import refusals
 
 RECORDED: dict[str, dict[str, Any]] = json.loads((DATA / "engine.json").read_text())
@@ -52,7 +54,7 @@ def test_pages_of_every_stage(name: str, tp: int, pp: int, found: dict[str, Any]
     for size, recorded in zip(layer_split(len(model.layers), pp), found["pages"], strict=True):
         counted: Counter[str] = Counter()
         for index in range(first, first + size):
-            for page in layer_pages(model, index, tp, width, BLOCK):
+            for page in layer_pages(model, index, tp, width, BLOCK, Device(), vllm_named()):
                 amount = page.bytes if page.rule == "state" else page.bytes // BLOCK
                 counted[f"{page.rule} {amount} {page.reach}"] += 1
         assert counted == recorded

@@ -138,7 +138,7 @@ class Planner:
         lay_out = functools.partial(
             kv_cache, tp=tp, dtype=self.request.kv_dtype, prefix_caching=given.prefix_caching,
             # One batch per stage is under way, and one more is being prepared.
-            block_size=given.block_size, version=given.version,
+            block_size=given.block_size, version=given.version, device=self.request.engine.device,
             in_flight=batch.tokens * (pp + 1 if given.version.reserves_in_flight else 1),
         )  # fmt: skip
         cache = lay_out(self.model, pp=pp, drafts=given.speculation.layers)

@@ -8,6 +8,8 @@ from vllm_multinode.sizing.model.architecture import Architecture
 from vllm_multinode.sizing.model.layers import Attention, Experts, LatentAttention
 from vllm_multinode.sizing.planner.choice import Choice, Plan
 from vllm_multinode.sizing.planner.compressed_cache import ENTRY_BYTES
+from vllm_multinode.sizing.planner.kv_cache import number_bytes
+from vllm_multinode.sizing.planner.latent_cache import latent_entry
 from vllm_multinode.sizing.planner.profiling import GIB, MIB, runs_on_v2, sampler_bytes
 
 
@@ -99,10 +101,13 @@ def _cache(plan: Plan, model: Architecture, best: Choice) -> Iterator[str]:
         (m for layer in model.layers for m in layer.mixers if isinstance(m, Attention | LatentAttention)),
         None,
     )
-    width = 1 if request.kv_dtype == "fp8" else model.dtype_bytes
+    width = number_bytes(model, request.kv_dtype)
     if isinstance(first, LatentAttention):
-        each = (first.kv_rank + first.rope_dim) * width
+        engine = request.engine
+        each = latent_entry(first, tp, width, engine.device, engine.version)
+        numbers = first.kv_rank + first.rope_dim
         formula = f"({first.kv_rank} + {first.rope_dim}) x {width}"
+        formula = formula if each == numbers * width else "packed by fp8_ds_mla"
         yield f"a token in one MLA layer: {formula} = {each} bytes on every TP rank"
     elif first is not None and first.compression:
         yield f"one compressed entry in one layer: {ENTRY_BYTES} bytes on every TP rank"

@@ -10,6 +10,8 @@ from vllm_multinode.sizing.model.architecture import Architecture
 from vllm_multinode.sizing.model.layers import Attention, Compression, LatentAttention
 from vllm_multinode.sizing.model.recurrent import Mamba2
 from vllm_multinode.sizing.planner import compressed_cache
+from vllm_multinode.sizing.planner.latent_cache import latent_entry
+from vllm_multinode.sizing.planner.loading import Device
 
 KvDtype = Literal["auto", "fp8"]
 Rule = Literal["full", "window", "chunk", "state"]
@@ -124,6 +126,7 @@ def kv_cache(
     block_size: int = 0,
     drafts: int = 0,
     version: Vllm | None = None,
+    device: Device | None = None,
 ) -> Cache:
     """Lay out the cache for one cut.
 
@@ -137,20 +140,23 @@ def kv_cache(
         block_size: tokens of a block; 0 for the engine's own choice.
         drafts: layers of multi-token prediction that the last stage has besides.
         version: of the engine; the default one where it is not said.
+        device: that the engine runs on; Hopper where it is not said.
     """
+    version, device = version or vllm_named(), device or Device()
     if compressed := _compressions(model):
         sizes = _stage_layers(len(compressed), pp, drafts)
         # Layers of multi-token prediction see their window alone.
         compressed += [(replace(compressed[-1][0], ratio=0), compressed[-1][1])] * drafts
-        return _compressed(compressed, sizes, in_flight, version or vllm_named())
-    eight_bit = dtype == "fp8" or (dtype == "auto" and model.quantization.cache_fp8)
-    width = 1 if eight_bit else model.dtype_bytes
+        return _compressed(compressed, sizes, in_flight, version)
+    width = number_bytes(model, dtype)
     block = _LATENT_BLOCK if model.latent else _BLOCK
     if model.latent and model.recurrent:
         block = _LATENT_BLOCK_BESIDE_STATES
     block = block_size or block
     known = {id(layer): index for index, layer in enumerate(model.layers)}
-    of_kind = {key: layer_pages(model, index, tp, width, block) for key, index in known.items()}
+    of_kind = {
+        key: layer_pages(model, index, tp, width, block, device, version) for key, index in known.items()
+    }
     pages = [of_kind[id(layer)] for layer in model.layers]
     if drafts:
         pages += [_of_drafts(pages)] * drafts
@@ -175,6 +181,12 @@ def kv_cache(
         )
         start += size
     return Cache(block, tuple(block_bytes), tuple(token_bytes), tuple(groups), in_flight)
+
+
+def number_bytes(model: Architecture, dtype: KvDtype) -> int:
+    """Bytes of one number of the cache; a checkpoint may ask for FP8 itself."""
+    eight_bit = dtype == "fp8" or (dtype == "auto" and model.quantization.cache_fp8)
+    return 1 if eight_bit else model.dtype_bytes
 
 
 def _stage_layers(layers: int, pp: int, drafts: int) -> list[int]:
@@ -219,7 +231,9 @@ def _of_drafts(pages: list[list[Page]]) -> list[Page]:
     return full[-1] if full else []
 
 
-def layer_pages(model: Architecture, index: int, tp: int, width: int, block: int) -> list[Page]:
+def layer_pages(
+    model: Architecture, index: int, tp: int, width: int, block: int, device: Device, version: Vllm
+) -> list[Page]:
     """Pages of one layer on one rank, before they are made alike.
 
     Args:
@@ -228,11 +242,13 @@ def layer_pages(model: Architecture, index: int, tp: int, width: int, block: int
         tp: tensor parallel size.
         width: bytes of a number of the cache.
         block: tokens of a block.
+        device: that the engine runs on.
+        version: of the engine.
     """
     found = []
     for mixer in model.layers[index].mixers:
         if isinstance(mixer, LatentAttention):
-            found.append(Page("full", block * (mixer.kv_rank + mixer.rope_dim) * width, block))
+            found.append(Page("full", block * latent_entry(mixer, tp, width, device, version), block))
             if mixer.index_heads:
                 # The indexer keeps its keys in FP8 with a scale of four bytes for each.
                 found.append(Page("full", block * (mixer.index_dim + 4 * -(-mixer.index_dim // 128)), block))

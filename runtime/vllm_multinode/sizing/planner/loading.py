@@ -15,6 +15,7 @@ from vllm_multinode.sizing.model.weights import Weight, share
 _MIB = 1 << 20
 HOPPER = 9.0
 BLACKWELL = 10.0
+WORKSTATION_BLACKWELL = 12.0
 # FlashInfer's FP8 experts without a gate come in multiples of this (align_fp8_moe_weights_for_fi).
 _UNGATED_WIDTH = 128
 # ROCm's kernels want rows that do not lie a multiple of 512 bytes apart: 256 bytes are put between them
