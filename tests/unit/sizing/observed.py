@@ -71,14 +71,22 @@ class Observed:
 
     @property
     def token_error(self) -> float | None:
-        """Part by which planned bytes of a token are above the logged ones, over a whole request."""
+        """Part by which planned bytes of a token are above the logged ones, over a whole request.
+
+        A log has the memory of its first rank, and as many tokens as the rank with the least can hold; a plan
+        has both.
+        """
         seen = self.case["observed"]
         logged, many = self.logged("kv_gib_per_gpu"), seen.get("max_concurrency")
         tokens = many * self.case["context"] if many else self.logged("kv_tokens")
         if not logged or logged <= 0 or not tokens:
             return None
-        cache = self.choice.cache
-        held = cache.stage_block_bytes[0] * cache.counted_blocks(self.context) / self.context
+        planned, many = self.choice.memories[0].available, self.choice.engine_concurrency(self.context)
+        if planned > 0 and many > 0:
+            held = planned / (many * self.context)
+        else:
+            cache = self.choice.cache
+            held = cache.stage_block_bytes[0] * cache.counted_blocks(self.context) / self.context
         return held / (logged * GIB / tokens) - 1
 
 

@@ -89,7 +89,7 @@ def _of_worker(
         ("activations", memory.activations, worker.activations, _of_activations(choice)),
         (
             "runtime, NCCL",
-            memory.reserve,
+            memory.profile.reserve,
             worker.reserve,
             "it differs between drivers and networks",
         ),

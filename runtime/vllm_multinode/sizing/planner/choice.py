@@ -73,19 +73,35 @@ class Choice:
         """Whether that holds with more to spare than the estimate may be wrong."""
         return self.memory.verdict
 
-    def engine_tokens(self, version: Vllm, context: int) -> int:
-        """What the engine calls "GPU KV cache size" for requests of so many tokens at most."""
-        if not self.cache.groups or self.blocks <= 0:
+    @property
+    def sure_blocks(self) -> int:
+        """Blocks that fit on every stage even where the estimate errs as far as it may."""
+        sizes = zip(self.memories, self.cache.stage_block_bytes, strict=True)
+        return max(0, min((one.surely_available // size for one, size in sizes if size), default=0))
+
+    def engine_tokens(self, version: Vllm, context: int, *, surely: bool = False) -> int:
+        """What the engine calls "GPU KV cache size" for requests of so many tokens at most.
+
+        Args:
+            version: of the engine.
+            context: tokens of a request.
+            surely: at least, with what is there even where the estimate errs as far as it may.
+        """
+        blocks = self.sure_blocks if surely else self.blocks
+        if not self.cache.groups or blocks <= 0:
             return 0
         if version.counts_tokens_by_requests:
-            return int(self.engine_concurrency(context) * context)
+            return int(self._requests_in(blocks, context) * context)
         block = min((page.tokens for page in self.cache.groups if page.tokens), default=0)
-        return self.blocks // len(self.cache.groups) * block
+        return blocks // len(self.cache.groups) * block
 
     def engine_concurrency(self, context: int) -> float:
         """What the engine calls "Maximum concurrency" for requests of so many tokens."""
+        return self._requests_in(self.blocks, context)
+
+    def _requests_in(self, blocks: int, context: int) -> float:
         held = self.cache.counted_blocks(context)
-        return self.blocks / held if held else 0.0
+        return blocks / held if held else 0.0
 
     @property
     def label(self) -> str:

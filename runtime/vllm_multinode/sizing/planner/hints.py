@@ -50,12 +50,7 @@ def notes_of(
 def _wider(planner: Planner, best: Choice, alternatives: tuple[Choice, ...]) -> list[str]:
     """What makes room beyond the error of the estimate."""
     request, memory = planner.request, best.memory
-    blocks = [
-        (one.available - one.error) // size
-        for one, size in zip(best.memories, best.cache.stage_block_bytes, strict=True)
-        if size
-    ]
-    sure = min(blocks, default=0)
+    sure = best.sure_blocks
     found = []
     longest = best.cache.tokens(sure, request.concurrency, planner.context) if sure > 1 else 0
     if longest:

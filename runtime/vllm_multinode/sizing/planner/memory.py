@@ -60,8 +60,8 @@ class Memory:
 
     @property
     def reserve(self) -> int:
-        """Runtime, NCCL and all-reduce."""
-        return self.profile.reserve
+        """Runtime, NCCL and all-reduce, on the rank that has most of them."""
+        return self.profile.reserve + self.profile.uneven
 
     @property
     def fixed(self) -> int:
@@ -70,18 +70,23 @@ class Memory:
 
     @property
     def available(self) -> int:
-        """What the engine calls "Available KV cache memory"; negative where it would refuse to start."""
-        return self.usable - self.fixed
+        """What the engine calls "Available KV cache memory", on its first rank; below 0 it does not start."""
+        return self.usable - self.fixed + self.profile.uneven
+
+    @property
+    def surely_available(self) -> int:
+        """Of it, what is there even where the estimate errs as far as it may, on every rank."""
+        return self.usable - self.fixed - self.error
 
     @property
     def for_cache(self) -> int:
         """What the cache may take."""
-        return max(0, self.available)
+        return max(0, self.usable - self.fixed)
 
     @property
     def left(self) -> int:
         """Of what vLLM takes, what nothing needs; negative where it does not fit."""
-        return self.available - self.kv_cache
+        return self.usable - self.fixed - self.kv_cache
 
     @property
     def verdict(self) -> Verdict:

@@ -49,7 +49,8 @@ def as_object(plan: Plan) -> dict[str, Any]:
 
 _CHOICE_KEYS = (
     "tensor_parallel", "pipeline_parallel", "nodes", "gpus_per_node", "memory", "stages",
-    "kv_cache_tokens", "kv_cache_concurrency", "max_context", "max_concurrency", "arguments", "speed",
+    "kv_cache_tokens", "kv_cache_tokens_at_least", "kv_cache_concurrency", "max_context",
+    "max_concurrency", "arguments", "speed",
 )  # fmt: skip
 
 
@@ -86,6 +87,7 @@ def _stages(plan: Plan, choice: Choice) -> list[dict[str, Any]]:
             "memory": _memory(memory),
             "Available KV cache memory": f"{memory.available / GIB:.2f} GiB",
             "available_kv_cache_gib": round(memory.available / GIB, 2),
+            "available_kv_cache_gib_at_least": round(memory.surely_available / GIB, 2),
         }
         for memory in choice.memories
     ]
@@ -93,10 +95,12 @@ def _stages(plan: Plan, choice: Choice) -> list[dict[str, Any]]:
 
 def _choice(plan: Plan, choice: Choice) -> dict[str, Any]:
     speed = choice.speed
-    tokens = choice.engine_tokens(plan.request.settings.version, plan.context)
+    version = plan.request.settings.version
+    tokens = choice.engine_tokens(version, plan.context)
     values = (
         choice.tensor_parallel, choice.pipeline_parallel, choice.nodes, choice.gpus_per_node,
         _memory(choice.memory), _stages(plan, choice), tokens,
+        choice.engine_tokens(version, plan.context, surely=True),
         round(choice.engine_concurrency(plan.context), 2), choice.max_context, choice.max_concurrency,
         {"max-num-batched-tokens": choice.batch.tokens, "max-num-seqs": choice.batch.requests},
         {
@@ -189,10 +193,12 @@ def _engine_lines(plan: Plan, best: Choice) -> list[str]:
     sizes = " · ".join(f"{one.available / GIB:.2f} GiB" for one in best.memories)
     each = " (by stage)" if best.pipeline_parallel > 1 else ""
     tokens, many = best.engine_tokens(version, plan.context), best.engine_concurrency(plan.context)
+    least = min(one.surely_available for one in best.memories) / GIB
+    fewest = best.engine_tokens(version, plan.context, surely=True)
     return [
         f"vLLM {version.name} would log:",
-        f"  Available KV cache memory: {sizes}{each}",
-        f"  GPU KV cache size: {tokens:,} tokens",
+        f"  Available KV cache memory: {sizes}{each}, at least {max(0.0, least):.2f}",
+        f"  GPU KV cache size: {tokens:,} tokens, at least {fewest:,}",
         f"  Maximum concurrency for {plan.context:,} tokens per request: {many:.2f}x",
     ]
 
