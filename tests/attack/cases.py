@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gzip
 import json
 import resource
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -12,13 +13,14 @@ import aiohttp
 import pytest
 
 from attack.target import HEAD, NAME, Target
-from unit.launcher.members import Pod, challenge
+from unit.launcher.members import Pod, challenge, frame
 from vllm_multinode.launcher.handshake import PATH, PROOF, WorkersSide
 from vllm_multinode.launcher.messages import Claim, EngineExited, Hello, Leaving, Refused
 
 Attack = Callable[[Target, int], Coroutine[Any, Any, None]]
 _ADDRESSES: Final = 20
 _AT_ONCE: Final = 500
+_BOMB: Final = gzip.compress(bytes(100 << 20))
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,25 @@ async def silent(target: Target, count: int) -> None:
 async def half_headers(target: Target, count: int) -> None:
     """Requests that never end."""
     await _hold(target, count, b"GET /group HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+
+
+async def drips(target: Target, count: int) -> None:
+    """Requests that come a byte at a time."""
+    async with asyncio.TaskGroup() as group:
+        for number in range(count):
+            group.create_task(_drip(target, number))
+
+
+async def _drip(target: Target, number: int) -> None:
+    writer = await _open(target, number)
+    with contextlib.suppress(ConnectionError, TimeoutError):
+        async with asyncio.timeout(15):
+            while writer is not None and not writer.is_closing():
+                writer.write(b"G")
+                await writer.drain()
+                await asyncio.sleep(0.2)
+    if writer is not None:
+        writer.transport.abort()
 
 
 async def _hold(target: Target, count: int, said: bytes) -> None:
@@ -108,6 +129,10 @@ async def junk(target: Target, count: int) -> None:
         b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: y\r\n" % number for number in range(5000)) + b"\r\n",
         b"POST /status HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999999\r\n\r\n" + bytes(200_000),
         b"GET /group HTTP/1.1\r\nHost: x\r\nMultinode-Worker: " + b"[" * 8000 + b"\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9),
+        b"GET /status HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nffffffff\r\n" + bytes(50_000),
+        b"GET /status HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 200000\r\n\r\n"
+        + _BOMB,
     )
     for kind in kinds:
         await _hold(target, count // len(kinds), kind)
@@ -186,6 +211,27 @@ async def rogue_member(target: Target, count: int) -> None:
             await pod.link.close()
 
 
+async def frames(target: Target, count: int) -> None:
+    """Frames of a member that never end a message, ask for an answer each, or are none."""
+    kinds = (
+        frame(1, b"a", last=False) + frame(0, b"b" * 1000, last=False) * 40,
+        frame(9, b"p" * 100) * 400,
+        frame(1, gzip.compress(bytes(1 << 20)), reserved=4),
+        frame(1, b"\xff" * 15_000),
+        b"\x81\xff" + (1 << 62).to_bytes(8, "big") + bytes(4),
+    )
+    async with _session() as session:
+        for number in range(count):
+            pod = await _try(target, session, target.hello("rogue", instance="1"), target.token)
+            if pod is not None:
+                transport = pod.link._writer.transport
+                assert transport is not None
+                transport.write(kinds[number % len(kinds)])
+                await asyncio.sleep(0.01)
+                transport.abort()
+                await pod.link.close()
+
+
 async def comes_and_goes(target: Target, count: int) -> None:
     """A member that joins and leaves, again and again, under ever new names."""
     async with _session() as session:
@@ -210,6 +256,7 @@ CASES: Final = {
     "half-headers": Case("requests that never end", half_headers, 10_000),
     "upgrades": Case("WebSockets of strangers", upgrades, 15_000),
     "upgrades-open": Case("WebSockets of strangers, no token", upgrades, 15_000, token=False),
+    "drips": Case("requests a byte at a time", drips, 1_000),
     "challenges": Case("challenges that nobody answers", challenges, 10_000),
     "pipelined": Case("requests sent in one breath", pipelined, 1_000),
     "junk": Case("junk, long lines, large bodies", junk, 5_000),
@@ -217,6 +264,7 @@ CASES: Final = {
     "same-name-token": Case("the living worker's name, with the token", same_name, 600),
     "proofs": Case("old, foreign, reflected and missing proofs", proofs, 1_000),
     "rogue-member": Case("events and long strings of a member", rogue_member, 20_000, serving=False),
+    "frames": Case("odd frames of a member", frames, 500, serving=False),
     "comes-and-goes": Case("a member that joins and leaves", comes_and_goes, 500, serving=False),
     "together": Case("all that strangers can do, at once", together, 5_000),
     "together-open": Case("the same, no token", together, 5_000, token=False),

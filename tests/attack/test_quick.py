@@ -23,6 +23,7 @@ SLOWEST = 5.0
         ("same-name-token", 60),
         ("proofs", 60),
         ("rogue-member", 2000),
+        ("frames", 50),
         ("comes-and-goes", 100),
         ("together", 300),
     ],

@@ -6,13 +6,20 @@ has a few seconds in all, and there are at most so many of them: where one more 
 
 import asyncio
 import resource
-from typing import Final
+from typing import Final, Protocol
 
 _LIFETIME: Final = 10.0
 _PER_ADDRESS: Final = 256
 _IN_ALL: Final = 1024
 # Of the file descriptors, for connections that are not members'; the engine, /proc and files need the others.
 _SHARE_OF_FILES: Final = 0.5
+
+
+class Ends(Protocol):
+    """A connection, by whatever holds it now: `launcher.front`, or a transport of asyncio's."""
+
+    def abort(self) -> None:
+        """End it at once."""
 
 
 class Connections:
@@ -38,56 +45,75 @@ class Connections:
         self.ended_total = 0
         self._lifetime = lifetime
         # Both in the order in which they came.
-        self._passing: dict[asyncio.BaseTransport, tuple[float, str]] = {}
-        self._by_address: dict[str, dict[asyncio.BaseTransport, None]] = {}
+        self._passing: dict[Ends, tuple[float, str]] = {}
+        self._by_address: dict[str, dict[Ends, None]] = {}
         self._sweep: asyncio.TimerHandle | None = None
 
-    def add(self, transport: asyncio.Transport) -> None:
+    def add(self, held: Ends, address: str) -> None:
         """One more has come; the oldest goes where there are too many."""
-        peer = transport.get_extra_info("peername")
-        address = str(peer[0]) if peer else ""
-        loop = asyncio.get_running_loop()
         of_address = self._by_address.get(address, {})
         if len(of_address) >= self.per_address:
             self.end(next(iter(of_address)))
         elif len(self._passing) >= self.in_all:
-            self.end(next(iter(self._passing)))
-        self._passing[transport] = (loop.time() + self._lifetime, address)
-        self._by_address.setdefault(address, {})[transport] = None
-        if self._sweep is None:
-            self._sweep = loop.call_later(self._lifetime, self._end_expired)
+            self.end_oldest()
+        loop = asyncio.get_running_loop()
+        self._passing[held] = (loop.time() + self._lifetime, address)
+        self._by_address.setdefault(address, {})[held] = None
+        self._sweep_soon()
 
-    def keep(self, transport: asyncio.BaseTransport | None) -> None:
+    def hand_over(self, before: Ends, after: Ends) -> bool:
+        """Another object holds the connection from now on, for the time that it has left.
+
+        Returns:
+            Whether it still had a place.
+        """
+        passing = self._passing.pop(before, None)
+        if passing is None:
+            return False
+        self._passing[after] = passing
+        of_address = self._by_address[passing[1]]
+        del of_address[before]
+        of_address[after] = None
+        return True
+
+    def keep(self, held: Ends | None) -> None:
         """It is a member's, which heartbeats look after, or it is gone."""
-        if transport is None:
-            return
-        found = self._passing.pop(transport, None)
-        if found is not None:
-            _, address = found
-            del self._by_address[address][transport]
+        passing = self._passing.pop(held, None) if held is not None else None
+        if held is not None and passing is not None:
+            _, address = passing
+            del self._by_address[address][held]
             if not self._by_address[address]:
                 del self._by_address[address]
 
-    def end(self, transport: asyncio.BaseTransport) -> None:
+    def end(self, held: Ends) -> None:
         """It has to go."""
         self.ended_total += 1
-        self.keep(transport)
-        if isinstance(transport, asyncio.Transport):
-            transport.abort()
+        self.keep(held)
+        held.abort()
+
+    def end_oldest(self) -> None:
+        """One has to go, whichever came first."""
+        if self._passing:
+            self.end(next(iter(self._passing)))
+
+    def _sweep_soon(self) -> None:
+        if self._sweep is None and self._passing:
+            loop = asyncio.get_running_loop()
+            self._sweep = loop.call_later(min(self._lifetime / 4, 1), self._end_expired)
 
     def _end_expired(self) -> None:
         self._sweep = None
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        while self._passing:
-            transport, (deadline, _) = next(iter(self._passing.items()))
-            if deadline > now:
-                self._sweep = loop.call_at(deadline, self._end_expired)
-                return
-            self.end(transport)
+        now = asyncio.get_running_loop().time()
+        for held in [held for held, (deadline, _) in self._passing.items() if deadline <= now]:
+            self.end(held)
+        self._sweep_soon()
 
     def close(self) -> None:
-        """No sweep any more."""
+        """No sweep any more; what aiohttp does not know of yet is ended, the rest is its own."""
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
+        for held in list(self._passing):
+            self.keep(held)
+            if not isinstance(held, asyncio.Transport):
+                held.abort()

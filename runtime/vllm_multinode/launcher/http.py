@@ -1,6 +1,5 @@
 """What Kubernetes and people ask the supervisor, answered from memory."""
 
-import asyncio
 import errno
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
@@ -17,7 +16,6 @@ from vllm_multinode.launcher.network import cannot_listen, listen_addresses, ope
 from vllm_multinode.launcher.states import State, Status
 
 _BACKLOG: Final = 4096
-_A_TURN: Final = 256
 PROBES: Final = web.AppKey[Probes]("probes")
 
 
@@ -123,13 +121,10 @@ async def listen(
     server = runner.server
     assert server is not None  # noqa: S101 - set by setup
     front = Front(server, app.get(PROBES, {}), connections)
-    loop = asyncio.get_running_loop()
-    listeners: list[asyncio.Server] = []
 
     async def close() -> None:
+        front.close()
         connections.close()
-        for listener in listeners:
-            listener.close()
         await runner.cleanup()
 
     for own in listen_addresses(address):
@@ -140,8 +135,5 @@ async def listen(
                 continue
             await close()
             raise cannot_listen(env.SUPERVISOR_PORT, own, port, error) from error
-        # asyncio takes as many connections in one turn of its loop as it is told the backlog is, and sets the
-        # kernel's to the same; few a turn, so that nobody else waits, and many that may queue.
-        listeners.append(await loop.create_server(front.protocol, sock=opened, backlog=_A_TURN))
-        opened.listen(_BACKLOG)
+        front.listen(opened)
     return close

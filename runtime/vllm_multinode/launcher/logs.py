@@ -7,7 +7,13 @@ import time
 from aiohttp.http_exceptions import HttpProcessingError
 
 
-def _is_ours(record: logging.LogRecord) -> bool:
+def silence_strangers() -> None:
+    """A stranger's bytes that are no HTTP, or its connection that ended, are not worth a traceback each."""
+    logging.getLogger("aiohttp.server").addFilter(is_ours)
+
+
+def is_ours(record: logging.LogRecord) -> bool:
+    """Whether aiohttp complains of what this package has done, and not of what a stranger has sent."""
     error = record.exc_info[1] if record.exc_info else None
     return not isinstance(error, HttpProcessingError | ConnectionError)
 
@@ -24,8 +30,7 @@ def log_to_stderr(level: int | str = logging.INFO, pod: str = "") -> None:
     formatter.converter = time.gmtime
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
-    # A stranger's bytes that are no HTTP, or his connection that ended, are not worth a traceback each.
-    logging.getLogger("aiohttp.server").addFilter(_is_ours)
+    silence_strangers()
     package = logging.getLogger("vllm_multinode")
     package.addHandler(handler)
     package.setLevel(level)

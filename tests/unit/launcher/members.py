@@ -71,3 +71,16 @@ async def connect(
     side = WorkersSide(token, claim, await challenge(session, base) if token is not None else "")
     link = await session.ws_connect(base + PATH, headers=side.headers())
     return Pod(link, side.check(link._response.headers), token)
+
+
+def frame(code: int, payload: bytes, *, last: bool = True, reserved: int = 0, masked: bool = True) -> bytes:
+    """One WebSocket frame of a client (RFC 6455, 5.2)."""
+    first = bytes([(0x80 if last else 0) | reserved << 4 | code])
+    bit = 0x80 if masked else 0
+    if len(payload) < 126:
+        length = bytes([bit | len(payload)])
+    elif len(payload) < 1 << 16:
+        length = bytes([bit | 126]) + len(payload).to_bytes(2, "big")
+    else:
+        length = bytes([bit | 127]) + len(payload).to_bytes(8, "big")
+    return first + length + (bytes(4) if masked else b"") + payload

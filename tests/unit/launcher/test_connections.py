@@ -100,13 +100,11 @@ async def test_who_says_too_little_is_let_go(port: Port, said: bytes) -> None:
 
 
 async def test_a_members_connection_stays(port: Port) -> None:
-    loop = asyncio.get_running_loop()
     kept = await port.connect()
-    deadline = loop.time() + 3
-    while not port.connections._passing:
-        assert loop.time() < deadline
-        await asyncio.sleep(0.01)
-    port.connections.keep(next(iter(port.connections._passing)))
+    assert b"200" in await port.get(kept)
+    await kept[0].readuntil(b"\r\n\r\nx")
+    (member,) = port.connections._passing
+    port.connections.keep(member)
     passing = await port.connect()
     assert await ended(passing)
     assert b"200" in await port.get(kept)
