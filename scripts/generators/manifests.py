@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from generators.repository import MANIFESTS, Files
+from generators.repository import MANIFESTS, PACKAGE, Files
 from vllm_multinode.authoring.render import application
 from vllm_multinode.authoring.render.fetch import Access, job
 from vllm_multinode.authoring.render.images import RELEASED
@@ -114,6 +114,13 @@ def commented(document: Mapping[str, Any], comments: Mapping[str, str] = COMMENT
     return "\n".join(lines) + "\n"
 
 
+def monitoring() -> dict[Path, str]:
+    """What the component monitoring has, where `multinode render` reads it."""
+    component, package = MANIFESTS / "components/monitoring", PACKAGE / "authoring/render/monitoring"
+    names = ("alerts.yaml", "dashboard.json", "podmonitors.yaml")
+    return {package / name: (component / name).read_text(encoding="utf-8") for name in names}
+
+
 def files() -> Files:
     """All of them."""
-    return {**launcher(), **runtimes(), **fetching(), **secrets()}
+    return {**launcher(), **runtimes(), **fetching(), **secrets(), **monitoring()}

@@ -13,6 +13,7 @@ from vllm_multinode.authoring.spec import (
     DeploymentSpec,
     Model,
     Network,
+    NodePool,
     Parallelism,
     Placement,
     Toleration,
@@ -49,6 +50,7 @@ def spec_of(
     taints: Sequence[tuple[str, str, str]] = (),
     speculative: str = "",
     pool: Mapping[str, str] | None = None,
+    pool_nodes: int | None = None,
 ) -> DeploymentSpec:
     """The best choice of a plan as a deployment spec.
 
@@ -61,6 +63,7 @@ def spec_of(
         taints: (key, value, effect) to tolerate.
         speculative: the engine's --speculative-config that was planned with.
         pool: labels of the nodes that were planned with.
+        pool_nodes: how many of them there are to take; None for any number.
 
     Raises:
         MultinodeError: DOES_NOT_FIT, with the smallest that would; SPEC for a name that cannot be.
@@ -92,7 +95,7 @@ def spec_of(
             arguments=_arguments(plan, best, speculative),
             resources=nodes.resources(plan, best, per_node),
             shared_memory=f"{plan.shared_memory_gib}Gi",
-            placement=_placement(plan, taints, pool or {}),
+            placement=_placement(plan, taints, _pool(pool, pool_nodes)),
             network=Network(rdma=rdma) if rdma else Network(),
             startup=_startup(plan, best),
         )
@@ -114,13 +117,19 @@ def _model(plan: Plan, claim: str, path: str | None) -> Model:
     return Model(source=hub, size=size, create_claim=Claim(size=f"{plan.claim_gib}Gi"), **given)
 
 
-def _placement(plan: Plan, taints: Sequence[tuple[str, str, str]], pool: Mapping[str, str]) -> Placement:
+def _pool(labels: Mapping[str, str] | None, nodes: int | None) -> NodePool | None:
+    if not labels:
+        return None
+    return NodePool(labels=labels, nodes=nodes) if nodes else NodePool(labels=labels)
+
+
+def _placement(plan: Plan, taints: Sequence[tuple[str, str, str]], pool: NodePool | None) -> Placement:
     found = nodes.placement(plan.request) or Placement()
     said: dict[str, object] = {}
     if taints:
         said["tolerations"] = _tolerations(taints)
     if pool:
-        said["node_selector"] = {**(found.node_selector or {}), **pool}
+        said["pool"] = pool
     return found.model_copy(update=said) if said else found
 
 

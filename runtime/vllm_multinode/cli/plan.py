@@ -197,8 +197,8 @@ def plan(
         offer = found[order[0]] if found else None
         spec = spec_of(
             _named(plans[0], model), name=name, claim=claim, path=path,
-            product=offer.product if offer else "", taints=offer.taints if offer else (), pool=pool,
-            speculative=speculative_config,
+            product=offer.product if offer else "", taints=offer.taints if offer else (),
+            pool=pool, pool_nodes=nodes, speculative=speculative_config,
         )  # fmt: skip
         typer.echo(spec_text(spec, plans[0]), nl=False)
         for remark in remarks(spec, chosen(platform, kserve)):

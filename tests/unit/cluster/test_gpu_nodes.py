@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from unit.cluster.stub_api import StubApi, status
-from vllm_multinode.authoring.spec import loads
+from vllm_multinode.authoring.spec import NodePool, loads
 from vllm_multinode.cli.app import run
 from vllm_multinode.cluster.nodes import GpuNode, node_of, requested
 from vllm_multinode.cluster.offers import offers
@@ -262,7 +262,7 @@ def test_the_nodes_of_a_pool(api: StubApi, capsys: pytest.CaptureFixture[str]) -
 def test_the_spec_names_the_pool(api: StubApi, capsys: pytest.CaptureFixture[str]) -> None:
     fill(api, [pooled("a"), node("b")])
     assert run([*ASKED[:-1], "spec", *POOL]) == 0
-    assert loads(capsys.readouterr().out).placement.node_selector == {"pool": "a"}
+    assert loads(capsys.readouterr().out).placement.pool == NodePool(labels={"pool": "a"})
 
 
 @pytest.mark.usefixtures("kubeconfig")

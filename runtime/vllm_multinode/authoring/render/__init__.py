@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from vllm_multinode.authoring.render import companions, publish, releases, replicas, secrets
+from vllm_multinode.authoring.render import companions, monitoring, publish, releases, replicas, secrets
 from vllm_multinode.authoring.render.inference_service import inference_service, runtime_name
 from vllm_multinode.authoring.render.lws import leader_worker_set
 from vllm_multinode.authoring.render.names import USER
@@ -75,10 +75,14 @@ def render(spec: DeploymentSpec, platform: str | Release = DEFAULT, target: Targ
         "claim.yaml": companions.claim(spec),
         "fetch.yaml": companions.fetch_job(spec, user_of(release)),
         "network-policy.yaml": companions.network_policy(spec, proxy_port) if spec.network.policy else None,
-        "disruption-budget.yaml": companions.disruption_budget(spec),
+        "disruption-budget.yaml": companions.disruption_budget(spec) if spec.disruption_budget else None,
     }
     files |= {name: [found] for name, found in further.items() if found is not None}
-    several = {"publish.yaml": publish.objects(spec), "secrets.yaml": secrets.objects(spec, user_of(release))}
+    several = {
+        "publish.yaml": publish.objects(spec),
+        "secrets.yaml": secrets.objects(spec, user_of(release)),
+        "monitoring.yaml": monitoring.objects(spec, target) if spec.monitoring else [],
+    }
     files |= {name: found for name, found in several.items() if found}
     if (launcher := companions.launcher(spec)) is not None:
         # Last: nobody reads it.

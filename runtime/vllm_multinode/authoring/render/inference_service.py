@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from vllm_multinode.authoring.render import names
+from vllm_multinode.authoring.render import names, queue
 from vllm_multinode.authoring.render.pod import (
     accelerators,
     annotations,
@@ -41,7 +41,7 @@ def inference_service(spec: DeploymentSpec, name: str, release: Release) -> Obje
             {
                 "name": name,
                 "namespace": spec.namespace,
-                "labels": labels(spec),
+                "labels": {**labels(spec), **queue.group_labels(spec, name)},
                 "annotations": _annotations(spec, release),
             }
         ),
@@ -70,6 +70,7 @@ def _annotations(spec: DeploymentSpec, release: Release) -> Mapping[str, str]:
         kserve.DEPLOYMENT_MODE: release.raw_mode,
         kserve.AUTOSCALER_CLASS: release.autoscaler_class,
         **({kserve.GPU_TYPES: json.dumps(told)} if told else {}),
+        **queue.group_annotations(spec),
         **annotations(spec),
     }
 

@@ -7,7 +7,7 @@ LWS_GROUP_SIZE, which LeaderWorkerSet injects. Types: sigs.k8s.io/lws v0.7, lead
 from collections.abc import Mapping
 from typing import Any, Final
 
-from vllm_multinode.authoring.render import names
+from vllm_multinode.authoring.render import names, queue
 from vllm_multinode.authoring.render import pod as pods
 from vllm_multinode.authoring.render.container import container, volumes
 from vllm_multinode.authoring.render.images import default_image
@@ -46,6 +46,7 @@ def leader_worker_set(spec: DeploymentSpec, user: int | None = names.USER) -> Ob
             hint="Copy the model to a claim and name model.claim.",
         )
     meta = pods.metadata(spec, spec.name)
+    meta["labels"] |= queue.set_labels(spec)
     annotations = pods.annotations(spec)
     return {
         "apiVersion": "leaderworkerset.x-k8s.io/v1",

@@ -49,7 +49,7 @@ def pod_fields(spec: DeploymentSpec, role: Role, group_labels: Mapping[str, Any]
         "automountServiceAccountToken": False,
         "imagePullSecrets": [{"name": name} for name in spec.image_pull_secrets],
         "nodeSelector": _node_selector(spec, role),
-        "affinity": affinity.together(placement.affinity, spec.placement.topology_key, group_labels),
+        "affinity": affinity.together(_preferring(spec, role), spec.placement.topology_key, group_labels),
         "tolerations": [written(one) for one in placement.tolerations or ()],
         "topologySpreadConstraints": [
             _spread(one, group_labels) for one in placement.topology_spread_constraints or ()
@@ -176,6 +176,18 @@ def said(fields: Mapping[str, Any]) -> Object:
     return {name: value for name, value in fields.items() if value is not None and value not in ({}, [])}
 
 
+def _preferring(spec: DeploymentSpec, role: Role) -> Mapping[str, Any] | None:
+    """The affinity that the spec gives, with the nodes that it names first."""
+    given, nodes = spec.placements[role].affinity, spec.placement.preferred_nodes
+    if not nodes:
+        return given
+    of_nodes = dict((given or {}).get("nodeAffinity") or {})
+    field = "preferredDuringSchedulingIgnoredDuringExecution"
+    named = {"key": "kubernetes.io/hostname", "operator": "In", "values": list(nodes)}
+    term = {"weight": 100, "preference": {"matchExpressions": [named]}}
+    return {**(given or {}), "nodeAffinity": {**of_nodes, field: [*of_nodes.get(field, ()), term]}}
+
+
 def _spread(constraint: SpreadConstraint, group_labels: Mapping[str, Any]) -> Object:
     """Kubernetes wants maxSkew and whenUnsatisfiable said, and counts no pod without a selector."""
     said_of_it = constraint.model_dump(by_alias=True, exclude_none=True)
@@ -218,7 +230,8 @@ def accelerators(spec: DeploymentSpec) -> dict[str, str]:
 
 
 def _node_selector(spec: DeploymentSpec, role: Role) -> dict[str, str]:
-    selector = dict(spec.placements[role].node_selector or {})
+    pool = spec.placement.pool
+    selector = {**(pool.labels if pool else {}), **(spec.placements[role].node_selector or {})}
     label = product_label(spec.accelerator.type)
     if spec.accelerator.product is not None and label is not None:
         selector = {label: spec.accelerator.product} | selector

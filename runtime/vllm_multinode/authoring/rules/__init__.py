@@ -17,6 +17,7 @@ from vllm_multinode.authoring.rules import (
     model,
     openshift_ai,
     pod_settings,
+    queues,
     scaling,
     webhooks,
 )
@@ -45,6 +46,7 @@ RULES: Final[tuple[Rule, ...]] = (
     *pod_settings.RULES,
     *images.RULES,
     *scaling.RULES,
+    *queues.RULES,
     *openshift_ai.RULES,
     *launcher.RULES,
     *lws.RULES,

@@ -12,6 +12,7 @@ from vllm_multinode.authoring.spec.accelerators import product_label
 from vllm_multinode.authoring.spec.parts import EnvSource
 from vllm_multinode.contract import env, ports
 from vllm_multinode.k8s.quantity import parse
+from vllm_multinode.platforms import kueue
 from vllm_multinode.platforms import names as kserve
 
 if TYPE_CHECKING:
@@ -261,6 +262,33 @@ def _router(spec: "DeploymentSpec") -> Iterator[Fault]:
         yield Fault(("router",), "a single replica needs no router; leave it out, or raise replicas")
 
 
+def _pool(spec: "DeploymentSpec") -> Iterator[Fault]:
+    pool = spec.placement.pool
+    if pool is None:
+        return
+    wanted = spec.nodes * spec.replicas
+    if pool.nodes is not None and pool.nodes < wanted:
+        yield Fault(
+            ("placement", "pool", "nodes"),
+            f"the service takes {wanted} nodes, and the pool gives {pool.nodes}",
+        )
+    for role, placement in spec.placements.items():
+        for key, value in pool.labels.items():
+            other = (placement.node_selector or {}).get(key, value)
+            if other != value:
+                yield Fault(
+                    ("placement", "pool", "labels", key),
+                    f"the {role}'s node selector says {key}={other}; keep one of them",
+                )
+
+
+def _queue(spec: "DeploymentSpec") -> Iterator[Fault]:
+    for place, given in (("labels", spec.labels), ("annotations", spec.annotations)):
+        for key in given:
+            if spec.queue is not None and key.startswith(kueue.PREFIX):
+                yield Fault((place, key), f"{key} follows from queue; keep one of them")
+
+
 def _annotations(spec: "DeploymentSpec") -> Iterator[Fault]:
     for key, why in _OWN_ANNOTATIONS.items():
         if key in spec.annotations:
@@ -347,6 +375,8 @@ _CHECKS = (
     _network,
     _accelerator,
     _router,
+    _pool,
+    _queue,
     _annotations,
     _security,
 )

@@ -84,6 +84,9 @@ class DeploymentSpec(Part):
     resources: Resources = Field(default_factory=Resources, description="CPU and memory of each container.")
     shared_memory: Quantity = Field("16Gi", description="Size of /dev/shm.")
     placement: Placement = Field(default_factory=Placement, description="Where head and workers may run.")
+    queue: LabelName | None = Field(
+        None, description="LocalQueue of Kueue: all pods of a group are admitted together, or none."
+    )
     replicas: Count = Field(1, description="Copies of the whole group, behind a router and one Service.")
     router: Router | Literal[False] | None = Field(
         None,
@@ -106,6 +109,13 @@ class DeploymentSpec(Part):
         None,
         description="Secret with the group's token; named after the service with -token behind it if absent, "
         "and made by `multinode deploy`. false for none: whoever reaches the pods can then join.",
+    )
+    disruption_budget: bool = Field(
+        True, description="Write a PodDisruptionBudget: nodes are drained one at a time."
+    )
+    monitoring: bool = Field(
+        False,
+        description="Write PodMonitors and alerts for Prometheus' operator, and a dashboard for Grafana.",
     )
     publish: PublishChoice | None = Field(
         None,

@@ -167,9 +167,24 @@ class RolePlacement(Part):
     runtime_class_name: Name | None = Field(None, description="Runtime class.")
 
 
+class NodePool(Part):
+    """Nodes that are alike, found by their labels."""
+
+    labels: Labels = Field(
+        min_length=1, description="Labels of its nodes; the pods' node selector takes them over."
+    )
+    nodes: Count | None = Field(
+        None, description="Nodes that the service may take of it; only checked. Any number if absent."
+    )
+
+
 class Placement(RolePlacement):
     """Where all pods of the group may run; `head` and `worker` replace single fields for one role."""
 
+    pool: NodePool | None = Field(None, description="Nodes of one pool.")
+    preferred_nodes: tuple[Name, ...] = Field(
+        (), description="Names of nodes to take first, where they have room; others will do."
+    )
     topology_key: Key | None = Field(
         None,
         description="Label of the nodes whose value all pods of a group share, such as a rack's; nodes "

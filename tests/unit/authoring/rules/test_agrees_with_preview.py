@@ -19,7 +19,8 @@ EVERY = [release for releases in RELEASES.values() for release in releases]
 # A runtime that is refused leaves the one that was there before.
 RUNTIMES = {"runtime-priority", "worker-spec-removed"}
 # What objects do not show: which node could hold a pod, the engine's arguments, the model, kubectl's strict
-# validation, what becomes of objects once they are made, and pods that start without ever forming a group.
+# validation, what becomes of objects once they are made, what Kueue waits for, and pods that
+# start without ever forming a group.
 ELSEWHERE = {
     "claim-one-pod",
     "data-parallel",
@@ -28,6 +29,7 @@ ELSEWHERE = {
     "head-counts-stages",
     "head-service-name",
     "many-replicas",
+    "queue-group-size",
     "ray-certificate-name",
     "ray-certificate-variable",
     "runtime-drops-field",
