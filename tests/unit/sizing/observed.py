@@ -29,11 +29,13 @@ class Observed:
         case: as it stands in cases.jsonl.
         choice: what a plan says for the same sizes.
         context: tokens that were planned for.
+        request: that the plan is for.
     """
 
     case: dict[str, Any]
     choice: Choice
     context: int
+    request: Request
 
     @property
     def name(self) -> str:
@@ -129,8 +131,9 @@ def planned(case: dict[str, Any]) -> Observed:
     planner = Planner(request)
     each = case["tp"] * case["pp"] // case["nodes"]
     return Observed(
-        case, planner.with_batch(case["tp"], case["pp"], case["nodes"], each, planner.batch), planner.context
-    )
+        case, planner.with_batch(case["tp"], case["pp"], case["nodes"], each, planner.batch),
+        planner.context, request,
+    )  # fmt: skip
 
 
 def _arguments(case: dict[str, Any]) -> dict[str, str]:

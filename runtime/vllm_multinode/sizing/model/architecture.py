@@ -12,7 +12,7 @@ from vllm_multinode.sizing.model.layers import Attention, LatentAttention
 from vllm_multinode.sizing.model.patterns import layer_kinds
 from vllm_multinode.sizing.model.quantization import Quantization, read_quantization
 from vllm_multinode.sizing.model.rope import RopeTable, rope_tables
-from vllm_multinode.sizing.model.served import served
+from vllm_multinode.sizing.model.served import in_part, served
 from vllm_multinode.sizing.model.stack import Layer, build_layers, layer_count
 from vllm_multinode.sizing.model.towers import greatest_item, patches_per_token, tower_weights
 from vllm_multinode.sizing.model.traits import Traits, traits_of
@@ -53,6 +53,8 @@ class Architecture:
         patches_per_token: of an image, in the vision tower.
         greatest_item: tokens of the largest image that is taken whole; 0 where that is no more than a batch.
         drafts: layers of multi-token prediction, in the checkpoint and not loaded for plain decoding.
+        streams: residual streams beside one another (hyper-connections).
+        in_part: whether what its layers need is known in part only.
         pipeline: whether vLLM can split it into stages; None where it does not know the architecture.
         guesses: sentences about what the configuration left open.
     """
@@ -75,6 +77,8 @@ class Architecture:
     patches_per_token: int = 1
     greatest_item: int = 0
     drafts: tuple[Layer, ...] = ()
+    streams: int = 1
+    in_part: bool = False
     pipeline: bool | None = True
     guesses: tuple[str, ...] = ()
 
@@ -137,6 +141,8 @@ def read_architecture(config: Mapping[str, Any], place: str = "config.json") -> 
         patches_per_token=patches_per_token(outer) if towers else 1,
         greatest_item=greatest_item(outer) if towers else 0,
         drafts=(built[-1],) * _drafts(outer, text),
+        streams=text.count("hc_mult", default=1),
+        in_part=in_part(text.model_type),
         pipeline=pipeline,
         guesses=(*guesses, *quantization.guesses, *tower_guesses, *dtype_guess, *unknown),
     )

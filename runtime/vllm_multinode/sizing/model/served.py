@@ -45,6 +45,13 @@ _PARTLY_KNOWN = {
     "minimax_m3_vl_text": "its sparse attention is not modelled; weights and cache are estimates.",
     "zamba2": "its shared blocks are not modelled; weights and cache are estimates.",
 }
+
+
+def in_part(model_type: str) -> bool:
+    """Whether layers of this type are known and not modelled in full."""
+    return model_type in _PARTLY_KNOWN
+
+
 # Served by vLLM and read right, though transformers has no class for them.
 _KNOWN_TYPES = frozenset(
     {

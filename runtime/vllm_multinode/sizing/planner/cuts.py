@@ -162,7 +162,7 @@ class Planner:
                     weights, self._profile(size, tp, pp > 1, stage == pp - 1, batch),
                     total=request.gpu.bytes, utilization=request.utilization,
                     kv_bytes=cache.bytes(stage, self.context, request.concurrency),
-                    guessed=bool(self.model.guesses), unified=request.gpu.unified,
+                    guessed=bool(self.model.guesses), in_part=self.model.in_part, unified=request.gpu.unified,
                     unseen=not request.settings.version.held_against_logs,
                 )
             )  # fmt: skip

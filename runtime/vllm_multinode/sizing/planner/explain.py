@@ -153,13 +153,16 @@ def _rest(plan: Plan, model: Architecture, best: Choice) -> Iterator[str]:
     taken = "taken from the cache" if one.profile.graphs_deducted else "not taken from the cache"
     yield f"CUDA graphs of {layers} layers: {_gib(one.profile.graphs)}, {taken}"
     yield f"runtime, NCCL and all-reduce of TP {best.tensor_parallel}: {_gib(one.reserve)}"
+    if one.allowance:
+        yield f"for what its layers need and is not modelled: {_gib(one.allowance)}"
     yield f"by which all of it may be wrong: {_gib(one.error)}"
 
 
 def _sum(plan: Plan, best: Choice) -> Iterator[str]:
     one = best.memory
     yield f"usable: {plan.request.utilization:g} x {_gib(one.total)} = {_gib(one.usable)}"
-    parts = " + ".join(map(_gib, (one.weights, one.activations, one.graphs, one.reserve)))
+    taken = [one.weights, one.activations, one.graphs, one.reserve, *filter(None, [one.allowance])]
+    parts = " + ".join(map(_gib, taken))
     yield f"{parts} = {_gib(one.fixed)}"
     room = f"{_gib(one.usable)} - {_gib(one.fixed)}"
     yield f"for the cache: {room} = {_gib(one.for_cache)}, {best.blocks} blocks"

@@ -8,7 +8,7 @@ from vllm_multinode.engines.vllm import Vllm
 from vllm_multinode.sizing.planner.profiling import GIB, Batch, Profile
 
 # Parts that no configuration tells: they are learnt from what engines report, and differ between versions.
-ESTIMATED = ("activations", "graphs", "reserve")
+ESTIMATED = ("activations", "graphs", "reserve", "allowance")
 
 # vLLM's default of gpu_memory_utilization.
 UTILIZATION = 0.92
@@ -23,6 +23,8 @@ _ERROR_OF_WEIGHTS, _ERROR_OF_ESTIMATES = 0.01, 0.15
 _ERROR_UNSEEN = 0.35 * GIB
 # An architecture that was not held against an engine, and one GPU whose memory is not its own.
 _ERROR_OF_GUESSES = 0.05
+# Of weights, for what layers need that are not modelled in full: as much as two logs of DeepSeek-V4 show.
+_ALLOWANCE = 0.06
 _ERROR_UNIFIED = 6 * GIB
 
 Verdict = Literal["fits", "within-error", "does-not-fit"]
@@ -38,6 +40,7 @@ class Memory:
         weights: of the stage on the fullest rank, with what loading leaves beside them.
         kv_cache: for the context and concurrency asked for.
         profile: what the engine finds beside both.
+        allowance: for what is not modelled.
         error: by which all this may be wrong.
     """
 
@@ -46,6 +49,7 @@ class Memory:
     weights: int
     kv_cache: int
     profile: Profile
+    allowance: int
     error: int
 
     @property
@@ -66,7 +70,7 @@ class Memory:
     @property
     def fixed(self) -> int:
         """All but the cache that is taken from what vLLM may use."""
-        return self.weights + self.activations + self.graphs + self.reserve
+        return self.weights + self.activations + self.graphs + self.reserve + self.allowance
 
     @property
     def available(self) -> int:
@@ -123,6 +127,7 @@ def stage_memory(
     utilization: float,
     kv_bytes: int,
     guessed: bool = False,
+    in_part: bool = False,
     unified: bool = False,
     unseen: bool = False,
 ) -> Memory:
@@ -135,6 +140,7 @@ def stage_memory(
         utilization: part of it that vLLM may take.
         kv_bytes: of the cache for what was asked.
         guessed: whether the architecture was not held against an engine.
+        in_part: whether its layers are not modelled in full.
         unified: whether the processor's memory is the GPU's.
         unseen: whether no start log of the version, or one like it, was read.
     """
@@ -150,5 +156,6 @@ def stage_memory(
         weights=round(weights),
         kv_cache=kv_bytes,
         profile=profile,
+        allowance=round(_ALLOWANCE * weights) if in_part else 0,
         error=round(error),
     )

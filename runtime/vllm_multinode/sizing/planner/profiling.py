@@ -1,46 +1,31 @@
 """What vLLM's profiling run finds beside weights: the peak of a step, buffers that stay, NCCL and runtime.
 
 The formulas follow gpu_worker.py (determine_available_memory) and gpu_model_runner.py (profile_run); each
-function names where its part stands. The constants were fitted on published start logs, see docs/sizing.md.
+function names where its part stands. What no source tells stands in fitted.py.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vllm_multinode.engines.vllm import Vllm
 from vllm_multinode.sizing.model.architecture import Architecture
 from vllm_multinode.sizing.model.layers import Attention, Dense, Experts, LatentAttention
 from vllm_multinode.sizing.model.weights import VOCABULARY_PADDING
+from vllm_multinode.sizing.planner.fitted import FITTED, Fitted
 from vllm_multinode.sizing.planner.loading import BLACKWELL, Device
 
 GIB = 1 << 30
 MIB = 1 << 20
-# Bytes that the sampler holds for each number of the vocabulary of each request. Sorting: logits in 2 and 4,
-# sorted values and indices in 4 and 8, softmax, sums, and what is scattered back. In place: logits, their
-# copy in 4, probabilities, and exponential noise. The second runner has the logits alone when it profiles.
-_SORTED, _IN_PLACE, _LOGITS_ALONE = 38, 14, 2
+# The second runner has the logits alone when it profiles.
+_LOGITS_ALONE = 2
 # Counts of the second runner (penalties.py): an integer of four bytes and a bit.
 _COUNTS = 4 + 1 / 8
 # topk_topp_triton.py keeps a row of four bytes for every multiprocessor.
 _MULTIPROCESSORS, _ROW = 132, 4
-# Vectors of the model's width that live while the widest block runs, and what stages hand on.
-_STREAM, _HANDED_ON = 3.5, 2
-# cuBLAS keeps 32 MiB on Hopper; the rest is small.
-_WORKSPACE = 50 * MIB
 # fused_moe.py works on at most so many tokens at a time.
 _EXPERT_TOKENS = 16384
 # mla_attention.py: tokens of context that are decompressed at a time.
 _LATENT_CONTEXT = 65536
-# What the runtime and NCCL take beside torch, from logs; stages without TP have less than one GPU alone.
-_RUNTIME, _RUNTIME_OF_STAGES = 256 * MIB, 72 * MIB
-_FUSED_ALL_REDUCE = {2: 2.07, 4: 2.17, 8: 2.45}
-_ALL_REDUCE = {2: 0.55, 4: 0.8, 8: 1.15}
-_ROCM_RUNTIME, _ROCM_ALL_REDUCE = 1.4, {2: 1.6, 4: 2.0, 8: 4.1}
-# Of eight ranks under ROCm one has so much less than the first, whose memory is logged; tokens follow it.
-_ROCM_UNEVEN = {8: 0.43}
-# Where the processor's memory is the GPU's, the engine's own processes count as used, and a capture's too.
-_UNIFIED, _UNIFIED_GRAPHS = 8 * GIB, 4
-_GRAPHS, _GRAPHS_LAYER, _GRAPHS_LATENT_LAYER = 0.3 * GIB, 0.015 * GIB, 0.022 * GIB
-_ROCM_GRAPHS = 3.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +52,7 @@ class Activations:
         waiting: encoded images, while the language model runs.
         experts: buffers of the experts that stay.
         counts: of the vocabulary, which the second runner keeps for every request.
+        workspace: of cuBLAS.
     """
 
     step: int
@@ -75,12 +61,13 @@ class Activations:
     waiting: int
     experts: int
     counts: int
+    workspace: int
 
     @property
     def peak(self) -> int:
-        """The most at any time, with cuBLAS's workspace."""
+        """The most at any time, with what stays."""
         one_by_one = max(self.step + self.waiting, self.sampling + self.waiting, self.towers)
-        return one_by_one + self.experts + self.counts + _WORKSPACE
+        return one_by_one + self.experts + self.counts + self.workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +98,14 @@ class Engine:
         device: what it runs on.
         eager: without CUDA graphs.
         text_only: without towers.
+        fitted: constants that start logs tell.
     """
 
     version: Vllm
     device: Device = field(default_factory=Device)
     eager: bool = False
     text_only: bool = False
+    fitted: Fitted = FITTED
 
 
 def profile(
@@ -141,10 +130,10 @@ def profile(
         deducted = version.deducts_graphs_on_rocm
     return Profile(
         parts=_activations(model, tp, batch, engine, staged=staged, last=last),
-        graphs=0 if engine.eager else round(_graphs(model, layers, engine.device)),
+        graphs=0 if engine.eager else round(_graphs(model, layers, engine)),
         graphs_deducted=deducted,
         reserve=round(_reserve(tp, engine, staged=staged)),
-        uneven=round(_ROCM_UNEVEN.get(tp, 0.0) * GIB) if engine.device.family == "rocm" else 0,
+        uneven=round(engine.fitted.rocm_uneven.get(tp, 0.0) * GIB) if engine.device.family == "rocm" else 0,
     )
 
 
@@ -167,26 +156,29 @@ def _activations(
             counts = batch.requests * _up(model.vocabulary) * _COUNTS
     waiting, towers = (0.0, 0.0) if engine.text_only else _encoder(model, tp, batch)
     return Activations(
-        step=round(_step(model, tp, batch, buffers - kept, staged=staged)),
+        step=round(_step(model, tp, batch, buffers - kept, engine.fitted, staged=staged)),
         sampling=round(sampling),
         towers=round(towers),
         waiting=round(waiting),
         experts=round(kept),
         counts=round(counts),
+        workspace=round(engine.fitted.workspace * GIB),
     )
 
 
-def sampler_bytes(model: Architecture, version: Vllm) -> int:
+def sampler_bytes(model: Architecture, version: Vllm, fitted: Fitted = FITTED) -> float:
     """Bytes that the sampler holds for each number of the vocabulary of each request."""
     if runs_on_v2(model, version):
         return _LOGITS_ALONE
-    return _SORTED if version.sorts_to_sample else _IN_PLACE
+    return fitted.sorted_sampling if version.sorts_to_sample else fitted.sampling
 
 
 def _sampling(model: Architecture, batch: Batch, engine: Engine) -> float:
     """Bytes of logits for all requests and of what is made of them (_dummy_sampler_run)."""
-    each, padded = sampler_bytes(model, engine.version), _up(model.vocabulary)
-    rows = min(_MULTIPROCESSORS, batch.requests) * padded * _ROW if each == _IN_PLACE else 0
+    version, padded = engine.version, _up(model.vocabulary)
+    each = sampler_bytes(model, version, engine.fitted)
+    masks = not runs_on_v2(model, version) and not version.sorts_to_sample
+    rows = min(_MULTIPROCESSORS, batch.requests) * padded * _ROW if masks else 0
     return batch.requests * padded * each + rows + batch.tokens * model.hidden * model.dtype_bytes
 
 
@@ -203,17 +195,21 @@ def _keeps_workspace(model: Architecture, engine: Engine) -> bool:
     return kept == "yes"
 
 
-def _step(model: Architecture, tp: int, batch: Batch, experts: float, *, staged: bool) -> float:
+def _step(
+    model: Architecture, tp: int, batch: Batch, experts: float, fitted: Fitted, *, staged: bool
+) -> float:
     """Bytes of the widest block over all tokens, with what lives beside it."""
     blocks = {id(layer.mlp): layer.mlp for layer in model.layers if layer.mlp}.values()
     mixers = {id(mixer): mixer for layer in model.layers for mixer in layer.mixers}.values()
-    stream = _STREAM + (_HANDED_ON if staged else 0)
+    stream = fitted.stream + (fitted.handed_on if staged else 0)
     inside = [float(_width(block, tp)) for block in blocks]
     inside += [
         mixer.heads * (2 * mixer.head_dim + mixer.v_head_dim) / tp
         for mixer in mixers
         if isinstance(mixer, Attention)
     ]
+    # Hyper-connections: each stream as it comes and as it goes, and what drafts would read (deepseek_v4.py).
+    stream += (2 * (model.streams - 1) + model.streams) if model.streams > 1 else 0
     step = batch.tokens * (stream * model.hidden + max(inside, default=0.0)) * model.dtype_bytes
     latent = max(
         (_decompressed(mixer, tp) for mixer in mixers if isinstance(mixer, LatentAttention)), default=0
@@ -275,23 +271,26 @@ def _encoder(model: Architecture, tp: int, batch: Batch) -> tuple[float, float]:
     return waiting, working + budget * vectors
 
 
-def _graphs(model: Architecture, layers: int, device: Device) -> float:
+def _graphs(model: Architecture, layers: int, engine: Engine) -> float:
     """Bytes of CUDA graphs: of the capture, and of every layer, for all sizes that are captured."""
-    each = _GRAPHS_LATENT_LAYER if model.latent else _GRAPHS_LAYER
-    times = _ROCM_GRAPHS if device.family == "rocm" else _UNIFIED_GRAPHS if device.unified else 1
-    return (_GRAPHS + layers * each) * times
+    fitted, device = engine.fitted, engine.device
+    each = fitted.graphs_of_latent_layer if model.latent else fitted.graphs_of_layer
+    times = fitted.rocm_graphs if device.family == "rocm" else fitted.unified_graphs if device.unified else 1
+    return (fitted.graphs + layers * each) * times * GIB
 
 
 def _reserve(tp: int, engine: Engine, *, staged: bool) -> float:
     """Bytes that are not torch's: CUDA's or HIP's modules, NCCL's buffers, workspaces of all-reduce."""
+    fitted = engine.fitted
     if engine.device.family == "rocm":
-        return _of_ranks(_ROCM_ALL_REDUCE, tp) if tp > 1 else _ROCM_RUNTIME * GIB
-    unified = _UNIFIED if engine.device.unified else 0
+        return _of_ranks(fitted.rocm_all_reduce, tp) if tp > 1 else fitted.rocm_runtime * GIB
+    unified = fitted.unified * GIB if engine.device.unified else 0
     if tp > 1:
-        return unified + _of_ranks(_FUSED_ALL_REDUCE if engine.version.fused_all_reduce else _ALL_REDUCE, tp)
-    return unified + (_RUNTIME_OF_STAGES if staged else _RUNTIME)
+        fused = engine.version.fused_all_reduce
+        return unified + _of_ranks(fitted.fused_all_reduce if fused else fitted.all_reduce, tp)
+    return unified + (fitted.runtime_of_stages if staged else fitted.runtime) * GIB
 
 
-def _of_ranks(table: dict[int, float], tp: int) -> float:
+def _of_ranks(table: Mapping[int, float], tp: int) -> float:
     """The figure of the next larger group that was seen."""
     return next((gib for ranks, gib in table.items() if tp <= ranks), table[max(table)]) * GIB

@@ -7,13 +7,14 @@ from vllm_multinode.sizing.planner.memory import ESTIMATED, Memory
 from vllm_multinode.sizing.planner.profiling import GIB
 from vllm_multinode.sizing.planner.request import Request
 
-_PARTS = ("weights", "kv_cache", "activations", "graphs", "reserve", "left")
+_PARTS = ("weights", "kv_cache", "activations", "graphs", "reserve", "allowance", "left")
 _LABELS = {
     "weights": "weights as loaded",
     "kv_cache": "KV cache",
     "activations": "activations",
     "graphs": "CUDA graphs",
     "reserve": "framework and NCCL",
+    "allowance": "what is not modelled",
     "left": "left",
 }
 
@@ -181,6 +182,8 @@ def _memory_lines(plan: Plan, best: Choice) -> list[str]:
     where = f" (stage {best.stage + 1} of {best.pipeline_parallel})" if best.pipeline_parallel > 1 else ""
     lines = [f"Memory of the fullest GPU{where}, GiB; vLLM takes {memory.usable / GIB:.1f} ({share}):"]
     for part in _PARTS:
+        if part == "allowance" and not memory.allowance:
+            continue
         about = "about " if part in ESTIMATED else ""
         lines.append(f"  {_LABELS[part]:<22}{about:>6}{getattr(memory, part) / GIB:8.2f}")
     lines[-1] += f", give or take {memory.error / GIB:.2f}"
