@@ -9,14 +9,16 @@ from typing import Any
 import yaml
 
 from generators.repository import MANIFESTS, PACKAGE, Files
-from vllm_multinode.authoring.render import application
+from vllm_multinode.authoring.render import application, router
 from vllm_multinode.authoring.render.fetch import Access, job
 from vllm_multinode.authoring.render.images import RELEASED
 from vllm_multinode.authoring.render.names import USER
+from vllm_multinode.authoring.render.publish import CLIENT_PORT
 from vllm_multinode.authoring.render.runtime import DEFAULT_SHARED_MEMORY, serving_runtime
 from vllm_multinode.authoring.render.secrets import access, empty, filler_job
 from vllm_multinode.authoring.spec.parts import SecretKey
-from vllm_multinode.contract.labels import MANAGED_BY, MANAGER, PART_OF
+from vllm_multinode.contract import ports
+from vllm_multinode.contract.labels import COMPONENT, MANAGED_BY, MANAGER, PART_OF
 from vllm_multinode.k8s.emit import to_yaml
 
 # Said once each, above the line that comes first.
@@ -104,6 +106,45 @@ def secrets() -> dict[Path, str]:
     return {MANIFESTS / "service/base/secrets.yaml": f"# Written by scripts/generate.\n{to_yaml(made)}"}
 
 
+ROUTER_COMMENTS = {
+    "- --policy=cache_aware": "Each request to the head with the fewest under way: the two balance thresholds are what makes it so.",
+    "- --selector": "Heads only: workers have no API.",
+    "readinessProbe:": "Not /health, which fails as soon as one of the groups does.",
+    "securityContext:": "Its image names no user; the component openshift leaves it to OpenShift.",
+}
+
+
+def replicas() -> dict[Path, str]:
+    """The router before the heads of a leaf, whichever they are: it asks for their pods."""
+    name, part_of = router.VLLM_ROUTER, "vllm"
+    own = {router.APPLICATION: name, PART_OF: part_of}
+    heads = router.to_pods([f"{PART_OF}=$(PART_OF)", f"{COMPONENT}=head"], "$(POD_NAMESPACE)")
+    from_field = {"POD_NAMESPACE": "metadata.namespace", "PART_OF": f"metadata.labels['{PART_OF}']"}
+    deployment = router.deployment(
+        {"name": name},
+        own,
+        heads,
+        user=USER,
+        pod={"serviceAccountName": name, "automountServiceAccountToken": True},
+        env=[
+            {"name": key, "valueFrom": {"fieldRef": {"fieldPath": path}}} for key, path in from_field.items()
+        ],
+    )
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name},
+        "spec": {"selector": own, "ports": [{"name": "http", "port": CLIENT_PORT, "targetPort": ports.API}]},
+    }
+    budget = router.disruption_budget({"name": name}, own)
+    folder = MANIFESTS / "components/replicas"
+    return {
+        folder / "router.yaml": commented(deployment, ROUTER_COMMENTS),
+        folder / "service.yaml": commented(service, {}),
+        folder / "poddisruptionbudget.yaml": commented(budget, {}),
+    }
+
+
 def commented(document: Mapping[str, Any], comments: Mapping[str, str] = COMMENTS) -> str:
     """The document with a reason above the lines that ask for one."""
     lines, left = ["# Written by scripts/generate."], dict(comments)
@@ -123,4 +164,4 @@ def monitoring() -> dict[Path, str]:
 
 def files() -> Files:
     """All of them."""
-    return {**launcher(), **runtimes(), **fetching(), **secrets(), **monitoring()}
+    return {**launcher(), **runtimes(), **fetching(), **replicas(), **secrets(), **monitoring()}

@@ -30,6 +30,7 @@ EXCLUSIVE = (
     frozenset({"kserve-0.15.0", "kserve-0.16.0"}),
     # In this order alone: the first one brings the Job that the second changes.
     frozenset({"model", "openshift"}),
+    frozenset({"replicas", "openshift"}),
 )
 NAMES = [folder.name for folder in components() if folder.name != "kserve-fields"]
 PAIRS = [pair for pair in itertools.combinations(NAMES, 2) if frozenset(pair) not in EXCLUSIVE]

@@ -205,7 +205,10 @@ def _leftovers(cluster: "Cluster", deployed: "Deployed", name: str, *, prune: bo
 def _wait(cluster: "Cluster", given: "Given", timeout: float) -> None:
     from vllm_multinode.cli.wait import follow
     from vllm_multinode.cluster import ownership
+    from vllm_multinode.cluster.routers import is_router
     from vllm_multinode.cluster.wait import Target
 
     services = [one for one in given.documents if one.kind in ownership.SERVICES]
-    follow(cluster, [Target(one.api_version, one.kind, one.name) for one in services], timeout)
+    routers = [one.name for one in given.documents if is_router(one.body)]
+    found = [Target(one.api_version, one.kind, one.name) for one in services]
+    follow(cluster, found, timeout, routers=routers)

@@ -30,21 +30,29 @@ def wait(
 ) -> int:
     """Show each pod's state until the service serves; exit code 75 and the reason where it will not."""
     from vllm_multinode.cluster.client import Cluster
+    from vllm_multinode.cluster.routers import routers_of
     from vllm_multinode.cluster.wait import targets
 
     with Cluster.connect(
         kubeconfig=kubeconfig, context=context, namespace=namespace, source=login
     ) as cluster:
-        follow(cluster, targets(cluster, name), timeout, ask)
+        follow(cluster, targets(cluster, name), timeout, ask, routers_of(cluster, name))
     return ExitCode.OK
 
 
-def follow(cluster: "Cluster", found: "Sequence[Target]", timeout: float, ask: str = "") -> None:
-    """Wait for each of the services, within `timeout` seconds for all of them.
+def follow(
+    cluster: "Cluster",
+    found: "Sequence[Target]",
+    timeout: float,
+    ask: str = "",
+    routers: "Sequence[str]" = (),
+) -> None:
+    """Wait for each of the services and then the routers, within `timeout` seconds for all of them.
 
     Raises:
         MultinodeError: the first that does not come to serve, with the reason.
     """
+    from vllm_multinode.cluster.routers import await_router
     from vllm_multinode.cluster.snapshot import is_head
     from vllm_multinode.cluster.supervisor import completion
 
@@ -58,6 +66,9 @@ def follow(cluster: "Cluster", found: "Sequence[Target]", timeout: float, ask: s
         if ask:
             head = next(pod for pod in served.current if is_head(pod))
             say(f"{ask}{completion(cluster, head, ask)}")
+    for name in routers:
+        await_router(cluster, name, timeout=max(1.0, timeout - (time.monotonic() - started)), show=say)
+        say(f"Deployment {cluster.namespace}/{name} is ready: clients are led to the least loaded head.")
 
 
 def _shown(cluster: "Cluster", target: "Target", timeout: float) -> "Snapshot":

@@ -86,7 +86,7 @@ def service(spec: DeploymentSpec) -> Object:
         "kind": "Service",
         "metadata": {**metadata(spec, name), **({"annotations": certificate} if certificate else {})},
         "spec": {
-            "selector": router.selector(spec.name) if spec.has_router else heads,
+            "selector": router.identity(spec.name) if spec.has_router else heads,
             "ports": [{"name": "http", "port": publish.CLIENT_PORT, "targetPort": ports.API}],
         },
     }
@@ -144,7 +144,7 @@ def network_policy(spec: DeploymentSpec, proxy_port: int | None = None) -> Objec
             "podSelector": group,
             "policyTypes": ["Ingress", "Egress"],
             "ingress": [
-                _from_clients(spec, clients, [{"podSelector": {"matchLabels": router.selector(spec.name)}}]),
+                _from_clients(spec, clients, [{"podSelector": {"matchLabels": router.identity(spec.name)}}]),
                 {"from": [{"podSelector": group}]},
                 {
                     "from": [*_MONITORING, *spec.network.status_from],
@@ -173,7 +173,7 @@ def router_policy(spec: DeploymentSpec, meta: Object) -> Object:
     heads = {"matchLabels": {labels.PART_OF: spec.name, labels.COMPONENT: "head"}}
     return router.network_policy(
         meta,
-        spec.name,
+        router.identity(spec.name),
         ingress=[
             _from_clients(spec, [{"port": ports.API, "protocol": "TCP"}]),
             {"from": _MONITORING, "ports": [{"port": router.METRICS, "protocol": "TCP"}]},

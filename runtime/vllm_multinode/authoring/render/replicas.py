@@ -30,16 +30,17 @@ def objects(spec: DeploymentSpec, target: Target, user: int | None) -> list[Obje
     meta = metadata(spec, name(spec))
     image = spec.router.image if spec.router else None
     urls = [f"http://{one}" for one in head_services(spec)]
+    own = router.identity(spec.name)
     made = [
         router.deployment(
             meta,
-            spec.name,
+            own,
             router.to_heads(urls),
             image=image or router.IMAGE,
             user=user,
             pod=said({"imagePullSecrets": [{"name": one} for one in spec.image_pull_secrets]}),
         ),
-        router.disruption_budget(meta, spec.name),
+        router.disruption_budget(meta, own),
         *(_head_service(spec, target, index) for index in range(spec.replicas)),
     ]
     if spec.network.policy:

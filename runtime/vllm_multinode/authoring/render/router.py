@@ -6,7 +6,7 @@ counts the requests under way: with both balance thresholds at their least, each
 the fewest, and among equals to the one that has seen the prompt's beginning.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from vllm_multinode.authoring.render.container import security_context
@@ -55,16 +55,19 @@ _GRACE_SECONDS: Final = 60
 _PRE_STOP_SECONDS: Final = 5
 
 
-def arguments(heads: Sequence[str], *, host: str = "0.0.0.0", port: int = ports.API) -> list[str]:
+def arguments(
+    heads: Sequence[str], *, host: str = "0.0.0.0", port: int = ports.API, metrics: int = METRICS
+) -> list[str]:
     """Of the command vllm-router.
 
     Args:
         heads: what says where heads are: see `to_heads` and `to_pods`.
         host: that it listens on.
         port: of its API.
+        metrics: port for Prometheus.
     """
-    metrics = [f"--prometheus-host={host}", f"--prometheus-port={METRICS}"]
-    return [f"--host={host}", f"--port={port}", *metrics, *_FLAGS, *heads]
+    listening = [f"--host={host}", f"--port={port}"]
+    return [*listening, f"--prometheus-host={host}", f"--prometheus-port={metrics}", *_FLAGS, *heads]
 
 
 def to_heads(urls: Sequence[str]) -> list[str]:
@@ -89,24 +92,20 @@ def to_pods(selector: Sequence[str], namespace: str) -> list[str]:
     ]
 
 
-def pod_labels(instance: str) -> dict[str, str]:
-    """Of its pods. They are not part of the group, whose policy and budget are for its own pods alone."""
-    return {
-        labels.MANAGED_BY: labels.MANAGER,
-        APPLICATION: VLLM_ROUTER,
-        INSTANCE: instance,
-        labels.COMPONENT: NAME,
-    }
+def identity(instance: str) -> dict[str, str]:
+    """The labels that tell its pods from all others.
 
+    They are not part of the group, whose policy and budget are for its own pods alone.
 
-def selector(instance: str) -> dict[str, str]:
-    """Selects its pods."""
+    Args:
+        instance: whose heads it leads to.
+    """
     return {INSTANCE: instance, labels.COMPONENT: NAME}
 
 
 def deployment(
     metadata: Object,
-    instance: str,
+    own: Mapping[str, str],
     heads: Sequence[str],
     *,
     image: str = IMAGE,
@@ -118,7 +117,7 @@ def deployment(
 
     Args:
         metadata: of the Deployment.
-        instance: whose heads it leads to.
+        own: labels that tell its pods from all others: see `identity`.
         heads: see `arguments`.
         image: that has the command vllm-router.
         user: that it runs as; None where the cluster chooses one, as OpenShift does.
@@ -131,12 +130,19 @@ def deployment(
         "metadata": metadata,
         "spec": {
             "replicas": PODS,
-            "selector": {"matchLabels": selector(instance)},
+            "selector": {"matchLabels": dict(own)},
             # Without a group it is not ready, and has all the time that a group has to start.
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 1}},
             "progressDeadlineSeconds": 2 * _FIRST_HEAD_SECONDS,
             "template": {
-                "metadata": {"labels": pod_labels(instance)},
+                "metadata": {
+                    "labels": {
+                        labels.MANAGED_BY: labels.MANAGER,
+                        APPLICATION: VLLM_ROUTER,
+                        **own,
+                        labels.COMPONENT: NAME,
+                    }
+                },
                 "spec": {
                     "automountServiceAccountToken": False,
                     "enableServiceLinks": False,
@@ -146,7 +152,7 @@ def deployment(
                             "maxSkew": 1,
                             "topologyKey": "kubernetes.io/hostname",
                             "whenUnsatisfiable": "ScheduleAnyway",
-                            "labelSelector": {"matchLabels": selector(instance)},
+                            "labelSelector": {"matchLabels": dict(own)},
                         }
                     ],
                     **(pod or {}),
@@ -158,18 +164,18 @@ def deployment(
     }
 
 
-def disruption_budget(metadata: Object, instance: str) -> Object:
+def disruption_budget(metadata: Object, own: Mapping[str, str]) -> Object:
     """One of its pods stays."""
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
         "metadata": metadata,
-        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": selector(instance)}},
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": dict(own)}},
     }
 
 
 def network_policy(
-    metadata: Object, instance: str, ingress: Sequence[Object], egress: Sequence[Object]
+    metadata: Object, own: Mapping[str, str], ingress: Sequence[Object], egress: Sequence[Object]
 ) -> Object:
     """Who reaches it, and whom it reaches."""
     return {
@@ -177,7 +183,7 @@ def network_policy(
         "kind": "NetworkPolicy",
         "metadata": metadata,
         "spec": {
-            "podSelector": {"matchLabels": selector(instance)},
+            "podSelector": {"matchLabels": dict(own)},
             "policyTypes": ["Ingress", "Egress"],
             "ingress": list(ingress),
             "egress": list(egress),
