@@ -21,6 +21,8 @@ COMMANDS: Final = {
     "deploy": "Check, apply and wait for a service; a second time changes nothing.",
     "wait": "Show each pod's state until the service serves; exit code 75 and the reason where it will not.",
     "delete": "Delete a deployment; what others made or still need is kept, and said.",
+    "status": "Show what services do: state, reason, nodes, weights, requests, recoveries and the way in.",
+    "doctor": "Say why a service does not serve or serves badly, what shows it, and what to do.",
     "local": "The same pods as processes on this machine.",
 }
 """Command -> its line in the help. Each is a function, or a typer application `app`, in cli.<command>."""

@@ -4,30 +4,32 @@ from collections.abc import Iterator
 from typing import Final
 
 from vllm_multinode.cluster import pod_states
-from vllm_multinode.cluster.pod_states import Trouble
+from vllm_multinode.cluster.pod_states import Trouble, of_cause
 from vllm_multinode.cluster.snapshot import Snapshot
 from vllm_multinode.cluster.transport import Object
 from vllm_multinode.cluster.versions import Controller
+from vllm_multinode.platforms.names import STOP
 
 TAKEN_UP: Final = 45.0
 """Seconds within which a controller that runs has written something into a new object's status."""
 _REMADE: Final = 4
 """Deployments under one name within one wait; a service that is updated meanwhile makes two."""
-_FORMAT: Final = "Name a ServingRuntime that exists in this namespace and takes this model format."
 _FAILURES: Final = {
-    "RuntimeNotRecognized": _FORMAT,
-    "NoSupportingRuntime": _FORMAT,
-    "RuntimeUnhealthy": "See the runtime's pods.",
-    "RuntimeDisabled": "Enable the ServingRuntime (spec.disabled), or name another.",
-    "InvalidPredictorSpec": "Correct the predictor; `multinode validate` names the line.",
-    "InvalidGPUAllocation": "Make GPUs x nodes equal to TP x PP; `multinode validate` names the line.",
+    "RuntimeNotRecognized": "runtime-not-recognized",
+    "NoSupportingRuntime": "runtime-not-recognized",
+    "RuntimeUnhealthy": "runtime-unhealthy",
+    "RuntimeDisabled": "runtime-disabled",
+    "InvalidPredictorSpec": "predictor-invalid",
+    "InvalidGPUAllocation": "gpu-allocation",
 }
+"""KServe's reason in a status -> id of the cause."""
 _EVENTS: Final = {
-    "ServerlessModeRejected": "Set serving.kserve.io/deploymentMode: Standard (RawDeployment before v0.16).",
-    "InvalidGPUAllocation": _FAILURES["InvalidGPUAllocation"],
-    "InternalError": "`multinode validate` knows most of what the controller stumbles over.",
-    "UpdateFailed": "",
+    "ServerlessModeRejected": "serverless-refused",
+    "InvalidGPUAllocation": "gpu-allocation",
+    "InternalError": "controller-error",
+    "UpdateFailed": "controller-error",
 }
+"""KServe's reason in an event -> id of the cause."""
 
 
 def diagnose(snapshot: Snapshot, controller: Controller | None = None) -> list[Trouble]:
@@ -38,8 +40,9 @@ def diagnose(snapshot: Snapshot, controller: Controller | None = None) -> list[T
         controller: KServe's, where it could be seen.
     """
     if snapshot.service is None:
-        return [Trouble(snapshot.shown, "is not there any more.", "Somebody deleted it; deploy it again.", 0)]
-    found = [*_of_service(snapshot)]
+        hint = "Somebody deleted it; deploy it again."
+        return [of_cause("service-gone", snapshot.shown, "is not there any more.", hint, 0)]
+    found = [*_stopped(snapshot), *_of_service(snapshot)]
     for pod in snapshot.current:
         found += pod_states.troubles(pod, snapshot.events)
     found += _not_made(snapshot)
@@ -56,20 +59,29 @@ def _of_service(snapshot: Snapshot) -> Iterator[Trouble]:
     reason = str(failure.get("reason") or "")
     if reason in _FAILURES:
         text = f"{reason}: {failure.get('message') or 'without a message'}"
-        yield Trouble(snapshot.shown, text, _FAILURES[reason], 10)
+        yield of_cause(_FAILURES[reason], snapshot.shown, text, patience=10)
     for name in ("PredictorReady", "Ready"):
         condition = snapshot.condition(name)
         reason = str(condition.get("reason") or "")
         if condition.get("status") == "False" and reason in _FAILURES:
             text = f"{reason}: {condition.get('message') or 'without a message'}"
-            yield Trouble(snapshot.shown, text, _FAILURES[reason], 5)
+            yield of_cause(_FAILURES[reason], snapshot.shown, text, patience=5)
             break
     events = snapshot.of_service(*_EVENTS)
     if events:
         event = events[-1]
         reason = str(event.get("reason"))
         patience = 5.0 if reason == "ServerlessModeRejected" else pod_states.SHORT_PATIENCE
-        yield Trouble(snapshot.shown, f"{reason}: {event.get('message')}", _EVENTS[reason], patience)
+        yield of_cause(
+            _EVENTS[reason], snapshot.shown, f"{reason}: {event.get('message')}", patience=patience
+        )
+
+
+def _stopped(snapshot: Snapshot) -> Iterator[Trouble]:
+    """Somebody has asked KServe to hold it down."""
+    annotations = ((snapshot.service or {}).get("metadata") or {}).get("annotations") or {}
+    if str(annotations.get(STOP)).lower() == "true":
+        yield of_cause("service-stopped", snapshot.shown, f"is stopped by its annotation {STOP}.", patience=0)
 
 
 def _not_made(snapshot: Snapshot) -> Iterator[Trouble]:
@@ -81,33 +93,30 @@ def _not_made(snapshot: Snapshot) -> Iterator[Trouble]:
         involved = event.get("involvedObject") or {}
         if event.get("reason") == "FailedCreate" and str(involved.get("name")).startswith(prefix):
             text = str(event.get("message") or "")
-            yield Trouble(
-                f"{involved.get('kind')} {involved.get('name')}",
-                f"may not make its pods: {text}",
-                _pod_hint(text),
-            )
+            subject = f"{involved.get('kind')} {involved.get('name')}"
+            yield of_cause(_refusal(text), subject, f"may not make its pods: {text}")
             return
 
 
-def _pod_hint(text: str) -> str:
+def _refusal(text: str) -> str:
+    """The cause of pods that the API server does not take, by its words."""
     if "security context constraint" in text or "PodSecurity" in text:
-        return "Ask for no more than the namespace allows, or have it allow more."
+        return "pod-security"
     if "exceeded quota" in text:
-        return "Ask for a larger quota."
-    if "serviceaccount" in text:
-        return "Create the service account that it names."
-    return ""
+        return "quota"
+    return "service-account" if "serviceaccount" in text else "pods-refused"
 
 
 def _not_taken_up(snapshot: Snapshot, controller: Controller | None) -> Iterator[Trouble]:
     """Nobody has written a status."""
     if snapshot.status.get("conditions") or snapshot.current:
         return
+    cause = "not-taken-up"
     if snapshot.kind == "LeaderWorkerSet":
         what = f"no controller has taken it up within {snapshot.age:.0f} s."
         hint = "Is the LeaderWorkerSet controller running (namespace lws-system, or its operator's)?"
     elif controller is not None and controller.available == 0:
-        what = "KServe's controller does not run."
+        cause, what = "controller-down", "KServe's controller does not run."
         hint = f"See the Deployment kserve-controller-manager in namespace {controller.namespace}."
     else:
         what = f"KServe has made nothing of it within {snapshot.age:.0f} s, and says nothing."
@@ -115,7 +124,7 @@ def _not_taken_up(snapshot: Snapshot, controller: Controller | None) -> Iterator
             "Does its controller run, and has the ServingRuntime a workerSpec? Without one the controller "
             "gives up in silence; `multinode validate` tells."
         )
-    yield Trouble(snapshot.shown, what, hint, TAKEN_UP)
+    yield of_cause(cause, snapshot.shown, what, hint, TAKEN_UP)
 
 
 def _made_again_and_again(snapshot: Snapshot, controller: Controller | None) -> Iterator[Trouble]:
@@ -123,12 +132,8 @@ def _made_again_and_again(snapshot: Snapshot, controller: Controller | None) -> 
     for name, times in snapshot.made.items():
         if times >= _REMADE:
             version = f" {controller.version}" if controller is not None and controller.version else ""
-            yield Trouble(
-                f"Deployment {name}",
-                f"KServe{version} deletes and makes it again, {times} times so far (kserve#6113).",
-                "Use a release without this bug, or `--target lws`.",
-                0,
-            )
+            what = f"KServe{version} deletes and makes it again, {times} times so far (kserve#6113)."
+            yield of_cause("workers-remade", f"Deployment {name}", what, patience=0)
 
 
 def _not_routed(snapshot: Snapshot) -> Iterator[Trouble]:
@@ -136,8 +141,8 @@ def _not_routed(snapshot: Snapshot) -> Iterator[Trouble]:
     condition = snapshot.condition("IngressReady")
     if snapshot.condition("PredictorReady").get("status") == "True" and condition.get("status") == "False":
         text = condition.get("message") or condition.get("reason") or "without a message"
-        hint = "See the ingress settings in KServe's ConfigMap inferenceservice-config."
-        yield Trouble(snapshot.shown, f"its pods serve, but its ingress is not ready: {text}", hint, 60)
+        what = f"its pods serve, but its ingress is not ready: {text}"
+        yield of_cause("ingress-not-ready", snapshot.shown, what, patience=60)
 
 
 def state_words(snapshot: Snapshot) -> str:

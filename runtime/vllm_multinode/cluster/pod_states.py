@@ -1,14 +1,17 @@
 """What is wrong with a pod, from its conditions, its containers and its events. Pure."""
 
+import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from vllm_multinode.cluster.causes import BY_EXIT_CODE, CAUSES
 from vllm_multinode.cluster.transport import Object
 from vllm_multinode.contract.exit_codes import ExitCode
 
 _LONGEST: Final = 400
+_SIGNALLED: Final = 128
 _FINAL_CODES: Final = frozenset(
     code
     for code in ExitCode
@@ -27,16 +30,25 @@ class Trouble:
     """Why a service does not come to serve.
 
     Attributes:
+        cause: the id of a cause of `causes`.
         subject: what has it, such as pod llama-predictor-0.
         what: one sentence.
-        hint: one sentence.
+        hint: one sentence; may be empty.
         patience: seconds that it may last, because it may yet pass; 0 is final.
     """
 
+    cause: str
     subject: str
     what: str
     hint: str = ""
     patience: float = SHORT_PATIENCE
+
+
+def of_cause(
+    cause: str, subject: str, what: str, hint: str | None = None, patience: float = SHORT_PATIENCE
+) -> Trouble:
+    """A trouble, with the remedy of its cause where nothing better is known."""
+    return Trouble(cause, subject, what, CAUSES[cause].remedy if hint is None else hint, patience)
 
 
 def troubles(pod: Object, events: Sequence[Object]) -> Iterator[Trouble]:
@@ -50,10 +62,12 @@ def troubles(pod: Object, events: Sequence[Object]) -> Iterator[Trouble]:
     status = pod.get("status") or {}
     if status.get("phase") == "Failed":
         text = f"{status.get('reason') or 'failed'}: {status.get('message') or 'no message'}"
-        yield Trouble(name, _short(text), "See `kubectl describe` of the pod.", IMAGE_PATIENCE)
+        cause = "evicted" if status.get("reason") == "Evicted" else "pod-failed"
+        yield of_cause(cause, name, _short(text), patience=IMAGE_PATIENCE)
+    yield from _of_node(name, pod)
     for condition in status.get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            yield _unscheduled(name, str(condition.get("message") or condition.get("reason") or ""))
+            yield _unscheduled(name, condition)
     for container in _containers(status):
         found = _of_container(name, container)
         if found is not None:
@@ -65,20 +79,33 @@ def _containers(status: dict[str, Any]) -> list[dict[str, Any]]:
     return [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
 
 
-def _unscheduled(name: str, text: str) -> Trouble:
+def _of_node(name: str, pod: Object) -> Iterator[Trouble]:
+    """A kubelet that has fallen silent leaves the pod's state as it was, and the controller marks it."""
+    status, node = pod.get("status") or {}, (pod.get("spec") or {}).get("nodeName")
+    conditions = {one.get("type"): one for one in status.get("conditions") or []}
+    lost = (conditions.get("Ready") or {}).get("reason") == "NodeNotReady"
+    if lost or status.get("phase") == "Unknown" or status.get("reason") == "NodeLost":
+        yield of_cause("node-lost", name, f"its node {node} has fallen silent.", patience=SCHEDULING_PATIENCE)
+
+
+def _unscheduled(name: str, condition: Mapping[str, Any]) -> Trouble:
+    text = str(condition.get("message") or condition.get("reason") or "")
     what = _short(f"cannot be scheduled: {text}")
+    if condition.get("reason") == "SchedulingGated":
+        # A queue holds pods for as long as its quota is used, which may be hours.
+        return of_cause("held-by-queue", name, what, patience=math.inf)
     if found := re.search(r'persistentvolumeclaim "([^"]+)" not found', text):
-        return Trouble(name, what, f"Create the claim {found[1]}, or name another.")
+        return of_cause("claim-missing", name, what, f"Create the claim {found[1]}, or name another.")
     if "unbound immediate PersistentVolumeClaims" in text:
-        return Trouble(name, what, "See the claim's events: it has no volume yet.", MOUNT_PATIENCE)
+        return of_cause("claim-unbound", name, what, patience=MOUNT_PATIENCE)
     if found := re.search(r"Insufficient (\S+?)[.,]?(?:\s|$)", text):
         hint = f"Free {found[1]} on the nodes, or ask for less; `multinode plan` says what the model needs."
-        return Trouble(name, what, hint, SCHEDULING_PATIENCE)
+        return of_cause("no-room", name, what, hint, SCHEDULING_PATIENCE)
     if "untolerated taint" in text or "had taint" in text:
-        return Trouble(name, what, "Add the toleration, for head and workers.", SCHEDULING_PATIENCE)
+        return of_cause("taint", name, what, patience=SCHEDULING_PATIENCE)
     if "node affinity" in text or "node selector" in text:
-        return Trouble(name, what, "No node has the labels asked for; see placement.", SCHEDULING_PATIENCE)
-    return Trouble(name, what, "See `kubectl describe` of the pod.", SCHEDULING_PATIENCE)
+        return of_cause("node-labels", name, what, patience=SCHEDULING_PATIENCE)
+    return of_cause("unschedulable", name, what, patience=SCHEDULING_PATIENCE)
 
 
 def _of_container(name: str, container: dict[str, Any]) -> Trouble | None:
@@ -87,11 +114,12 @@ def _of_container(name: str, container: dict[str, Any]) -> Trouble | None:
     if reason in ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"):
         what = _short(f"the image {container.get('image')} cannot be pulled: {text or reason}")
         patience = 0 if reason == "InvalidImageName" else IMAGE_PATIENCE
-        return Trouble(name, what, "Correct the image, or give imagePullSecrets for its registry.", patience)
+        return of_cause("image-pull", name, what, patience=patience)
     if reason in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
-        return Trouble(
-            name, _short(f"its container cannot be made: {text or reason}"), "Correct what is named."
-        )
+        missing = re.search(r"\b(secret|configmap)\b.* not found|couldn't find key", text, re.IGNORECASE)
+        cause = "config-missing" if missing else "container-refused"
+        what = _short(f"its container cannot be made: {text or reason}")
+        return of_cause(cause, name, what, "Correct what is named.")
     ended = (container.get("state") or {}).get("terminated") or (container.get("lastState") or {}).get(
         "terminated"
     )
@@ -104,12 +132,8 @@ def _ended(name: str, container: dict[str, Any], ended: dict[str, Any], *, loopi
     code, restarts = int(ended.get("exitCode") or 0), int(container.get("restartCount") or 0)
     times = f" ({restarts} restarts)" if restarts else ""
     if ended.get("reason") == "OOMKilled":
-        return Trouble(
-            name,
-            f"was killed for memory{times}.",
-            "Raise the memory limit; /dev/shm and the page cache of a tmpfs count towards it.",
-            0 if restarts else SHORT_PATIENCE,
-        )
+        patience = 0 if restarts else SHORT_PATIENCE
+        return of_cause("memory-killed", name, f"was killed for memory{times}.", patience=patience)
     if code == 0 and not looping:
         return None
     known = {one.value: one.name for one in ExitCode}
@@ -118,7 +142,14 @@ def _ended(name: str, container: dict[str, Any], ended: dict[str, Any], *, loopi
     what = f"ended with exit code {code}{label}{times}: {said or 'it left no message'}"
     hint = "" if said else "See its log: kubectl logs --previous."
     final = code in _FINAL_CODES or (looping and restarts >= 3)
-    return Trouble(name, what, hint, 0 if final else MOUNT_PATIENCE)
+    return of_cause(_cause_of(code), name, what, hint, 0 if final else MOUNT_PATIENCE)
+
+
+def _cause_of(code: int) -> str:
+    """Of a container that has ended."""
+    if code in BY_EXIT_CODE:
+        return BY_EXIT_CODE[ExitCode(code)].id
+    return "killed" if code > _SIGNALLED else "crashed"
 
 
 def _mounts(name: str, pod: Object, events: Sequence[Object]) -> Iterator[Trouble]:
@@ -133,8 +164,8 @@ def _mounts(name: str, pod: Object, events: Sequence[Object]) -> Iterator[Troubl
         and event.get("reason") in ("FailedMount", "FailedAttachVolume", "FailedMapVolume")
     ]
     if said:
-        hint = "Correct the claim, Secret or ConfigMap that is named."
-        yield Trouble(name, _short(f"a volume cannot be mounted: {said[-1]}"), hint, MOUNT_PATIENCE)
+        what = _short(f"a volume cannot be mounted: {said[-1]}")
+        yield of_cause("volume-mount", name, what, patience=MOUNT_PATIENCE)
 
 
 def words(pod: Object) -> str:

@@ -9,7 +9,7 @@ from vllm_multinode.cluster.supervisor import HeadStatus
 from vllm_multinode.cluster.transport import Object
 from vllm_multinode.platforms.names import GENERATION_LABEL
 
-_WORKER_INDEX: Final = "leaderworkerset.sigs.k8s.io/worker-index"
+WORKER_INDEX: Final = "leaderworkerset.sigs.k8s.io/worker-index"
 
 
 @dataclass(frozen=True)
@@ -132,8 +132,8 @@ class Snapshot:
 def is_head(pod: Object) -> bool:
     """A head or leader, by KServe's or LeaderWorkerSet's labels."""
     labels = pod["metadata"].get("labels") or {}
-    if _WORKER_INDEX in labels:
-        return bool(labels[_WORKER_INDEX] == "0")
+    if WORKER_INDEX in labels:
+        return bool(labels[WORKER_INDEX] == "0")
     return str(labels.get("app", "")).endswith("-predictor")
 
 

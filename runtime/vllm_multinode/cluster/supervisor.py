@@ -1,6 +1,8 @@
 """What the head's supervisor and its engine say, asked through the API server."""
 
 import json
+from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, Final
 
 from vllm_multinode.cluster.client import Cluster
@@ -44,24 +46,54 @@ def head_status(cluster: Cluster, pod: Object) -> HeadStatus | None:
     Raises:
         MultinodeError: FORBIDDEN where the login may not use the pods' proxy; or the API is not reached.
     """
+    found = supervisor_status(cluster, pod)
+    return None if found is None else read_status(found)
+
+
+def supervisor_status(
+    cluster: Cluster, pod: Object, timeout: float = _STATUS_TIMEOUT
+) -> dict[str, Any] | None:
+    """All that a supervisor answers to `/status`; None where it does not answer, or is not ours.
+
+    Raises:
+        MultinodeError: FORBIDDEN where the login may not use the pods' proxy; or the API is not reached.
+    """
     metadata = pod["metadata"]
     port = _port(pod, env.SUPERVISOR_PORT, ports.SUPERVISOR)
     code, body = cluster.ask_pod(
-        str(metadata["namespace"]), str(metadata["name"]), port, "status", timeout=_STATUS_TIMEOUT
+        str(metadata["namespace"]), str(metadata["name"]), port, "status", timeout=timeout
     )
-    if code != 200:
-        return None
     try:
-        found = json.loads(body)
+        found = json.loads(body) if code == HTTPStatus.OK else None
+    except (ValueError, RecursionError):
+        return None
+    # Something else may answer on that port.
+    return found if isinstance(found, dict) and isinstance(found.get("state"), str) else None
+
+
+def engine_metrics(cluster: Cluster, pod: Object, timeout: float = _STATUS_TIMEOUT) -> str | None:
+    """What the head's engine answers to `/metrics`; None where it does not answer.
+
+    Raises:
+        MultinodeError: FORBIDDEN where the login may not use the pods' proxy; or the API is not reached.
+    """
+    metadata = pod["metadata"]
+    port = _port(pod, env.PORT, ports.API)
+    code, body = cluster.ask_pod(
+        str(metadata["namespace"]), str(metadata["name"]), port, "metrics", timeout=timeout
+    )
+    return body.decode(errors="replace") if code == HTTPStatus.OK else None
+
+
+def read_status(found: Mapping[str, Any]) -> HeadStatus | None:
+    """What of a head's `/status` a snapshot holds; None where it is not of that shape."""
+    try:
         return _read(found)
-    except (ValueError, TypeError, OverflowError, RecursionError):
-        # Something else answers on that port.
+    except (ValueError, TypeError, OverflowError):
         return None
 
 
-def _read(found: Any) -> HeadStatus | None:
-    if not isinstance(found, dict) or "state" not in found:
-        return None
+def _read(found: Mapping[str, Any]) -> HeadStatus:
     members = [
         Member(name=str(one.get("name")), rank=int(one.get("rank") or 0), state=str(one.get("state")))
         for one in found.get("members") or []

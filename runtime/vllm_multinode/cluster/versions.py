@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from vllm_multinode.cluster.client import Cluster
+from vllm_multinode.cluster.client import Cluster, Resource
 from vllm_multinode.cluster.transport import Object
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -60,11 +60,13 @@ class Seen(NamedTuple):
     place: str
 
 
+_DEPLOYMENTS: Final = Resource("apps/v1", "Deployment", "deployments", namespaced=True)
+
+
 def controller(cluster: Cluster) -> Controller | None:
     """KServe's controller; None where there is none, or this login may not look."""
-    deployment = cluster.resource("apps/v1", "Deployment")
     try:
-        found, _ = cluster.list(deployment, everywhere=True, labels=f"control-plane={_CONTROLLER}")
+        found, _ = cluster.list(_DEPLOYMENTS, everywhere=True, labels=f"control-plane={_CONTROLLER}")
     except MultinodeError as error:
         if error.code != ExitCode.FORBIDDEN:
             raise

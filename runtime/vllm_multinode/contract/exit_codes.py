@@ -63,6 +63,7 @@ class ExitCode(IntEnum):
     CLUSTER_EXTRA = 76
     NAMESPACE_MISSING = 77
     MISSING = 78
+    SERVES_BADLY = 79
     # Filling a claim
     SOURCE_UNREACHABLE = 80
     SOURCE_DENIED = 81

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from vllm_multinode.launcher import handshake
 from vllm_multinode.launcher.addresses import without_own_proxy
 from vllm_multinode.launcher.engines import build
 from vllm_multinode.launcher.group import Group
+from vllm_multinode.launcher.history import Incidents, file_of
 from vllm_multinode.launcher.http import application
 from vllm_multinode.launcher.messages import Identity, Start
 from vllm_multinode.launcher.network import has_ipv6
@@ -43,6 +45,7 @@ class Head(Supervision):
         self.sizes = self.settings.sizes
         self.budget = Budget(self.settings.timings)
         self.last_incident = ""
+        self.incidents = Incidents.kept_in(file_of(self.environment), self.settings.pod_name)
         self._rendezvous: Rendezvous | None = None
         self._node: Node | None = None
         self._readiness: Readiness | None = None
@@ -165,6 +168,7 @@ class Head(Supervision):
         incident = await self._first_incident(self.engine, served_from)
         served = self.now() - served_from[0] if served_from else None
         self.last_incident = incident.reason
+        self.incidents.add(time.time(), incident, self.settings.pod_name)
         wait = self.budget.spend(incident, served)
         # Not ready, before anything else is done about it.
         self.status.set(State.RECOVERING, f"{incident.reason}; {self.budget.attempt}")
@@ -292,6 +296,7 @@ class Head(Supervision):
             "members": members,
             "recoveries": self.budget.total,
             "last_incident": self.last_incident,
+            **self.incidents.described(),
             "refused": self._rendezvous.last_refusal if self._rendezvous else "",
         }
 
@@ -320,4 +325,5 @@ def _member(identity: Identity, rank: int, state: str) -> dict[str, Any]:
         "state": str(state),
         "accelerator": identity.accelerator,
         "gpus": identity.gpus,
+        "versions": identity.versions.model_dump(),
     }

@@ -76,6 +76,7 @@ class StubApi:
     requests: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
     heads: dict[str, Any] = field(default_factory=dict)
     logs: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, str] = field(default_factory=dict)
     compacted: int = 0
     watches: int = 0
     cut: threading.Event = field(default_factory=threading.Event)
@@ -199,6 +200,8 @@ class Handler(BaseHTTPRequestHandler):
         self._json(200, {"kind": "APIResourceList", "groupVersion": group, "resources": resources})
 
     def _proxy(self, name: str, rest: str) -> None:
+        if rest == "/proxy/metrics" and unquote(name) in self.api.metrics:
+            return self._answer(200, self.api.metrics[unquote(name)].encode())
         head = self.api.heads.get(unquote(name))
         if callable(head):
             head = head(rest)
@@ -263,7 +266,7 @@ class Handler(BaseHTTPRequestHandler):
         ]
         return (
             (not namespace or metadata.get("namespace") == namespace)
-            and all(labels.get(key) == value for key, value in wanted)
+            and all(labels.get(key) == value[0] if value else key in labels for key, *value in wanted)
             and all(metadata["name"] == name for name in names)
         )
 

@@ -1,0 +1,40 @@
+"""`multinode doctor`: why a service does not serve, or serves badly."""
+
+from vllm_multinode.cli.cluster_options import Context, Kubeconfig, Login, Namespace, say
+from vllm_multinode.cli.service_options import Labels, Local, OutputFormat, ServiceName, as_json, source
+from vllm_multinode.contract.exit_codes import ExitCode
+
+
+def doctor(
+    name: ServiceName = "",
+    *,
+    labels: Labels = "",
+    local: Local = False,
+    output: OutputFormat = "text",
+    namespace: Namespace = "",
+    context: Context = "",
+    kubeconfig: Kubeconfig = "",
+    login: Login = "kubeconfig",
+) -> int:
+    """Say why a service does not serve or serves badly, what shows it, and what to do.
+
+    Exit code 0: nothing is wrong; 75: one does not serve; 79: one serves badly.
+
+    multinode doctor llama -n models
+
+    multinode doctor --local -o json
+    """
+    from vllm_multinode.operate.doctor import as_text, diagnosis_of
+
+    with source(
+        local=local, namespace=namespace, context=context, kubeconfig=kubeconfig, login=login
+    ) as place:
+        found = [diagnosis_of(seen) for seen in place.observe(name, labels, deep=True)]
+    if output == "json":
+        say(as_json([one.model_dump(mode="json") for one in found]))
+    else:
+        say(as_text(found).rstrip("\n"))
+    verdicts = {one.verdict for one in found}
+    if verdicts & {"does not serve", "not yet"}:
+        return ExitCode.NOT_SERVING
+    return ExitCode.SERVES_BADLY if "serves badly" in verdicts else ExitCode.OK

@@ -1,0 +1,76 @@
+"""`multinode status`: what services do, node by node."""
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vllm_multinode.cli.cluster_options import Context, Kubeconfig, Login, Namespace, say
+from vllm_multinode.cli.service_options import (
+    Labels,
+    Local,
+    OutputFormat,
+    ServiceName,
+    again,
+    as_json,
+    source,
+)
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from vllm_multinode.operate.source import Source
+    from vllm_multinode.operate.status import ServiceStatus
+
+
+def status(
+    name: ServiceName = "",
+    *,
+    labels: Labels = "",
+    local: Local = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Again and again until Ctrl-C.")] = False,
+    interval: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks of --watch.")] = 2,
+    output: OutputFormat = "text",
+    namespace: Namespace = "",
+    context: Context = "",
+    kubeconfig: Kubeconfig = "",
+    login: Login = "kubeconfig",
+) -> int:
+    """Show what services do: state, reason, nodes, weights, requests, recoveries and the way in.
+
+    multinode status llama -n models
+
+    multinode status --local --watch
+    """
+    if watch and output == "json":
+        raise MultinodeError(ExitCode.USAGE, "--watch draws text.", hint="Leave it or -o json out.")
+    with source(
+        local=local, namespace=namespace, context=context, kubeconfig=kubeconfig, login=login
+    ) as place:
+        if watch:
+            again(lambda: _text(_look(place, name, labels), single=bool(name)), interval)
+            return ExitCode.OK
+        found = _look(place, name, labels)
+        if output == "json":
+            say(as_json([one.model_dump(mode="json") for one in found]))
+        else:
+            say(_text(found, single=bool(name)).rstrip("\n"))
+    return ExitCode.OK
+
+
+def _look(place: "Source", name: str, labels: str) -> "list[ServiceStatus]":
+    from vllm_multinode.operate.status import status_of
+
+    return [status_of(seen) for seen in place.observe(name, labels)]
+
+
+def _text(found: "list[ServiceStatus]", *, single: bool) -> str:
+    from vllm_multinode.operate.screen import screen, summary
+
+    now = time.time()
+    if single or len(found) == 1:
+        # The replicas of one deployment, below each other.
+        parts = ["\n".join(screen(one, now)) for one in found]
+    else:
+        parts = ["\n".join(summary(found, now))]
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,182 @@
+"""Looks at runs of this machine: their nodes stand for pods, in the words that the Kubernetes API has."""
+
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final
+
+from vllm_multinode.cluster.snapshot import WORKER_INDEX, Snapshot
+from vllm_multinode.cluster.supervisor import read_status
+from vllm_multinode.cluster.transport import Object
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.local.run.client import RunClient
+from vllm_multinode.local.run.logs import last_lines
+from vllm_multinode.local.rundir import RunDirectory, RunInfo, Runs
+from vllm_multinode.local.world.protocol import NodeStatus, RunStatus
+from vllm_multinode.operate.numbers import Numbers
+from vllm_multinode.operate.observation import Observation
+
+KIND: Final = "LocalRun"
+_NAMESPACE: Final = "local"
+_ANSWER: Final = 1.5
+_LOG_LINES: Final = 600
+
+
+class LocalSource:
+    """The runs of this user."""
+
+    def __init__(self, runs: Runs | None = None) -> None:
+        self._runs = runs or Runs.of_this_user()
+
+    def observe(self, name: str = "", labels: str = "", *, deep: bool = False) -> list[Observation]:
+        """Look at one run, or at all.
+
+        Raises:
+            MultinodeError: USAGE for a label; LOCAL_RUN: there is no such run.
+        """
+        if labels:
+            raise MultinodeError(ExitCode.USAGE, "runs of this machine have no labels.", where="-l")
+        directories = [self._runs.find(name)] if name else self._runs.living()
+        if not directories:
+            self._runs.find(None)
+        return [self._observe(directory, deep=deep) for directory in directories]
+
+    def _observe(self, directory: RunDirectory, *, deep: bool) -> Observation:
+        status, info = RunClient(directory.control).status(), directory.info
+        supervisors, engines = _asked(status, info)
+        heads = {pod: read_status(found) for pod, found in supervisors.items() if "members" in found}
+        place = Path(info.logs) if info is not None else directory.logs
+        logs: dict[str, str] = {}
+        if deep:
+            written = {node.pod: place / f"{node.pod}.log" for node in status.nodes}
+            logs = {pod: last_lines(path, _LOG_LINES) for pod, path in written.items() if path.is_file()}
+        # The service is called what --name said, the run what --run said.
+        return Observation(
+            snapshot=Snapshot(
+                kind=KIND,
+                name=directory.name,
+                namespace=_NAMESPACE,
+                service=_service(directory.name),
+                pods=[_pod(node) for node in status.nodes],
+                heads=heads,
+                age=time.time() - info.started if info is not None else 0.0,
+            ),
+            now=time.time(),
+            place="local",
+            supervisors=supervisors,
+            engines=engines,
+            cut=frozenset(node.node for node in status.nodes if node.cut),
+            logs=logs,
+            entrance=_entrance(info),
+        )
+
+
+def _entrance(info: RunInfo | None) -> tuple[str, ...]:
+    if info is None:
+        return ()
+    body = f'{{"model": "{info.service}", "prompt": "One two three", "max_tokens": 16}}'
+    return (f"curl {info.url}/v1/completions -H 'Content-Type: application/json' -d '{body}'",)
+
+
+def _asked(
+    status: RunStatus, info: RunInfo | None
+) -> tuple[dict[str, Mapping[str, Any]], dict[str, Numbers | None]]:
+    """What the head says of all, what the runner says of each, and what the engine counts."""
+    supervisors: dict[str, Mapping[str, Any]] = {node.pod: _said(node) for node in status.nodes}
+    engines: dict[str, Numbers | None] = {}
+    head = status.head
+    if info is None or head is None or head.process != "running" or head.cut:
+        return supervisors, engines
+    try:
+        found = json.loads(get(f"{info.supervisor_url}/status"))
+    except (OSError, ValueError, RecursionError):
+        return supervisors, engines
+    if isinstance(found, dict) and isinstance(found.get("state"), str):
+        supervisors[head.pod] = found
+    try:
+        engines[head.pod] = Numbers.read(get(f"{info.url}/metrics"))
+    except OSError:
+        engines[head.pod] = None
+    return supervisors, engines
+
+
+def _said(node: NodeStatus) -> dict[str, Any]:
+    """A node as its supervisor, or where that cannot speak the runner, describes it."""
+    state = node.state if node.process == "running" and node.state else node.process
+    reason = "its network link is down" if node.cut else node.reason
+    found: dict[str, Any] = {"state": state, "reason": reason, "since": node.since}
+    return found | ({"rank": node.rank} if node.rank is not None else {})
+
+
+def _service(name: str) -> Object:
+    """A run has no controller whose word counts: its nodes alone do."""
+    return {
+        "kind": KIND,
+        "metadata": {"name": name},
+        "spec": {"replicas": 1},
+        "status": {
+            "conditions": [{"type": "Available", "status": "True"}],
+            "readyReplicas": 1,
+            "updatedReplicas": 1,
+        },
+    }
+
+
+def _pod(node: NodeStatus) -> Object:
+    """A node as the kubelet would describe it."""
+    up = node.process in ("running", "frozen", "stopping")
+    ready = node.process == "running" and node.state == "serving" and not node.cut
+    ended = {"exitCode": node.exit_code, "message": node.termination} if node.exit_code is not None else None
+    container: dict[str, Any] = {
+        "name": "kserve-container",
+        "ready": ready,
+        "started": up,
+        "restartCount": node.restarts,
+        "state": {"running": {}},
+    }
+    if ended is not None:
+        container["lastState"] = {"terminated": ended}
+    if node.process == "restarting":
+        container["state"] = {"waiting": {"reason": "CrashLoopBackOff"}}
+    elif node.process == "dead":
+        container["state"] = {"terminated": ended or {"exitCode": 0}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": node.pod,
+            "namespace": _NAMESPACE,
+            "uid": node.pod,
+            "labels": {WORKER_INDEX: "0" if node.role == "head" else node.node.rpartition("-")[2]},
+        },
+        "spec": {"nodeName": node.node, "containers": []},
+        "status": {
+            "phase": "Running" if up else "Pending",
+            "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
+            "containerStatuses": [container],
+        },
+    }
+
+
+def get(url: str, timeout: float = _ANSWER) -> str:
+    """The body of an answer 200.
+
+    Raises:
+        OSError: no answer, or another one.
+    """
+    # Nothing of this machine is asked through a proxy.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=timeout) as answer:
+            body: bytes = answer.read()
+            if answer.status != HTTPStatus.OK:
+                raise OSError(f"HTTP {answer.status}")
+    except urllib.error.HTTPError as error:
+        with error:
+            raise OSError(f"HTTP {error.code}") from error
+    return body.decode(errors="replace")

@@ -1,0 +1,61 @@
+"""Reads what a supervisor or the API has said, whatever shape it turns out to have. Pure."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from vllm_multinode.cluster.transport import Object
+from vllm_multinode.contract.frozen import Frozen
+
+
+class Recovery(Frozen):
+    """An incident that the group has healed, or tries to heal: Unix time in seconds, cause and reason."""
+
+    at: float
+    cause: str
+    reason: str
+
+
+def incidents(said: Mapping[str, Any]) -> list[Recovery]:
+    """The incidents that a head's `/status` tells of, the newest last."""
+    found = [
+        Recovery(at=number(one, "at") or 0.0, cause=text(one, "cause"), reason=text(one, "reason"))
+        for one in said.get("incidents") or []
+        if isinstance(one, dict)
+    ]
+    if not found and text(said, "last_incident"):
+        # A supervisor of an earlier version says no more than this.
+        found = [Recovery(at=0.0, cause="", reason=text(said, "last_incident"))]
+    return found
+
+
+def restarts_of(pod: Object) -> int:
+    """Restarts of a pod's containers."""
+    statuses = (pod.get("status") or {}).get("containerStatuses") or []
+    return sum(int(one.get("restartCount") or 0) for one in statuses)
+
+
+def unix(written: Any) -> float | None:
+    """A time of the Kubernetes API in seconds since 1970."""
+    try:
+        return datetime.fromisoformat(str(written)).timestamp()
+    except ValueError:
+        return None
+
+
+def text(found: Any, key: str) -> str:
+    """A text of a JSON object; empty where it holds none."""
+    value = found.get(key) if isinstance(found, Mapping) else None
+    return value if isinstance(value, str) else ""
+
+
+def number(found: Any, key: str) -> float | None:
+    """A number of a JSON object."""
+    value = found.get(key) if isinstance(found, Mapping) else None
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def whole(found: Any, key: str) -> int | None:
+    """A whole number of a JSON object."""
+    value = number(found, key)
+    return None if value is None else int(value)
