@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,17 +20,21 @@ KEYS = ["rule", "severity", "releases", "file", "kind", "name", "path", "line", 
 NEVER_IMPORTED = ("kserve", "kubernetes", "ray", "vllm", "aiohttp", "torch", "rich", "ruamel")
 
 
+def guarded() -> list[dict[str, Any]]:
+    return [base()[name] for name in ("runtime", "service", "policy", "budget")]
+
+
 @pytest.fixture
 def good(tmp_path: Path) -> Path:
     file = tmp_path / "good.yaml"
-    file.write_text(to_yaml([base()["runtime"], base()["service"]]))
+    file.write_text(to_yaml(guarded()))
     return file
 
 
 @pytest.fixture
 def bad(tmp_path: Path) -> Path:
     file = tmp_path / "bad.yaml"
-    file.write_text(to_yaml([base()["runtime"], base()["service"]]).replace("class: none", "class: hpa")
+    file.write_text(to_yaml(guarded()).replace("class: none", "class: hpa")
                     .replace("autoscalerClass: none", "autoscalerClass: hpa"))  # fmt: skip
     return file
 

@@ -107,6 +107,11 @@ def _container(spec: DeploymentSpec, role: Role, user: int | None) -> Object:
         user=user,
     )
     ours = pods.container_fields(spec, role)
+    # KServe writes the CPUs of an engine without accelerators; nobody does here.
+    ours["resources"]["requests"] = {
+        "cpu": pods.limited(pods.CPU, spec.resources.cpu_limit),
+        **ours["resources"]["requests"],
+    }
     merged = strategic_merge(
         common, {key: value for key, value in ours.items() if key not in ("args", "env")}
     )

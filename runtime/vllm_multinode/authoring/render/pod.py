@@ -27,7 +27,8 @@ _CLAIM_BYTES_PER_SECOND = 1e9
 _FORMING_SECONDS = 600
 _PROBE_PERIOD = 10
 # Where the spec does not say it: a few threads of Python, and what they and the loading of shards hold.
-_CPU = "4"
+CPU = "4"
+"""To request where the spec does not say it."""
 _PROCESSES_BYTES = 16 * 2**30
 _CPU_ENGINE_BYTES = 3 * 2**30
 _PORT_RANGE = "net.ipv4.ip_local_port_range"
@@ -203,8 +204,8 @@ def _resources(spec: DeploymentSpec) -> Object:
     devices |= asked.other
     requests = {
         # Of a CPU engine KServe writes the number of ranks over it.
-        "cpu": asked.cpu or (None if spec.accelerator.type == "none" else _limited(_CPU, asked.cpu_limit)),
-        "memory": asked.memory or _limited(_memory(spec), asked.memory_limit),
+        "cpu": asked.cpu or (None if spec.accelerator.type == "none" else limited(CPU, asked.cpu_limit)),
+        "memory": asked.memory or limited(_memory(spec), asked.memory_limit),
         "ephemeral-storage": asked.ephemeral_storage,
     }
     limits = {"cpu": asked.cpu_limit, "memory": asked.memory_limit}
@@ -217,7 +218,7 @@ def _memory(spec: DeploymentSpec) -> str:
     return f"{math.ceil((float(parse(spec.shared_memory)) + beside) / 2**30)}Gi"
 
 
-def _limited(request: str, limit: str | None) -> str:
+def limited(request: str, limit: str | None) -> str:
     """A request of ours is not above a limit of the user's."""
     return limit if limit is not None and parse(limit) < parse(request) else request
 

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from vllm_multinode.authoring.render import fill_secret
 from vllm_multinode.authoring.render.container import security_context
 from vllm_multinode.authoring.render.images import default_image
 from vllm_multinode.authoring.render.pod import metadata
@@ -145,7 +144,7 @@ def filler_job(meta: Mapping[str, Any], keys: Sequence[SecretKey], image: str, u
 
 def source() -> str:
     """The program of the Job."""
-    text = Path(fill_secret.__file__).read_text(encoding="utf-8")
+    text = Path(__file__).with_name("fill_secret.py").read_text(encoding="utf-8")
     return "\n".join(line.partition("  # noqa")[0] for line in text.splitlines()) + "\n"
 
 

@@ -202,7 +202,10 @@ RULES: Final = (
             "KServe's Deployments have a progressDeadlineSeconds of 600, and the startup probe allows more: "
             "while a large model loads, the service may be reported as failed."
         ),
-        hint="Wait longer than the report; multinode wait tells a slow start from a failed one.",
+        hint=(
+            "No field of an InferenceService changes it, in any release. Wait longer than the report: "
+            "multinode wait tells a slow start from a failed one, and --target lws has no such deadline."
+        ),
         seen="KServe's deployment reconciler",
         check=_deadline,
     ),
@@ -251,7 +254,7 @@ RULES: Final = (
     ),
     Rule(
         id="service-links",
-        severity="advice",
+        severity="risk",
         message=(
             "Kubernetes writes a variable for every Service: one named vllm gives VLLM_PORT=tcp://…, "
             "which vLLM refuses."

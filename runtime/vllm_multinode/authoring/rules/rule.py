@@ -245,7 +245,9 @@ def gpu_count(value: Any) -> int:
 def is_ours(body: Body) -> bool:
     """Whether a container runs `multinode`."""
     words = [*listed(body, "command"), *listed(body, "args")]
-    return "multinode" in words or "vllm-multinode" in text(body, "image")
+    return any(
+        word == "multinode" or str(word).endswith("/multinode.pyz") for word in words
+    ) or "vllm-multinode" in text(body, "image")
 
 
 def _named(body: Body, path: Path, role: Literal["head", "worker"], name: str) -> Iterator[Container]:

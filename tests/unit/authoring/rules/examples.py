@@ -70,6 +70,8 @@ def _read(path: Path) -> Example:
     bad, good = written["bad"], written.get("good", {})
     changed = {step.split("/")[0] for step in (*bad, *good)}
     names = ["group"] if "group" in changed else ["runtime", "service"]
+    names += ["policy", "budget"]
+    names += ["api", "ingress"] if "ingress" in changed else []
     names += ["claim"] if "claim" in changed else []
     return Example(
         rule=path.stem,

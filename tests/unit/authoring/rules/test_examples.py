@@ -54,7 +54,7 @@ def test_good_example_is_not_found(example: Example) -> None:
 
 @pytest.mark.parametrize("version", ["0.15.2", "0.16.0", "0.17.1", "0.18.1", "0.19.0"])
 def test_base_has_no_findings(version: str) -> None:
-    bodies = [base()["runtime"], base()["service"], base()["group"]]
+    bodies = [base()[name] for name in ("runtime", "service", "group", "policy", "budget")]
     found = validate(documents(bodies), [find(version)], MODEL)
     expected = {"strategy-mode"} if version == "0.16.0" else set()
     assert {one.rule for one in found} == expected
