@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
-from vllm_multinode.contract.labels import COMPONENT
+from vllm_multinode.contract.labels import MANAGED_BY, MANAGER
 from vllm_multinode.k8s.access import at, listed, mapping, number
 from vllm_multinode.k8s.documents import Document
 
@@ -100,8 +100,8 @@ def _workload(document: Document) -> Foreign | None:
     )
     # A router before engines runs none.
     text = _ROUTER.sub("", text)
-    fills_a_claim = at(document.body, "spec", "template", "metadata", "labels", COMPONENT) == "fetch"
-    if "vllm" not in text or fills_a_claim:
+    ours = at(document.body, "spec", "template", "metadata", "labels", MANAGED_BY) == MANAGER
+    if "vllm" not in text or ours:
         return None
     sentence = (
         f"{document.kind} starts vLLM by itself, without KServe or LeaderWorkerSet, and is not checked here."
