@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.engines.versions import IMAGE, Version, parse
+from vllm_multinode.engines.versions import IMAGE, Version, dotted, parse
 
 SUPPORTED: Final = (0, 10, 1)
 """The oldest version that the launcher starts."""
@@ -236,6 +236,18 @@ def vllm_named(version: str = IMAGE) -> Vllm:
 def _at(name: str, numbers: Version) -> Vllm:
     entry = next((entry for entry in reversed(VLLM) if entry.since <= numbers), VLLM[0])
     return replace(entry, name=name.removeprefix("v"))
+
+
+def unread(version: Vllm) -> str:
+    """Say which version stands in for one whose source was not read; empty for one that was."""
+    numbers = parse(version.name) or SUPPORTED
+    if numbers[:2] > NEWEST:
+        known = f"newer than {dotted(NEWEST)}, the newest"
+    elif numbers < SUPPORTED:
+        known = f"older than {dotted(SUPPORTED)}, the oldest"
+    else:
+        return ""
+    return f"vLLM {version.name} is {known} that was read; it is taken to behave like it."
 
 
 def removed(option: str, version: str) -> str | None:

@@ -8,7 +8,7 @@ import pytest
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.engines.versions import IMAGE
-from vllm_multinode.engines.vllm import VLLM, removed, vllm, vllm_named
+from vllm_multinode.engines.vllm import VLLM, removed, unread, vllm, vllm_named
 from vllm_multinode.plugin import CPU_PLATFORMS
 
 
@@ -85,3 +85,16 @@ def test_each_cpu_platform_is_there() -> None:
         assert spec is not None
         assert spec.origin is not None
         assert f"class {name}(" in Path(spec.origin).read_text()
+
+
+@pytest.mark.parametrize(
+    ("version", "says"),
+    [
+        pytest.param("0.99.0", "newer than 0.33", id="newer"),
+        pytest.param("0.9.2", "older than 0.10.1", id="older"),
+        pytest.param("0.10.1", "", id="oldest"),
+        pytest.param("0.33.4", "", id="newest"),
+    ],
+)
+def test_a_version_whose_source_was_not_read_is_said(version: str, says: str) -> None:
+    assert (says in unread(vllm_named(version))) if says else unread(vllm_named(version)) == ""

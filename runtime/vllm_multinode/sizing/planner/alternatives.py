@@ -43,11 +43,11 @@ def why(choice: Choice, best: Choice | None, *, chosen: bool = True) -> str:
         return ""
     if not chosen:
         verdict = {"fits": "fits", "within-error": "fits within the error", "does-not-fit": "does not fit"}
-        held = f"{choice.max_context} tokens instead of {best.max_context}"
+        held = _instead(choice.max_context, best.max_context, "tokens")
         return f"what plan would choose: it {verdict[choice.verdict]}, {held}, {_gpus(choice.gpus)}"
     if choice.crosses:
         return "TP spans nodes: every layer waits for the network"
-    requests = f"{choice.max_concurrency} at once instead of {best.max_concurrency}"
+    requests = _instead(choice.max_concurrency, best.max_concurrency, "at once")
     if choice.nodes > best.nodes:
         return f"more nodes, {requests}"
     if choice.gpus > best.gpus:
@@ -56,6 +56,11 @@ def why(choice: Choice, best: Choice | None, *, chosen: bool = True) -> str:
         fewer = f"{_gpus(best.gpus - choice.gpus)} fewer, " if choice.gpus < best.gpus else ""
         return f"{fewer}more stages: less traffic between GPUs, longer for one request, {requests}"
     return f"fewer stages, {requests}"
+
+
+def _instead(here: int, there: int, unit: str) -> str:
+    """A figure beside the other plan's."""
+    return f"{here} {unit} as well" if here == there else f"{here} {unit} instead of {there}"
 
 
 def _gpus(count: int) -> str:

@@ -36,7 +36,7 @@ def notes_of(
     found += _replicated(model, best)
     found += _odd(planner, best)
     found += _hardware(model, request, best)
-    if best.batch != planner.usual_batch:
+    if best.batch not in (planner.usual_batch, planner.batch):
         found.append(
             f"It needs --max-num-batched-tokens {best.batch.tokens} --max-num-seqs {best.batch.requests}."
         )

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.engines.vllm import unread
 from vllm_multinode.sizing.planner.alternatives import varied, why
 from vllm_multinode.sizing.planner.choice import Choice, Plan, is_power_of_two
 from vllm_multinode.sizing.planner.cuts import Planner
@@ -191,7 +192,17 @@ def _answer(
         shared_memory_gib=max(2, 2 * (best.gpus_per_node if best else 1)),
         refused=tuple(planner.refused.items()),
         reasons=reasons,
-        guesses=(*planner.model.guesses, *request.source.notes, *request.gpu.notes),
+        guesses=tuple(
+            filter(
+                None,
+                (
+                    unread(request.settings.version),
+                    *planner.model.guesses,
+                    *request.source.notes,
+                    *request.gpu.notes,
+                ),
+            )
+        ),
     )
 
 
