@@ -6,7 +6,6 @@ Only file lengths and safetensors headers are read, never a tensor.
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -144,6 +143,9 @@ def read_shards(directory: Path, weights: Weights) -> tuple[Shard, ...]:
         MultinodeError: SHARD_ABSENT, SHARD_TRUNCATED.
     """
     readers = min(_READERS, len(weights.names))
+    # Late: a plan for a name of the catalogue reads no shard.
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(readers, thread_name_prefix="shard") as pool:
         return tuple(pool.map(lambda name: read_shard(directory, name), weights.names))
 

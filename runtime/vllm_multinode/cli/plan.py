@@ -211,10 +211,12 @@ def plan(
 
 
 def _pool(selector: "list[str] | tuple[()]", from_cluster: bool) -> dict[str, str]:
+    if not selector:
+        return {}
     from vllm_multinode.cli.selector import labels_of
 
     pool = labels_of(selector)
-    if pool and not from_cluster:
+    if not from_cluster:
         raise MultinodeError(
             ExitCode.USAGE, "--selector chooses among a cluster's nodes: give --from-cluster."
         )
