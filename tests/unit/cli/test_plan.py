@@ -133,8 +133,8 @@ def test_a_mistake_is_one_line(
 
 def test_nothing_heavy_is_imported_and_nothing_is_asked_of_a_network(folder: Path) -> None:
     heavy = (
-        "torch", "vllm", "ray", "numpy", "transformers", "kubernetes", "kserve", "aiohttp", "rich", "pydantic",
-        "asyncio",
+        "torch", "vllm", "ray", "numpy", "transformers", "kubernetes", "kserve", "aiohttp", "rich",
+        "pydantic", "asyncio",
     )  # fmt: skip
     before = (
         "import atexit, socket\n"
