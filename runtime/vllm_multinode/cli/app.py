@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "delete": "Delete a deployment; what others made or still need is kept, and said.",
     "status": "Show what services do: state, reason, nodes, weights, requests, recoveries and the way in.",
     "doctor": "Say why a service does not serve or serves badly, what shows it, and what to do.",
+    "logs": "Print the logs of all nodes in order of time, with rank, engine and supervisor told apart.",
     "local": "The same pods as processes on this machine.",
 }
 """Command -> its line in the help. Each is a function, or a typer application `app`, in cli.<command>."""

@@ -273,13 +273,45 @@ class Cluster:
                 raise failures.refused(answer, asked, self.login)
         return response.status, data
 
-    def log(self, pod: str, *, lines: int, namespace: str = "") -> str:
-        """The last lines that a pod of one container has written; empty where there are none to be had."""
+    def log(
+        self,
+        pod: str,
+        *,
+        lines: int,
+        namespace: str = "",
+        container: str = "",
+        since: str = "",
+        previous: bool = False,
+        timestamps: bool = False,
+    ) -> str:
+        """The last lines that a container has written; empty where there are none to be had.
+
+        Args:
+            pod: its name.
+            lines: at most.
+            namespace: instead of the cluster's own.
+            container: needed where the pod has several.
+            since: no older lines; as the API writes times.
+            previous: of the container before the last restart.
+            timestamps: each line begins with its time.
+
+        Raises:
+            MultinodeError: FORBIDDEN where the login may not read logs; or the API is not reached.
+        """
         namespace = namespace or self.namespace
         asked = Asked("get", "pods/log", namespace, pod, "Pod")
         path = f"/api/v1/namespaces/{quote(namespace)}/pods/{quote(pod)}/log"
-        response = self._transport.send(asked, "GET", path, query={"tailLines": str(lines)}, tolerate=True)
+        query = {
+            "tailLines": str(lines),
+            "container": container,
+            "sinceTime": since,
+            "previous": "true" if previous else "",
+            "timestamps": "true" if timestamps else "",
+        }
+        response = self._transport.send(asked, "GET", path, query=query, tolerate=True)
         data: bytes = response.data
+        if response.status in (http.HTTPStatus.UNAUTHORIZED, http.HTTPStatus.FORBIDDEN):
+            raise failures.refused(Answer.read(response.status, data), asked, self.login)
         return data.decode(errors="replace") if response.status == http.HTTPStatus.OK else ""
 
     def _place(self, resource: Resource, namespace: str) -> str:

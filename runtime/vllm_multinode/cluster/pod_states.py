@@ -140,7 +140,7 @@ def _ended(name: str, container: dict[str, Any], ended: dict[str, Any], *, loopi
     said = _short(str(ended.get("message") or "").strip())
     label = f" {known[code]}" if code in known and code != 0 else ""
     what = f"ended with exit code {code}{label}{times}: {said or 'it left no message'}"
-    hint = "" if said else "See its log: kubectl logs --previous."
+    hint = "" if said else "See its log: multinode logs --previous."
     final = code in _FINAL_CODES or (looping and restarts >= 3)
     return of_cause(_cause_of(code), name, what, hint, 0 if final else MOUNT_PATIENCE)
 

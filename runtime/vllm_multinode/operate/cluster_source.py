@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from vllm_multinode.cluster import ownership, pod_states
 from vllm_multinode.cluster.client import Cluster, Resource
@@ -18,7 +18,10 @@ from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.operate.numbers import Numbers
 from vllm_multinode.operate.observation import Observation, pod_name
-from vllm_multinode.operate.reading import unix
+from vllm_multinode.operate.reading import container_of, unix
+
+if TYPE_CHECKING:
+    from vllm_multinode.operate.log_streams import Streams
 
 T = TypeVar("T")
 
@@ -117,6 +120,13 @@ class ClusterSource:
             for one in seen
         ]
 
+    def streams(self, seen: Observation, since: float, *, several: bool) -> "Streams":
+        """The logs of a service's nodes."""
+        from vllm_multinode.operate.log_streams import ClusterStreams
+
+        prefix = f"{seen.snapshot.name}/" if several else ""
+        return ClusterStreams(self.cluster, since, prefix=prefix)
+
     def _services(self, name: str, labels: str, looks: Looks) -> list[Object]:
         found: list[Object] = []
         refusals: list[MultinodeError] = []
@@ -183,6 +193,8 @@ class ClusterSource:
         supervisors = self._ask_all(
             supervised, lambda pod: supervisor_status(self.cluster, pod, _ANSWER), looks, "supervisors"
         )
+        # An engine that its own supervisor does not call up yet has nothing to say.
+        counted = [pod for pod in counted if _may_serve(supervisors.get(pod_name(pod)))]
         texts = self._ask_all(
             counted, lambda pod: engine_metrics(self.cluster, pod, _ANSWER), looks, "the engine's counters"
         )
@@ -223,7 +235,7 @@ class ClusterSource:
         pods = [pod for one in seen for pod in one.current]
         logs: dict[str, str] = {}
         for pod in [pod for pod in pods if is_head(pod) and _has_run(pod)][:1]:
-            question = partial(self.cluster.log, pod_name(pod), lines=_LOG_LINES)
+            question = partial(self.cluster.log, pod_name(pod), lines=_LOG_LINES, container=container_of(pod))
             logs[pod_name(pod)] = looks.ask("logs", question, "")
         claims: dict[str, Object] = {}
         if any(not _runs(pod) for pod in pods):
@@ -261,6 +273,10 @@ class ClusterSource:
             entrance=tuple(_entrance(known)),
             unseen=unseen,
         )
+
+
+def _may_serve(said: dict[str, Any] | None) -> bool:
+    return said is None or said.get("state") in ("serving", "draining")
 
 
 def _runs(pod: Object) -> bool:

@@ -7,7 +7,7 @@ import urllib.request
 from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from vllm_multinode.cluster.snapshot import WORKER_INDEX, Snapshot
 from vllm_multinode.cluster.supervisor import read_status
@@ -20,6 +20,9 @@ from vllm_multinode.local.rundir import RunDirectory, RunInfo, Runs
 from vllm_multinode.local.world.protocol import NodeStatus, RunStatus
 from vllm_multinode.operate.numbers import Numbers
 from vllm_multinode.operate.observation import Observation
+
+if TYPE_CHECKING:
+    from vllm_multinode.operate.log_streams import Streams
 
 KIND: Final = "LocalRun"
 _NAMESPACE: Final = "local"
@@ -45,6 +48,14 @@ class LocalSource:
         if not directories:
             self._runs.find(None)
         return [self._observe(directory, deep=deep) for directory in directories]
+
+    def streams(self, seen: Observation, since: float, *, several: bool) -> "Streams":
+        """The logs of a run's nodes."""
+        from vllm_multinode.operate.log_streams import LocalStreams
+
+        return LocalStreams(
+            seen.snapshot.name, self._runs, since, prefix=f"{seen.snapshot.name}/" if several else ""
+        )
 
     def _observe(self, directory: RunDirectory, *, deep: bool) -> Observation:
         status, info = RunClient(directory.control).status(), directory.info
@@ -98,6 +109,8 @@ def _asked(
         return supervisors, engines
     if isinstance(found, dict) and isinstance(found.get("state"), str):
         supervisors[head.pod] = found
+    if supervisors[head.pod].get("state") not in ("serving", "draining"):
+        return supervisors, engines
     try:
         engines[head.pod] = Numbers.read(get(f"{info.url}/metrics"))
     except OSError:

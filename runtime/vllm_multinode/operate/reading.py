@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from vllm_multinode.cluster.transport import Object
 from vllm_multinode.contract.frozen import Frozen
+from vllm_multinode.platforms.names import HEAD_CONTAINER, WORKER_CONTAINER
+
+_LAUNCHERS: Final = (HEAD_CONTAINER, WORKER_CONTAINER)
 
 
 class Recovery(Frozen):
@@ -59,3 +62,11 @@ def whole(found: Any, key: str) -> int | None:
     """A whole number of a JSON object."""
     value = number(found, key)
     return None if value is None else int(value)
+
+
+def container_of(pod: Object) -> str:
+    """The container that runs the launcher; empty where the pod has one alone."""
+    names = [str(one.get("name")) for one in (pod.get("spec") or {}).get("containers") or []]
+    if len(names) < 2:
+        return ""
+    return next((name for name in names if name in _LAUNCHERS), names[0])

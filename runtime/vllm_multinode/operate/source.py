@@ -1,8 +1,11 @@
 """What a place offers in which services run; a cluster and this machine do."""
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from vllm_multinode.operate.observation import Observation
+
+if TYPE_CHECKING:
+    from vllm_multinode.operate.log_streams import Streams
 
 
 class Source(Protocol):
@@ -18,4 +21,13 @@ class Source(Protocol):
 
         Raises:
             MultinodeError: there is none, or nothing can be seen.
+        """
+
+    def streams(self, seen: Observation, since: float, *, several: bool) -> "Streams":
+        """The logs of a service's nodes.
+
+        Args:
+            seen: the service.
+            since: Unix time in seconds of the oldest line; 0 for all.
+            several: nodes of several services are to be told apart.
         """

@@ -50,7 +50,7 @@ TROUBLES = [
         "exit code 24 HEADS .*64 attention heads do not divide by TP 3.", id="launcher-refuses",
     ),
     pytest.param([ended(1, "boom", restarts=3)], r"exit code 1 \(3 restarts\): boom", id="crash-loop"),
-    pytest.param([ended(1, "", restarts=4)], "left no message See its log: kubectl logs", id="silent-crash"),
+    pytest.param([ended(1, "", restarts=4)], "left no message See its log: multinode", id="silent-crash"),
     pytest.param(
         [waiting("CreateContainerConfigError", 'secret "token" not found')], 'secret "token" not found',
         id="secret",

@@ -78,6 +78,7 @@ def test_a_service_that_serves(api: StubApi, cluster: Cluster) -> None:
     ]
     (engine,) = found.engines
     assert (engine.running, engine.waiting, engine.cache_used, engine.preemptions) == (3, 2, 0.25, 4)
+    assert "engine: cache 25% used, 3 running, 2 waiting, 4 preempted" in screen(found, 0.0)
 
 
 def test_the_screen_names_all_of_it_within_80_columns(api: StubApi, cluster: Cluster) -> None:
@@ -97,7 +98,6 @@ def test_the_screen_names_all_of_it_within_80_columns(api: StubApi, cluster: Clu
     assert lines[0] == "InferenceService demo/llm: recovering for 1m05s"
     assert "lost llm-worker: silent for 5.0 s" in text
     assert "2025-06-15 15:06:40Z" in text
-    assert "cache 25% used, 3 running, 2 waiting, 4 preempted" in text
     assert "curl http://localhost:8080/v1/completions" in text
     assert all(len(line) <= 80 for line in lines if not line.lstrip().startswith(("curl", "kubectl")))
     words = {word for line in lines for word in line.split()}

@@ -1,0 +1,115 @@
+"""What `status`, `doctor` and `logs` say of a run of this machine, whose nodes have real supervisors."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from engine.conftest import Start
+from engine.services import LocalGroup, eventually, service
+from engine.stand_ins import StandIns
+from vllm_multinode.local.rundir import RunInfo, Runs
+from vllm_multinode.operate.doctor import Diagnosis, diagnosis_of
+from vllm_multinode.operate.local_source import LocalSource
+from vllm_multinode.operate.logs import Line
+from vllm_multinode.operate.status import ServiceStatus, status_of
+
+pytestmark = pytest.mark.netns
+
+
+class Operator:
+    """Somebody who looks at a run."""
+
+    def __init__(self, group: LocalGroup) -> None:
+        directory = group.run.directory
+        info = RunInfo(
+            run=directory.name,
+            service="llm",
+            runner=0,
+            url=group.apis["head"],
+            supervisor_url=group.supervisors["head"],
+            logs=str(directory.logs),
+            started=time.time(),
+        )
+        directory.write_info(info)
+        self.name = directory.name
+        self.source = LocalSource(Runs(directory.path.parent))
+
+    def status(self) -> ServiceStatus:
+        (seen,) = self.source.observe(self.name)
+        return status_of(seen)
+
+    def doctor(self) -> Diagnosis:
+        (seen,) = self.source.observe(self.name, deep=True)
+        return diagnosis_of(seen)
+
+    def logs(self) -> list[Line]:
+        (seen,) = self.source.observe(self.name)
+        return self.source.streams(seen, 0.0, several=False).now(seen)
+
+    def causes(self) -> list[str]:
+        return [one.cause for one in self.doctor().findings]
+
+
+@pytest.fixture
+def group(start: Start, stand_ins: StandIns, made_model: Path) -> LocalGroup:
+    """Two nodes that serve."""
+    group = start(stand_ins.pods(service(made_model)))
+    group.wait_for("serving")
+    eventually(lambda: all(node.state == "serving" for node in group.nodes))
+    return group
+
+
+def test_a_run_that_serves(group: LocalGroup) -> None:
+    operator = Operator(group)
+    found = operator.status()
+    assert (found.serving, found.state, found.nodes) == (True, "serving", 2)
+    assert [(one.rank, one.role, one.node) for one in found.ranks] == [
+        (0, "head", "head"),
+        (1, "worker", "worker-1"),
+    ]
+    assert operator.doctor().verdict == "nothing wrong", operator.doctor()
+    lines = operator.logs()
+    assert {(line.node, line.writer) for line in lines} >= {("0", "supervisor"), ("1", "supervisor")}
+    assert [line.at for line in lines] == sorted(line.at for line in lines)
+
+
+def test_a_killed_node_is_the_cause_and_remembered(group: LocalGroup) -> None:
+    operator = Operator(group)
+    group.act("kill", "worker-1", stay_dead=True)
+    group.wait_for("recovering")
+    eventually(lambda: group.node("worker-1").process == "dead")
+    assert operator.causes()[:2] == ["killed", "nodes-missing"]
+    assert operator.status().incidents[-1].cause == "member"
+    group.act("start", "worker-1")
+    group.wait_for("serving")
+    # The head's container is started again with the same volumes.
+    group.act("kill", "head")
+    eventually(lambda: group.node("head").restarts == 1 and group.node("head").state == "serving")
+    assert operator.status().recoveries_by_cause["member"] >= 1
+    assert operator.status().incidents[0].cause == "member"
+
+
+@pytest.mark.parametrize(
+    ("act", "undo", "cause"),
+    [
+        pytest.param("freeze", "thaw", "node-frozen", id="frozen"),
+        pytest.param("cut", "join", "node-cut", id="cut"),
+    ],
+)
+def test_a_node_that_cannot_be_reached(group: LocalGroup, act: str, undo: str, cause: str) -> None:
+    operator = Operator(group)
+    group.act(act, "worker-1")  # type: ignore[arg-type]
+    eventually(lambda: cause in operator.causes())
+    found = operator.doctor()
+    assert "worker-1" in next(one for one in found.findings if one.cause == cause).subject
+    group.act(undo, "worker-1")  # type: ignore[arg-type]
+    group.wait_for("serving")
+
+
+def test_what_a_supervisor_refuses_is_the_cause(start: Start, stand_ins: StandIns, made_model: Path) -> None:
+    local = service(made_model, env={"MULTINODE_HEARTBEAT_TIMEOUT": "soon"})
+    pods = [pod.model_copy(update={"env": pod.env | local.env}) for pod in stand_ins.pods(local)]
+    operator = Operator(start(pods))
+    eventually(lambda: "exit-variable" in operator.causes())
+    assert "MULTINODE_HEARTBEAT_TIMEOUT" in operator.doctor().sentence
