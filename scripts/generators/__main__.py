@@ -10,9 +10,12 @@ from typing import Final
 from generators.repository import ROOT, AbsentError, Files
 
 # In this order: the Template is made of what the two before it write.
-USUAL: Final = ("components", "manifests", "template", "rules", "causes", "spec", "architectures", "overlays")
+USUAL: Final = (
+    *("components", "manifests", "template", "rules", "causes", "spec", "architectures", "overlays"),
+    "convert",
+)
 # These read what is seldom at hand, and only by name.
-BY_NAME: Final = ("model_defaults", "kserve_fields")
+BY_NAME: Final = ("model_defaults", "kserve_fields", "vllm_options")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -13,8 +13,8 @@ INSTANCE_TYPE: Final = "node.kubernetes.io/instance-type"
 
 # The Elastic Fabric Adapter's device plugin; elsewhere the RDMA shared device plugin, named as in
 # manifests/operators, of which one unit gives a pod all adapters of its node.
-_EFA: Final = "vpc.amazonaws.com/efa"
-_SHARED: Final = "rdma/rdma_shared_device_ib"
+EFA: Final = "vpc.amazonaws.com/efa"
+SHARED_RDMA: Final = "rdma/rdma_shared_device_ib"
 # One core for every rank and two for the server; the host's memory for every rank's process and the server's.
 _CPU_SERVER, _CPU_RANK = 2, 2
 _GIB_SERVER, _GIB_RANK = 8, 4
@@ -48,8 +48,8 @@ def rdma(request: Request, best: Choice) -> Rdma | None:
     if shape is None or not shape.rdma or best.nodes == 1:
         return None
     if shape.provider == "aws":
-        return Rdma(resource=_EFA, count=shape.rdma_devices or 1)
-    return Rdma(resource=_SHARED)
+        return Rdma(resource=EFA, count=shape.rdma_devices or 1)
+    return Rdma(resource=SHARED_RDMA)
 
 
 def resources(plan: Plan, best: Choice, ranks: int) -> Resources:

@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "schema": "Print the JSON Schema of a deployment spec.",
     "preview": "Print what KServe will create; exit code 4 where it would refuse it or never serve.",
     "validate": "Say what will be refused and what will never serve; exit code 4 where there is any.",
+    "convert": "Bring what runs on KAITO, OCI AI Blueprints, AI-on-EKS, KServe or Ray Serve.",
     "up": "From a model's name to a service that answers: plan, render, check, deploy and wait.",
     "deploy": "Check, apply and wait for a service; a second time changes nothing.",
     "wait": "Show each pod's state until the service serves; exit code 75 and the reason where it will not.",

@@ -25,6 +25,8 @@ class ExitCode(IntEnum):
     ACCELERATORS = 14
     # What was written for something else
     NOT_CHECKED = 15
+    NOT_CARRIED = 16
+    NOT_CONVERTED = 17
     # The model directory
     MODEL_MISSING = 20
     MODEL_CONFIG = 21

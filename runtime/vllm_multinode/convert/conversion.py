@@ -1,0 +1,216 @@
+"""Converts sources: which kind each document is, what it becomes, and what is said of it."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, get_args
+
+from pydantic import ValidationError
+
+from vllm_multinode.authoring.rules.known import known_runtimes
+from vllm_multinode.authoring.spec import DeploymentSpec
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.convert import eks, kaito, kserve, llmisvc, lws, oci, ray_serve, sizes
+from vllm_multinode.convert.draft import Draft
+from vllm_multinode.convert.record import Record, Row
+from vllm_multinode.k8s.documents import Document
+from vllm_multinode.platforms.releases import DEFAULT, Release
+from vllm_multinode.platforms.simulation import Body
+
+Kind = Literal["kaito", "oci", "eks", "kserve", "openshift-ai", "ray-serve", "lws", "llmisvc"]
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+
+_RECOGNISE: Final[Mapping[Kind, Callable[[Mapping[str, Any]], bool]]] = {
+    "kaito": kaito.is_kind,
+    "oci": oci.is_kind,
+    "eks": eks.is_kind,
+    "ray-serve": ray_serve.is_kind,
+    "lws": lws.is_kind,
+    "kserve": kserve.is_kind,
+    "openshift-ai": kserve.is_kind,
+    "llmisvc": llmisvc.is_kind,
+}
+
+
+_ALONE: Final[Mapping[Kind, Callable[[Record], list[Draft]]]] = {
+    "oci": oci.convert,
+    "eks": eks.convert,
+    "ray-serve": ray_serve.convert,
+    "lws": lws.convert,
+    "llmisvc": llmisvc.convert,
+}
+"""Kinds whose documents need no other one."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """One service of a source.
+
+    Attributes:
+        name: of the service; a name of Kubernetes.
+        source_name: as the source has it.
+        document: label of the document that it comes from.
+        spec: what it becomes; None where the fields that are known make no spec.
+        fields: of the spec, as far as they are known.
+        by_hand: what is left to do, a sentence each.
+        notes: what was decided, a sentence each.
+    """
+
+    name: str
+    source_name: str
+    document: str
+    spec: DeploymentSpec | None
+    fields: Mapping[str, Any]
+    by_hand: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What came out.
+
+    Attributes:
+        services: in the order of the sources.
+        rows: one for every value of every document.
+        refused: why, for each document that is refused.
+    """
+
+    services: tuple[Service, ...]
+    rows: tuple[Row, ...]
+    refused: tuple[str, ...] = field(default=())
+
+    @property
+    def code(self) -> ExitCode:
+        """OK where everything was carried or changed; NOT_CARRIED; NOT_CONVERTED for a refusal."""
+        if self.refused or not self.services:
+            return ExitCode.NOT_CONVERTED
+        incomplete = any(service.spec is None for service in self.services)
+        if incomplete or any(row.status == "not_carried" for row in self.rows):
+            return ExitCode.NOT_CARRIED
+        return ExitCode.OK
+
+
+def convert(
+    documents: Sequence[Document], kind: Kind | None = None, release: Release = DEFAULT
+) -> Conversion:
+    """Convert every service among some documents.
+
+    Args:
+        documents: as `k8s.files.read` returns them, those without apiVersion and kind included.
+        kind: what they are; recognised by their shape where it is None.
+        release: whose own ServingRuntimes services may name without bringing them along.
+
+    Returns:
+        The services, and a row for each value of each document.
+
+    Raises:
+        MultinodeError: MANIFEST where no document is of a known kind; SPEC for two services of one name.
+    """
+    records = [Record(one.body, _label(one, documents)) for one in documents]
+    drafts: list[tuple[Draft, Record]] = []
+    known = known_runtimes(documents, release)
+    recognised = False
+    for record in records:
+        found = kind or kind_of(record.body)
+        if found is None or (kind is not None and not _RECOGNISE[kind](record.body)):
+            continue
+        recognised = True
+        made = list(_convert_one(found, record, records, known))
+        drafts += [(draft, record) for draft in made if not record.is_refused]
+    if not recognised:
+        raise _unknown(documents, kind)
+    services = tuple(_service(draft, record) for draft, record in drafts)
+    for record in records:
+        _companion(record)
+    _check_names(services)
+    rows = tuple(row for record in records for row in record.rows())
+    refused = tuple(
+        f"{row.document}: {row.source_path}: {row.why}" for row in rows if row.status == "refused"
+    )
+    return Conversion(services, rows, refused)
+
+
+def kind_of(body: Mapping[str, Any]) -> Kind | None:
+    """What kind of source a document is; None for what is not known."""
+    return next((kind for kind, recognise in _RECOGNISE.items() if recognise(body)), None)
+
+
+def _convert_one(
+    kind: Kind, record: Record, records: Sequence[Record], known: Mapping[str, Body]
+) -> Iterator[Draft]:
+    if kind == "kaito":
+        yield from kaito.convert(record, records)
+    elif kind in ("kserve", "openshift-ai"):
+        yield from kserve.convert(record, records, known)
+    else:
+        yield from _ALONE[kind](record)
+
+
+def _service(draft: Draft, record: Record) -> Service:
+    sizes.complete(draft)
+    name = draft.service
+    if name != draft.name:
+        draft.notes.append(f"The name {draft.name!r} is written {name}, as Kubernetes takes it.")
+    draft.fields = {"name": name, **draft.fields}
+    for path in (("metadata", "name"),):
+        if record.get(*path) is not None and not record.is_answered(path):
+            record.changed(path, "name", "") if name != draft.name else record.carried(path, "name")
+    spec, fault = _spec(draft)
+    if fault:
+        draft.todo(fault)
+    return Service(
+        name, draft.name, record.label, spec, draft.fields, tuple(draft.by_hand), tuple(draft.notes)
+    )
+
+
+def _companion(record: Record) -> None:
+    """What is said of a document that no service has asked for."""
+    if record.is_answered(("kind",)) or record.is_refused:
+        return
+    if record.body.get("kind") == "Secret":
+        record.not_carried(
+            (), "A Secret's values are never copied. Apply it yourself, where the spec names it."
+        )
+    elif record.body.get("kind") and kind_of(record.body) is None:
+        record.not_carried(
+            (), f"Nothing here stands for a {record.body['kind']}. Apply it yourself if it is needed."
+        )
+
+
+def _spec(draft: Draft) -> tuple[DeploymentSpec | None, str]:
+    """The spec, or what is wrong with its fields."""
+    try:
+        return DeploymentSpec.model_validate(draft.fields), ""
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(step) for step in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        return None, f"The spec is not complete: {where or 'it'}: {message}."
+
+
+def _check_names(services: Sequence[Service]) -> None:
+    seen: dict[str, Service] = {}
+    for service in services:
+        other = seen.setdefault(service.name, service)
+        if other is not service:
+            what = f"{other.source_name!r} and {service.source_name!r} would both be {service.name}."
+            raise MultinodeError(
+                ExitCode.SPEC, what, where=service.document, hint="Rename one in its source."
+            )
+
+
+def _label(document: Document, documents: Sequence[Document]) -> str:
+    if document.kind and document.kind != ray_serve.PYTHON:
+        return f"{document.kind} {document.name}".strip()
+    alone = sum(one.file == document.file for one in documents) == 1
+    return document.file if alone else f"{document.file}, document {document.index + 1}"
+
+
+def _unknown(documents: Sequence[Document], kind: Kind | None) -> MultinodeError:
+    where = documents[0].file if documents else ""
+    what = f"holds nothing of {kind}." if kind else "holds nothing that can be converted."
+    known = (
+        "KAITO's Workspace and InferenceSet, OCI's blueprints, values of AI-on-EKS's inference-charts, "
+        "InferenceService, LLMInferenceService, LeaderWorkerSet, RayService and Python files of Ray Serve"
+    )
+    return MultinodeError(ExitCode.MANIFEST, what, where=where, hint=f"Known are {known}.")

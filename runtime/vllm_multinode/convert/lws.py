@@ -1,0 +1,88 @@
+"""LeaderWorkerSet manifests of vLLM: each group of pods becomes a group of nodes."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from vllm_multinode.convert import pods
+from vllm_multinode.convert.draft import Draft
+from vllm_multinode.convert.record import Path, Record
+from vllm_multinode.convert.secrets import is_secret
+
+GROUP: Final = "leaderworkerset.x-k8s.io"
+_TEMPLATE: Final[Path] = ("spec", "leaderWorkerTemplate")
+_DATA_PARALLEL: Final = "Data parallelism over nodes is llm-d's: a group here is one engine."
+
+
+def is_kind(body: Mapping[str, Any]) -> bool:
+    """Whether a document is a LeaderWorkerSet."""
+    return body.get("kind") == "LeaderWorkerSet" and str(body.get("apiVersion", "")).startswith(GROUP)
+
+
+def convert(record: Record) -> list[Draft]:
+    """The service of a LeaderWorkerSet."""
+    if not record.has_version(f"{GROUP}/v1"):
+        return []
+    draft = Draft(str(record.get("metadata", "name") or "model"))
+    take_metadata(record, draft)
+    leader: Path = (*_TEMPLATE, "leaderTemplate", "spec")
+    worker: Path = (*_TEMPLATE, "workerTemplate", "spec")
+    if record.get(*leader) is None:
+        leader, worker = worker, ()
+    if worker:
+        pods.take_worker(record, Draft(draft.name), worker)
+    if not pods.take_pod(record, draft, leader):
+        record.refused((*leader, "containers"), "None of its containers starts vLLM.")
+        return []
+    if "--data-parallel-size" in str(record.get(*leader)):
+        record.refused((*leader, "containers"), _DATA_PARALLEL)
+        return []
+    size = record.get(*_TEMPLATE, "size")
+    if isinstance(size, int) and not isinstance(size, bool) and size > 0:
+        draft.nodes = size
+        record.changed(
+            (*_TEMPLATE, "size"), "parallelism.nodes", "The pods of a group follow from the sizes."
+        )
+    replicas = record.get("spec", "replicas")
+    if isinstance(replicas, int) and not isinstance(replicas, bool) and replicas > 0:
+        draft.set("replicas", replicas)
+        record.carried(("spec", "replicas"), "replicas")
+    record.replace(
+        _TEMPLATE,
+        {
+            "restartPolicy": "The group heals in place; no pod is made again for another's sake.",
+            "subGroupPolicy": "A group is one engine.",
+        },
+    )
+    record.replace(
+        ("spec",),
+        {
+            "rolloutStrategy": "deploymentStrategy says what an update does.",
+            "startupPolicy": "Workers wait for the head by themselves.",
+            "networkConfig": "KServe's Services name the head.",
+        },
+    )
+    for part in ("leaderTemplate", "workerTemplate"):
+        if record.get(*_TEMPLATE, part, "metadata") is not None:
+            record.not_carried((*_TEMPLATE, part, "metadata"), "Write labels and annotations of the service.")
+    return [draft]
+
+
+def take_metadata(record: Record, draft: Draft) -> None:
+    """Take an object's namespace, labels and annotations."""
+    record.carried(("apiVersion",), "", "It tells what the document is.")
+    record.carried(("kind",), "", "It tells what the document is.")
+    if isinstance(record.get("metadata", "namespace"), str):
+        draft.set("namespace", record.get("metadata", "namespace"))
+        record.carried(("metadata", "namespace"), "namespace")
+    for field in ("labels", "annotations"):
+        for key, value in record.entries("metadata", field).items():
+            path: Path = ("metadata", field, key)
+            if GROUP.partition(".")[0] in str(key) or "kubectl.kubernetes.io" in str(key):
+                record.not_carried(path, "It steers another controller.")
+            elif is_secret(value):
+                record.not_carried(path, "It looks like a secret in plain text.")
+            else:
+                draft.put(field, str(key), value)
+                record.carried(path, f'{field}["{key}"]')
+    if record.get("status") is not None:
+        record.changed(("status",), "", "It is what is reported, not what is asked for.")
