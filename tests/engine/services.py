@@ -194,12 +194,23 @@ class LocalGroup:
             if _namespace(pid) in namespaces - {""} and word.encode() in _read(pid, "cmdline")
         ]
 
+    def shared_memory_folder(self, node: str) -> Path:
+        """Its /dev/shm."""
+        return self._volume(node, "shm")
+
     def shared_memory(self, node: str) -> set[str]:
         """The names in its /dev/shm, whether it runs or not."""
+        return {entry.name for entry in self._volume(node, "shm").iterdir()}
+
+    def temporary(self, node: str) -> set[str]:
+        """The names in its /tmp, and in what Ray makes there for each of its sessions."""
+        folder = self._volume(node, "tmp")
+        return {str(entry.relative_to(folder)) for entry in (*folder.glob("*"), *folder.glob("ray/*"))}
+
+    def _volume(self, node: str, name: str) -> Path:
         # Mounted in the world only, where the process that made the world is.
         world = Path(f"/proc/{self.run.process.pid}/root")
-        mounted = world / str(self.run.directory.mounts / self.node(node).pod / "shm").lstrip("/")
-        return {entry.name for entry in mounted.iterdir()}
+        return world / str(self.run.directory.mounts / self.node(node).pod / name).lstrip("/")
 
     def log(self, node: str) -> str:
         """All that its present pod has written."""

@@ -46,6 +46,7 @@ class ExitCode(IntEnum):
     TOKEN = 43
     GROUP = 44
     HEAD_UNREACHABLE = 45
+    MEMBERS_MISSING = 46
     # The engine
     ENGINE_START = 50
     RECOVERY_BUDGET = 51

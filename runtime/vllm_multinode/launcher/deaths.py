@@ -1,34 +1,46 @@
-"""Processes of the engine that die while the one that the supervisor has started lives on.
+"""Processes of the engine that die or stand still while the one that the supervisor has started lives on.
 
 vLLM itself ends late: under Ray it stays in its step until `VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS`, under mp the
-API server ends some ten seconds later, with status 0.
+API server ends some ten seconds later, with status 0. The kernel tells of a death by the process's pidfd, so
+that nothing is asked meanwhile; /proc is looked through once a second, for processes that are new.
 """
 
 import asyncio
+import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from vllm_multinode.launcher.memory import oom_kills
-from vllm_multinode.launcher.proc import descendants
+from vllm_multinode.launcher.proc import descendants, process_state
 
-POLL: Final = 0.25
+SCAN: Final = 1.0
+"""Seconds between two looks for new processes."""
 # The titles that vLLM gives its processes, and Ray its actors; Ray's idle workers come and go.
-_TITLES: Final = (b"VLLM::", b"ray::RayWorker")
+_TITLES: Final = ("VLLM::", "ray::RayWorker")
+# Programs of Ray that no node does without.
+_PROGRAMS: Final = ("raylet", "gcs_server")
+_POLL: Final = 0.5
+
+
+def title(pid: int) -> str:
+    """What a process calls itself, or nothing where it is gone or a zombie."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return ""
+    return words[0].decode(errors="replace").strip()
+
+
+def _is_needed(name: str) -> bool:
+    return name.startswith(_TITLES) or name.rpartition("/")[2] in _PROGRAMS
 
 
 def engine_processes() -> dict[int, str]:
     """Titles of the engine's living processes below this one, by number."""
-    found = {}
-    for pid in descendants(os.getpid()):
-        try:
-            title = Path(f"/proc/{pid}/cmdline").read_bytes()
-        except OSError:
-            continue
-        # A zombie has none.
-        if title.startswith(_TITLES):
-            found[pid] = title.split(b"\0")[0].decode(errors="replace").strip()
-    return found
+    named = ((pid, title(pid)) for pid in descendants(os.getpid()))
+    return {pid: name.rpartition("/")[2] or name for pid, name in named if _is_needed(name)}
 
 
 class Deaths:
@@ -45,13 +57,26 @@ class Deaths:
     async def first(self) -> str:
         """Wait for it; returns its title."""
         known: dict[int, str] = {}
-        while True:
-            living = engine_processes()
-            for pid, title in known.items():
-                if pid not in living:
-                    return f"{title} (process {pid})"
-            known = living
-            await asyncio.sleep(POLL)
+        gone = asyncio.Event()
+        watched: dict[int, int] = {}
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                living = engine_processes()
+                for pid, name in known.items():
+                    if pid not in living:
+                        return f"{name} (process {pid})"
+                for pid in living.keys() - watched.keys():
+                    _watch(loop, pid, watched, gone.set)
+                known = living
+                gone.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(SCAN):
+                        await gone.wait()
+        finally:
+            for descriptor in watched.values():
+                loop.remove_reader(descriptor)
+                os.close(descriptor)
 
     def for_memory(self) -> str:
         """Whether the kernel has killed anything of this container for memory since, in words."""
@@ -60,3 +85,44 @@ class Deaths:
             return ""
         limit = f"of {now.limit / 1024**3:.1f} GiB " if now.limit is not None else ""
         return f", killed by the kernel because the container's memory limit {limit}was reached"
+
+
+def _watch(
+    loop: asyncio.AbstractEventLoop, pid: int, watched: dict[int, int], gone: Callable[[], None]
+) -> None:
+    """Have `gone` called when the process ends; without pidfds the next look finds out."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError:
+        return
+    watched[pid] = descriptor
+
+    def ended() -> None:
+        # It stays readable: once is enough.
+        loop.remove_reader(descriptor)
+        gone()
+
+    loop.add_reader(descriptor, ended)
+
+
+async def stopped(timeout: float) -> str:
+    """Return once a process of the engine on this node has been stopped by a signal for `timeout` seconds.
+
+    It holds its locks and answers nothing. Of those that are, the one with a title of vLLM's is named.
+    """
+    since: dict[int, float] = {}
+    tree: list[int] = []
+    loop = asyncio.get_running_loop()
+    looked = -SCAN
+    # It may have been stopped just after the last look.
+    poll = min(_POLL, timeout / 4)
+    while True:
+        await asyncio.sleep(poll)
+        now = loop.time()
+        if now - looked >= SCAN:
+            tree, looked = descendants(os.getpid()), now
+        since = {pid: since.get(pid, now) for pid in tree if process_state(pid) == "T"}
+        late = [pid for pid, start in since.items() if now - start >= timeout - poll]
+        if late:
+            pid = min(late, key=lambda one: (not _is_needed(title(one)), one))
+            return f"{title(pid) or 'a process'} (process {pid}) is stopped (SIGSTOP)"

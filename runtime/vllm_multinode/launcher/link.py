@@ -1,5 +1,6 @@
 """The worker's connection to its head: both have proven themselves, and every message is held to that."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Final
@@ -12,6 +13,7 @@ from vllm_multinode.launcher.handshake import CHALLENGE_PATH, PATH, WorkersSide,
 from vllm_multinode.launcher.messages import LONGEST_FROM_HEAD, Claim, FromHead, Refused, from_head
 from vllm_multinode.launcher.network import host_port
 from vllm_multinode.launcher.proof import SealError, Transcript
+from vllm_multinode.launcher.second_way import SecondWay, hasten
 
 _CONNECT_TIMEOUT: Final = 3.0
 _ANSWER_TIMEOUT: Final = 5.0
@@ -37,10 +39,14 @@ class Link:
         socket: open.
         said: before it opened.
         token: of the group, or None.
+        way: to ask the head by, where it is late.
     """
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse, said: Transcript, token: str | None) -> None:
+    def __init__(
+        self, socket: aiohttp.ClientWebSocketResponse, said: Transcript, token: str | None, way: SecondWay
+    ) -> None:
         self._socket = socket
+        self._way = way
         self._outgoing, self._incoming = said.seals(token)
 
     async def send(self, message: Frozen) -> bool:
@@ -59,10 +65,7 @@ class Link:
         Raises:
             LinkEndedError: silence, an end, or something that the head did not send.
         """
-        try:
-            message = await self._socket.receive(timeout=timeout)
-        except TimeoutError:
-            raise LinkEndedError(f"no heartbeat for {timeout:.1f} s") from None
+        message = await self._wait(timeout)
         if message.type is not aiohttp.WSMsgType.TEXT:
             raise LinkEndedError("the connection ended")
         try:
@@ -71,6 +74,25 @@ class Link:
             raise LinkEndedError(f"{error}; somebody stands in between") from error
         except ValidationError as error:
             raise LinkEndedError("it speaks another protocol") from error
+
+    async def _wait(self, timeout: float) -> aiohttp.WSMessage:
+        began, silence = _now(), 0.0
+        try:
+            while True:
+                # No heartbeat is late before half of the time is over.
+                pause = timeout / 2 if silence < timeout / 2 else timeout / 20
+                try:
+                    return await self._socket.receive(timeout=pause)
+                except TimeoutError:
+                    silence = _now() - began
+                if self._way.is_lost(silence, timeout):
+                    raise LinkEndedError(f"no heartbeat for {silence:.1f} s")
+        finally:
+            self._way.close()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 @contextlib.asynccontextmanager
@@ -109,7 +131,9 @@ async def connected(address: str, port: int, token: str | None, claim: Claim) ->
                 raise
             raise RefusedError(refused) from error
         async with socket:
-            yield Link(socket, side.check(answered[-1] if answered else {}), token)
+            hasten(socket.get_extra_info("socket"))
+            way = SecondWay(address, port, _now)
+            yield Link(socket, side.check(answered[-1] if answered else {}), token, way)
 
 
 def _headers_of_answers() -> tuple[aiohttp.TraceConfig, list[Mapping[str, str]]]:

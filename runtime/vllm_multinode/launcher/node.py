@@ -19,13 +19,13 @@ from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.launcher.addresses import api_host, own_ray_address
 from vllm_multinode.launcher.arguments import last_value
 from vllm_multinode.launcher.connections import Connections
+from vllm_multinode.launcher.deaths import stopped
 from vllm_multinode.launcher.engines.parser import check_with_vllm
 from vllm_multinode.launcher.fetching import await_model
 from vllm_multinode.launcher.http import listen
 from vllm_multinode.launcher.masking import redacted, secrets_in
 from vllm_multinode.launcher.network import own_address
 from vllm_multinode.launcher.plan import Process
-from vllm_multinode.launcher.proc import stopped_processes
 from vllm_multinode.launcher.processes import Engine, Reaper, process_environment
 from vllm_multinode.launcher.programs import find_program, of_distribution
 from vllm_multinode.launcher.readahead import ReadAhead
@@ -39,7 +39,6 @@ from vllm_multinode.launcher.watchdog import EngineApi
 
 log = logging.getLogger(__name__)
 
-_FROZEN_POLL = 2.0
 _SHORT_TOKEN = 16
 
 
@@ -235,17 +234,9 @@ class Supervision:
         }
 
 
-async def frozen(timeout: float) -> Incident:
+async def frozen(timeout: float, pod: str) -> Incident:
     """Return once a process of the engine on this node has been stopped by a signal for `timeout` seconds."""
-    since: dict[int, float] = {}
-    loop = asyncio.get_running_loop()
-    while True:
-        await asyncio.sleep(min(_FROZEN_POLL, timeout / 2))
-        now = loop.time()
-        since = {pid: since.get(pid, now) for pid in stopped_processes()}
-        for pid, start in since.items():
-            if now - start >= timeout:
-                return Incident(Cause.HUNG, f"process {pid} of the engine is stopped (SIGSTOP)")
+    return Incident(Cause.HUNG, f"{pod}: {await stopped(timeout)}")
 
 
 def cache_folder(environment: Mapping[str, str]) -> Path:

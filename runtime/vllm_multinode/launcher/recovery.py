@@ -15,6 +15,7 @@ class Cause(StrEnum):
 
     MEMBER = "member"
     ENGINE = "engine"
+    STARVED = "starved"
     HUNG = "hung"
     LEAVING = "leaving"
 

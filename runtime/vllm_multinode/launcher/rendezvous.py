@@ -31,6 +31,7 @@ from vllm_multinode.launcher.messages import (
     from_worker,
 )
 from vllm_multinode.launcher.proof import Challenges, Seal, SealError
+from vllm_multinode.launcher.second_way import SecondWay, hasten
 from vllm_multinode.launcher.settings import Settings, heartbeat_interval
 from vllm_multinode.launcher.states import Status
 from vllm_multinode.launcher.text import printable
@@ -85,6 +86,7 @@ class Declined:
     """A worker was refused for a reason that was not heard before."""
 
     reason: str
+    code: ExitCode
 
 
 Event = Joined | Lost | Exited | Left | Declined
@@ -137,6 +139,7 @@ class Rendezvous:
         self._refuses = refuses
         self._open = connections
         self._connections: dict[str, _Connection] = {}
+        self._ways: dict[str, SecondWay] = {}
         self._stopped = asyncio.Event()
         self._refused_at = -_REFUSALS_APART
         claim = Claim(pod=group.head.pod, group=group.told)
@@ -147,6 +150,7 @@ class Rendezvous:
         self.last_refusal = ""
         self.refused_total = 0
         self._introducing = 0
+        self._last_words: set[asyncio.Task[None]] = set()
         self.beats_late = 0
 
     async def challenge(self, _: web.Request) -> web.Response:
@@ -196,6 +200,8 @@ class Rendezvous:
         """From its welcome to its end."""
         pod = member.identity.pod
         self._connections[pod] = connection
+        self._ways[pod] = SecondWay(member.identity.address, self._settings.ports.supervisor, _now)
+        hasten(connection.transport.get_extra_info("socket") if connection.transport else None)
         self._open.keep(connection.transport)
         await connection.send(self._welcome(member))
         log.info(
@@ -211,7 +217,14 @@ class Rendezvous:
             await self._read(pod, connection)
         finally:
             if self._connections.get(pod) is connection:
-                self.lose(pod, "its connection ended")
+                self.lose(pod, self._why_ended(member))
+
+    def _why_ended(self, member: Member) -> str:
+        """A killed peer's connection ends at once, that of one behind a cut link after a silence."""
+        silence = _now() - member.seen
+        if silence > 2 * heartbeat_interval(self._settings.timings.heartbeat):
+            return f"no heartbeat for {silence:.1f} s, then its connection ended"
+        return "its connection ended"
 
     def _tell(self, event: Event) -> None:
         if self.events.full():
@@ -248,10 +261,22 @@ class Rendezvous:
                 raise FullError(str(short)) from short
             raise
         if former is not None:
+            self._ways.pop(pod).close()
             # The same process, by another connection: the one before is over, and so is its engine.
             former.abort()
             self._tell(Lost(pod, "it joined again"))
         return member
+
+    def expel_other_models(self) -> None:
+        """Send away who has read another model than the head has now: it starts over, and reads it again."""
+        head = self.group.head
+        for member in self.group.staying:
+            pod, read = member.identity.pod, member.identity.fingerprint
+            if read != head.fingerprint:
+                what = f"the model in {member.identity.model_dir} has changed since {pod} read it"
+                what += f" ({read[:12]} then, {head.fingerprint[:12]} now)."
+                hint = "It starts over, and reads it again."
+                self._expel(pod, MultinodeError(ExitCode.MODELS_DIFFER, what, hint=hint))
 
     def _expel(self, pod: str, error: MultinodeError) -> None:
         """Send a member away for good."""
@@ -259,7 +284,9 @@ class Rendezvous:
         connection = self._connections.get(pod)
         if connection is not None:
             refused = Refused(code=error.code, what=error.what, hint=error.hint)
-            self._last_words = asyncio.create_task(self._say_and_close(connection, refused))
+            last_words = asyncio.create_task(self._say_and_close(connection, refused))
+            self._last_words.add(last_words)
+            last_words.add_done_callback(self._last_words.discard)
             self._connections.pop(pod)
         self.lose(pod, str(error))
 
@@ -289,7 +316,7 @@ class Rendezvous:
         self._refused_at = _now()
         self.last_refusal = words
         log.warning("refused: %s", words)
-        self._tell(Declined(words))
+        self._tell(Declined(words, error.code))
 
     def _welcome(self, member: Member) -> str:
         return Welcome(
@@ -349,10 +376,20 @@ class Rendezvous:
         connection = self._connections.pop(pod, None)
         if connection is not None:
             connection.abort()
+        if (way := self._ways.pop(pod, None)) is not None:
+            way.close()
         if member is not None:
             log.warning("lost %s (rank %d): %s", pod, member.rank, reason)
             self._tell(Lost(pod, reason))
             self._stopped.set()
+
+    def lost_besides(self) -> list[str]:
+        """Members that were lost since the event that was taken last, in words."""
+        waiting = [self.events.get_nowait() for _ in range(self.events.qsize())]
+        for event in waiting:
+            if not isinstance(event, Lost):
+                self.events.put_nowait(event)
+        return [f"lost {event.pod}: {event.reason}" for event in waiting if isinstance(event, Lost)]
 
     def forget_events(self) -> None:
         """Drop what happened so far: who is a member now is what counts."""
@@ -371,13 +408,28 @@ class Rendezvous:
                 # We were frozen ourselves; what the workers sent meanwhile still waits to be read.
                 self.beats_late += 1
                 self._forgive(now)
-            for member in self.group.silent(now, timeout):
-                self.lose(member.identity.pod, f"no heartbeat for {now - member.seen:.1f} s")
+            for pod, silence in self._silences(now):
+                if self._ways[pod].is_lost(silence, timeout):
+                    self.lose(pod, f"no heartbeat for {silence:.1f} s")
             if now >= due_beat:
                 await self.announce()
                 due_beat = now + interval
             due = now + look
             await asyncio.sleep(look)
+
+    def _silences(self, now: float) -> list[tuple[str, float]]:
+        """Seconds since each member's last heartbeat."""
+        members = self.group.members.items()
+        return [(pod, now - member.seen) for pod, member in members if pod in self._ways]
+
+    def silent(self) -> list[str]:
+        """Members that are late, though not lost yet, and by how much, in words."""
+        late = self._settings.timings.heartbeat / 2
+        return [
+            f"no heartbeat of {pod} for {silence:.1f} s"
+            for pod, silence in self._silences(_now())
+            if silence > late
+        ]
 
     def _forgive(self, now: float) -> None:
         for pod in self.group.members:
@@ -414,6 +466,9 @@ class Rendezvous:
         for connection in list(self._connections.values()):
             connection.abort()
         self._connections.clear()
+        for way in self._ways.values():
+            way.close()
+        self._ways.clear()
 
 
 def _now() -> float:

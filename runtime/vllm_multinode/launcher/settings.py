@@ -48,6 +48,7 @@ class Timings(Frozen):
 
     heartbeat: float = Field(description="silence after which a peer is lost")
     head: float = Field(description="how long a worker looks for its head")
+    members: float = Field(description="how long a head waits for workers that are missing")
     start: float = Field(description="from the engine's start to its first healthy answer")
     model: float = Field(0, description="how long a model that is being fetched is waited for")
     hang: float = Field(description="requests run and no counter moves for so long: hung")
@@ -313,6 +314,7 @@ def _timings(read: _Reader) -> Timings:
     return Timings(
         heartbeat=read.seconds(env.HEARTBEAT_TIMEOUT, 5, least=0.5),
         head=read.seconds(env.HEAD_TIMEOUT, 600),
+        members=read.seconds(env.MEMBER_TIMEOUT, 3600),
         start=read.seconds(env.START_TIMEOUT, 3600),
         model=read.seconds(env.MODEL_TIMEOUT, 0, least=0),
         hang=read.seconds(env.HANG_TIMEOUT, 120, least=1),

@@ -17,6 +17,7 @@ from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.frozen import Frozen
 from vllm_multinode.launcher.addresses import without_own_proxy
 from vllm_multinode.launcher.arguments import without_model
+from vllm_multinode.launcher.deaths import stopped
 from vllm_multinode.launcher.engines import build
 from vllm_multinode.launcher.handshake import UnprovenError
 from vllm_multinode.launcher.http import application
@@ -35,7 +36,7 @@ from vllm_multinode.launcher.messages import (
     Welcome,
 )
 from vllm_multinode.launcher.network import host_port
-from vllm_multinode.launcher.node import Supervision, frozen
+from vllm_multinode.launcher.node import Supervision
 from vllm_multinode.launcher.plan import Process
 from vllm_multinode.launcher.preflight import Readiness, preflight
 from vllm_multinode.launcher.processes import Engine
@@ -294,8 +295,7 @@ class Worker(Supervision):
             self.fail(error)
 
     async def _report_frozen(self, epoch: int) -> None:
-        incident = await frozen(self._heartbeat)
-        await self._send(EngineExited(epoch=epoch, reason=incident.reason))
+        await self._send(EngineExited(epoch=epoch, reason=await stopped(self._heartbeat)))
 
     async def _stop_engine(self) -> None:
         for task in list(self._watching):

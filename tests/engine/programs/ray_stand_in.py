@@ -49,10 +49,19 @@ def leave_a_daemon() -> None:
     os.wait()
 
 
+def accept(listener: socket.socket) -> None:
+    while True:
+        listener.accept()[0].close()
+
+
 def main() -> None:
     leave_a_daemon()
     if "--head" in sys.argv:
         Handler.accelerators = int(option("--num-gpus"))
+        # The raylet's port, by which it is known to answer.
+        socket.create_server(
+            ("::", int(option("--node-manager-port"))), family=socket.AF_INET6, dualstack_ipv6=True
+        )
         Server(("::", int(option("--port"))), Handler).serve_forever()
     host, _, port = option("--address").rpartition(":")
     with socket.create_connection((host.strip("[]"), int(port)), timeout=5) as gcs:

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from unit.launcher.alone import check
-from vllm_multinode.launcher.deaths import Deaths, engine_processes
+from vllm_multinode.launcher.deaths import SCAN, Deaths, engine_processes, stopped
 from vllm_multinode.launcher.plan import Process
+from vllm_multinode.launcher.proc import descendants
 from vllm_multinode.launcher.processes import Engine, Reaper, adopt_orphans
 
 WORKER = "VLLM::Worker_PP1"
@@ -23,7 +24,7 @@ def engine(script: str) -> Engine:
 
 async def started(title: str) -> int:
     async with asyncio.timeout(10):
-        while not (found := [pid for pid, name in engine_processes().items() if name.startswith(title)]):
+        while not (found := [pid for pid, name in engine_processes().items() if title.endswith(name)]):
             await asyncio.sleep(0.02)
     return found[0]
 
@@ -41,6 +42,9 @@ async def started(title: str) -> int:
         pytest.param(
             "ray::RayWorkerProc", "echo fine", "ray::RayWorkerProc (process {}) died", id="an-actor-of-ray"
         ),
+        pytest.param(
+            "/opt/ray/core/src/ray/raylet/raylet", "echo fine", "raylet (process {}) died", id="a-raylet"
+        ),
     ],
 )
 def test_a_process_that_dies_inside_the_engine_ends_it(
@@ -51,10 +55,41 @@ def test_a_process_that_dies_inside_the_engine_ends_it(
         found.start()
         pid = await started(title)
         # Known to the watcher before it dies.
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(SCAN + 0.2)
         os.kill(pid, signal.SIGKILL)
         async with asyncio.timeout(10):
             assert await asyncio.shield(found.ended) == reason.format(pid)
+        await found.kill()
+
+    check(scenario, tmp_path)
+
+
+def test_a_death_is_noticed_between_two_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        found = engine(f"(exec -a {WORKER} sleep 60) & sleep 60")
+        found.start()
+        pid = await started(WORKER)
+        await asyncio.sleep(SCAN + 0.2)
+        # From here on no look will find out within the test.
+        monkeypatch.setattr("vllm_multinode.launcher.deaths.SCAN", 600)
+        await asyncio.sleep(SCAN + 0.2)
+        os.kill(pid, signal.SIGKILL)
+        async with asyncio.timeout(10):
+            assert await asyncio.shield(found.ended) == f"{WORKER} (process {pid}) died"
+        await found.kill()
+
+    check(scenario, tmp_path)
+
+
+def test_of_stopped_processes_the_engines_own_is_named(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        found = engine(f"sleep 60 & (exec -a {WORKER} sleep 60) & sleep 60")
+        found.start()
+        pid = await started(WORKER)
+        for one in descendants(os.getpid()):
+            os.kill(one, signal.SIGSTOP)
+        async with asyncio.timeout(10):
+            assert await stopped(1) == f"{WORKER} (process {pid}) is stopped (SIGSTOP)"
         await found.kill()
 
     check(scenario, tmp_path)

@@ -1,4 +1,5 @@
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ from unit.launcher.launching import Launcher, until
 from unit.launcher.members import Pod, connect
 from unit.launcher.pods import identity
 from vllm_multinode.checkpoint.model_directory import read_model
+from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.launcher.identity import installed_versions
 from vllm_multinode.launcher.messages import (
     Claim,
@@ -176,7 +178,7 @@ async def group(launcher: Launcher, nodes: int, **changes: str) -> AsyncIterator
 class TestGroup:
     async def test_a_lost_worker_is_replaced_in_place(self, launcher: Launcher) -> None:
         async with group(launcher, nodes=2) as found:
-            assert launcher.status()["reason"] == "1 of 2"
+            assert launcher.status()["reason"] == "1 of 2 nodes; missing: rank 1"
             worker = await found.join("a")
             start = await worker.hears(Start)
             assert isinstance(start, Start)
@@ -198,6 +200,49 @@ class TestGroup:
             await replaced.send(EngineStopped(epoch=2))
             assert await asyncio.to_thread(found.alone.wait) == 0
             assert found.alone.left() == []
+
+    async def test_two_workers_that_are_lost_at_once_are_both_named(self, launcher: Launcher) -> None:
+        async with group(launcher, nodes=3) as found:
+            workers = [await found.join(pod) for pod in ("a", "b")]
+            await found.serving(epoch=1)
+            await asyncio.gather(*(worker.link.close() for worker in workers))
+            await until(lambda: "lost b" in launcher.status()["reason"], found.alone)
+            said = launcher.status()["last_incident"]
+            assert "lost a: its connection ended" in said
+            assert "lost b: its connection ended" in said
+            await until(
+                lambda: "missing: rank 1 (last a), rank 2 (last b)" in launcher.status()["reason"],
+                found.alone,
+            )
+            stop(found.alone)
+
+    async def test_a_worker_that_never_returns_ends_the_head(self, launcher: Launcher) -> None:
+        async with group(launcher, nodes=2, MULTINODE_MEMBER_TIMEOUT="1") as found:
+            worker = await found.join("a")
+            await found.serving(epoch=1)
+            await worker.link.close()
+            assert await asyncio.to_thread(found.alone.wait) == ExitCode.MEMBERS_MISSING
+            said = launcher.termination_log.read_text()
+            assert "1 of 2 nodes for 1 s; missing: rank 1 (last a)" in said
+            assert found.alone.left() == []
+
+    async def test_a_model_that_has_changed_in_place_is_read_again(self, launcher: Launcher) -> None:
+        async with group(launcher, nodes=3) as found:
+            stale = await found.join("a")
+            (launcher.model / "generation_config.json").write_text("{}")
+            config = json.loads((launcher.model / "config.json").read_text())
+            (launcher.model / "config.json").write_text(json.dumps(config | {"vocab_size": 7}))
+            now = read_model(launcher.model).fingerprint
+            assert now != found.fingerprint
+            refused = await (await found.hello("b", fingerprint=now)).hears(Refused)
+            assert isinstance(refused, Refused)
+            assert refused.code is ExitCode.MODELS_DIFFER
+            # Who has read the earlier one starts over, and reads it again.
+            assert isinstance(await stale.hears(Refused), Refused)
+            workers = [await found.join(pod, fingerprint=now) for pod in ("a", "b")]
+            await found.serving(epoch=1)
+            await asyncio.gather(*(worker.link.close() for worker in workers))
+            stop(found.alone)
 
     async def test_an_engine_that_ended_on_a_worker_stops_the_others_first(self, launcher: Launcher) -> None:
         async with group(launcher, nodes=2) as found:

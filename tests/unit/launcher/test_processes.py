@@ -10,7 +10,7 @@ import pytest
 
 from unit.launcher.alone import check
 from vllm_multinode.launcher.plan import Listener, Process
-from vllm_multinode.launcher.proc import descendants, stopped_processes
+from vllm_multinode.launcher.proc import descendants, process_state
 from vllm_multinode.launcher.processes import Engine, Reaper, adopt_orphans, describe_status, last_error
 
 DAEMON = """
@@ -142,10 +142,10 @@ class TestKilling:
             (running,) = found.running
             running.popen.send_signal(signal.SIGSTOP)
             async with asyncio.timeout(10):
-                while stopped_processes() != [running.popen.pid]:
+                while process_state(running.popen.pid) != "T":
                     await asyncio.sleep(0.01)
             await found.kill()
-            assert stopped_processes() == []
+            assert process_state(running.popen.pid) != "T"
 
         check(scenario, tmp_path)
 

@@ -7,6 +7,7 @@ from vllm_multinode.launcher.recovery import LONGEST_WAIT, Budget, Cause, Incide
 
 MEMBER = Incident(Cause.MEMBER, "lost w")
 ENGINE = Incident(Cause.ENGINE, "vllm exited with status 1")
+STARVED = Incident(Cause.STARVED, "ray exited with status 1: timed out during startup")
 HUNG = Incident(Cause.HUNG, "hung")
 LEAVING = Incident(Cause.LEAVING, "w is leaving")
 
@@ -49,9 +50,10 @@ def test_having_served_forgets_failed_starts() -> None:
     assert found.failed_starts == 0
 
 
-def test_a_lost_member_is_no_failed_start() -> None:
+@pytest.mark.parametrize("incident", [MEMBER, STARVED], ids=["lost-member", "slow-node"])
+def test_what_says_nothing_of_the_engine_is_no_failed_start(incident: Incident) -> None:
     found = budget(MULTINODE_START_ATTEMPTS="1")
-    found.spend(MEMBER, served=None)
+    found.spend(incident, served=None)
     assert found.failed_starts == 0
 
 

@@ -72,6 +72,7 @@ PORT_NAMES = [env.PORT, env.SUPERVISOR_PORT, env.RAY_PORT, env.MASTER_PORT]
 SECONDS = [
     env.HEARTBEAT_TIMEOUT,
     env.HEAD_TIMEOUT,
+    env.MEMBER_TIMEOUT,
     env.START_TIMEOUT,
     env.HANG_TIMEOUT,
     env.DRAIN_TIMEOUT,
@@ -121,6 +122,7 @@ def test_defaults() -> None:
         "model": 0,
         "heartbeat": 5,
         "head": 600,
+        "members": 3600,
         "start": 3600,
         "hang": 120,
         "drain": 20,

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from vllm_multinode.launcher.arguments import given, without_model
+from vllm_multinode.launcher.door import MIDDLEWARE, VARIABLE
 from vllm_multinode.launcher.engines import cpu
 from vllm_multinode.launcher.plan import GroupPlan, Node
 
@@ -36,7 +37,7 @@ def _parallel_arguments(plan: GroupPlan, node: Node) -> list[str]:
     return arguments
 
 
-def head_arguments(plan: GroupPlan) -> list[str]:
+def head_arguments(plan: GroupPlan, node: Node) -> list[str]:
     """What only the API server is told."""
     arguments = ["--port", str(plan.ports.api)]
     # Every address of both families: clients come by the pod's, sidecars and port-forward by loopback.
@@ -46,7 +47,14 @@ def head_arguments(plan: GroupPlan) -> list[str]:
         arguments += ["--served-model-name", plan.model_name]
     # The watchdog tells busy from hung by it (launcher.watchdog).
     arguments.append("--enable-server-load-tracking")
+    if node.door is not None:
+        arguments += ["--middleware", MIDDLEWARE]
     return arguments
+
+
+def api_environment(node: Node) -> dict[str, str]:
+    """What only the API server's process is given."""
+    return {VARIABLE: str(node.door)} if node.door is not None else {}
 
 
 def node_defaults(plan: GroupPlan, node: Node) -> dict[str, str]:

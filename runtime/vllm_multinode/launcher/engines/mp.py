@@ -1,6 +1,7 @@
 """vLLM's own multi-node executor: the same command on every node, told apart by its rank."""
 
 from vllm_multinode.launcher.engines.common import (
+    api_environment,
     head_arguments,
     node_defaults,
     serve_command,
@@ -15,6 +16,9 @@ def processes(plan: GroupPlan, node: Node) -> tuple[Process, ...]:
     if plan.sizes.nodes > 1:
         argv += ["--nnodes", str(plan.sizes.nodes), "--node-rank", str(node.rank)]
         argv += ["--master-addr", plan.head_address, "--master-port", str(plan.ports.master)]
-    argv += head_arguments(plan) if node.rank == 0 else ["--headless"]
+    argv += head_arguments(plan, node) if node.rank == 0 else ["--headless"]
     argv += user_arguments(plan, node)
-    return (Process(name="vllm", argv=tuple(argv), defaults=node_defaults(plan, node)),)
+    environment = api_environment(node)
+    return (
+        Process(name="vllm", argv=tuple(argv), environment=environment, defaults=node_defaults(plan, node)),
+    )

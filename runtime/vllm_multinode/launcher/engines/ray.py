@@ -4,6 +4,7 @@ from vllm_multinode.contract import ports
 from vllm_multinode.engines.vllm import vllm
 from vllm_multinode.launcher.engines.common import (
     DEFAULT_TEMP,
+    api_environment,
     head_arguments,
     node_defaults,
     serve_command,
@@ -14,7 +15,17 @@ from vllm_multinode.launcher.plan import GroupPlan, Listener, Node, Process
 
 # vLLM moves tensors over its own channels; Ray's default would take a third of the memory out of /dev/shm.
 _OBJECT_STORE_BYTES = 256 * 1024**2
+_STARVED = ("The current node timed out during startup", "No node info found")
 _HEAD_ONLY = ("ray-client-server-port", "dashboard-port")
+
+
+def starved(reason: str) -> bool:
+    """Tell whether `ray start` ended because its node was too slow, which says nothing of another start.
+
+    Args:
+        reason: why the engine ended.
+    """
+    return any(words in reason for words in _STARVED)
 
 
 def ray_ports(gcs: int, *, head: bool) -> tuple[int, ...]:
@@ -32,7 +43,9 @@ def ray_ports(gcs: int, *, head: bool) -> tuple[int, ...]:
 
 def processes(plan: GroupPlan, node: Node) -> tuple[Process, ...]:
     """The processes of one node: its raylet, and on the head the API server once Ray answers."""
-    gcs = Listener(host=plan.head_address, port=plan.ports.ray)
+    ports_of_head = (plan.ports.ray, plan.ports.ray + ports.RAY_OFFSETS["node-manager-port"])
+    # The raylet has a fixed time to come up: imports of ours, and other raylets, must not compete with it.
+    head_answers = tuple(Listener(host=plan.head_address, port=port) for port in ports_of_head)
     environment = _ray_environment(plan, node)
     defaults = node_defaults(plan, node)
     start = Process(
@@ -40,20 +53,21 @@ def processes(plan: GroupPlan, node: Node) -> tuple[Process, ...]:
         argv=_ray_start(plan, node),
         environment=environment,
         defaults=defaults,
-        after=() if node.rank == 0 else (gcs,),
+        after=() if node.rank == 0 else head_answers,
     )
     if node.rank > 0:
         return (start,)
-    serve = [*serve_command(plan, node), *head_arguments(plan)]
+    serve = [*serve_command(plan, node), *head_arguments(plan, node)]
     return (
         start,
         Process(
             name="vllm",
             argv=(*serve, *user_arguments(plan, node)),
-            environment=environment | {"RAY_ADDRESS": host_port(plan.head_address, plan.ports.ray)},
+            environment=environment
+            | api_environment(node)
+            | {"RAY_ADDRESS": host_port(plan.head_address, plan.ports.ray)},
             defaults=defaults,
-            # vLLM spends longer on its imports than the raylet needs to follow.
-            after=(gcs,),
+            after=head_answers,
         ),
     )
 

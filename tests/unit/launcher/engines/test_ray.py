@@ -5,11 +5,13 @@ import pytest
 from unit.launcher.pods import node, plan
 from vllm_multinode.contract import ports
 from vllm_multinode.launcher.engines import build
+from vllm_multinode.launcher.engines.ray import starved
 from vllm_multinode.launcher.plan import GroupPlan, Listener, Node
 from vllm_multinode.launcher.settings import Ports, Sizes
 
 PLAN = plan(executor="ray")
 GCS = Listener(host="10.0.0.1", port=6379)
+RAYLET = Listener(host="10.0.0.1", port=6380)
 
 
 def start(plan: GroupPlan, node: Node) -> tuple[str, ...]:
@@ -35,7 +37,7 @@ def test_a_head_starts_ray_and_then_vllm() -> None:
     )
     assert serve.environment["RAY_ADDRESS"] == "10.0.0.1:6379"
     assert raylet.after == ()
-    assert serve.after == (GCS,)
+    assert serve.after == (GCS, RAYLET)
 
 
 def test_a_worker_starts_ray_alone_once_the_head_listens() -> None:
@@ -49,7 +51,7 @@ def test_a_worker_starts_ray_alone_once_the_head_listens() -> None:
         *("--runtime-env-agent-port=6385", "--metrics-export-port=6386"),
         *("--min-worker-port=20000", "--max-worker-port=20999"),
     )
-    assert raylet.after == (GCS,)
+    assert raylet.after == (GCS, RAYLET)
 
 
 def test_both_processes_of_the_head_share_one_environment() -> None:
@@ -85,7 +87,7 @@ def test_one_setting_moves_every_port() -> None:
     told = [argument.partition("=")[2] for argument in raylet.argv if "port=" in argument]
     assert told == [str(7000 + offset) for offset in (0, *ports.RAY_OFFSETS.values())] + ["8000", "8100"]
     assert raylet.environment["DASHBOARD_METRIC_PORT"] == "7010"
-    assert [listener.port for listener in serve.after] == [7000]
+    assert [listener.port for listener in serve.after] == [7000, 7001]
 
 
 @pytest.mark.parametrize("rank", [0, 1], ids=["head", "worker"])
@@ -120,3 +122,19 @@ def test_no_port_serves_two_purposes() -> None:
     assert len(offsets) == len(set(offsets))
     taken = {ports.RAY + offset for offset in offsets}
     assert not taken & {ports.API, ports.SUPERVISOR, ports.MASTER, *range(*ports.RAY_WORKERS)}
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        (
+            "ray exited with status 1: Exception: The current node timed out during startup. This could",
+            True,
+        ),
+        ("ray exited with status 1: Exception: No node info found for head node in GCS.", True),
+        ("ray exited with status 1: RuntimeError: Version mismatch", False),
+        ("vllm exited with status 1", False),
+    ],
+)
+def test_a_node_that_was_too_slow_is_told_from_other_failures(reason: str, expected: bool) -> None:
+    assert starved(reason) is expected

@@ -1,0 +1,173 @@
+"""One group for all faults of an executor: each is noticed, healed and held to its bounds before the next."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from engine.services import LocalGroup, open_group, service
+from faults.cases import Case, wait_out
+from faults.clients import Clients, clients
+from vllm_multinode.contract import env
+from vllm_multinode.contract.executors import ExecutorName
+from vllm_multinode.local.run import isvc
+
+LOADS: Final = {"idle": 0, "light": 2, "saturating": 16}
+"""Clients at a time; the engine takes eight requests at once."""
+_TOKENS: Final = 300
+_START: Final = 300.0
+_QUIET: Final = 4.0
+"""Seconds after a fault that must not be noticed, in which it is not."""
+_POLL: Final = 0.02
+_TRACES: Final = ("vllm", "VLLM::", "ray::", "raylet", "gcs_server")
+
+
+@dataclass
+class Row:
+    """What came of one fault; seconds where nothing else is said."""
+
+    executor: ExecutorName
+    load: str
+    name: str
+    case: Case
+    noticed: float | None = None
+    serving: float | None = None
+    reason: str = ""
+    clients: Clients | None = None
+    failures: list[str] = field(default_factory=list)
+
+
+class Broken:
+    """A serving group that faults are tried on, and what it looked like when nothing was wrong.
+
+    Args:
+        group: just started.
+        executor: of it.
+    """
+
+    def __init__(self, group: LocalGroup, executor: ExecutorName) -> None:
+        self.group = group
+        self._executor = executor
+        began = time.monotonic()
+        group.wait_until_serving(1, _START)
+        self.start = time.monotonic() - began
+        self._before = self._traces()
+
+    def run(self, name: str, case: Case, load: str) -> Row:
+        """Break it, and wait until it serves again."""
+        row = Row(self._executor, load, name, case)
+        group = self.group
+        epoch = group.status()["epoch"]
+        pods = {"head": group.node("head").pod, "worker": group.node("worker-1").pod}
+        with clients(group.apis["head"], LOADS[load], _TOKENS) as row.clients:
+            began = time.time()
+            try:
+                with self._observed(began) as seen:
+                    undo = case.act(group)
+                    if case.lasts is None:
+                        self._wait(lambda: "not ready" in seen or case.noticed is None, 30)
+                    wait_out(case, began)
+                    undo()
+                    if case.noticed is None and not case.new_head:
+                        time.sleep(_QUIET)
+                        self._hold(row, "the epoch has ended", true=group.status().get("epoch") == epoch)
+                    else:
+                        group.wait_until_serving(1 if case.new_head else epoch + 1, _START)
+                    row.serving = time.time() - began
+                row.noticed = seen.get("not ready")
+                self._judge(row, pods, began)
+            except (AssertionError, pytest.fail.Exception) as error:
+                row.failures.append(str(error))
+        self._judge_clients(row)
+        if not row.failures:
+            self._judge_traces(row)
+        return row
+
+    @contextlib.contextmanager
+    def _observed(self, began: float) -> Iterator[dict[str, float]]:
+        """Notes when `/ready` answers 503 for the first time, seconds since `began`."""
+        seen: dict[str, float] = {}
+        over = threading.Event()
+
+        def look() -> None:
+            while not over.wait(_POLL):
+                if self.group.ready() == 503:
+                    seen.setdefault("not ready", time.time() - began)
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        try:
+            yield seen
+        finally:
+            over.set()
+            thread.join()
+
+    @staticmethod
+    def _wait(true: "object", seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        assert callable(true)
+        while not true() and time.monotonic() < deadline:
+            time.sleep(_POLL)
+
+    @staticmethod
+    def _hold(row: Row, what: str, *, true: bool) -> None:
+        if not true:
+            row.failures.append(what)
+
+    def _judge(self, row: Row, pods: dict[str, str], began: float) -> None:
+        case = row.case
+        if case.noticed is None:
+            return
+        self._hold(
+            row,
+            f"noticed after {row.noticed and round(row.noticed, 1)} s, the bound is {case.noticed:g} s",
+            true=row.noticed is not None and row.noticed <= case.noticed,
+        )
+        row.reason = self.group.noticed(began)
+        words = case.words.format(**pods)
+        self._hold(row, f"the reason is not '{words}'", true=words in row.reason)
+
+    def _judge_clients(self, row: Row) -> None:
+        if row.clients is None:
+            return
+        outcomes = row.clients.outcomes
+        self._hold(row, f"{outcomes['hung']} requests hung", true=not outcomes["hung"])
+        silent = outcomes["broken off"]
+        allowed = not row.case.told
+        self._hold(row, f"{silent} streams broke off without a word", true=allowed or not silent)
+
+    def _judge_traces(self, row: Row) -> None:
+        for place, before in self._before.items():
+            now = self._traces().get(place, before)
+            self._hold(row, f"{place}: {before} before, {now} now", true=now <= before)
+
+    def _traces(self) -> dict[str, int]:
+        """What an epoch has on each node, in numbers."""
+        found = {}
+        for node in ("head", "worker-1"):
+            pids = {pid for word in _TRACES for pid in self.group.processes(node, word)}
+            found[f"processes on {node}"] = len(pids)
+            found[f"files in /dev/shm on {node}"] = len(self.group.shared_memory(node))
+            found[f"files in /tmp on {node}"] = len(self.group.temporary(node))
+        return found
+
+
+@contextlib.contextmanager
+def broken(executor: ExecutorName, model: Path, folder: Path) -> Iterator[Broken]:
+    """A group of two nodes with the real engine, that serves."""
+    folder.mkdir()
+    variables = {env.BACKOFF: "0", env.RECOVERY_ATTEMPTS: "100", "VLLM_LOGGING_LEVEL": "INFO"}
+    local = service(model, executor=executor, env=variables, args=("--dtype", "float32"))
+    group = open_group(folder / "runs", isvc.pods(local, isvc.cache_directory()))
+    with group.run:
+        try:
+            yield Broken(group, executor)
+        except BaseException:
+            for pod, text in group.logs().items():
+                print(f"--- {pod}\n{text}")
+            raise
