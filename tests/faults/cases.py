@@ -36,6 +36,7 @@ class Case:
         executors: under which it can happen.
         told: whether an API server is left that can tell its clients.
         new_head: the head itself goes, so that its successor counts epochs from 1.
+        graceful: no request that began may be lost.
     """
 
     what: str
@@ -46,6 +47,7 @@ class Case:
     executors: tuple[ExecutorName, ...] = EXECUTOR_NAMES
     told: bool = True
     new_head: bool = False
+    graceful: bool = False
 
 
 def _signal(group: LocalGroup, node: str, words: tuple[str, ...], number: signal.Signals) -> list[int]:
@@ -138,6 +140,16 @@ def replaced(node: str) -> Callable[[LocalGroup], Undo]:
     return act
 
 
+def asked_to_stop(node: str) -> Callable[[LocalGroup], Undo]:
+    """SIGTERM, as at a pod's deletion; it starts again once it has ended."""
+
+    def act(group: LocalGroup) -> Undo:
+        group.act("stop", node)
+        return partial(group.act, "start", node)
+
+    return act
+
+
 _WORKER: Final = ("VLLM::Worker", "ray::RayWorker")
 _RAY: Final[tuple[ExecutorName, ...]] = ("ray",)
 
@@ -190,6 +202,16 @@ CASES: Final = {
     "link-cut-shortly": Case("a worker's link is cut for 3.5 s", cut("worker-1"), None, lasts=3.5),
     "shared-memory-filled": Case(
         "/dev/shm of the head is filled for 5 s", shared_memory_filled("head"), None, lasts=5
+    ),
+    "head-asked-to-stop": Case(
+        "the head is asked to stop", asked_to_stop("head"), None, new_head=True, graceful=True
+    ),
+    "worker-asked-to-stop": Case(
+        "a worker is asked to stop",
+        asked_to_stop("worker-1"),
+        DEATH,
+        "{worker} is leaving",
+        graceful=True,
     ),
     "worker-replaced": Case("a worker's pod is replaced", replaced("worker-1"), DEATH, "{worker}"),
 }

@@ -137,6 +137,9 @@ class Broken:
             return
         outcomes = row.clients.outcomes
         self._hold(row, f"{outcomes['hung']} requests hung", true=not outcomes["hung"])
+        if row.case.graceful:
+            told = outcomes["told"]
+            self._hold(row, f"{told} requests were not answered to their end", true=not told)
         silent = outcomes["broken off"]
         allowed = not row.case.told
         self._hold(row, f"{silent} streams broke off without a word", true=allowed or not silent)

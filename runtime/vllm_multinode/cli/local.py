@@ -28,7 +28,7 @@ app = typer.Typer(no_args_is_help=True)
 RunName = Annotated[str | None, typer.Option("--run", help="The run's name; needed where there are several.")]
 NodeName = Annotated[str, typer.Argument(help="A node (head, worker-1) or its pod.")]
 Grace = Annotated[
-    float | None, typer.Option(min=0, help="Seconds between SIGTERM and SIGKILL; 30 by default.")
+    float | None, typer.Option(min=0, help="Seconds between SIGTERM and SIGKILL; 60 by default.")
 ]
 
 
@@ -269,8 +269,8 @@ def stop(
         return
     runs = Runs.of_this_user()
     directory = runs.find(run)
-    RunClient(directory.control).ask(Request(command="end"))
-    if not runs.wait_until_gone(directory, timeout=60 if grace is None else grace + 30):
+    RunClient(directory.control).ask(Request(command="end", grace=grace))
+    if not runs.wait_until_gone(directory, timeout=90 if grace is None else grace + 30):
         raise MultinodeError(ExitCode.LOCAL_RUN, "has not ended yet.", where=directory.name)
     typer.echo(f"run {directory.name} ended")
 

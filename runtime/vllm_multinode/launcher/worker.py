@@ -48,6 +48,8 @@ log = logging.getLogger(__name__)
 _RETRY_FIRST = 0.1
 _RETRY_LONGEST = 1.0
 _RESOLVE_TIMEOUT = 5.0
+# Seconds that the head has after the drain to end what is left with an error.
+_RELEASE = 3.0
 # Who answers under the head's name and proves nothing may not be the head: one answer does not count.
 _UNPROVEN_TRIES = 5
 
@@ -309,7 +311,7 @@ class Worker(Supervision):
             self.status.set(State.DRAINING, "asked to stop")
             await self._send(Leaving(reason="asked to stop"))
             try:
-                async with asyncio.timeout(self.settings.timings.drain + 1):
+                async with asyncio.timeout(self.settings.timings.drain + _RELEASE):
                     await self._released.wait()
             except TimeoutError:
                 log.warning("the head did not release this worker in time")

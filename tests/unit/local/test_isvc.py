@@ -15,6 +15,7 @@ from vllm_multinode.platforms.kserve.environment import Service, injected_enviro
 from vllm_multinode.platforms.releases import find
 
 RUNTIME = {
+    "MULTINODE_DRAIN_TIMEOUT",
     "PATH",
     "HOME",
     "LANG",

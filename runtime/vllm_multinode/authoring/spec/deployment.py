@@ -128,7 +128,8 @@ class DeploymentSpec(Part):
         "published, one named after the service with -api-key behind it is made if absent; false for none.",
     )
     drain: Annotated[int, Field(ge=0, le=86400, strict=True)] = Field(
-        20, description="Seconds that running requests get when the service stops."
+        20,
+        description="Seconds that the longest answer takes, which requests have when the service stops.",
     )
     startup: Annotated[int, Field(ge=10, le=604800, strict=True)] | None = Field(
         None,

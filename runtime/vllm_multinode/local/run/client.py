@@ -13,8 +13,8 @@ from vllm_multinode.local.world.protocol import Reply, Request, RunStatus
 
 _CONNECT_TIMEOUT: Final = 5.0
 _POLL: Final = 0.05
-_ANSWER_TIMEOUT: Final = 90.0
-"""Seconds: a pod's grace period of 30, and what its end and a new start take besides."""
+_ANSWER_TIMEOUT: Final = 120.0
+"""Seconds: a pod's grace period of 60, and what its end and a new start take besides."""
 
 
 class RunClient:

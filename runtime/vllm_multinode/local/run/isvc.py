@@ -23,6 +23,8 @@ from vllm_multinode.platforms.releases import DEFAULT, Release
 
 NAMESPACE: Final = "default"
 _CACHE: Final = Path("/cache")
+_DRAIN: Final = PodSpec.model_fields["grace"].default - names.TEARDOWN_SECONDS
+"""Seconds that running requests get of a pod's grace period."""
 _LAUNCHER: Final = Path(names.LAUNCHER_FOLDER)
 _SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # A template's hash, as the Deployment's controller puts into its pods' names.
@@ -206,6 +208,7 @@ def runtime_environment(local: LocalService) -> dict[str, str]:
         env.EXECUTOR: local.executor,
         env.GENERATION: str(local.service.generation),
         env.ACCELERATOR: "cpu",
+        env.DRAIN_TIMEOUT: f"{_DRAIN:g}",
     }
 
 

@@ -57,6 +57,7 @@ class Control:
         if request.command == "status":
             return Reply(status=self._world.status())
         if request.command == "end":
+            self._world.grace = request.grace
             self._world.ending.set()
             return Reply(done="ending")
         done = await self._world.do(request)

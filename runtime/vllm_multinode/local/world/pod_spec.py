@@ -47,7 +47,7 @@ class PodSpec(Frozen):
     sysctls: dict[str, str] = Field(default={})
     """Of its network namespace, such as net.ipv4.ip_local_port_range."""
     restart: Restart = "always"
-    grace: float = Field(default=30.0, ge=0)
+    grace: float = Field(default=60.0, ge=0)
     """Seconds between SIGTERM and SIGKILL."""
     status_port: int = Field(default=ports.SUPERVISOR, gt=0, lt=65536)
     """Where its supervisor answers GET /status."""

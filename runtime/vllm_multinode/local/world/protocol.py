@@ -23,7 +23,7 @@ class Request(Frozen):
     stay_dead: bool = False
     """With kill: do not restart it."""
     grace: float | None = None
-    """With stop, replace and remove: seconds before SIGKILL, the pod's own where None."""
+    """With stop, replace, remove and end: seconds before SIGKILL, each pod's own where None."""
     spec: PodSpec | None = None
 
 

@@ -45,6 +45,8 @@ class World:
         self._proxies: list[Proxy] = []
         self._changed = asyncio.Event()
         self.ending = asyncio.Event()
+        self.grace: float | None = None
+        """Seconds between SIGTERM and SIGKILL at the end; each pod's own where None."""
 
     async def open(self) -> None:
         """Make the network and the files, reap from now on, and start the pods and the way in to them."""
@@ -62,13 +64,13 @@ class World:
             self._proxies.append(proxy)
 
     async def close(self) -> None:
-        """Stop every pod, each within its grace."""
-        for proxy in self._proxies:
-            proxy.close()
+        """Stop every pod, each within its grace; until then clients from outside reach them."""
         for pod in self._pods.values():
             pod.thaw()
             await self._network.join(pod.network)
-        await asyncio.gather(*(pod.stop() for pod in self._pods.values()))
+        await asyncio.gather(*(pod.stop(self.grace) for pod in self._pods.values()))
+        for proxy in self._proxies:
+            proxy.close()
 
     def status(self) -> RunStatus:
         """How every node is now, the head first."""
