@@ -23,6 +23,7 @@ from vllm_multinode.launcher.deaths import stopped
 from vllm_multinode.launcher.engines.parser import check_with_vllm
 from vllm_multinode.launcher.fetching import await_model
 from vllm_multinode.launcher.http import listen
+from vllm_multinode.launcher.leftovers import clean_leftovers, list_leftovers, temporary_folder
 from vllm_multinode.launcher.masking import redacted, secrets_in
 from vllm_multinode.launcher.network import own_address
 from vllm_multinode.launcher.plan import Process
@@ -60,6 +61,7 @@ class Supervision:
         self.reaper = Reaper()
         self.engine: Engine | None = None
         self._shared_before = list_shared_memory()
+        self._left_before = list_leftovers(temporary_folder(environment))
         self._tasks: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
         self._bug: BaseException | None = None
@@ -185,6 +187,7 @@ class Supervision:
             log.exception("processes of the engine survive SIGKILL; a driver may hold them")
         # Even an engine that stops cleanly leaves segments, and the next one finds less room.
         clean_shared_memory(self._shared_before)
+        await asyncio.to_thread(clean_leftovers, self._left_before, temporary_folder(self.environment))
 
     def read_ahead(self, model: Model, sizes: Sizes, rank: int) -> None:
         """Read this node's share of the weights into the page cache while others are awaited."""
