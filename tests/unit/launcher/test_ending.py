@@ -13,7 +13,7 @@ class Asked(EngineApi):
     """An API whose metrics are told by the test."""
 
     def __init__(self, busy: list[bool]) -> None:
-        super().__init__(1, tls=False, api_key=None, model=None)
+        super().__init__(1, tls=None, api_key=None, model=None)
         self._busy = busy
 
     async def __aenter__(self) -> Self:
@@ -65,7 +65,7 @@ async def test_requests_under_way_end_in_their_own_time(tmp_path: Path) -> None:
     await asyncio.wait_for(finishing, 10)
     assert door.command is Command.CLOSED
     found.close()
-    assert not door.path.exists()  # noqa: ASYNC240 - a temporary folder
+    assert not door.path.exists()
 
 
 async def test_what_is_left_at_the_end_of_the_time_is_cut(tmp_path: Path) -> None:
