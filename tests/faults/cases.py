@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -114,6 +115,18 @@ def cut(node: str) -> Callable[[LocalGroup], Undo]:
     return act
 
 
+def disturbed(node: str, *netem: str) -> Callable[[LocalGroup], Undo]:
+    """Its network link loses or delays packets, as tc's netem says."""
+
+    def act(group: LocalGroup) -> Undo:
+        inside = ("nsenter", "-n", "-t", str(group.processes(node, "multinode")[0]))
+        queue = ("dev", "eth0", "root")
+        subprocess.run([*inside, "tc", "qdisc", "add", *queue, "netem", *netem], check=True)
+        return partial(subprocess.run, [*inside, "tc", "qdisc", "del", *queue], check=True)
+
+    return act
+
+
 def shared_memory_filled(node: str) -> Callable[[LocalGroup], Undo]:
     """/dev/shm has no room left."""
 
@@ -200,6 +213,15 @@ CASES: Final = {
         "a worker's link is cut for 10 s", cut("worker-1"), SILENCE, "{worker}: no heartbeat", lasts=10
     ),
     "link-cut-shortly": Case("a worker's link is cut for 3.5 s", cut("worker-1"), None, lasts=3.5),
+    "packets-lost": Case(
+        "a worker's link loses 5 % of packets for 15 s", disturbed("worker-1", "loss", "5%"), None, lasts=15
+    ),
+    "many-packets-lost": Case(
+        "a worker's link loses 20 % of packets for 15 s", disturbed("worker-1", "loss", "20%"), None, lasts=15
+    ),
+    "packets-delayed": Case(
+        "a worker's packets are 200 ms late for 15 s", disturbed("worker-1", "delay", "200ms"), None, lasts=15
+    ),
     "shared-memory-filled": Case(
         "/dev/shm of the head is filled for 5 s", shared_memory_filled("head"), None, lasts=5
     ),

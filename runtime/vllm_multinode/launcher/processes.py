@@ -190,6 +190,9 @@ class Engine:
         title = await deaths.first()
         # Its parent's own words, where it ends at once, are better.
         await asyncio.sleep(_LAST_OUTPUT)
+        if any(one.status.done() and one.status.result() < 0 for one in self.running):
+            # Killed itself, and its children went with it: that is the cause.
+            await asyncio.wait((self.ended,), timeout=2 * _LAST_OUTPUT)
         lines = [line for running in self.running for line in running.tail]
         said = last_error(lines) if any(_ERROR.search(line) for line in lines) else ""
         self._say_ended(f"{title} died{deaths.for_memory()}" + (f": {said}" if said else ""))

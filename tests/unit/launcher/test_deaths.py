@@ -64,6 +64,21 @@ def test_a_process_that_dies_inside_the_engine_ends_it(
     check(scenario, tmp_path)
 
 
+def test_children_that_go_with_a_killed_parent_are_not_blamed(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        found = engine(f"(exec -a {WORKER} sleep 60) & sleep 60")
+        found.start()
+        pid = await started(WORKER)
+        await asyncio.sleep(SCAN + 0.2)
+        os.kill(pid, signal.SIGKILL)
+        found.running[0].popen.kill()
+        async with asyncio.timeout(10):
+            assert await asyncio.shield(found.ended) == "vllm was killed by SIGKILL"
+        await found.kill()
+
+    check(scenario, tmp_path)
+
+
 def test_a_death_is_noticed_between_two_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
         found = engine(f"(exec -a {WORKER} sleep 60) & sleep 60")
