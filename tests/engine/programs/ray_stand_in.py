@@ -59,9 +59,9 @@ def main() -> None:
     if "--head" in sys.argv:
         Handler.accelerators = int(option("--num-gpus"))
         # The raylet's port, by which it is known to answer.
-        socket.create_server(
-            ("::", int(option("--node-manager-port"))), family=socket.AF_INET6, dualstack_ipv6=True
-        )
+        address = ("::", int(option("--node-manager-port")))
+        raylet = socket.create_server(address, family=socket.AF_INET6, dualstack_ipv6=True)
+        threading.Thread(target=accept, args=(raylet,), daemon=True).start()
         Server(("::", int(option("--port"))), Handler).serve_forever()
     host, _, port = option("--address").rpartition(":")
     with socket.create_connection((host.strip("[]"), int(port)), timeout=5) as gcs:
