@@ -1,5 +1,6 @@
 """`multinode local`: the same pods as processes on this machine."""
 
+import os
 import sys
 import time
 from functools import partial
@@ -9,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from vllm_multinode.cli.platform_options import Kserve, Platform, chosen, tell
+from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -198,13 +200,13 @@ def ask(
     tokens: Annotated[int, typer.Option(min=1, help="At most.")] = 32,
     run: RunName = None,
 ) -> None:
-    """Print a greedy completion, and the engine's fingerprint that shows how it is split."""
+    """Print a greedy completion, and the engine's fingerprint; VLLM_API_KEY is presented where it is set."""
     from vllm_multinode.local.run.ask import ask as ask_engine
 
     directory = Runs.of_this_user().find(run)
     if directory.info is None:
         raise MultinodeError(ExitCode.LOCAL_RUN, "has no API.", where=directory.name)
-    answer = ask_engine(directory.info.url, prompt, tokens=tokens)
+    answer = ask_engine(directory.info.url, prompt, tokens=tokens, key=os.environ.get(env.API_KEY))
     typer.echo(f"{prompt}{answer.text}")
     typer.echo(f"system_fingerprint: {answer.fingerprint}")
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
+from vllm_multinode.cluster import forward
 from vllm_multinode.cluster.client import Cluster
 from vllm_multinode.cluster.transport import Object
 from vllm_multinode.contract import env, ports
@@ -108,15 +109,16 @@ def _read(found: Mapping[str, Any]) -> HeadStatus:
 
 
 def completion(cluster: Cluster, pod: Object, prompt: str, *, tokens: int = 32) -> str:
-    """What the model goes on with, from the head's own API.
+    """What the model goes on with, from the head's own API, with the API key where it asks for one.
 
     Raises:
-        MultinodeError: NOT_SERVING with what the engine said.
+        MultinodeError: NOT_SERVING with what the engine said; FORBIDDEN where the key may not be read.
     """
-    listed = _engine(cluster, pod, "v1/models", None)
+    key = forward.api_key(cluster, pod)
+    listed = _engine(cluster, pod, "v1/models", None, key)
     model = str(_first(listed.get("data")).get("id"))
     body = {"model": model, "prompt": prompt, "max_tokens": tokens, "temperature": 0}
-    answer = _engine(cluster, pod, "v1/completions", body)
+    answer = _engine(cluster, pod, "v1/completions", body, key)
     return str(_first(answer.get("choices")).get("text") or "")
 
 
@@ -127,12 +129,17 @@ def _first(found: object) -> dict[str, Any]:
     return {}
 
 
-def _engine(cluster: Cluster, pod: Object, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
+def _engine(
+    cluster: Cluster, pod: Object, path: str, body: dict[str, Any] | None, key: str | None
+) -> dict[str, Any]:
     metadata = pod["metadata"]
     port = _port(pod, env.PORT, ports.API)
-    code, data = cluster.ask_pod(
-        str(metadata["namespace"]), str(metadata["name"]), port, path, body=body, timeout=_ASK_TIMEOUT
-    )
+    if key is None:
+        code, data = cluster.ask_pod(
+            str(metadata["namespace"]), str(metadata["name"]), port, path, body=body, timeout=_ASK_TIMEOUT
+        )
+    else:
+        code, data = forward.ask(cluster, pod, port, path, key=key, body=body, timeout=_ASK_TIMEOUT)
     try:
         found = json.loads(data)
     except (ValueError, RecursionError):

@@ -3,11 +3,14 @@
 import json
 import urllib.error
 import urllib.request
-from typing import Any
+from typing import Any, Final
 
+from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.frozen import Frozen
+
+_UNAUTHORIZED: Final = 401
 
 
 class Answer(Frozen):
@@ -22,7 +25,7 @@ class Answer(Frozen):
     fingerprint: str
 
 
-def ask(url: str, prompt: str, *, tokens: int = 32, timeout: float = 120) -> Answer:
+def ask(url: str, prompt: str, *, tokens: int = 32, timeout: float = 120, key: str | None = None) -> Answer:
     """A greedy completion.
 
     Args:
@@ -30,14 +33,19 @@ def ask(url: str, prompt: str, *, tokens: int = 32, timeout: float = 120) -> Ans
         prompt: what the model goes on from.
         tokens: at most.
         timeout: seconds for the whole answer.
+        key: that the API asks its clients for.
 
     Raises:
         MultinodeError: no answer, or a refusal, with what the server said.
     """
     try:
-        model = _call(f"{url}/v1/models", None, timeout)["data"][0]["id"]
+        model = _call(f"{url}/v1/models", None, timeout, key)["data"][0]["id"]
         body = {"model": model, "prompt": prompt, "max_tokens": tokens, "temperature": 0}
-        answer = _call(f"{url}/v1/completions", body, timeout)
+        answer = _call(f"{url}/v1/completions", body, timeout, key)
+    except urllib.error.HTTPError as error:
+        error.close()
+        hint = f"Set {env.API_KEY} to the key." if error.code == _UNAUTHORIZED else "See its log."
+        raise MultinodeError(ExitCode.LOCAL_RUN, f"no completion: {error}.", where=url, hint=hint) from error
     except (urllib.error.URLError, OSError, ValueError, LookupError) as error:
         raise MultinodeError(
             ExitCode.LOCAL_RUN, f"no completion: {error}.", where=url, hint="See `multinode local status`."
@@ -45,9 +53,10 @@ def ask(url: str, prompt: str, *, tokens: int = 32, timeout: float = 120) -> Ans
     return Answer(text=answer["choices"][0]["text"], fingerprint=str(answer.get("system_fingerprint")))
 
 
-def _call(url: str, body: dict[str, Any] | None, timeout: float) -> dict[str, Any]:
+def _call(url: str, body: dict[str, Any] | None, timeout: float, key: str | None) -> dict[str, Any]:
+    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})  # noqa: S310
+    request = urllib.request.Request(url, data=data, headers=headers)  # noqa: S310
     with urllib.request.urlopen(request, timeout=timeout) as response:  # noqa: S310 - http on the loopback
         found: dict[str, Any] = json.load(response)
     return found

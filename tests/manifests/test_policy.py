@@ -1,0 +1,144 @@
+"""The NetworkPolicy, interpreted, against every socket that the real engine was seen to listen on."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+import pytest
+
+from manifests.folders import MANIFESTS, OVERLAYS, ROOT, Object, build, load, of_kind
+from manifests.oc_process import process
+from vllm_multinode.authoring.render import render
+from vllm_multinode.authoring.spec import DeploymentSpec
+from vllm_multinode.k8s.selectors import selects
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Somebody who connects, or is connected to."""
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    namespace: Mapping[str, str] = field(default_factory=lambda: {"kubernetes.io/metadata.name": "models"})
+    address: str = "10.1.2.3"
+
+
+HOME = {"kubernetes.io/metadata.name": "models"}
+STRANGER = Peer({"app": "else"})
+OUTSIDE = Peer(namespace={}, address="203.0.113.9")
+OUTSIDE_6 = Peer(namespace={}, address="2001:db8::9")
+MONITORS = (
+    Peer(namespace={"kubernetes.io/metadata.name": "monitoring"}),
+    Peer(namespace={"network.openshift.io/policy-group": "monitoring"}),
+)
+LISTENING = re.compile(r"^\| (mp|ray) \| (head|worker) \| (\S+) \| (all|the pod's|loopback) \|", re.MULTILINE)
+
+
+def sockets() -> list[tuple[str, str, int]]:
+    """Executor, node and port of each socket that others can reach; of a range its ends."""
+    text = (ROOT / "docs/security.md").read_text()
+    found = []
+    for executor, node, ports, address in LISTENING.findall(text):
+        if address == "loopback":
+            continue
+        # The range that the component port-range gives, and the kernel's own.
+        ends = ("40000", "44999", "32768", "60999") if ports == "random" else ports.split("-")
+        found += [(executor, node, int(port)) for port in ends]
+    assert len(found) > 40
+    return found
+
+
+def allowed(rules: list[Any], key: str, other: Peer, port: int) -> bool:
+    """Whether one of a policy's rules lets this peer at this TCP port."""
+    return any(
+        (not rule.get("ports") or any(_is_port(one, port) for one in rule["ports"]))
+        and (not rule.get(key) or any(_is_peer(one, other) for one in rule[key]))
+        for rule in rules
+    )
+
+
+def _is_port(entry: Object, port: int) -> bool:
+    return entry.get("protocol", "TCP") == "TCP" and entry.get("port") in (None, port)
+
+
+def _is_peer(entry: Object, other: Peer) -> bool:
+    if "ipBlock" in entry:
+        network, address = ip_network(entry["ipBlock"]["cidr"]), ip_address(other.address)
+        return network.version == address.version and address in network
+    if not other.namespace:
+        return False
+    in_namespace = (
+        selects(entry["namespaceSelector"], other.namespace)
+        if "namespaceSelector" in entry
+        else other.namespace == HOME
+    )
+    return in_namespace and ("podSelector" not in entry or selects(entry["podSelector"], other.labels))
+
+
+def policies() -> Iterator[Any]:
+    least = {"name": "llm", "model": {"claim": "m"}, "parallelism": {"pipeline": 2}}
+    rendered = render(DeploymentSpec.model_validate(least)).documents
+    template = process(load(MANIFESTS / "template/template.yaml")[0], {"NAMESPACE": "models"})
+    for name, objects in (("rendered", rendered), ("tiny", build(OVERLAYS / "tiny")), ("template", template)):
+        (policy,) = of_kind(list(objects), "NetworkPolicy")
+        yield pytest.param(policy["spec"], id=name)
+
+
+POLICIES = list(policies())
+
+
+def member(policy: Object) -> Peer:
+    return Peer(policy["podSelector"]["matchLabels"])
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_strangers_reach_the_api_and_nothing_else(policy: Object) -> None:
+    for _, _, port in sockets():
+        for who in (STRANGER, OUTSIDE, OUTSIDE_6):
+            assert allowed(policy["ingress"], "from", who, port) is (port == 8080), (who, port)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_members_reach_each_other_on_every_port(policy: Object) -> None:
+    for _, _, port in sockets():
+        assert allowed(policy["ingress"], "from", member(policy), port)
+        assert allowed(policy["egress"], "to", member(policy), port)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_monitoring_reaches_the_supervisor(policy: Object) -> None:
+    for who in MONITORS:
+        assert allowed(policy["ingress"], "from", who, 8081)
+        assert not allowed(policy["ingress"], "from", who, 6379)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_no_member_is_led_to_a_foreign_head(policy: Object) -> None:
+    for who in (STRANGER, OUTSIDE, OUTSIDE_6):
+        for _, _, port in sockets():
+            assert not allowed(policy["egress"], "to", who, port), (who, port)
+        # Names, and https.
+        assert allowed(policy["egress"], "to", who, 53)
+
+
+def test_whom_the_user_names_is_all_that_reaches_the_api() -> None:
+    network = {"clientsFrom": ["10.1.0.0/16", "fd00::/8"], "statusFrom": ["192.0.2.0/24"]}
+    least = {"name": "llm", "model": {"claim": "m"}, "parallelism": {"pipeline": 2}, "network": network}
+    (policy,) = of_kind(render(DeploymentSpec.model_validate(least)).documents, "NetworkPolicy")
+    rules = policy["spec"]["ingress"]
+    assert allowed(rules, "from", Peer(address="10.1.9.9"), 8080)
+    assert allowed(rules, "from", Peer(address="fd00::1"), 8080)
+    assert not allowed(rules, "from", OUTSIDE, 8080)
+    assert allowed(rules, "from", Peer(namespace={}, address="192.0.2.7"), 8081)
+    assert not allowed(rules, "from", Peer(namespace={}, address="192.0.2.7"), 8080)
+
+
+def test_the_job_that_fills_secrets_and_the_one_that_fetches_are_not_closed_in() -> None:
+    """They need the Kubernetes API and a hub, and listen on nothing."""
+    least: dict[str, Any] = {"name": "llm", "parallelism": {"pipeline": 2}}
+    spec = DeploymentSpec.model_validate(least | {"model": {"source": "hf://a/b", "size": "1Gi"}})
+    documents = render(spec).documents
+    (policy,) = of_kind(documents, "NetworkPolicy")
+    for job in of_kind(documents, "Job"):
+        assert not selects(policy["spec"]["podSelector"], job["spec"]["template"]["metadata"]["labels"])
