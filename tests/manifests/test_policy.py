@@ -32,6 +32,7 @@ MONITORS = (
     Peer(namespace={"kubernetes.io/metadata.name": "monitoring"}),
     Peer(namespace={"network.openshift.io/policy-group": "monitoring"}),
 )
+API_SERVER = Peer(namespace={"policy-group.network.openshift.io/host-network": ""})
 LISTENING = re.compile(r"^\| (mp|ray) \| (head|worker) \| (\S+) \| (all|the pod's|loopback) \|", re.MULTILINE)
 
 
@@ -107,8 +108,8 @@ def test_members_reach_each_other_on_every_port(policy: Object) -> None:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_monitoring_reaches_the_supervisor(policy: Object) -> None:
-    for who in MONITORS:
+def test_monitoring_and_openshift_s_api_server_reach_the_supervisor(policy: Object) -> None:
+    for who in (*MONITORS, API_SERVER):
         assert allowed(policy["ingress"], "from", who, 8081)
         assert not allowed(policy["ingress"], "from", who, 6379)
 

@@ -113,6 +113,11 @@ _MONITORING = [
 ]
 
 
+# The API server's proxy, through which `multinode wait` asks: OpenShift gives what comes from its nodes' own
+# network a namespace, elsewhere it has addresses alone (network.statusFrom).
+_API_SERVER = {"namespaceSelector": {"matchLabels": {"policy-group.network.openshift.io/host-network": ""}}}
+
+
 def disruption_budget(spec: DeploymentSpec) -> Object:
     """One node is drained at a time: while a group recovers none of its pods is ready, so no other goes."""
     return {
@@ -147,7 +152,7 @@ def network_policy(spec: DeploymentSpec, proxy_port: int | None = None) -> Objec
                 _from_clients(spec, clients, [{"podSelector": {"matchLabels": router.identity(spec.name)}}]),
                 {"from": [{"podSelector": group}]},
                 {
-                    "from": [*_MONITORING, *spec.network.status_from],
+                    "from": [*_MONITORING, _API_SERVER, *spec.network.status_from],
                     "ports": [{"port": ports.SUPERVISOR, "protocol": "TCP"}],
                 },
             ],
