@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class CpuPlatform010(CpuPlatform017):
     """Asks first whether the ranks can share memory."""
 
-    worker = "auto"
+    worker = "vllm_multinode.plugin.worker_0_10.CpuWorker010"
 
     @classmethod
     def check_and_update_config(cls, vllm_config: "VllmConfig") -> None:

@@ -1,16 +1,15 @@
-"""The CPU worker for vLLM 0.17 to 0.19: without libraries that only make it faster, and fit for Ray."""
+"""The CPU worker for vLLM 0.17 to 0.19, which insists on libraries that only make it faster."""
 
 import os
 
-import torch
-from vllm.v1.worker.cpu_worker import CPUWorker
+from vllm_multinode.plugin.worker_0_10 import CpuWorker010
 
 # It looks for these names in the variable, not for the libraries.
 _LOOKED_FOR = "libtcmalloc:libiomp"
 
 
-class CpuWorker017(CPUWorker):
-    """Starts without the libraries, and names its device."""
+class CpuWorker017(CpuWorker010):
+    """Starts without the libraries."""
 
     def init_device(self) -> None:
         """Name them while vLLM looks; no process is started meanwhile that would miss them."""
@@ -23,5 +22,3 @@ class CpuWorker017(CPUWorker):
                 del os.environ["LD_PRELOAD"]
             else:
                 os.environ["LD_PRELOAD"] = before
-        # Ray's wrapper of a worker asks for it before the first step, and CPU workers have none.
-        self.device = torch.device("cpu")

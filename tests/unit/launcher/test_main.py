@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from certificates import SERVER, Authority
 from unit.launcher.alone import Alone
 from unit.launcher.launching import Launcher
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.kserve import Role
+from vllm_multinode.launcher.tls import Certificate
 
 Case = tuple[Role, dict[str, str | None], ExitCode, str]
 
@@ -204,3 +206,23 @@ def test_the_command_itself_starts_a_role() -> None:
     assert done.returncode == ExitCode.VARIABLE
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        pytest.param((), "--ssl-certfile: certificate and key cannot be read: No such", id="no-such-file"),
+        pytest.param(
+            ("--ssl-cert-reqs", "2"),
+            "--ssl-cert-reqs: vLLM would refuse its own",
+            id="unknown-client",
+        ),
+    ],
+)
+def test_tls_that_the_supervisor_could_not_speak(
+    launcher: Launcher, tmp_path: Path, more: tuple[str, ...], words: str
+) -> None:
+    own = Authority(tmp_path).issue("llm", SERVER) if more else Certificate("/nowhere", "/nowhere")
+    files = ("--ssl-certfile", own.file, "--ssl-keyfile", own.key or "")
+    with launcher.run("head", *files, *more) as alone:
+        refusal(launcher, alone, ExitCode.ARGUMENTS, words)
