@@ -12,6 +12,7 @@ from engine.services import LocalGroup, open_group
 from engine.stand_ins import StandIns
 from vllm_multinode.local.tiny_model.make_model import make_model
 from vllm_multinode.local.world.pod_spec import PodSpec
+from vllm_multinode.local.world.protocol import Families
 
 _LIVING = pytest.StashKey[list[LocalGroup]]()
 _STEPS = pytest.StashKey[list[tuple[str, float]]]()
@@ -31,8 +32,10 @@ def _starting(config: pytest.Config, factory: pytest.TempPathFactory) -> Iterato
     living = config.stash.setdefault(_LIVING, [])
     with ExitStack() as ends:
 
-        def start(pods: Sequence[PodSpec], later: Sequence[str] = (), *, ip6: bool = False) -> LocalGroup:
-            group = open_group(factory.mktemp("r") / "runs", pods, later, ip6=ip6)
+        def start(
+            pods: Sequence[PodSpec], later: Sequence[str] = (), *, families: Families = "ipv4"
+        ) -> LocalGroup:
+            group = open_group(factory.mktemp("r") / "runs", pods, later, families=families)
             living.append(group)
             ends.callback(living.remove, group)
             ends.enter_context(group.run)

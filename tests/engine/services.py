@@ -21,7 +21,7 @@ from vllm_multinode.local.run.isvc import LocalService
 from vllm_multinode.local.run.localrun import Entrance, LocalRun, listen, url
 from vllm_multinode.local.rundir import Runs
 from vllm_multinode.local.world.pod_spec import PodSpec
-from vllm_multinode.local.world.protocol import Action, NodeStatus, Request
+from vllm_multinode.local.world.protocol import Action, Families, NodeStatus, Request
 from vllm_multinode.platforms.kserve.environment import Service
 from vllm_multinode.platforms.releases import DEFAULT, find
 
@@ -233,7 +233,7 @@ class LocalGroup:
 
 
 def open_group(
-    base: Path, pods: Sequence[PodSpec], later: Sequence[str] = (), *, ip6: bool = False
+    base: Path, pods: Sequence[PodSpec], later: Sequence[str] = (), *, families: Families = "ipv4"
 ) -> LocalGroup:
     """Start the pods; skips where this machine allows no namespaces.
 
@@ -241,7 +241,7 @@ def open_group(
         base: a short path, for the run's directory.
         pods: what runs from the beginning.
         later: nodes that are added later.
-        ip6: whether pods have IPv6 addresses and no others.
+        families: of the pods' addresses.
     """
     nodes = [pod.node for pod in pods] + list(later)
     supervisors = {node: listen(0) for node in nodes}
@@ -250,7 +250,7 @@ def open_group(
     ways = [Entrance(one, node, ports.SUPERVISOR) for node, one in supervisors.items()]
     ways += [Entrance(one, node, ports.API) for node, one in apis.items()]
     try:
-        run = LocalRun.start(Runs(base).create(None, "test"), pods, ways, ip6=ip6)
+        run = LocalRun.start(Runs(base).create(None, "test"), pods, ways, families=families)
     except MultinodeError as error:
         if error.code is ExitCode.NAMESPACES:
             pytest.skip(str(error))

@@ -1,7 +1,7 @@
 """Who belongs to a group, and with which rank; the engine is a stand-in."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -11,20 +11,22 @@ from engine.stand_ins import StandIns, changed, value
 from vllm_multinode.contract import env as names
 from vllm_multinode.contract.executors import ExecutorName
 from vllm_multinode.local.world.pod_spec import PodSpec
+from vllm_multinode.local.world.protocol import Families
 from vllm_multinode.platforms.releases import DEFAULT
 
 pytestmark = pytest.mark.netns
 
 
-@pytest.mark.parametrize("ip6", [False, True], ids=["ipv4", "ipv6-alone"])
+@pytest.mark.parametrize("families", get_args(Families))
 @pytest.mark.parametrize("executor", ["mp", "ray"])
 def test_two_nodes_form_and_serve(
-    start: Start, stand_ins: StandIns, made_model: Path, executor: ExecutorName, *, ip6: bool
+    start: Start, stand_ins: StandIns, made_model: Path, executor: ExecutorName, families: Families
 ) -> None:
     local = service(made_model, executor=executor, args=("--seed", "7"))
-    group = start(stand_ins.pods(local), ip6=ip6)
+    group = start(stand_ins.pods(local), families=families)
     status = group.wait_until_serving(epoch=1)
-    assert all((":" in member["address"]) is ip6 for member in status["members"])
+    # What the downward API tells a pod is the address of the cluster's first family.
+    assert all((":" in member["address"]) is (families == "ipv6") for member in status["members"])
     assert [member["rank"] for member in status["members"]] == [0, 1]
     assert [member["name"] for member in status["members"]] == [node.pod for node in group.nodes]
     assert group.status("worker-1")["rank"] == 1

@@ -95,8 +95,10 @@ def heal(group: LocalGroup, step: Step, name: str, epoch: int, reference: list[s
             "-pp3-",
             id="ray-pp3-over-a-head-of-one-and-a-worker-of-two",
         ),
-        pytest.param({"ip6": True}, "-pp2-", id="mp-ipv6-alone"),
-        pytest.param({"executor": "ray", "ip6": True}, "-pp2-", id="ray-ipv6-alone"),
+        pytest.param({"families": "ipv6"}, "-pp2-", id="mp-ipv6-alone"),
+        pytest.param({"executor": "ray", "families": "ipv6"}, "-pp2-", id="ray-ipv6-alone"),
+        pytest.param({"families": "crossed"}, "-pp2-", id="mp-dual-stack-service-ipv6"),
+        pytest.param({"executor": "ray", "families": "dual-stack"}, "-pp2-", id="ray-dual-stack"),
     ],
 )
 def test_each_split_gives_the_same_completions(
@@ -109,12 +111,13 @@ def test_each_split_gives_the_same_completions(
     fingerprint: str | None,
 ) -> None:
     name = request.node.callspec.id
-    ip6 = what.get("ip6", False)
-    group = start(pods(made_model, **{key: value for key, value in what.items() if key != "ip6"}), ip6=ip6)
+    families = what.get("families", "ipv4")
+    others = {key: value for key, value in what.items() if key != "families"}
+    group = start(pods(made_model, **others), families=families)
     with step(f"{name}: cold start"):
         status = group.wait_until_serving(1, PATIENCE)
     assert status["recoveries"] == 0
-    assert all((":" in member["address"]) is ip6 for member in status["members"])
+    assert all((":" in member["address"]) is (families == "ipv6") for member in status["members"])
     assert completions(group) == reference
     found = group.ask().fingerprint
     assert fingerprint in found if fingerprint else not any(one in found for one in ("-tp", "-pp"))

@@ -19,7 +19,7 @@ from vllm_multinode.local.run.client import RunClient
 from vllm_multinode.local.rundir import Runs
 from vllm_multinode.local.world import refusals
 from vllm_multinode.local.world.pod_spec import Restart
-from vllm_multinode.local.world.protocol import Action, Request, RunStatus
+from vllm_multinode.local.world.protocol import Action, Families, Request, RunStatus
 from vllm_multinode.platforms.kserve.environment import Service
 from vllm_multinode.platforms.releases import require_multi_node
 
@@ -75,6 +75,9 @@ def run_(
     ] = True,
     pin: Annotated[bool, typer.Option("--pin", help="Give each node CPU cores of its own.")] = False,
     ip6: Annotated[bool, typer.Option("--ip6", help="Give the nodes IPv6 addresses and no others.")] = False,
+    dual_stack: Annotated[
+        bool, typer.Option("--dual-stack", help="Give the nodes an address of each family, IPv4 first.")
+    ] = False,
     vllm: Annotated[
         str | None,
         typer.Option(help="Version of vLLM, in a cached environment; by default the installed one."),
@@ -145,7 +148,7 @@ def run_(
         supervisor_port=supervisor_port,
         logs=log_directory,
         fail_fast=fail_fast,
-        ip6=ip6,
+        families=_families(ip6=ip6, dual_stack=dual_stack),
     )
     if detach:
         return in_background(partial(serve, options))
@@ -329,6 +332,17 @@ def install(
     from vllm_multinode.local.install import install_engine
 
     install_engine(python=python, say=typer.echo)
+
+
+def _families(*, ip6: bool, dual_stack: bool) -> Families:
+    """Of the nodes' addresses.
+
+    Raises:
+        MultinodeError: both were asked for.
+    """
+    if ip6 and dual_stack:
+        raise MultinodeError(ExitCode.USAGE, "says IPv6 alone, and --dual-stack both.", where="--ip6")
+    return "ipv6" if ip6 else "dual-stack" if dual_stack else "ipv4"
 
 
 def _act(

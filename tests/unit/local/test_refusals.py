@@ -29,10 +29,10 @@ def test_a_missing_engine_names_the_command_that_installs_it() -> None:
 
 def test_ipv6_needs_a_kernel_that_has_it(tmp_path: Path) -> None:
     with pytest.raises(MultinodeError, match="this kernel has no IPv6") as refused:
-        refusals.require_ipv6(tmp_path)
+        refusals.require_ipv6("--ip6", tmp_path)
     assert refused.value.where == "--ip6"
     (tmp_path / "net/ipv6/conf").mkdir(parents=True)
-    refusals.require_ipv6(tmp_path)
+    refusals.require_ipv6("--ip6", tmp_path)
 
 
 @pytest.mark.parametrize(

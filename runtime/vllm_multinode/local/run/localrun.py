@@ -18,7 +18,7 @@ from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.local.run.client import RunClient
 from vllm_multinode.local.rundir import HeldRun, RunDirectory
 from vllm_multinode.local.world.pod_spec import PodSpec
-from vllm_multinode.local.world.protocol import Forward, Reply, Request, WorldConfig
+from vllm_multinode.local.world.protocol import Families, Forward, Reply, Request, WorldConfig
 
 _OPEN_TIMEOUT: Final = 30.0
 _END_MARGIN: Final = 15.0
@@ -58,7 +58,7 @@ class LocalRun:
         entrances: Sequence[Entrance] = (),
         logs: Path | None = None,
         *,
-        ip6: bool = False,
+        families: Families = "ipv4",
     ) -> Self:
         """Make the world and its pods, and return when they are started.
 
@@ -69,13 +69,15 @@ class LocalRun:
             pods: what runs from the beginning; more can be added through `client`.
             entrances: ways in from this machine.
             logs: a directory for the pods' logs that outlives the run; the run's own where None.
-            ip6: whether pods have IPv6 addresses and no others.
+            families: of the pods' addresses.
 
         Raises:
             MultinodeError: this machine allows no namespaces, or the world did not come up.
         """
         try:
-            process, report = _start_world(held, pods, entrances, logs or held.directory.logs, ip6=ip6)
+            process, report = _start_world(
+                held, pods, entrances, logs or held.directory.logs, families=families
+            )
         except BaseException:
             held.remove()
             raise
@@ -165,7 +167,7 @@ def _environment_of(program: Path) -> tuple[Path, ...]:
 
 
 def _start_world(
-    held: HeldRun, pods: Sequence[PodSpec], entrances: Sequence[Entrance], logs: Path, *, ip6: bool
+    held: HeldRun, pods: Sequence[PodSpec], entrances: Sequence[Entrance], logs: Path, *, families: Families
 ) -> tuple["subprocess.Popen[bytes]", int]:
     """The process, and the end of a pipe that it reports on and holds open until its world is gone."""
     ours, theirs = os.pipe()
@@ -187,7 +189,7 @@ def _start_world(
                 ),
                 keep=visible_everywhere(pods),
                 pods=tuple(pods),
-                ip6=ip6,
+                families=families,
             )
             process = _spawn(config, held.directory)
         finally:

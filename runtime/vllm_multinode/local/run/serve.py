@@ -20,6 +20,7 @@ from vllm_multinode.local.run.isvc import LocalService
 from vllm_multinode.local.run.localrun import Entrance, LocalRun, listen, url
 from vllm_multinode.local.rundir import RunDirectory, RunInfo, Runs
 from vllm_multinode.local.world import refusals
+from vllm_multinode.local.world.protocol import Families
 
 _NEEDED: Final = ("pyroute2", "vllm", "ray")
 
@@ -34,7 +35,7 @@ class RunOptions(Frozen):
     supervisor_port: int = 0
     logs: Path | None = None
     fail_fast: bool = True
-    ip6: bool = False
+    families: Families = "ipv4"
 
 
 def serve(options: RunOptions, started: Callable[[RunDirectory], None] = lambda _: None) -> None:
@@ -49,8 +50,8 @@ def serve(options: RunOptions, started: Callable[[RunDirectory], None] = lambda 
     """
     refusals.require_linux()
     refusals.require_packages(_NEEDED)
-    if options.ip6:
-        refusals.require_ipv6()
+    if options.families != "ipv4":
+        refusals.require_ipv6("--ip6" if options.families == "ipv6" else "--dual-stack")
     pods = isvc.pods(options.local, isvc.cache_directory())
     if options.logs is not None:
         options.logs.mkdir(parents=True, exist_ok=True)
@@ -76,7 +77,7 @@ def serve(options: RunOptions, started: Callable[[RunDirectory], None] = lambda 
     )
     entrances = (Entrance(api, "head", ports.API), Entrance(supervisor, "head", ports.SUPERVISOR))
     try:
-        with LocalRun.start(held, pods, entrances, logs, ip6=options.ip6) as run:
+        with LocalRun.start(held, pods, entrances, logs, families=options.families) as run:
             started(held.directory)
             _follow(run, options, api_url, supervisor_url)
     except KeyboardInterrupt:

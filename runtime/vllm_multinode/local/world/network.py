@@ -11,11 +11,18 @@ from typing import Final
 from pyroute2 import AsyncIPRoute
 
 from vllm_multinode.local.world import syscalls
+from vllm_multinode.local.world.protocol import Families
 from vllm_multinode.local.world.syscalls import Namespace
 
 IPv4: Final = ipaddress.IPv4Network("10.77.0.0/16")
 IPv6: Final = ipaddress.IPv6Network("fd00:77::/112")
 Subnet = ipaddress.IPv4Network | ipaddress.IPv6Network
+SUBNETS: Final[dict[Families, tuple[Subnet, ...]]] = {
+    "ipv4": (IPv4,),
+    "ipv6": (IPv6,),
+    "dual-stack": (IPv4, IPv6),
+    "crossed": (IPv4, IPv6),
+}
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _BRIDGE: Final = "pods"
 _POD_INTERFACE: Final = "eth0"
@@ -32,13 +39,13 @@ class PodNetwork:
     """A pod's network namespace and its link; both outlive a restart of its container.
 
     Args:
-        address: of the pod.
-        number: of the address in its subnet.
+        addresses: of the pod, the first of which is its own in `status.podIP`.
+        number: of each address in its subnet.
         namespace: open descriptor.
     """
 
-    def __init__(self, address: Address, number: int, namespace: int) -> None:
-        self.address = address
+    def __init__(self, addresses: tuple[Address, ...], number: int, namespace: int) -> None:
+        self.addresses = addresses
         self.namespace = namespace
         self.number = number
         self.link = f"pod{number}"
@@ -49,11 +56,11 @@ class Network:
     """Makes, cuts, joins and removes pods' links; only for the process whose network namespace this is.
 
     Args:
-        subnet: that pods get their addresses from; they have none of the other family but on lo.
+        subnets: that pods get their addresses from, one of each; they have no others but on lo.
     """
 
-    def __init__(self, subnet: Subnet = IPv4) -> None:
-        self._subnet = subnet
+    def __init__(self, subnets: tuple[Subnet, ...] = (IPv4,)) -> None:
+        self._subnets = subnets
         self._home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         self._next = 2
         self._taken: set[int] = set()
@@ -67,16 +74,15 @@ class Network:
         _up("lo")
         # A pod has a default route, as in a cluster; what leaves the subnet is refused at once, not dropped.
         _set_sysctl("net.ipv4.ip_forward", "1")
-        if self._subnet.version == 6:
+        if any(subnet.version == 6 for subnet in self._subnets):
             _set_sysctl("net.ipv6.conf.all.disable_ipv6", "0")
             _set_sysctl("net.ipv6.conf.all.forwarding", "1")
             _set_sysctl("net.ipv6.conf.default.accept_dad", "0")
         async with AsyncIPRoute() as netlink:
             await netlink.link("add", ifname=_BRIDGE, kind="bridge", state="up")
             index = (await netlink.link_lookup(ifname=_BRIDGE))[0]
-            await netlink.addr(
-                "add", index=index, address=str(self._subnet[1]), prefixlen=self._subnet.prefixlen
-            )
+            for subnet in self._subnets:
+                await netlink.addr("add", index=index, address=str(subnet[1]), prefixlen=subnet.prefixlen)
 
     async def add(self, sysctls: dict[str, str]) -> PodNetwork:
         """A new namespace with lo, eth0, the next address and a default route.
@@ -88,7 +94,8 @@ class Network:
             OSError: a setting does not exist or is not one of a network namespace.
         """
         number = self._number()
-        pod = PodNetwork(self._subnet[number], number, self._new_namespace())
+        addresses = tuple(subnet[number] for subnet in self._subnets)
+        pod = PodNetwork(addresses, number, self._new_namespace())
         try:
             await self._plug(pod, sysctls)
         except BaseException:
@@ -103,7 +110,8 @@ class Network:
             await netlink.link("add", ifname=pod.link, kind="veth", peer=peer, master=bridge, state="up")
         with syscalls.inside(pod.namespace, self._home, Namespace.NET):
             _up("lo")
-            _configure(_POD_INTERFACE, pod.address, self._subnet)
+            for address, subnet in zip(pod.addresses, self._subnets, strict=True):
+                _configure(_POD_INTERFACE, address, subnet)
             for name, value in sysctls.items():
                 _set_sysctl(name, value)
 
@@ -139,7 +147,7 @@ class Network:
 
     def _number(self) -> int:
         """The next address's, so that a replacement never has the address of what it replaces."""
-        last = self._subnet.num_addresses - 1
+        last = min(subnet.num_addresses for subnet in self._subnets) - 1
         while True:
             found = self._next
             self._next = 2 if self._next + 1 >= last else self._next + 1

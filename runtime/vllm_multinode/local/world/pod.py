@@ -88,7 +88,7 @@ class Pod:
     @property
     def address(self) -> str:
         """The pod's IP, the same over all restarts."""
-        return str(self.network.address)
+        return str(self.network.addresses[0])
 
     def status(self) -> NodeStatus:
         """How it is now."""

@@ -14,6 +14,10 @@ Command = Literal["status", "watch", "add", "end"] | Action
 LINE_LIMIT = 1 << 20
 """Bytes of the longest line on either side."""
 
+Families = Literal["ipv4", "ipv6", "dual-stack", "crossed"]
+"""Of pods' addresses: one family, or both with IPv4 first. The names of Services lead to all of them, but to
+IPv6 alone where they are crossed."""
+
 
 class Request(Frozen):
     """`watch` is answered by a line each time the status changes, until the asker hangs up."""
@@ -131,5 +135,5 @@ class WorldConfig(Frozen):
     keep: tuple[str, ...] = ()
     """Paths that every node sees even where they lie below a directory that it has of its own."""
     pods: tuple[PodSpec, ...] = ()
-    ip6: bool = False
-    """Whether the pods have IPv6 addresses and no others."""
+    families: Families = "ipv4"
+    """Of the pods' addresses."""

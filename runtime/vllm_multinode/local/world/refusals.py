@@ -33,10 +33,11 @@ def require_packages(names: tuple[str, ...]) -> None:
         )
 
 
-def require_ipv6(sysctls: Path = Path("/proc/sys")) -> None:
-    """Refuse `--ip6` on a kernel without IPv6.
+def require_ipv6(option: str = "--ip6", sysctls: Path = Path("/proc/sys")) -> None:
+    """Refuse `--ip6` and `--dual-stack` on a kernel without IPv6.
 
     Args:
+        option: that was given.
         sysctls: the directory that holds the kernel's settings.
 
     Raises:
@@ -46,7 +47,7 @@ def require_ipv6(sysctls: Path = Path("/proc/sys")) -> None:
         raise MultinodeError(
             ExitCode.LOCAL_RUN,
             "this kernel has no IPv6.",
-            where="--ip6",
+            where=option,
             hint="Load the module ipv6, or boot without ipv6.disable=1.",
         )
 

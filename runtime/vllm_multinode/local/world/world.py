@@ -15,7 +15,7 @@ from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.local.rundir import RunDirectory
 from vllm_multinode.local.world import syscalls
 from vllm_multinode.local.world.container import Container, ContainerSpec
-from vllm_multinode.local.world.network import IPv4, IPv6, Network
+from vllm_multinode.local.world.network import SUBNETS, Network
 from vllm_multinode.local.world.pod import Pod, PodFiles
 from vllm_multinode.local.world.pod_spec import PodSpec
 from vllm_multinode.local.world.protocol import NodeStatus, Request, RunStatus, WorldConfig
@@ -38,7 +38,7 @@ class World:
     def __init__(self, config: WorldConfig) -> None:
         self._config = config
         self._directory = RunDirectory(Path(config.directory))
-        self._network = Network(IPv6 if config.ip6 else IPv4)
+        self._network = Network(SUBNETS[config.families])
         self._processes = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         self._pods: dict[str, Pod] = {}
         self._containers: dict[int, Container] = {}
@@ -235,7 +235,13 @@ class World:
     def _write_hosts(self) -> None:
         pods = self._pods.values()
         lines = [f"{pod.address} {pod.name}\n" for pod in pods]
-        lines += [f"{pod.address} {' '.join(pod.spec.services)}\n" for pod in pods if pod.spec.services]
+        first = 1 if self._config.families == "crossed" else 0
+        lines += [
+            f"{address} {' '.join(pod.spec.services)}\n"
+            for pod in pods
+            if pod.spec.services
+            for address in pod.network.addresses[first:]
+        ]
         self._write("hosts", _LOOPBACK + "".join(lines))
 
     def _write(self, name: str, text: str) -> None:

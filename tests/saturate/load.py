@@ -1,0 +1,110 @@
+"""Clients: hundreds that wait for their answers, some that read nothing, some that leave in mid-stream."""
+
+import asyncio
+import collections
+import contextlib
+import json
+import random
+from collections.abc import Iterator
+from typing import Final
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from saturate.kinds import Kind, short
+
+_UNREAD: Final = 5
+_LEAVERS: Final = 5
+_UNREAD_FOR: Final = 60.0
+_PATIENCE: Final = 900.0
+
+
+class Load:
+    """What is asked, and what became of it.
+
+    Args:
+        api: URL of vLLM.
+        kind: what is asked for.
+        clients: that wait for answers at the same time.
+    """
+
+    def __init__(self, api: str, kind: Kind, clients: int) -> None:
+        self._api = api
+        self._kind = kind
+        self._clients = clients
+        self._chance = random.Random(1)
+        self._names = list(kind.asks)
+        self._weights = [kind.asks[name][0] for name in self._names]
+        self.answered: collections.Counter[str] = collections.Counter()
+        self.refused: collections.Counter[str] = collections.Counter()
+        self.left = 0
+        self.unread = 0
+
+    async def run(self, seconds: float) -> None:
+        """Ask for so long; what is under way then is left."""
+        limit = aiohttp.ClientTimeout(total=_PATIENCE)
+        connector = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(self._api, timeout=limit, connector=connector) as session:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
+                    for _ in range(self._clients):
+                        group.create_task(self._waits(session))
+                    for _ in range(_LEAVERS if self._kind.streams else 0):
+                        group.create_task(self._leaves())
+                    for _ in range(_UNREAD if self._kind.streams else 0):
+                        group.create_task(self._reads_nothing())
+
+    async def _waits(self, session: aiohttp.ClientSession) -> None:
+        while True:
+            (name,) = self._chance.choices(self._names, self._weights)
+            path, body = self._kind.asks[name][1](self._chance)
+            try:
+                async with session.post(path, json=body) as answer:
+                    said = await answer.text()
+                    if answer.status == 200:
+                        self.answered[name] += 1
+                    else:
+                        self.refused[f"{name}: {answer.status} {said[:200]}"] += 1
+                        await asyncio.sleep(1)
+            except (aiohttp.ClientError, ConnectionError) as error:
+                self.refused[f"{name}: {error}"] += 1
+                await asyncio.sleep(1)
+
+    async def _leaves(self) -> None:
+        while True:
+            writer, reader = await self._streaming(40)
+            with contextlib.suppress(ConnectionError):
+                # The headers come at once, the first token once it has its turn: it leaves at either.
+                await reader.read(64 if self.left % 2 else 1024)
+            writer.transport.abort()
+            self.left += 1
+
+    async def _reads_nothing(self) -> None:
+        while True:
+            writer, _ = await self._streaming(2000)
+            self.unread += 1
+            await asyncio.sleep(_UNREAD_FOR)
+            writer.transport.abort()
+
+    async def _streaming(self, tokens: int) -> tuple[asyncio.StreamWriter, asyncio.StreamReader]:
+        path, body = short(self._chance)
+        text = json.dumps(body | {"max_tokens": tokens})
+        parts = urlsplit(self._api)
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port, limit=4096)
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        writer.write(f"{head}Content-Length: {len(text)}\r\n\r\n{text}".encode())
+        return writer, reader
+
+    def lines(self) -> Iterator[str]:
+        """What became of the requests."""
+        yield ", ".join(f"{name} {count}" for name, count in sorted(self.answered.items())) + " answered"
+        if self._kind.streams:
+            yield f"{self.left} left in mid-stream, {self.unread} read nothing for {_UNREAD_FOR:.0f} s"
+
+    def problems(self) -> Iterator[str]:
+        """Kinds of request that nobody was answered, and refusals."""
+        for name in self._names:
+            if not self.answered[name]:
+                yield f"no {name} was answered"
+        for what, count in self.refused.items():
+            yield f"{count} times: {what}"
