@@ -6,9 +6,11 @@ certificates are, is refused as a client's; then a second one is needed. Preflig
 each other in memory, because an engine that refuses its supervisor would look like one that never starts.
 """
 
+import contextlib
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from vllm_multinode.contract import env
@@ -65,10 +67,18 @@ class ApiTls:
         Raises:
             MultinodeError: the certificate or its key cannot be read.
         """
-        context = ssl.create_default_context()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         _load(context, self.client, _CERTIFICATE if self.client == self.own else env.CLIENT_CERTIFICATE_FILE)
         return context
+
+    def stamps(self) -> tuple[int, ...]:
+        """When the supervisor's files were written, in nanoseconds: others mean a new certificate."""
+        found = []
+        for file in filter(None, (self.client.file, self.client.key)):
+            with contextlib.suppress(OSError):
+                found.append(Path(file).stat().st_mtime_ns)
+        return tuple(found)
 
 
 def supervisors_tls(settings: Settings) -> ApiTls | None:

@@ -138,6 +138,7 @@ class EngineApi:
         self._model = model
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._session: aiohttp.ClientSession | None = None
+        self._stamps: tuple[int, ...] = ()
 
     async def __aenter__(self) -> Self:
         self._session = self._new_session()
@@ -148,11 +149,14 @@ class EngineApi:
             await self._session.close()
 
     def _new_session(self) -> aiohttp.ClientSession:
-        context = self._tls.client_context() if self._tls is not None else False
+        context = False if self._tls is None else self._tls.client_context()
+        self._stamps = () if self._tls is None else self._tls.stamps()
         return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context, limit=4))
 
-    async def _certificate_anew(self) -> None:
+    async def _read_certificate_again(self) -> None:
         """vLLM takes over certificates that are replaced (`--enable-ssl-refresh`); so does its supervisor."""
+        if self._tls is None or self._tls.stamps() == self._stamps:
+            return
         try:
             fresh = self._new_session()
         except MultinodeError as error:
@@ -167,8 +171,7 @@ class EngineApi:
         try:
             status, _ = await self._get("/health", timeout)
         except (aiohttp.ClientError, TimeoutError, OSError):
-            if self._tls is not None:
-                await self._certificate_anew()
+            await self._read_certificate_again()
             return None
         return status == 200
 
