@@ -5,12 +5,11 @@ import asyncio
 import sys
 import tempfile
 from pathlib import Path
-from typing import get_args
 
 from saturate.kinds import KINDS
 from saturate.load import Load
 from saturate.watch import Watch, serving
-from vllm_multinode.contract.executors import EXECUTOR_NAMES, ExecutorName
+from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, EXECUTOR_NAMES
 from vllm_multinode.local.tiny_model.make_model import make_model
 
 HANG = 20.0
@@ -21,7 +20,7 @@ def main() -> int:
     """Each kind against a group of its own, one after the other."""
     parser = argparse.ArgumentParser(prog="scripts/saturate", description=__doc__)
     parser.add_argument("--kind", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--executor", choices=EXECUTOR_NAMES, default=get_args(ExecutorName)[0])
+    parser.add_argument("--executor", choices=EXECUTOR_NAMES, default=DEFAULT_EXECUTOR)
     parser.add_argument("--minutes", type=float, default=5, help="of each kind")
     parser.add_argument("--clients", type=int, default=300, help="that wait at the same time")
     options = parser.parse_args()
