@@ -1,132 +1,18 @@
 """Leave one family of models out, refit what is fitted, and plan for that family: how far is it off?
 
-A plan is as good for a model that nobody logged as these plans are. The fit begins away from the constants in
-use, so that none of them survives because it was found with the family that is left out.
+    scripts/crossvalidate [--fit]
+
+With --fit, the constants in use beside those that a fit to all logs gives.
 """
 
-import dataclasses
-import math
 import sys
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any
 
-from unit.sizing.observed import Observed, cases, median, planned, share
-from vllm_multinode.checkpoint.stages import layer_split
-from vllm_multinode.contract.errors import MultinodeError
-from vllm_multinode.sizing.planner.fitted import FITTED, Fitted
-from vllm_multinode.sizing.planner.profiling import GIB, profile
+from unit.sizing.observed import median, share
+from unit.sizing.refit import Row, fit, left_out, names, rows, value_of
+from vllm_multinode.sizing.planner.fitted import FITTED
+from vllm_multinode.sizing.planner.profiling import GIB
 
-# What is promised too much counts so many times as much as what is promised too little.
-_DANGER = 3
-# The fit begins at so much of each constant in use, and narrows its steps from one size to the other.
-_START, _WIDE, _NARROW = 1.5, 0.4, 0.03
-_SWEEPS = 40
-_TOO_MUCH_GIB = 1.0
-# Words of a checkpoint's name by which models are kin: the first that it has.
-_FAMILIES = (
-    "llama-3", "llama-4", "codellama", "qwen2.5", "kimi-dev", "qwen3-vl", "qwen3.5", "qwen3-coder", "qwen3",
-    "deepseek-r1", "deepseek-v2", "deepseek-v3", "deepseek-v4", "kimi-k2", "gpt-oss", "gemma", "granite",
-    "ministral", "mixtral", "minimax", "nemotron",
-)  # fmt: skip
-# A constant: the field's name, and of a table the TP.
-Name = tuple[str, int]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One log with a cache to speak of, and what a plan takes from it that is not fitted.
-
-    Attributes:
-        observed: the plan in use beside the log.
-        family: of the model.
-        room: GiB beside the planned weights and the logged cache.
-    """
-
-    observed: Observed
-    family: str
-    room: float
-
-    def excess(self, fitted: Fitted) -> float:
-        """GiB that a plan with these constants promises beyond what was logged."""
-        found = self.observed
-        choice, engine = found.choice, dataclasses.replace(found.request.engine, fitted=fitted)
-        model, pp = found.request.source.model, choice.pipeline_parallel
-        layers = layer_split(len(model.layers), pp)[0]
-        made = profile(
-            model, layers, choice.tensor_parallel, pp > 1, pp == 1, choice.batch, engine=engine
-        )  # fmt: skip
-        graphs = made.graphs if made.graphs_deducted else 0
-        return self.room - (made.parts.peak + made.reserve + graphs) / GIB
-
-
-def rows() -> list[Row]:
-    """Of every log that has both figures."""
-    found = []
-    for case in cases():
-        try:
-            one = planned(case)
-        except MultinodeError:
-            continue
-        logged = one.logged("kv_gib_per_gpu")
-        if logged is None or one.cache_error is None:
-            continue
-        memory = one.choice.memories[0]
-        room = (memory.usable - memory.weights - memory.allowance) / GIB - logged
-        found.append(Row(one, _family(case["checkpoint"]), room))
-    return found
-
-
-def _family(checkpoint: str) -> str:
-    name = checkpoint.rpartition("/")[2].lower()
-    return next((word for word in _FAMILIES if word in name), name)
-
-
-def _names() -> Iterator[Name]:
-    for field in dataclasses.fields(Fitted):
-        value = getattr(FITTED, field.name)
-        if field.name != "rocm_uneven":
-            yield from ((field.name, tp) for tp in (value if isinstance(value, Mapping) else (0,)))
-
-
-def _value(fitted: Fitted, name: Name) -> float:
-    found = getattr(fitted, name[0])
-    return float(found[name[1]] if name[1] else found)
-
-
-def _with(fitted: Fitted, name: Name, value: float) -> Fitted:
-    whole: Any = value if not name[1] else MappingProxyType({**getattr(fitted, name[0]), name[1]: value})
-    return dataclasses.replace(fitted, **{name[0]: whole})
-
-
-def _loss(known: list[Row], fitted: Fitted) -> float:
-    """GiB a family, on average."""
-    many = Counter(row.family for row in known)
-    found = ((row.excess(fitted), many[row.family]) for row in known)
-    return math.fsum((_DANGER * gib if gib > 0 else -gib) / weight for gib, weight in found) / len(many)
-
-
-def fit(known: list[Row]) -> Fitted:
-    """Constants for these logs: one after the other, with steps that narrow."""
-    names = list(_names())
-    fitted = FITTED
-    for name in names:
-        fitted = _with(fitted, name, _START * _value(FITTED, name))
-    best, step = _loss(known, fitted), _WIDE
-    for _ in range(_SWEEPS):
-        before = best
-        for name in names:
-            for factor in (1 - step, 1 + step):
-                tried = _with(fitted, name, factor * _value(fitted, name))
-                if (loss := _loss(known, tried)) < best:
-                    fitted, best = tried, loss
-        if before - best < 1e-3 * before:
-            step /= 2
-        if step < _NARROW:
-            break
-    return fitted
+TOO_MUCH_GIB = 1.0
 
 
 def report(label: str, found: list[tuple[Row, float]]) -> str:
@@ -134,10 +20,10 @@ def report(label: str, found: list[tuple[Row, float]]) -> str:
     parts = [excess / (row.observed.logged("kv_gib_per_gpu") or 1) for row, excess in found]
     short = [-part for part in parts if part < 0]
     beyond = (excess * GIB > row.observed.choice.memories[0].error for row, excess in found)
-    much = [row for row, excess in found if excess > _TOO_MUCH_GIB]
+    much = [row for row, excess in found if excess > TOO_MUCH_GIB]
     return (
         f"{label}: {len(found)} logs, median {median(parts):+.2%}, shortfall {median(short):.2%}, more than"
-        f" {_TOO_MUCH_GIB:g} GiB too much {len(much) / len(found):.1%}, more than the stated error too much"
+        f" {TOO_MUCH_GIB:g} GiB too much {len(much) / len(found):.1%}, more than the stated error too much"
         f" {share(beyond):.1%}"
     )
 
@@ -148,20 +34,18 @@ def main() -> None:
     print(report("as planned", [(row, row.excess(FITTED)) for row in known]))
     if "--fit" in sys.argv:
         whole = fit(known)
-        for name in _names():
-            print(f"  {name[0]}{f' of {name[1]}' if name[1] else '':<5} {_value(FITTED, name):8.3f}"
-                  f" -> {_value(whole, name):8.3f}")  # fmt: skip
+        for name in names():
+            print(f"  {name[0]}{f' of {name[1]}' if name[1] else '':<5} {value_of(FITTED, name):8.3f}"
+                  f" -> {value_of(whole, name):8.3f}")  # fmt: skip
         print(report("refitted to all", [(row, row.excess(whole)) for row in known]))
-    left_out: list[tuple[Row, float]] = []
-    for family in sorted({row.family for row in known}):
-        fitted = fit([row for row in known if row.family != family])
-        found = [(row, row.excess(fitted)) for row in known if row.family == family]
-        left_out += found
+    all_found: list[tuple[Row, float]] = []
+    for family, found in left_out(known):
+        all_found += found
         most = max(excess for _, excess in found)
         print(f"  without {family:14} {len(found):3} logs, at most {most:+.2f} GiB too much", flush=True)
-    print(report("left out", left_out))
-    for row, excess in left_out:
-        if excess > _TOO_MUCH_GIB:
+    print(report("left out", all_found))
+    for row, excess in all_found:
+        if excess > TOO_MUCH_GIB:
             print(f"  {row.observed.name} {excess:+.2f}")
 
 

@@ -1,10 +1,14 @@
 """What the engine finds beside weights, by version: sampler, experts, reserve, graphs."""
 
+import dataclasses
+
 import pytest
 
 from unit.sizing.models import config, small, source
 from vllm_multinode.engines.vllm import vllm_named
+from vllm_multinode.sizing.catalogue.records import Family
 from vllm_multinode.sizing.planner.loading import Device
+from vllm_multinode.sizing.planner.memory import stage_memory
 from vllm_multinode.sizing.planner.profiling import Batch, Engine, Profile, profile, runs_on_v2
 
 GIB = 1 << 30
@@ -92,3 +96,39 @@ def test_which_models_the_second_runner_serves() -> None:
     versions = ("0.24.0", "0.26.0", "0.32.0")
     assert [runs_on_v2(dense, vllm_named(name)) for name in versions] == [False, True, True]
     assert [runs_on_v2(mixture, vllm_named(name)) for name in versions] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("family", "tp", "uneven"),
+    [
+        pytest.param("rocm", 8, 0.43, id="eight-ranks"),
+        pytest.param("rocm", 4, 0.0, id="four"),
+        pytest.param("cuda", 8, 0.0, id="cuda"),
+    ],
+)
+def test_one_of_eight_ranks_under_rocm_has_less_than_the_first(
+    family: Family, tp: int, uneven: float
+) -> None:
+    made = found(tp=tp, device=Device(family))
+    assert made.uneven == round(uneven * GIB)
+    memory = stage_memory(0, made, total=64 * GIB, utilization=1.0, kv_bytes=0)
+    assert memory.available - memory.for_cache == made.uneven
+    assert memory.surely_available == memory.for_cache - memory.error
+
+
+def test_streams_beside_one_another_live_at_once() -> None:
+    model = source(small()).model
+    wide = dataclasses.replace(model, streams=4)
+    engine = Engine(vllm_named("0.19.0"))
+    once, four = (profile(one, 2, 1, False, True, BATCH, engine=engine).parts.step for one in (model, wide))
+    assert four - once == BATCH.tokens * (2 * 3 + 4) * model.hidden * model.dtype_bytes
+
+
+def test_what_is_not_modelled_has_an_allowance() -> None:
+    made = found()
+    whole, part = (
+        stage_memory(100 * GIB, made, total=200 * GIB, utilization=1.0, kv_bytes=0, in_part=in_part)
+        for in_part in (False, True)
+    )
+    assert whole.allowance == 0
+    assert whole.left - part.left == part.allowance == 6 * GIB
