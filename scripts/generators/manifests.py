@@ -85,8 +85,8 @@ def fetching() -> dict[Path, str]:
         claim="models",
         arguments=(),
         access=Access(),
-        # The smallest, since a Job needs no accelerator; components change that of the service alone.
-        image=RELEASED["none"],
+        # That of the service: one image to mirror, to pull and to replace.
+        image=RELEASED["nvidia"],
         install="configMap",
         user=USER,
     )
@@ -101,7 +101,7 @@ def secrets() -> dict[Path, str]:
     made = [
         *(empty({"name": one.name, "labels": own}) for one in keys),
         *access(meta, [one.name for one in keys]),
-        filler_job(meta, keys, RELEASED["none"], USER),
+        filler_job(meta, keys, RELEASED["nvidia"], USER),
     ]
     return {MANIFESTS / "service/base/secrets.yaml": f"# Written by scripts/generate.\n{to_yaml(made)}"}
 

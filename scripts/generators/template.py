@@ -103,7 +103,6 @@ def parametrised(value: Any, values: Mapping[str, str], path: tuple[str, ...] = 
     if not isinstance(value, str):
         return value
     whole = {values[name]: f"${{{name}}}" for name in ("IMAGE", "ACCELERATOR", "SOURCE", "CLAIM_SIZE")}
-    whole |= {RELEASED["none"]: "${IMAGE}"}
     if last == AUTOSCALER_CLASS:
         return "${AUTOSCALER_CLASS}"
     if last == values["GPU_TYPE"]:

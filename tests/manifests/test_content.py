@@ -68,6 +68,15 @@ def test_every_image_has_a_version(folder: Path) -> None:
             assert re.search(r"\d", tag), f"{image} of {one['metadata']['name']}"
 
 
+@pytest.mark.parametrize("folder", sorted((ROOT / "overlays").glob("*/")), ids=name)
+def test_jobs_of_an_overlay_run_in_the_image_of_its_service(folder: Path) -> None:
+    built = build(folder)
+    runtimes, jobs = of_kind(built, "ServingRuntime"), of_kind(built, "Job")
+    assert jobs
+    (image,) = {one["image"] for runtime in runtimes for one in containers(runtime)}
+    assert {one["image"] for job in jobs for one in containers(job)} == {image}
+
+
 @pytest.mark.parametrize(
     ("component", "accelerator"),
     [("amd", "amd"), ("intel", "intel"), ("gaudi", "gaudi"), ("cpu", "none"), ("nvidia", "nvidia")],

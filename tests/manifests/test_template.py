@@ -46,8 +46,7 @@ def parameters(folder: Path) -> dict[str, str]:
 
 def in_project(folder: Path, scratch: Path) -> list[Any]:
     """The folder's objects in an OpenShift project, as `oc apply -n` would put them there."""
-    one_image = [{"name": "docker.io/vllm/vllm-openai-cpu", "newName": "docker.io/vllm/vllm-openai"}]
-    objects = build(leaf(scratch / "on-openshift", "openshift", base=folder, images=one_image))
+    objects = build(leaf(scratch / "on-openshift", "openshift", base=folder))
     return sorted_objects({**one, "metadata": {**one["metadata"], "namespace": PROJECT}} for one in objects)
 
 
@@ -93,17 +92,12 @@ def test_other_accelerators_image_and_shared_memory(tmp_path: Path) -> None:
     }
     folder = leaf(
         tmp_path / "leaf",
-        "amd",
         "model",
+        "amd",
         "network-policy",
         "pdb",
         namePrefix="mine-",
         images=[
-            {
-                "name": "docker.io/vllm/vllm-openai-cpu",
-                "newName": "registry.example/vllm",
-                "newTag": "1-rocm",
-            },
             {
                 "name": "docker.io/vllm/vllm-openai-rocm",
                 "newName": "registry.example/vllm",

@@ -60,7 +60,7 @@ def test_a_pod_is_what_pod_security_restricted_wants(folder: str) -> None:
     assert spec["automountServiceAccountToken"] is False
     assert spec["securityContext"] == {"fsGroup": USER, "fsGroupChangePolicy": "OnRootMismatch"}
     for container in spec["containers"]:
-        assert container["image"] == RELEASED["none"]
+        assert container["image"] == RELEASED["nvidia"]
         assert container["resources"]["requests"].keys() == {"cpu", "memory"}
         assert container["securityContext"] == {
             "allowPrivilegeEscalation": False,
