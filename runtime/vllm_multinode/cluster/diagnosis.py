@@ -30,6 +30,8 @@ _EVENTS: Final = {
     "UpdateFailed": "controller-error",
 }
 """KServe's reason in an event -> id of the cause."""
+_LOST_RACE: Final = "the object has been modified"
+"""Two wrote at once; the controller that came second reads again and goes on."""
 
 
 def diagnose(snapshot: Snapshot, controller: Controller | None = None) -> list[Trouble]:
@@ -67,14 +69,13 @@ def _of_service(snapshot: Snapshot) -> Iterator[Trouble]:
             text = f"{reason}: {condition.get('message') or 'without a message'}"
             yield of_cause(_FAILURES[reason], snapshot.shown, text, patience=5)
             break
-    events = snapshot.of_service(*_EVENTS)
+    events = [one for one in snapshot.of_service(*_EVENTS) if _LOST_RACE not in str(one.get("message"))]
     if events:
         event = events[-1]
         reason = str(event.get("reason"))
         patience = 5.0 if reason == "ServerlessModeRejected" else pod_states.SHORT_PATIENCE
-        yield of_cause(
-            _EVENTS[reason], snapshot.shown, f"{reason}: {event.get('message')}", patience=patience
-        )
+        text = f"{reason}: {str(event.get('message')).rstrip('.')}."
+        yield of_cause(_EVENTS[reason], snapshot.shown, text, patience=patience)
 
 
 def _stopped(snapshot: Snapshot) -> Iterator[Trouble]:

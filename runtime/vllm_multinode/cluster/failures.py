@@ -32,6 +32,10 @@ _UNDECLARED: Final = re.compile(
     r"failed to create typed patch object .*?: (\S+): field not declared in schema"
 )
 """A server-side apply with an unknown field is answered 500, not 400."""
+_BY_PLUGIN: Final = re.compile(
+    r"violates PodSecurity|failed quota|is forbidden: (?:no |must |\[?m(?:ax|in)imum )"
+)
+"""Pod Security, a quota, a missing priority or runtime class, a LimitRange: not the login's rights."""
 _MANAGER: Final = re.compile(r'conflict with "([^"]+)"')
 
 
@@ -172,7 +176,7 @@ def _of_login(answer: Answer, asked: Asked, login: Login) -> MultinodeError | No
             where=asked.where,
             hint="Ask for a larger quota, or ask for less.",
         )
-    if "violates PodSecurity" in answer.message or "security context constraint" in answer.message:
+    if _BY_PLUGIN.search(answer.message) or "security context constraint" in answer.message:
         return MultinodeError(ExitCode.WILL_NOT_SERVE, answer.message, where=asked.where)
     place = f" in namespace {asked.namespace}" if asked.namespace else ""
     question = f"{asked.verb} {asked.resource}" + (f" -n {asked.namespace}" if asked.namespace else "")

@@ -11,6 +11,13 @@ from vllm_multinode.authoring.rules.fields import KINDS
 from vllm_multinode.authoring.spec.file import from_document
 from vllm_multinode.cluster import ownership
 from vllm_multinode.cluster.client import Cluster
+from vllm_multinode.cluster.images import (
+    SupportedEngine,
+    asked_executor,
+    fields_of,
+    sentences,
+    takes_supported,
+)
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.k8s.access import text
@@ -75,6 +82,24 @@ def for_release(
             ExitCode.USAGE, f"the name of the deployment is not clear: {what}.", hint="Give it with --name."
         )
     return Given(tuple(documents), name or names[0])
+
+
+def with_engine(files: Inputs, engine: SupportedEngine | None) -> tuple[Inputs, list[str]]:
+    """The files with the platform's engine in every spec that leaves it open, and what a user is told of it.
+
+    Raises:
+        MultinodeError: SPEC for an executor that the engine has not.
+    """
+    told: dict[str, None] = {}
+    specs = []
+    for document in files.specs:
+        spec = from_document(document)
+        if engine is not None and takes_supported(spec):
+            fields = fields_of(engine, asked_executor(spec))
+            told.update(dict.fromkeys(sentences(engine, fields)))
+            document = replace(document, body={**document.body, **fields})
+        specs.append(document)
+    return replace(files, specs=tuple(specs)), list(told)
 
 
 def runtimes_of(cluster: Cluster, given: Sequence[Document]) -> list[Document]:

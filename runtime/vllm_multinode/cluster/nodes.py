@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from vllm_multinode.cluster.client import Cluster, Resource
+from vllm_multinode.contract import labels as names
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.k8s import quantity
@@ -65,7 +66,10 @@ class GpuNode:
 
 
 def gpu_nodes(
-    cluster: Cluster, tolerated: Iterable[str] = (), selector: Mapping[str, str] | None = None
+    cluster: Cluster,
+    tolerated: Iterable[str] = (),
+    selector: Mapping[str, str] | None = None,
+    freed: tuple[str, str] | None = None,
 ) -> tuple[list[GpuNode], tuple[str, ...]]:
     """Every node with accelerators, and sentences about what could not be learnt.
 
@@ -73,6 +77,7 @@ def gpu_nodes(
         cluster: the cluster.
         tolerated: keys of taints that the pods shall tolerate, besides those about accelerators.
         selector: labels that a node must have; every node without it.
+        freed: namespace and name of a service whose own pods count as gone.
 
     Raises:
         MultinodeError: what the API refuses; a login that may not list pods gets every node as if it were
@@ -95,9 +100,15 @@ def gpu_nodes(
         if error.code is not ExitCode.FORBIDDEN:
             raise
         notes = ("This login may not list the pods of all namespaces: every accelerator counts as free.",)
-    taken = requested(pods)
+    taken = requested(pod for pod in pods if freed is None or not _is_of(pod, freed))
     found = [node_of(body, taken, frozenset(tolerated)) for body in bodies]
     return [node for node in found if node is not None], notes
+
+
+def _is_of(pod: Mapping[str, Any], service: tuple[str, str]) -> bool:
+    metadata = pod.get("metadata") or {}
+    part_of = (metadata.get("labels") or {}).get(names.PART_OF)
+    return (metadata.get("namespace"), part_of) == service
 
 
 def has_labels(body: Mapping[str, Any], selector: Mapping[str, str]) -> bool:

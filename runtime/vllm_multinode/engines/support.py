@@ -54,3 +54,9 @@ def _check_vllm(version: str, numbers: Version, executor: ExecutorName) -> None:
 def oldest(executor: ExecutorName) -> Version:
     """Return the first version of vLLM that an executor is supported with."""
     return next(entry.since for entry in VLLM if EXECUTORS[executor].needs_ray or entry.multi_node_mp)
+
+
+def can_run(version: str, executor: ExecutorName) -> bool:
+    """Tell whether a version of vLLM has an executor over several nodes; no number means the newest."""
+    numbers = parse(version)
+    return numbers is None or numbers >= oldest(executor)

@@ -1,5 +1,6 @@
 """`multinode up` as a user runs it, against a stand-in for the Kubernetes API."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import yaml
 
 from unit.cluster.stub_api import StubApi, serving
+from unit.cluster.test_gpu_nodes import node
 from vllm_multinode.cli.app import run
 from vllm_multinode.contract.exit_codes import ExitCode
 
@@ -34,7 +36,42 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubApi]:
                 "metadata": {"name": "nfs", "annotations": default},
             }
         )
+        for name in ("a", "b"):
+            api.put({"apiVersion": "v1", "kind": "Node", **node(name, gpus=2)})
         yield api
+
+
+def taken(api: StubApi, name: str, part_of: str = "other") -> None:
+    """A pod that holds both GPUs of node b."""
+    api.put(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": name,
+                "namespace": "demo",
+                "labels": {"app.kubernetes.io/part-of": part_of},
+            },
+            "spec": {"nodeName": "b", "containers": [{"resources": {"limits": {"nvidia.com/gpu": 2}}}]},
+            "status": {"phase": "Running"},
+        }
+    )
+
+
+def template(api: StubApi, version: str) -> None:
+    """OpenShift AI's own, with that version of vLLM."""
+    runtime = {
+        "metadata": {"annotations": {"opendatahub.io/runtime-version": version}},
+        "spec": {"containers": [{"image": "registry.example/rhoai/vllm@sha256:1"}]},
+    }
+    api.put(
+        {
+            "apiVersion": "template.openshift.io/v1",
+            "kind": "Template",
+            "metadata": {"name": "vllm-multinode-runtime-template", "namespace": "redhat-ods-applications"},
+            "objects": [runtime],
+        }
+    )
 
 
 def secret(api: StubApi) -> None:
@@ -97,14 +134,7 @@ def test_on_openshift_ai_the_image_is_the_platform_s_own(
     api: StubApi, capsys: pytest.CaptureFixture[str]
 ) -> None:
     secret(api)
-    api.put(
-        {
-            "apiVersion": "template.openshift.io/v1",
-            "kind": "Template",
-            "metadata": {"name": "vllm-multinode-runtime-template", "namespace": "redhat-ods-applications"},
-            "objects": [{"spec": {"containers": [{"image": "registry.example/rhoai/vllm@sha256:1"}]}}],
-        }
-    )
+    template(api, "v0.18.0")
     command = [*COMMAND[:-2], "--platform", "openshift-ai-3.4", "--yes", "--timeout", "1"]
     assert run(command) == ExitCode.NOT_SERVING
     assert (
@@ -134,3 +164,91 @@ def test_a_wrong_option_is_one_line(
     assert says in printed.err
     assert printed.err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def on_openshift(release: str, *more: str) -> list[str]:
+    return [*COMMAND[:-2], "--platform", f"openshift-ai-{release}", "--yes", "--timeout", "1", *more]
+
+
+def test_an_engine_without_mp_is_run_over_ray(api: StubApi, capsys: pytest.CaptureFixture[str]) -> None:
+    secret(api)
+    template(api, "v0.10.1.1")
+    assert run(on_openshift("2.25")) == ExitCode.NOT_SERVING
+    printed = capsys.readouterr().out
+    assert "Executor: ray, because vLLM 0.10.1.1 of OpenShift AI 2.25 has no other" in printed
+    assert "executor ray\n" in printed
+    runtime = api.get("servingruntimes", "vllm-multinode-ray")
+    assert runtime is not None
+
+
+def test_mp_that_was_asked_for_is_refused_where_the_engine_lacks_it(
+    api: StubApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    secret(api)
+    template(api, "v0.10.1.1")
+    assert run(on_openshift("2.25", "--executor", "mp")) == ExitCode.SPEC
+    error = capsys.readouterr().err
+    assert "executor: vLLM 0.10.1.1 of OpenShift AI 2.25 has no mp over several nodes" in error
+    assert error.count("\n") == 1
+    assert api.written() == []
+
+
+@pytest.mark.parametrize(
+    ("release", "version"),
+    [
+        pytest.param("3.3", "v0.9.1.0", id="named"),
+        pytest.param("3.3", "", id="from-the-release"),
+        pytest.param("2.19", "", id="from-before-it-was-named"),
+    ],
+)
+def test_an_engine_that_is_too_old_gives_way_to_vllm_s_own(
+    release: str, version: str, api: StubApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    secret(api)
+    template(api, version)
+    run(on_openshift(release))
+    printed = capsys.readouterr().out
+    assert re.search(r"Image: vLLM's own, because vLLM.* of OpenShift AI .* is older than 0.10.1", printed)
+    assert "executor mp\n" in printed
+
+
+def test_an_image_of_the_user_s_own_is_kept(api: StubApi, capsys: pytest.CaptureFixture[str]) -> None:
+    secret(api)
+    template(api, "v0.10.1.1")
+    run(on_openshift("2.25", "--image", "example.com/vllm:1", "--executor", "mp"))
+    (job,) = [body for (plural, _, _), body in api.objects.items() if plural == "jobs"]
+    assert job["spec"]["template"]["spec"]["containers"][0]["image"] == "example.com/vllm:1"
+
+
+def test_gpus_that_are_not_free(api: StubApi, capsys: pytest.CaptureFixture[str]) -> None:
+    secret(api)
+    taken(api, "busy")
+    assert run([*COMMAND, "--yes"]) == ExitCode.DOES_NOT_FIT
+    error = capsys.readouterr().err
+    assert "2 nodes with 2 x H100-SXM-80GB free are needed, and 1 have them (free: 2)" in error
+    assert api.written() == []
+
+
+@pytest.mark.parametrize(
+    ("part_of", "more"),
+    [
+        pytest.param("llama-3-3-70b-instruct", (), id="its-own"),
+        pytest.param("other", ("--nodes-come",), id="nodes-come"),
+    ],
+)
+def test_gpus_that_need_not_be_free(
+    part_of: str, more: tuple[str, ...], api: StubApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    secret(api)
+    taken(api, "busy", part_of)
+    assert run([*COMMAND, "--yes", "--timeout", "1", *more]) == ExitCode.NOT_SERVING
+    assert "Job demo/llama-3-3-70b-instruct-fetch" in capsys.readouterr().err
+
+
+def test_the_same_again_from_the_cluster_s_own_gpus(api: StubApi, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its own pods hold GPUs by then."""
+    secret(api)
+    taken(api, "busy", "llama-3-3-70b-instruct")
+    command = ["up", "llama-3.3-70b-instruct", "--kserve", "0.19.0", "--yes", "--timeout", "1"]
+    assert run(command) == ExitCode.NOT_SERVING
+    assert "Nodes: 2 with 2 x H100-SXM-80GB each" in capsys.readouterr().out

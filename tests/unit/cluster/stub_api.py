@@ -27,6 +27,7 @@ KINDS = {
         "Secret": ("secrets", True),
         "ConfigMap": ("configmaps", True),
         "ServiceAccount": ("serviceaccounts", True),
+        "ResourceQuota": ("resourcequotas", True),
         "PersistentVolumeClaim": ("persistentvolumeclaims", True),
     },
     "rbac.authorization.k8s.io/v1": {"Role": ("roles", True), "RoleBinding": ("rolebindings", True)},

@@ -70,7 +70,7 @@ TROUBLES = [
     ),
     pytest.param(
         [event("ServerlessModeRejected", "knative is not installed", with_status(service()))],
-        "ServerlessModeRejected: knative is not installed Set serving.kserve.io/deploymentMode",
+        "ServerlessModeRejected: knative is not installed. Set serving.kserve.io/deploymentMode",
         id="serverless",
     ),
     pytest.param(

@@ -10,6 +10,7 @@ from vllm_multinode.authoring.spec.accelerators import COUNTED
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.executors import EXECUTORS
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.engines.support import can_run
 from vllm_multinode.platforms.kserve import auth_proxy
 from vllm_multinode.platforms.kserve.nodes import layout
 from vllm_multinode.platforms.releases import Release, alternative
@@ -125,10 +126,7 @@ def notes(spec: DeploymentSpec, release: Release) -> Iterator[str]:
             "(scripts/build-image), push it, and name it in image."
         )
     elif release.names_engine_image and spec.image is None and spec.writes_runtime:
-        yield (
-            f"The image is vLLM's own. {release.label} supports the one that its template names: "
-            f"{_READ_IMAGE} prints it; write it into image."
-        )
+        yield from _engine_notes(release)
     resource = spec.accelerator_resource
     if not accelerators(spec):
         yield (
@@ -145,3 +143,17 @@ def notes(spec: DeploymentSpec, release: Release) -> Iterator[str]:
             f"{release.label} counts {resource} only where its ConfigMap inferenceservice-config lists it "
             f"under multiNode.customGPUResourceTypeList; elsewhere it makes {world} nodes of one."
         )
+
+
+def _engine_notes(release: Release) -> Iterator[str]:
+    """Which image the platform supports, and whether it can be had."""
+    if release.engine_needs_ray and not (release.engine and can_run(release.engine, "ray")):
+        older = f"vLLM {release.engine}" if release.engine else "an older vLLM"
+        yield f"The image is vLLM's own: {release.label} brings {older}, which the launcher cannot run."
+        return
+    needs_ray = bool(release.engine) and not can_run(release.engine, "mp")
+    more = ", and `executor: ray`, the only one that it has" if needs_ray else ""
+    yield (
+        f"The image is vLLM's own. {release.label} supports the one that its template names: "
+        f"{_READ_IMAGE} prints it; write it into image{more}."
+    )

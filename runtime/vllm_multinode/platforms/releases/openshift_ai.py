@@ -58,7 +58,12 @@ V2_19: Final = replace(
 V2_20: Final = replace(V2_19, number="2.20", serving_certificate="head", stock_runtime="ray-tls")
 V2_21: Final = replace(V2_20, number="2.21")
 V2_22: Final = replace(
-    V2_21, number="2.22", crds="openshift-ai-2.22", storage_schemes=("pvc", "oci"), knows_stop_annotation=True
+    V2_21,
+    number="2.22",
+    crds="openshift-ai-2.22",
+    storage_schemes=("pvc", "oci"),
+    knows_stop_annotation=True,
+    engine="0.9.1.0",
 )
 
 # From here on the fork follows KServe 0.15.2; what OpenShift AI does to Services and heads stays.
@@ -80,8 +85,11 @@ V2_23: Final = replace(
     fills_in_hardware_profiles=True,
     reads_first_variable_only=True,
     stock_runtime="ray-tls",
+    engine="0.9.2.1",
 )
-V2_24: Final = replace(V2_23, number="2.24", crds="openshift-ai-2.24", refuses_oci_workers=True)
+V2_24: Final = replace(
+    V2_23, number="2.24", crds="openshift-ai-2.24", refuses_oci_workers=True, engine="0.10.0.2"
+)
 V2_25: Final = replace(
     V2_24,
     number="2.25",
@@ -90,6 +98,7 @@ V2_25: Final = replace(
     names_access_volume_by_service=True,
     reads_first_variable_only=False,
     stock_runtime="ray-tls-labelled",
+    engine="0.10.1.1",
 )
 V3_0: Final = replace(
     V2_25,
@@ -98,6 +107,7 @@ V3_0: Final = replace(
     auth_proxy="kube-rbac-proxy",
     knows_auth_proxy_type=False,
     reads_first_variable_only=True,
+    engine="0.9.1.0",
 )
 V3_2: Final = replace(
     V3_0, number="3.2", crds="openshift-ai-3.2", refuses_oci_workers=False, reads_first_variable_only=False
@@ -121,6 +131,7 @@ V3_4: Final = replace(
     issues_ray_certificates="any",
     fills_in_hardware_profiles=True,
     stock_runtime="mp",
+    engine="0.18.0",
 )
 
 V3_5: Final = replace(
@@ -140,6 +151,7 @@ V3_5: Final = replace(
     issues_ray_certificates="any",
     fills_in_hardware_profiles=True,
     stock_runtime="mp",
+    engine="0.24.0",
 )
 V3_6: Final = replace(V3_5, number="3.6")
 

@@ -86,6 +86,7 @@ class Release:
         modelcar_keeps_security_context: a modelcar adds its user to the container's securityContext.
         initializer_has_download_env: the storage initializer gets the Hugging Face download variables.
         stock_runtime: shape of the runtime for several nodes that it brings; empty where it brings none.
+        engine: vLLM in the image that its Template names, as the Template says it; empty where it does not.
         keeps_three_head_services: the three newest head Services of the cluster stay, the others are deleted.
         refuses_oci_workers: an oci:// model is admitted and the pod webhook then refuses every worker.
         never_sets_ready: the InferenceService never becomes Ready, although it serves.
@@ -155,6 +156,7 @@ class Release:
     issues_ray_certificates: Literal["", "one-name", "any"] = ""
     fills_in_hardware_profiles: bool = False
     stock_runtime: StockRuntime | Literal[""] = ""
+    engine: str = ""
     # Known bugs
     keeps_three_head_services: bool = _bug("the deletion of older head Services")
     refuses_oci_workers: bool = _bug("RHOAIENG-38499")
@@ -184,6 +186,11 @@ class Release:
     def names_engine_image(self) -> bool:
         """A Template of the platform names the image of vLLM that it supports."""
         return self.product == "openshift-ai"
+
+    @property
+    def engine_needs_ray(self) -> bool:
+        """Its own runtime for several nodes spreads its engine over Ray."""
+        return self.stock_runtime.startswith("ray")
 
     @property
     def key(self) -> tuple[int, ...]:
