@@ -30,6 +30,7 @@ from vllm_multinode.launcher.recovery import Budget, Cause, Incident
 from vllm_multinode.launcher.rendezvous import Exited, Left, Lost, Rendezvous
 from vllm_multinode.launcher.shared_arguments import for_workers, warn_of_secrets
 from vllm_multinode.launcher.sizes import check_sizes
+from vllm_multinode.launcher.stacks import write_stacks
 from vllm_multinode.launcher.states import State
 from vllm_multinode.launcher.watchdog import EngineApi, watch
 
@@ -177,7 +178,8 @@ class Head(Supervision):
         served_from: list[float] = []
         incident = await self._first_incident(self.engine, served_from)
         served = self.now() - served_from[0] if served_from else None
-        self.incidents.add(time.time(), incident, self.settings.pod_name)
+        known = Incident(incident.cause, self.hide(incident.reason))
+        self.incidents.add(time.time(), known, self.settings.pod_name)
         wait = self.budget.spend(incident, served)
         # Not ready, before anything else is done about it.
         self._recover(incident.reason, wait)
@@ -189,6 +191,8 @@ class Head(Supervision):
             await self._requests.cut(
                 self.hide(f"the engine starts again: {incident.reason}"), self._start_took
             )
+        if incident.cause is Cause.HUNG:
+            await write_stacks()
         await self._stop_epoch(epoch, self.last_incident)
         return wait
 
@@ -340,6 +344,10 @@ class Head(Supervision):
             **self.incidents.described(),
             "refused": self._rendezvous.last_refusal if self._rendezvous else "",
         }
+
+    def labelled(self) -> Mapping[str, tuple[str, Mapping[str, float]]]:
+        """Beside `numbers`, those with a label."""
+        return {"recoveries_by_cause_total": ("cause", self.incidents.by_cause)}
 
     def numbers(self) -> Mapping[str, float]:
         """For `/metrics`."""

@@ -1,6 +1,7 @@
 """What Kubernetes and people ask the supervisor, answered from memory."""
 
 import errno
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 
@@ -13,6 +14,7 @@ from vllm_multinode.contract import env
 from vllm_multinode.launcher.connections import Connections
 from vllm_multinode.launcher.front import Front, Probes
 from vllm_multinode.launcher.network import cannot_listen, listen_addresses, open_listener
+from vllm_multinode.launcher.page import HEADERS, page
 from vllm_multinode.launcher.states import State, Status
 
 _BACKLOG: Final = 4096
@@ -34,6 +36,9 @@ class Supervisor(Protocol):
     def numbers(self) -> Mapping[str, float]:
         """Gauges and counters (`_total`) by name, for `/metrics`."""
 
+    def labelled(self) -> Mapping[str, tuple[str, Mapping[str, float]]]:
+        """The same with a label: its name, and value by what it says."""
+
 
 def application(supervisor: Supervisor) -> web.Application:
     """The probes of one node: `/live`, `/startup`, `/ready`, and `/status`, `/metrics`."""
@@ -42,6 +47,9 @@ def application(supervisor: Supervisor) -> web.Application:
 
     async def status(_: web.Request) -> web.Response:
         return web.json_response(supervisor.describe())
+
+    async def front_page(_: web.Request) -> web.Response:
+        return web.Response(text=page(supervisor.describe()), content_type="text/html", headers=HEADERS)
 
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(
@@ -59,6 +67,7 @@ def application(supervisor: Supervisor) -> web.Application:
     for path, probe in probes.items():
         app.router.add_get(path, _as_handler(probe))
     app.on_response_prepare.append(_close_after_one)
+    app.router.add_get("/", front_page)
     app.router.add_get("/status", status)
     app.router.add_get("/metrics", metrics)
     return app
@@ -95,7 +104,17 @@ class _Numbers(Collector):
         state = GaugeMetricFamily("multinode_state", "1 for the present state", labels=["state"])
         for one in State:
             state.add_metric([one.value], float(one is self._supervisor.status.state))
-        families: list[GaugeMetricFamily | CounterMetricFamily] = [state]
+        status = self._supervisor.status
+        lasting = GaugeMetricFamily(
+            "multinode_state_seconds", "seconds in the present state", labels=["state"]
+        )
+        lasting.add_metric([status.state.value], max(0.0, time.time() - status.since))
+        families: list[GaugeMetricFamily | CounterMetricFamily] = [state, lasting]
+        for name, (label, values) in self._supervisor.labelled().items():
+            counts = CounterMetricFamily(f"multinode_{name}", name.replace("_", " "), labels=[label])
+            for said, count in values.items():
+                counts.add_metric([said], count)
+            families.append(counts)
         for name, value in self._supervisor.numbers().items():
             family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
             families.append(family(f"multinode_{name}", name.replace("_", " "), value=value))

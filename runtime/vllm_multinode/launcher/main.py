@@ -36,7 +36,7 @@ def main(role: Role, arguments: tuple[str, ...]) -> ExitCode:
     sys.excepthook = _tell_of_a_bug
     try:
         settings = read_settings(role, environment, arguments, socket.gethostname())
-        log_to_stderr(settings.log_level.upper(), settings.pod_name)
+        log_to_stderr(settings.log_level.upper(), settings.pod_name, settings.log_format)
         if links:
             log.info("left out, because Kubernetes set them for a Service of that name: %s", ", ".join(links))
         adopt_orphans()

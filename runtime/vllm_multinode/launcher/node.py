@@ -210,6 +210,10 @@ class Supervision:
     def _reading(self) -> dict[str, Any] | None:
         return dataclasses.asdict(self._ahead.progress) if self._ahead is not None else None
 
+    def labelled(self) -> Mapping[str, tuple[str, Mapping[str, float]]]:
+        """Numbers with a label, for `/metrics`: name -> label, and value by what the label says."""
+        return {}
+
     def common_numbers(self) -> dict[str, float]:
         """The metrics that both roles have."""
         return {

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
+from vllm_multinode.launcher import stacks
 from vllm_multinode.launcher.deaths import Deaths
 from vllm_multinode.launcher.masking import MASK, masked, secrets_in
 from vllm_multinode.launcher.plan import Listener, Process
@@ -147,7 +148,7 @@ def process_environment(
         unset: variables that the engine must not see.
     """
     own = {name: value for name, value in environment.items() if name not in unset}
-    merged = process.defaults | own | process.environment
+    merged = stacks.ENVIRONMENT | process.defaults | own | process.environment
     return merged | {"PATH": program_path(merged)}
 
 

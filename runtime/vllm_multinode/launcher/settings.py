@@ -16,6 +16,7 @@ from vllm_multinode.contract.kserve import MODEL_MOUNT, Role
 
 AcceleratorChoice = Literal["auto", "cuda", "rocm", "xpu", "gaudi", "cpu"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["text", "json"]
 
 T = TypeVar("T")
 
@@ -107,6 +108,7 @@ class Settings(Frozen):
     scratch: Path | None
     termination_log: Path
     log_level: LogLevel
+    log_format: LogFormat = "text"
     cpu_fork: bool
     arguments: tuple[str, ...] = Field(description="what belongs to vLLM, untouched")
 
@@ -247,6 +249,7 @@ def read_settings(
         log_level=read.choice(
             env.LOG_LEVEL, "info", ("debug", "info", "warning", "error"), ExitCode.VARIABLE
         ),
+        log_format=read.choice(env.LOG_FORMAT, "text", ("text", "json"), ExitCode.VARIABLE),
         cpu_fork=read.switch(env.CPU_FORK, default=True),
         arguments=arguments,
     )

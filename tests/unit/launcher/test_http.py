@@ -26,6 +26,9 @@ class Pod:
     def describe(self) -> dict[str, Any]:
         return {"state": self.status.state, "members": [{"name": "head"}]}
 
+    def labelled(self) -> Mapping[str, tuple[str, Mapping[str, float]]]:
+        return {"recoveries_by_cause_total": ("cause", {"member": 2.0, "hung": 0.0})}
+
     def numbers(self) -> Mapping[str, float]:
         return {"ready": float(self.ready), "recoveries_total": 3.0}
 
@@ -97,3 +100,18 @@ async def test_an_address_of_another_pod_is_refused(pod: Pod, unused_tcp_port: i
     with pytest.raises(MultinodeError, match=r"192\.0\.2\.7 is not an address of this pod") as refused:
         await listen(application(pod), "192.0.2.7", unused_tcp_port, Connections())
     assert (refused.value.code, refused.value.where) == (ExitCode.VARIABLE, "POD_IP")
+
+
+async def test_causes_and_the_time_in_the_present_state(client: Client, pod: Pod) -> None:
+    pod.status.set(State.RECOVERING, "lost w")
+    text = await (await client.get("/metrics")).text()
+    assert 'multinode_recoveries_by_cause_total{cause="member"} 2.0' in text
+    assert 'multinode_recoveries_by_cause_total{cause="hung"} 0.0' in text
+    assert 'multinode_state_seconds{state="recovering"}' in text
+
+
+async def test_a_page_for_people(client: Client) -> None:
+    answer = await client.get("/")
+    assert answer.content_type == "text/html"
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    assert "<h1>preflight</h1>" in await answer.text()

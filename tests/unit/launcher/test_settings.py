@@ -96,6 +96,7 @@ SWITCHES = [env.READ_AHEAD, env.CPU_FORK]
         (env.SHARED_MEMORY_MIN, "-1"),
         (env.ACCELERATOR, "tpu"),
         (env.LOG_LEVEL, "loud"),
+        (env.LOG_FORMAT, "xml"),
     ],
     ids=lambda text: text[:20],
 )
