@@ -23,6 +23,8 @@ _TOKENS: Final = 300
 _START: Final = 300.0
 _QUIET: Final = 4.0
 """Seconds after a fault that must not be noticed, in which it is not."""
+_AGAIN: Final = 1.1
+"""Times the first start within which a group serves again."""
 _POLL: Final = 0.02
 _TRACES: Final = ("vllm", "VLLM::", "ray::", "raylet", "gcs_server")
 
@@ -88,6 +90,8 @@ class Broken:
                     row.serving = time.time() - began
                 row.noticed = seen.get("not ready")
                 self._judge(row, pods, began, float("inf") if patient else case.noticed)
+                if case.noticed is not None and not case.graceful and not patient:
+                    self._judge_recovery(row, case)
             except (AssertionError, pytest.fail.Exception) as error:
                 row.failures.append(str(error))
         self._judge_clients(row)
@@ -138,6 +142,17 @@ class Broken:
         row.reason = self.group.noticed(began)
         words = case.words.format(**pods)
         self._hold(row, f"the reason is not '{words}'", true=words in row.reason)
+
+    def _judge_recovery(self, row: Row, case: Case) -> None:
+        """From when it could begin: the fault was noticed, and is over."""
+        if row.noticed is None or row.serving is None:
+            return
+        took = row.serving - max(row.noticed, case.lasts or 0.0)
+        self._hold(
+            row,
+            f"serving again after {took:.1f} s, {took / self.start:.2f} of a start; the bound is {_AGAIN}",
+            true=took <= _AGAIN * self.start,
+        )
 
     def _judge_clients(self, row: Row) -> None:
         if row.clients is None:

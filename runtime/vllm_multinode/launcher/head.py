@@ -37,6 +37,8 @@ from vllm_multinode.launcher.watchdog import EngineApi, watch
 log = logging.getLogger(__name__)
 
 _STOP_TIMEOUT = 15.0
+# After SIGTERM the grace period has 15 seconds for the whole of the end.
+_LAST_STOP_TIMEOUT = 10.0
 _API_POLL = 0.1
 # Seconds within which members count as lost at the same time.
 _AT_ONCE = 0.2
@@ -231,10 +233,10 @@ class Head(Supervision):
             arguments=self.settings.arguments,
         )
 
-    async def _stop_epoch(self, epoch: int, reason: str) -> None:
+    async def _stop_epoch(self, epoch: int, reason: str, timeout: float = _STOP_TIMEOUT) -> None:
         """Stop the engine on every node at the same time."""
         assert self._rendezvous is not None  # noqa: S101 - called after _prepare
-        workers = self._rendezvous.stop_engines(epoch, reason, _STOP_TIMEOUT)
+        workers = self._rendezvous.stop_engines(epoch, reason, timeout)
         if self.engine is None:
             await workers
         else:
@@ -318,7 +320,8 @@ class Head(Supervision):
                 self.status.set(State.STOPPED, "asked to stop")
             if self._requests is not None:
                 await self._requests.cut(self.hide(f"the server ends: {self.status.reason}"), _RETRY_AFTER)
-            await self._stop_epoch(epoch, f"the head is {self.status.state}: {self.status.reason}")
+            reason = f"the head is {self.status.state}: {self.status.reason}"
+            await self._stop_epoch(epoch, reason, _LAST_STOP_TIMEOUT)
             await self._rendezvous.close()
         await self.end_background()
 
