@@ -163,6 +163,22 @@ def asked_to_stop(node: str) -> Callable[[LocalGroup], Undo]:
     return act
 
 
+def killed_again(node: str, *words: str) -> Callable[[LocalGroup], Undo]:
+    """A process of the engine, and the whole node as soon as the next epoch starts."""
+
+    def act(group: LocalGroup) -> Undo:
+        epoch = group.status()["epoch"]
+        _signal(group, node, words, signal.SIGKILL)
+
+        def again() -> None:
+            group.wait_for("starting", epoch=epoch + 1)
+            group.act("kill", node)
+
+        return again
+
+    return act
+
+
 _WORKER: Final = ("VLLM::Worker", "ray::RayWorker")
 _RAY: Final[tuple[ExecutorName, ...]] = ("ray",)
 
@@ -234,6 +250,12 @@ CASES: Final = {
         DEATH,
         "{worker} is leaving",
         graceful=True,
+    ),
+    "killed-while-it-recovers": Case(
+        "a worker process, and its node during the recovery",
+        killed_again("worker-1", *_WORKER),
+        DEATH,
+        "{worker}",
     ),
     "worker-replaced": Case("a worker's pod is replaced", replaced("worker-1"), DEATH, "{worker}"),
 }

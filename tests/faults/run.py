@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from engine.services import LocalGroup, open_group, service
+from engine.services import LocalGroup, eventually, open_group, service
 from faults.cases import Case, wait_out
 from faults.clients import Clients, clients
 from vllm_multinode.contract import env
@@ -86,7 +86,7 @@ class Broken:
                         time.sleep(_QUIET)
                         self._hold(row, "the epoch has ended", true=group.status().get("epoch") == epoch)
                     else:
-                        group.wait_until_serving(1 if case.new_head else epoch + 1, _START)
+                        self._serves_again(0 if case.new_head else epoch)
                     row.serving = time.time() - began
                 row.noticed = seen.get("not ready")
                 self._judge(row, pods, began, float("inf") if patient else case.noticed)
@@ -98,6 +98,16 @@ class Broken:
         if not row.failures:
             self._judge_traces(row)
         return row
+
+    def _serves_again(self, epoch: int) -> None:
+        """Wait until an epoch after that one serves, on every node."""
+
+        def later() -> int:
+            status = self.group.status()
+            serves = status.get("state") == "serving" and self.group.ready() == 200
+            return int(status["epoch"]) if serves and status["epoch"] > epoch else 0
+
+        self.group.wait_until_serving(eventually(later, _START, self.group.shown), _START)
 
     @contextlib.contextmanager
     def _observed(self, began: float) -> Iterator[dict[str, float]]:
