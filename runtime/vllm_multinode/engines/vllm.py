@@ -18,6 +18,7 @@ NEWEST: Final = (0, 33)
 """The newest minor version whose source was read."""
 
 Blocks = Literal["tuples", "slots", "widest"]
+FusedAllReduce = Literal["never", "one-stage", "always"]
 Sparse = Literal["nothing", "few-heads", "fp8"]
 RunnerV2 = Literal["nothing", "dense", "everything"]
 
@@ -43,7 +44,8 @@ class Vllm:
             of none, of FP8 experts on CUDA, or of all.
         deducts_graphs: the estimate of CUDA graphs is taken from the cache on CUDA.
         deducts_graphs_on_rocm: and on ROCm.
-        fused_all_reduce: TP takes workspaces of the fused all-reduce besides NCCL's.
+        fused_all_reduce: TP takes workspaces of the fused all-reduce besides NCCL's, on Hopper and on
+            Blackwell's data centre GPUs: never, on one stage alone, or always.
         runner_v2: which models the second model runner serves; it samples without top-k and top-p when it
             profiles, and keeps counts of the vocabulary for every request.
         runner_v2_estimates_graphs: whether that runner has an estimate of its graphs to deduct.
@@ -79,7 +81,7 @@ class Vllm:
     keeps_expert_workspace: Literal["no", "fp8", "yes"] = "fp8"
     deducts_graphs: bool = False
     deducts_graphs_on_rocm: bool = False
-    fused_all_reduce: bool = False
+    fused_all_reduce: FusedAllReduce = "never"
     runner_v2: RunnerV2 = "nothing"
     runner_v2_estimates_graphs: bool = False
     measures_free_memory: bool = False
@@ -111,10 +113,13 @@ _CHANGES: Final[tuple[tuple[Version, dict[str, Any]], ...]] = (
     ((0, 14), {"keeps_expert_workspace": "yes"}),
     ((0, 15), {"cpu_torch": "2.10.0"}),
     ((0, 17), {"cpu_plugin": "0.17"}),
-    # v1/sample/ops/topk_topp_triton.py; compilation: all-reduce and norm are fused by default
-    ((0, 17), {"sorts_to_sample": False, "fused_all_reduce": True}),
+    # v1/sample/ops/topk_topp_triton.py
+    ((0, 17), {"sorts_to_sample": False}),
+    # config/vllm.py: enable_allreduce_rms_fusion, here and below
+    ((0, 17), {"fused_all_reduce": "always"}),
     # platforms/cuda.py: _get_backend_priorities
     ((0, 17), {"sparse_by_flashinfer": "few-heads"}),
+    ((0, 18), {"fused_all_reduce": "one-stage"}),
     ((0, 19), {"sparse_by_flashinfer": "fp8"}),
     # RayExecutorV2 is there, and the default from the next on.
     ((0, 20), {"cpu_plugin": "0.20", "cpu_torch": "2.11.0"}),
@@ -124,10 +129,13 @@ _CHANGES: Final[tuple[tuple[Version, dict[str, Any]], ...]] = (
         (0, 21),
         {"ray_actor_module": "vllm.v1.executor.ray_executor_v2", "ray_compiled_graph": False},
     ),
+    ((0, 21), {"fused_all_reduce": "always"}),
     # v1/worker/gpu_worker.py: the allocator does not split while it loads
     ((0, 22), {"unsplit_loading": True}),
     # v1/core/kv_cache_utils.py: _get_kv_cache_config_packed
     ((0, 23), {"compressed_blocks": "slots"}),
+    ((0, 23), {"fused_all_reduce": "one-stage"}),
+    ((0, 24), {"fused_all_reduce": "always"}),
     # v1/core/kv_cache_utils.py: get_kv_cache_capacity
     ((0, 24), {"counts_tokens_by_requests": True}),
     # config/vllm.py: dense models take Model Runner V2

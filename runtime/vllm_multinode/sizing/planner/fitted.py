@@ -49,7 +49,7 @@ class Fitted:
     rocm_runtime: float = 1.4
     rocm_all_reduce: Mapping[int, float] = field(default_factory=lambda: _by_ranks(tp2=1.6, tp4=2.0, tp8=4.1))
     rocm_uneven: Mapping[int, float] = field(default_factory=lambda: _by_ranks(tp8=0.43))
-    unified: float = 8.0
+    unified: float = 9.6
     graphs: float = 0.3
     graphs_of_layer: float = 0.015
     graphs_of_latent_layer: float = 0.022

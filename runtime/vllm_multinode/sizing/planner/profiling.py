@@ -12,7 +12,7 @@ from vllm_multinode.sizing.model.architecture import Architecture
 from vllm_multinode.sizing.model.layers import Attention, Dense, Experts, LatentAttention
 from vllm_multinode.sizing.model.weights import VOCABULARY_PADDING
 from vllm_multinode.sizing.planner.fitted import FITTED, Fitted
-from vllm_multinode.sizing.planner.loading import BLACKWELL, Device
+from vllm_multinode.sizing.planner.loading import BLACKWELL, HOPPER, Device
 
 GIB = 1 << 30
 MIB = 1 << 20
@@ -286,9 +286,16 @@ def _reserve(tp: int, engine: Engine, *, staged: bool) -> float:
         return _of_ranks(fitted.rocm_all_reduce, tp) if tp > 1 else fitted.rocm_runtime * GIB
     unified = fitted.unified * GIB if engine.device.unified else 0
     if tp > 1:
-        fused = engine.version.fused_all_reduce
+        fused = _fuses_all_reduce(engine, staged=staged)
         return unified + _of_ranks(fitted.fused_all_reduce if fused else fitted.all_reduce, tp)
     return unified + (fitted.runtime_of_stages if staged else fitted.runtime) * GIB
+
+
+def _fuses_all_reduce(engine: Engine, *, staged: bool) -> bool:
+    """Whether all-reduce and norm are one kernel, with buffers of its own (config/vllm.py)."""
+    when, capability = engine.version.fused_all_reduce, engine.device.capability
+    has_kernel = capability == HOPPER or BLACKWELL <= capability < BLACKWELL + 1
+    return has_kernel and not engine.eager and (when == "always" or (when == "one-stage" and not staged))
 
 
 def _of_ranks(table: Mapping[int, float], tp: int) -> float:

@@ -1,6 +1,7 @@
 """What the engine finds beside weights, by version: sampler, experts, reserve, graphs."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -96,6 +97,22 @@ def test_which_models_the_second_runner_serves() -> None:
     versions = ("0.24.0", "0.26.0", "0.32.0")
     assert [runs_on_v2(dense, vllm_named(name)) for name in versions] == [False, True, True]
     assert [runs_on_v2(mixture, vllm_named(name)) for name in versions] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("version", "asked", "gib"),
+    [
+        pytest.param("0.19.0", {}, 2.07, id="hopper"),
+        pytest.param("0.19.0", {"device": Device(capability=10.3)}, 2.07, id="blackwell"),
+        pytest.param("0.19.0", {"device": Device(capability=8.0)}, 0.55, id="ampere"),
+        pytest.param("0.19.0", {"device": Device(capability=12.0)}, 0.55, id="workstation"),
+        pytest.param("0.19.0", {"eager": True}, 0.55, id="eager"),
+        pytest.param("0.19.0", {"staged": True}, 0.55, id="stages"),
+        pytest.param("0.32.0", {"staged": True}, 2.07, id="stages-today"),
+    ],
+)
+def test_where_all_reduce_is_fused_it_has_buffers(version: str, asked: dict[str, Any], gib: float) -> None:
+    assert found(version=version, tp=2, **asked).reserve / GIB == pytest.approx(gib)
 
 
 @pytest.mark.parametrize(
