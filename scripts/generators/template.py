@@ -1,5 +1,6 @@
 """manifests/template: the OpenShift Template, made of a leaf with parameters in place of its values."""
 
+import json
 import os
 import tempfile
 from collections.abc import Mapping
@@ -18,11 +19,30 @@ from vllm_multinode.platforms.names import AUTOSCALER_CLASS
 
 # The leaf that the Template is made of, and what in it is a parameter: name, default, description.
 LEAF = ROOT / "overlays/llama-3.3-70b"
+WHOLE = {"nodeAffinity": "${{NODE_AFFINITY}}", "tolerations": "${{TOLERATIONS}}"}
 SIZES = {
     "tensorParallelSize": "${{TENSOR_PARALLEL_SIZE}}",
     "pipelineParallelSize": "${{PIPELINE_PARALLEL_SIZE}}",
 }
 TOLERATIONS = '[{"key":"nvidia.com/gpu","operator":"Exists","effect":"NoSchedule"}]'
+NODE_AFFINITY = json.dumps(
+    {
+        "requiredDuringSchedulingIgnoredDuringExecution": {
+            "nodeSelectorTerms": [
+                {
+                    "matchExpressions": [
+                        {
+                            "key": "nvidia.com/gpu.product",
+                            "operator": "In",
+                            "values": ["NVIDIA-A100-80GB-PCIe", "NVIDIA-A100-SXM4-80GB"],
+                        }
+                    ]
+                }
+            ]
+        }
+    },
+    separators=(",", ":"),
+)
 IMAGE = (
     "Image of vLLM. OpenShift AI's own: oc get template vllm-multinode-runtime-template -n redhat-ods-applications "
     "-o jsonpath='{.objects[0].spec.containers[0].image}'."
@@ -43,6 +63,11 @@ PARAMETERS = (
     ("CONTEXT", "131072", "Tokens of a request, prompt and answer (--max-model-len)."),
     ("IMAGE", RELEASED["nvidia"], IMAGE),
     ("SHARED_MEMORY", DEFAULT_SHARED_MEMORY, "Size of /dev/shm."),
+    (
+        "NODE_AFFINITY",
+        NODE_AFFINITY,
+        "JSON of the nodes' affinity, for head and workers: their GPUs; {} for any.",
+    ),
     ("TOLERATIONS", TOLERATIONS, "JSON list of tolerations, for head and workers; [] for none."),
 )
 
@@ -87,8 +112,8 @@ def on_openshift(leaf: Path) -> str:
 def parametrised(value: Any, values: Mapping[str, str], path: tuple[str, ...] = ()) -> Any:
     """One object of the leaf with ${PARAMETER} where a parameter's value stands."""
     last = path[-1] if path else ""
-    if last == "tolerations":
-        return "${{TOLERATIONS}}"
+    if last in WHOLE:
+        return WHOLE[last]
     if "predictor" in path and last in SIZES:
         return SIZES[last]
     if isinstance(value, dict) and value.get("name") == SHARED_MEMORY and "emptyDir" in value:

@@ -95,3 +95,14 @@ def test_a_lone_service_is_told_once() -> None:
     assert found.rule == "unguarded"
     for words in ("no token", "no NetworkPolicy", "no PodDisruptionBudget"):
         assert words in found.message
+
+
+@pytest.mark.parametrize("folder", leaves(), ids=name)
+def test_an_overlay_runs_on_the_accelerators_that_it_is_for(folder: Path) -> None:
+    """Shape or product, for head and workers; of Intel's GPUs and of CPUs no label is known."""
+    for service in (one for one in build(folder) if one["kind"] == "InferenceService"):
+        predictor = service["spec"]["predictor"]
+        found = [part["affinity"].get("nodeAffinity") for part in (predictor, predictor["workerSpec"])]
+        accelerator = service["metadata"]["annotations"]["vllm-multinode/accelerator"]
+        assert found[0] == found[1]
+        assert (found[0] is not None) is (accelerator in ("cuda", "rocm"))

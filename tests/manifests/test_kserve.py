@@ -76,7 +76,8 @@ def test_the_readme_promises_the_nodes_that_come(folder: Path) -> None:
 def test_the_model_comes_along(folder: Path) -> None:
     """The claim that the service reads is there, in the README's size, and a Job fills the very folder."""
     objects = build(folder)
-    (claim,), (job,) = of_kind(objects, "PersistentVolumeClaim"), of_kind(objects, "Job")
+    (claim,) = of_kind(objects, "PersistentVolumeClaim")
+    (job,) = [one for one in of_kind(objects, "Job") if one["metadata"]["name"].endswith("fetch")]
     pod = job["spec"]["template"]["spec"]
     command, source, directory = pod["containers"][0]["args"]
     text = (folder / "README.md").read_text()

@@ -40,6 +40,7 @@ def parameters(folder: Path) -> dict[str, str]:
         "GPU_TYPE": kind,
         "GPU_COUNT": requests[kind],
         "CONTEXT": context.partition("=")[2],
+        "NODE_AFFINITY": json.dumps(predictor["affinity"]["nodeAffinity"]),
         "TOLERATIONS": json.dumps(predictor["tolerations"]),
     }
 
@@ -122,10 +123,13 @@ def test_other_accelerators_image_and_shared_memory(tmp_path: Path) -> None:
         "GPU_COUNT": "8",
         "CONTEXT": "4096",
         "IMAGE": "registry.example/vllm:1-rocm",
+        "NODE_AFFINITY": "{}",
         "TOLERATIONS": "[]",
     }
     made = process(TEMPLATE, given)
     for one in of_kind(made, "InferenceService"):
+        assert one["spec"]["predictor"]["affinity"].pop("nodeAffinity") == {}
+        assert one["spec"]["predictor"]["workerSpec"]["affinity"].pop("nodeAffinity") == {}
         assert one["spec"]["predictor"].pop("tolerations") == []
         assert one["spec"]["predictor"]["workerSpec"].pop("tolerations") == []
     assert sorted_objects(made) == in_project(folder, tmp_path)
