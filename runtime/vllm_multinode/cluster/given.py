@@ -21,7 +21,8 @@ from vllm_multinode.cluster.images import (
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.k8s.access import text
-from vllm_multinode.k8s.documents import Document, Reading
+from vllm_multinode.k8s.documents import Document, Reading, from_text
+from vllm_multinode.k8s.emit import to_yaml
 from vllm_multinode.platforms.releases import DEFAULT, Release
 
 _KSERVE_GROUP: Final = "serving.kserve.io/"
@@ -91,14 +92,17 @@ def with_engine(files: Inputs, engine: SupportedEngine | None) -> tuple[Inputs, 
         MultinodeError: SPEC for an executor that the engine has not.
     """
     told: dict[str, None] = {}
-    specs = []
+    specs: list[Document] = []
     for document in files.specs:
         spec = from_document(document)
         if engine is not None and takes_supported(spec):
             fields = fields_of(engine, asked_executor(spec))
             told.update(dict.fromkeys(sentences(engine, fields)))
-            document = replace(document, body={**document.body, **fields})
-        specs.append(document)
+            # It has been taken as it was, so nothing more is said of its lines.
+            text = to_yaml([{**document.body, **fields}])
+            specs += from_text(text, document.file, Reading(untyped=True))
+        else:
+            specs.append(document)
     return replace(files, specs=tuple(specs)), list(told)
 
 

@@ -252,3 +252,50 @@ def test_the_same_again_from_the_cluster_s_own_gpus(api: StubApi, capsys: pytest
     command = ["up", "llama-3.3-70b-instruct", "--kserve", "0.19.0", "--yes", "--timeout", "1"]
     assert run(command) == ExitCode.NOT_SERVING
     assert "Nodes: 2 with 2 x H100-SXM-80GB each" in capsys.readouterr().out
+
+
+def write_spec(folder: Path, **more: object) -> str:
+    """A spec whose claim is filled from the hub, and whose size only the catalogue knows."""
+    spec = {
+        "name": "llm",
+        "model": {"source": "hf://meta-llama/Llama-3.3-70B-Instruct"},
+        "parallelism": {"tensor": 8, "pipeline": 2},
+        **more,
+    }
+    (folder / "spec.yaml").write_text(yaml.safe_dump(spec))
+    return str(folder / "spec.yaml")
+
+
+def test_deploy_takes_the_platform_s_engine_as_well(
+    api: StubApi, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    template(api, "v0.10.1.1")
+    command = ["deploy", "-f", write_spec(tmp_path), "--platform", "openshift-ai-2.25", "--no-wait"]
+    assert run(command) == ExitCode.OK
+    assert "which OpenShift AI 2.25 supports" in capsys.readouterr().out
+    written = api.get("servingruntimes", "vllm-multinode-ray")
+    assert written is not None
+    [container] = written["spec"]["containers"]
+    service = api.get("inferenceservices", "llm")
+    assert service is not None
+    images = {container["image"], service["spec"]["predictor"]["model"].get("image", "")}
+    assert "registry.example/rhoai/vllm@sha256:1" in images
+    claim = api.get("persistentvolumeclaims", "llm-model")
+    assert claim is not None
+    assert claim["spec"]["resources"]["requests"]["storage"] == "146Gi"
+
+
+def test_deploy_refuses_an_mp_that_the_platform_s_engine_lacks(
+    api: StubApi, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    template(api, "v0.10.1.1")
+    file = write_spec(tmp_path, executor="mp")
+    assert run(["deploy", "-f", file, "--platform", "openshift-ai-2.25", "--no-wait"]) == ExitCode.SPEC
+    assert "has no mp over several nodes" in capsys.readouterr().err
+    assert api.written() == []
+
+
+def test_a_size_that_nobody_knows_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write_spec(tmp_path, model={"source": "hf://org/unknown"})
+    assert run(["render", "-f", file]) == ExitCode.SPEC
+    assert "write the size of its weights, such as size: 131Gi" in capsys.readouterr().err

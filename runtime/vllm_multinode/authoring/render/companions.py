@@ -50,7 +50,7 @@ def claim(spec: DeploymentSpec) -> Object | None:
 
 def claim_size(spec: DeploymentSpec) -> str:
     """A tenth more than the weights; of an image its largest layer lies there too, which may be all of it."""
-    weights = parse(str(spec.model.size))
+    weights = parse(str(spec.weights))
     twice = (spec.model.source or "").startswith("oci://")
     return f"{math.ceil((weights * 11 / 10 + (weights if twice else 0)) / GIB)}Gi"
 

@@ -143,9 +143,9 @@ def startup_seconds(spec: DeploymentSpec) -> int:
     """What a pod may take from its container's start to the first answer of the engine."""
     if spec.startup is not None:
         return spec.startup
-    if spec.model.size is None:
+    if spec.weights is None:
         return names.DEFAULT_STARTUP_SECONDS
-    on_node = float(parse(spec.model.size)) / spec.nodes
+    on_node = float(parse(spec.weights)) / spec.nodes
     seconds = _FORMING_SECONDS + startup_budget(on_node / _CLAIM_BYTES_PER_SECOND)
     return math.ceil(seconds / _PROBE_PERIOD) * _PROBE_PERIOD
 

@@ -115,11 +115,13 @@ def _claim_size(spec: "DeploymentSpec") -> Iterator[Fault]:
     stated = model.create_claim.size if model.create_claim is not None else None
     if not written or spec.claim is None:
         return
-    if stated is None and model.size is None:
+    if stated is None and spec.weights is None:
+        source = model.source or ""
+        plan = f" (`multinode plan {source} --gpu TYPE` prints it)" if source.startswith("hf://") else ""
         yield Fault(
             ("model", "size"),
-            "how large the claim has to be does not stand here; write the weights' size, as "
-            "`multinode plan MODEL -o spec` does",
+            "the claim's size is not known, because the catalogue does not have the model; write the size of "
+            f"its weights, such as size: 131Gi{plan}",
         )
     elif stated is not None and model.size is not None and parse(stated) < parse(model.size):
         yield Fault(

@@ -1,7 +1,7 @@
 """What a user means by one service: the root of the deployment spec."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -40,6 +40,8 @@ from vllm_multinode.authoring.spec.parts import (
 from vllm_multinode.authoring.spec.publish import PublishChoice
 from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, EXECUTORS, ExecutorName
 from vllm_multinode.contract.kserve import Role, claim_uri
+
+_GIB: Final = 1 << 30
 
 Strategy = Literal["Recreate", "RollingUpdate"]
 
@@ -157,6 +159,20 @@ class DeploymentSpec(Part):
         if self.model.claim is not None or self.model.source is None:
             return self.model.claim
         return f"{self.name}-model"
+
+    @property
+    def weights(self) -> str | None:
+        """Size of the weights: as written, or as the catalogue has it for a model of the hub."""
+        if self.model.size is not None:
+            return str(self.model.size)
+        scheme, _, address = (self.model.source or "").partition("://")
+        if scheme != "hf":
+            return None
+        # Late: specs that say it need no catalogue.
+        from vllm_multinode.sizing import catalogue
+
+        known = catalogue.find("model", address.partition("@")[0])
+        return None if known is None or known.weight_bytes is None else f"{-(-known.weight_bytes // _GIB)}Gi"
 
     @property
     def storage_uri(self) -> str:

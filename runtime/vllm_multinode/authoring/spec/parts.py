@@ -72,7 +72,9 @@ class Model(Part):
         None, min_length=1, description="Name that clients ask for; the name of the service if absent."
     )
     size: Quantity | None = Field(
-        None, description="Size of the weights, such as 131Gi; the startup budget is computed from it."
+        None,
+        description="Size of the weights, such as 131Gi, for the claim and the startup budget; what the "
+        "catalogue says of a model of the hub if absent.",
     )
     create_claim: Claim | None = Field(None, description="Write the claim too, with this size and class.")
 
