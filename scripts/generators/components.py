@@ -14,6 +14,12 @@ _ONE: Final = """\
   path: /metadata/annotations/vllm-multinode~1accelerator
   value: null
 """
+_ONE_LIST: Final = """\
+# So it does where another component has written the list of resources that KServe shall take.
+- op: test
+  path: /metadata/annotations/serving.kserve.io~1gpu-resource-types
+  value: null
+"""
 _REQUESTS: Final = "# Under requests as well: KServe counts nodes by requests, and overwrites what stands under limits alone."
 
 
@@ -29,6 +35,7 @@ class Maker:
         image: lines of kustomize's image that replaces vLLM's for CUDA; none where that is the one.
         count: accelerators of a pod, which is TP as well; 1 leaves TP out.
         annotations: lines of the InferenceService's.
+        taints: of the maker's nodes; the resource's name where nothing is said.
     """
 
     kind: AcceleratorType
@@ -38,6 +45,7 @@ class Maker:
     image: tuple[str, ...] = ()
     count: int = 8
     annotations: tuple[str, ...] = ()
+    taints: tuple[str, ...] | None = None
 
 
 def _eight(name: str) -> str:
@@ -60,6 +68,8 @@ MAKERS: Final = (
             "the resource under multiNode.customGPUResourceTypeList.",
         ),
         (f"newName: {_IMAGE}-xpu",),
+        annotations=('serving.kserve.io/gpu-resource-types: \'["gpu.intel.com/i915", "gpu.intel.com/xe"]\'',),
+        taints=("gpu.intel.com/i915", "gpu.intel.com/xe"),
     ),
     Maker(
         "gaudi",
@@ -82,6 +92,7 @@ MAKERS: Final = (
         ),
         (f"newName: {_IMAGE}-cpu",),
         count=1,
+        taints=(),
         annotations=("serving.kserve.io/gpu-resource-types: '[\"cpu\"]'",),
     ),
 )
@@ -94,34 +105,49 @@ def files() -> Files:
         folder = MANIFESTS / "components" / maker.folder
         written[folder / "kustomization.yaml"] = _HEADER + _kustomization(maker)
         written[folder / "inferenceservice.yaml"] = _HEADER + _service(maker)
-        written[folder / "one-accelerator.yaml"] = _HEADER + _ONE
+        written[folder / "one-accelerator.yaml"] = _HEADER + _ONE + (_ONE_LIST if maker.annotations else "")
     return written
 
 
 def _kustomization(maker: Maker) -> str:
     lines = [f"# {line}" for line in maker.about]
     lines += ["apiVersion: kustomize.config.k8s.io/v1alpha1", "kind: Component"]
-    lines += ["components:", "  - ../kserve-fields"]
+    lines += ["components:", "  - ../one-service"]
     if maker.image:
         lines += ["images:", f"  - name: {_IMAGE}", *(f"    {line}" for line in maker.image)]
     lines += ["patches:", "  - path: one-accelerator.yaml", "    target: {kind: InferenceService}"]
-    return "\n".join([*lines, "  - path: inferenceservice.yaml"]) + "\n"
+    return (
+        "\n".join([*lines, "  - path: inferenceservice.yaml", "    target: {kind: InferenceService}"]) + "\n"
+    )
 
 
 def _service(maker: Maker) -> str:
     lines = ["apiVersion: serving.kserve.io/v1beta1", "kind: InferenceService", "metadata:", "  name: vllm"]
     lines += ["  annotations:", f"    vllm-multinode/accelerator: {maker.value}"]
     lines += [f"    {line}" for line in maker.annotations]
-    lines += ["spec:", "  predictor:", "    model:", *_indented(6, _variable(maker)), f"      {_REQUESTS}"]
+    lines += [
+        "spec:",
+        "  predictor:",
+        *_indented(4, _tolerations(maker)),
+        "    model:",
+        *_indented(6, _variable(maker)),
+        f"      {_REQUESTS}",
+    ]
     lines += [*_indented(6, _resources(maker)), "    workerSpec:"]
     if maker.count > 1:
         lines.append(f"      tensorParallelSize: {maker.count}")
-    lines += ["      containers:", "        - name: worker-container"]
+    lines += [*_indented(6, _tolerations(maker)), "      containers:", "        - name: worker-container"]
     return "\n".join([*lines, *_indented(10, [*_variable(maker), *_resources(maker)])]) + "\n"
 
 
 def _variable(maker: Maker) -> list[str]:
     return ["env:", "  - name: MULTINODE_ACCELERATOR", f"    value: {maker.value}"]
+
+
+def _tolerations(maker: Maker) -> list[str]:
+    taints = (RESOURCES[maker.kind],) if maker.taints is None else maker.taints
+    lines = [f"  - {{key: {taint}, operator: Exists, effect: NoSchedule}}" for taint in taints]
+    return ["# Taints that such nodes usually carry.", "tolerations:", *lines] if lines else []
 
 
 def _resources(maker: Maker) -> list[str]:

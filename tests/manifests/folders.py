@@ -65,7 +65,7 @@ def build(folder: Path) -> tuple[Object, ...]:
     Raises:
         BuildError: kustomize refuses it.
     """
-    done = subprocess.run([*builder(), str(folder)], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([*builder(), str(folder)], capture_output=True, text=True, check=False, timeout=120)
     if done.returncode:
         raise BuildError(done.stderr.strip())
     return tuple(yaml.load_all(done.stdout, Loader=yaml.CSafeLoader))

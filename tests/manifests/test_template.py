@@ -172,4 +172,4 @@ def test_every_parameter_is_used_and_explained() -> None:
 
 def test_a_leaf_that_it_is_made_of_has_no_component_of_its_own() -> None:
     folders = {Path(one).name for one in kustomization(OVERLAYS / "llama-3.3-70b")["components"]}
-    assert folders == {"nvidia", "tolerations", "model", "network-policy", "pdb"}
+    assert folders == {"nvidia", "model", "network-policy", "pdb"}

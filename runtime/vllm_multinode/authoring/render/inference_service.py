@@ -69,6 +69,7 @@ def _annotations(spec: DeploymentSpec, release: Release) -> Mapping[str, str]:
     return {
         kserve.DEPLOYMENT_MODE: release.raw_mode,
         kserve.AUTOSCALER_CLASS: release.autoscaler_class,
+        names.ACCELERATOR: spec.accelerator.type,
         **({kserve.GPU_TYPES: json.dumps(told)} if told else {}),
         **queue.group_annotations(spec),
         **annotations(spec),

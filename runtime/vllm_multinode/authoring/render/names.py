@@ -10,6 +10,8 @@ CONTAINERS: Final[Mapping[Role, str]] = {"head": kserve.HEAD_CONTAINER, "worker"
 """As KServe looks for them."""
 MODEL_FORMAT: Final = "vLLM"
 
+ACCELERATOR: Final = "vllm-multinode/accelerator"
+"""Annotation: whose accelerators; the components of kustomize refuse a second maker by it."""
 NETWORKS: Final = "k8s.v1.cni.cncf.io/networks"
 
 SHARED_MEMORY: Final = "shm"
