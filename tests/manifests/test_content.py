@@ -44,7 +44,7 @@ PLACEHOLDER = re.compile(
     r"|example\.(com|org)|<[a-z_-]+>",
     re.IGNORECASE,
 )
-SERVING = [folder for folder in bases() if "operators" not in folder.parts]
+SERVING = [folder for folder in bases() if not {"operators", "gitops"} & set(folder.parts)]
 YAML_FILES = sorted(path for top in ("manifests", "overlays") for path in (ROOT / top).rglob("*.yaml"))
 
 

@@ -54,7 +54,7 @@ USUAL = (
 ELSEWHERE = [("PersistentVolumeClaim", "models")]
 # kustomize's words for what does not go together.
 WORDS = re.compile(
-    r"nothing selected by (InferenceService|Secret)|multiple matches for (Id |selector InferenceService)"
+    r"nothing selected by (InferenceService|Secret|Job)|multiple matches for (Id |selector InferenceService)"
     r"|already registered id: |testing value /(metadata|kind)\S* failed|[Uu]nable to remove nonexistent key"
     r"|remove operation does not apply"
 )
@@ -62,11 +62,10 @@ WORDS = re.compile(
 IDEMPOTENT = {"api-key", "kserve-0.15.0", "kserve-0.16.0"}
 # Over a rendered folder these work; the others are refused: the spec has said so, or the base is missing.
 WORK = {
+    "argocd",
     "kserve-0.15.0",
     "kserve-0.16.0",
-    "model",
     "monitoring",
-    "openshift",
     "openshift-ai",
     "port-range",
     "priority",

@@ -16,7 +16,10 @@ def generate(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment)
 
 
-@pytest.mark.parametrize("name", ["components", "manifests", "template", "rules", "spec", "overlays"])
+GENERATED = ("components", "manifests", "template", "rules", "spec", "gitops", "overlays")
+
+
+@pytest.mark.parametrize("name", GENERATED)
 def test_nothing_would_change(name: str) -> None:
     done = generate("--check", name)
     said = f"run scripts/generate {name}\n{done.stdout}{done.stderr}"
