@@ -138,6 +138,23 @@ def test_rdma_and_shared_memory_reach_head_and_workers(kubectl: Kubectl, tmp_pat
         assert pod["metadata"]["annotations"]["k8s.v1.cni.cncf.io/networks"] == "rdma"
 
 
+def test_a_queue_reaches_deployments_and_pods(kubectl: Kubectl, tmp_path: Path) -> None:
+    """Where Kueue's webhooks look: the queue on each Deployment, the group on each pod."""
+    kubectl.apply(*served(leaf(tmp_path / "leaf", "nvidia", "queue", namePrefix="mine-")))
+    service = "serving.kserve.io/inferenceservice=mine-vllm"
+    pods = eventually(lambda: _all(kubectl.list("pods", service), 2))
+    for pod in pods:
+        labels, annotations = pod["metadata"]["labels"], pod["metadata"]["annotations"]
+        assert labels["kueue.x-k8s.io/queue-name"] == "default"
+        assert labels["kueue.x-k8s.io/pod-group-name"] == "mine-vllm"
+        assert annotations["kueue.x-k8s.io/pod-group-total-count"] == str(len(pods))
+        assert annotations["kueue.x-k8s.io/pod-group-serving"] == "true"
+    for name_ in ("mine-vllm-predictor", "mine-vllm-predictor-worker"):
+        assert (
+            kubectl.get("deployment", name_)["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "default"
+        )
+
+
 def test_a_second_apply_changes_nothing(kubectl: Kubectl) -> None:
     objects = served(MANIFESTS / "service/ray")
     kubectl.apply(*objects)
