@@ -11,7 +11,17 @@ from generators.repository import ROOT, AbsentError, Files
 
 # In this order: the Template is made of what the two before it write.
 USUAL: Final = (
-    *("components", "manifests", "template", "rules", "causes", "spec", "gitops", "architectures", "overlays"),
+    *(
+        "components",
+        "manifests",
+        "template",
+        "rules",
+        "causes",
+        "spec",
+        "gitops",
+        "architectures",
+        "overlays",
+    ),
     "convert",
 )
 # These read what is seldom at hand, and only by name.

@@ -32,10 +32,22 @@ EXCLUSIVE = (
     # In this order alone: the first one brings the Job that the second changes.
     frozenset({"model", "openshift"}),
     frozenset({"replicas", "openshift"}),
+    # The last of a list: it marks what the others bring.
+    *(frozenset({"argocd", other}) for other in ("gateway", "ingress", "model", "route", "route-reencrypt")),
 )
 NAMES = [folder.name for folder in components() if folder.name not in ("kserve-fields", "one-service")]
 PAIRS = [pair for pair in itertools.combinations(NAMES, 2) if frozenset(pair) not in EXCLUSIVE]
-ALONE = {"openshift", "amd", "cpu", "gaudi", "intel", "rdma-sriov", "route-reencrypt", "kserve-0.16.0"}
+ALONE = {
+    "argocd",
+    "openshift",
+    "amd",
+    "cpu",
+    "gaudi",
+    "intel",
+    "rdma-sriov",
+    "route-reencrypt",
+    "kserve-0.16.0",
+}
 ALL = tuple(name for name in NAMES if name not in ALONE)
 # kustomize takes much longer over many objects at once.
 BATCH = 8
@@ -162,7 +174,7 @@ def test_head_and_workers_get_the_same(made: Made, name: str) -> None:
     }
     sizes = {"tensorParallelSize", "pipelineParallelSize", "containers"}
     assert {key: one for key, one in pod.items() if key not in of_head} == {
-        key: one for key, one in worker.items() if key not in sizes
+        key: one for key, one in worker.items() if key not in sizes | of_head
     }
     for field in {"env", "resources", "securityContext", "volumeMounts"} - of_head:
         assert predictor["model"].get(field) == worker["containers"][0].get(field), field
