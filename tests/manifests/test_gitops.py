@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import celpy
-import lupa  # type: ignore[import-untyped]
+import lupa
 import pytest
 from celpy.adapter import json_to_cel
 
