@@ -25,6 +25,9 @@ COMMANDS: Final = {
     "status": "Show what services do: state, reason, nodes, weights, requests, recoveries and the way in.",
     "doctor": "Say why a service does not serve or serves badly, what shows it, and what to do.",
     "logs": "Print the logs of all nodes in order of time, with rank, engine and supervisor told apart.",
+    "top": "Show tokens and requests per second, the KV cache and the nodes' heartbeats, live.",
+    "record": "Run the smallest exercise with a service, and write down all that makes it reproducible.",
+    "report": "Write status, diagnosis, logs and objects into one file to attach; secrets are hidden.",
     "local": "The same pods as processes on this machine.",
 }
 """Command -> its line in the help. Each is a function, or a typer application `app`, in cli.<command>."""

@@ -114,12 +114,22 @@ def completion(cluster: Cluster, pod: Object, prompt: str, *, tokens: int = 32) 
     Raises:
         MultinodeError: NOT_SERVING with what the engine said; FORBIDDEN where the key may not be read.
     """
+    return completion_of(cluster, pod, prompt, tokens=tokens)[0]
+
+
+def completion_of(cluster: Cluster, pod: Object, prompt: str, *, tokens: int) -> tuple[str, str]:
+    """The same, with the engine's own fingerprint behind it.
+
+    Raises:
+        MultinodeError: NOT_SERVING with what the engine said; FORBIDDEN where the key may not be read.
+    """
     key = forward.api_key(cluster, pod)
     listed = _engine(cluster, pod, "v1/models", None, key)
     model = str(_first(listed.get("data")).get("id"))
     body = {"model": model, "prompt": prompt, "max_tokens": tokens, "temperature": 0}
     answer = _engine(cluster, pod, "v1/completions", body, key)
-    return str(_first(answer.get("choices")).get("text") or "")
+    text = str(_first(answer.get("choices")).get("text") or "")
+    return text, str(answer.get("system_fingerprint") or "")
 
 
 def _first(found: object) -> dict[str, Any]:

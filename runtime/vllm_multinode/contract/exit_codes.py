@@ -67,6 +67,7 @@ class ExitCode(IntEnum):
     NAMESPACE_MISSING = 77
     MISSING = 78
     SERVES_BADLY = 79
+    DIFFERS = 83
     # Filling a claim
     SOURCE_UNREACHABLE = 80
     SOURCE_DENIED = 81

@@ -390,4 +390,6 @@ def _member(identity: Identity, rank: int, state: str) -> dict[str, Any]:
         "accelerator": identity.accelerator,
         "gpus": identity.gpus,
         "versions": identity.versions.model_dump(),
+        "fingerprint": identity.fingerprint,
+        "model_dir": identity.model_dir,
     }

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from vllm_multinode.cluster import ownership, pod_states
 from vllm_multinode.cluster.client import Cluster, Resource
 from vllm_multinode.cluster.snapshot import Snapshot, is_head
-from vllm_multinode.cluster.supervisor import engine_metrics, read_status, supervisor_status
+from vllm_multinode.cluster.supervisor import (
+    completion_of,
+    engine_metrics,
+    read_status,
+    supervisor_status,
+)
 from vllm_multinode.cluster.transport import Object
 from vllm_multinode.cluster.versions import Controller, controller
 from vllm_multinode.contract.errors import MultinodeError
@@ -126,6 +131,10 @@ class ClusterSource:
 
         prefix = f"{seen.snapshot.name}/" if several else ""
         return ClusterStreams(self.cluster, since, prefix=prefix)
+
+    def ask(self, seen: Observation, prompt: str, tokens: int) -> tuple[str, str]:
+        """A greedy completion of the first head, and the engine's fingerprint."""
+        return completion_of(self.cluster, seen.heads[0], prompt, tokens=tokens)
 
     def _services(self, name: str, labels: str, looks: Looks) -> list[Object]:
         found: list[Object] = []

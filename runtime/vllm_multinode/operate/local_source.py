@@ -57,6 +57,16 @@ class LocalSource:
             seen.snapshot.name, self._runs, since, prefix=f"{seen.snapshot.name}/" if several else ""
         )
 
+    def ask(self, seen: Observation, prompt: str, tokens: int) -> tuple[str, str]:
+        """A greedy completion, and the engine's fingerprint."""
+        from vllm_multinode.local.run.ask import ask
+
+        info = self._runs.find(seen.snapshot.name).info
+        if info is None:
+            raise MultinodeError(ExitCode.LOCAL_RUN, "has no API.", where=seen.title)
+        answer = ask(info.url, prompt, tokens=tokens)
+        return answer.text, answer.fingerprint
+
     def _observe(self, directory: RunDirectory, *, deep: bool) -> Observation:
         status, info = RunClient(directory.control).status(), directory.info
         supervisors, engines = _asked(status, info)

@@ -31,3 +31,10 @@ class Source(Protocol):
             since: Unix time in seconds of the oldest line; 0 for all.
             several: nodes of several services are to be told apart.
         """
+
+    def ask(self, seen: Observation, prompt: str, tokens: int) -> tuple[str, str]:
+        """A greedy completion, and the engine's own fingerprint.
+
+        Raises:
+            MultinodeError: there is none, with what the engine said.
+        """

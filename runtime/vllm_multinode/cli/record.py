@@ -1,0 +1,85 @@
+"""`multinode record`: the smallest real exercise, and a file that makes it reproducible."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vllm_multinode.cli.cluster_options import Context, Kubeconfig, Login, Namespace, say
+from vllm_multinode.cli.service_options import Local, ServiceName, source
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
+
+
+def record(
+    name: ServiceName = "",
+    *,
+    local: Local = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file; standard output without.")
+    ] = None,
+    check: Annotated[
+        Path | None, typer.Option(help="A file of an earlier record: run it again, and say what differs.")
+    ] = None,
+    prompt: Annotated[str, typer.Option(help="What the model goes on from.")] = "One two three",
+    tokens: Annotated[int, typer.Option(min=1, max=4096, help="At most.")] = 16,
+    namespace: Namespace = "",
+    context: Context = "",
+    kubeconfig: Kubeconfig = "",
+    login: Login = "kubeconfig",
+) -> int:
+    """Run the smallest exercise with a service, and write down all that makes it reproducible.
+
+    Exit code 83: with --check, something differs.
+
+    multinode record llama -n models -o llama.record.json
+
+    multinode record --local --check llama.record.json
+    """
+    from vllm_multinode.operate.record import differences, read_record, record_of
+
+    before = None
+    if check is not None:
+        before = read_record(_text(check), str(check))
+        prompt, tokens = before.exercise.prompt, before.exercise.tokens
+    with source(
+        local=local, namespace=namespace, context=context, kubeconfig=kubeconfig, login=login
+    ) as place:
+        found = place.observe(name, deep=True)
+        if len(found) > 1:
+            names = ", ".join(one.snapshot.name for one in found)
+            raise MultinodeError(ExitCode.USAGE, f"there are several services: {names}.", hint="Name one.")
+        made = record_of(found[0], place.ask, prompt=prompt, tokens=tokens)
+    text = made.model_dump_json(indent=2) + "\n"
+    if output is not None:
+        _write(output, text)
+    if before is None:
+        say(f"Recorded: {output}" if output is not None else text.rstrip("\n"))
+        return ExitCode.OK
+    lines = differences(before, made)
+    for line in lines:
+        say(line)
+    seconds = f"{before.exercise.seconds:g} s then, {made.exercise.seconds:g} s now"
+    say(f"{len(lines)} differences ({seconds})" if lines else f"the same as recorded ({seconds})")
+    return ExitCode.DIFFERS if lines else ExitCode.OK
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise MultinodeError(ExitCode.MANIFEST, f"cannot be read: {reason}.", where=str(path)) from error
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole, or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise MultinodeError(
+            ExitCode.NOT_WRITABLE, f"cannot be written: {error.strerror}.", where=str(path)
+        ) from error

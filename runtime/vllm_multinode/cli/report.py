@@ -1,0 +1,53 @@
+"""`multinode report`: everything about a service in one file."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vllm_multinode.cli.cluster_options import Context, Kubeconfig, Login, Namespace, say
+from vllm_multinode.cli.service_options import Labels, Local, ServiceName, source
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
+
+
+def report(
+    name: ServiceName = "",
+    *,
+    out: Annotated[Path, typer.Option("--out", help="The file, such as report.tar.gz.")] = Path(
+        "multinode-report.tar.gz"
+    ),
+    labels: Labels = "",
+    local: Local = False,
+    namespace: Namespace = "",
+    context: Context = "",
+    kubeconfig: Kubeconfig = "",
+    login: Login = "kubeconfig",
+) -> int:
+    """Write status, diagnosis, logs and objects into one file to attach; secrets are hidden.
+
+    multinode report llama -n models --out llama.tar.gz
+
+    multinode report --local
+    """
+    import importlib.metadata
+
+    from vllm_multinode.operate.bundle import bundle
+
+    with source(
+        local=local, namespace=namespace, context=context, kubeconfig=kubeconfig, login=login
+    ) as place:
+        found = place.observe(name, labels, deep=True)
+        data = bundle(place, found, importlib.metadata.version("vllm-multinode"))
+    part = out.with_name(f".{out.name}.part")
+    try:
+        part.write_bytes(data)
+        part.chmod(0o600)
+        part.replace(out)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise MultinodeError(
+            ExitCode.NOT_WRITABLE, f"cannot be written: {error.strerror}.", where=str(out)
+        ) from error
+    say(f"Written: {out} ({len(data) / 1024:.0f} KiB). Look through it before you give it away.")
+    return ExitCode.OK

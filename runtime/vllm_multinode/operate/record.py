@@ -1,0 +1,192 @@
+"""The smallest real exercise with a service, and all that makes it reproducible. Pure but for the asking."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from pydantic import Field, ValidationError
+
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.contract.frozen import Frozen
+from vllm_multinode.operate.masks import without_secrets
+from vllm_multinode.operate.observation import Observation
+from vllm_multinode.operate.reading import text
+from vllm_multinode.operate.status import status_of
+
+PROMPT: Final = "One two three"
+TOKENS: Final = 16
+Ask = Callable[[Observation, str, int], tuple[str, str]]
+"""Sends a greedy completion request; returns the text and the engine's own fingerprint."""
+
+
+class Exercise(Frozen):
+    """A greedy completion.
+
+    Attributes:
+        prompt: that was sent.
+        tokens: at most that were asked for.
+        output: that came.
+        sha256: of the output.
+        system_fingerprint: the engine's; it names the version and how the model is split.
+        seconds: for the whole answer.
+    """
+
+    prompt: str
+    tokens: int
+    output: str
+    sha256: str
+    system_fingerprint: str
+    seconds: float
+
+
+class Record(Frozen):
+    """What was run, on what, and what came of it.
+
+    Attributes:
+        format: of this file.
+        made: when, in UTC.
+        service: such as InferenceService demo/llama.
+        versions: of vllm, ray, python and this package on the nodes, of KServe where it was seen.
+        images: of the pods, with their digests where the kubelet tells them.
+        model: where it lies, and the fingerprint of its files.
+        sizes: TP, PP, nodes and executor.
+        hardware: of each rank: accelerator and count.
+        constraints: CPU, memory and devices that the pods may use.
+        exercise: what was asked, and what came.
+        missing: what could not be recorded, a sentence each.
+    """
+
+    format: Literal[1] = 1
+    made: str
+    service: str
+    versions: dict[str, str] = Field(default={})
+    images: tuple[str, ...] = ()
+    model: dict[str, str] = Field(default={})
+    sizes: dict[str, int | str | None] = Field(default={})
+    hardware: tuple[str, ...] = ()
+    constraints: tuple[str, ...] = ()
+    exercise: Exercise
+    missing: tuple[str, ...] = ()
+
+
+def record_of(seen: Observation, ask: Ask, *, prompt: str = PROMPT, tokens: int = TOKENS) -> Record:
+    """Run the exercise, and write down all that is known.
+
+    Raises:
+        MultinodeError: NOT_SERVING: it does not serve, or gives no completion.
+    """
+    status = status_of(seen)
+    if not status.serving:
+        raise MultinodeError(
+            ExitCode.NOT_SERVING,
+            f"does not serve, so there is nothing to record: {status.state}.",
+            where=seen.title,
+            hint="`multinode doctor` says why.",
+        )
+    begun = time.monotonic()
+    output, fingerprint = ask(seen, prompt, tokens)
+    seconds = round(time.monotonic() - begun, 3)
+    members = [one for one in seen.head_status.get("members") or [] if isinstance(one, dict)]
+    versions = dict(members[0].get("versions") or {}) if members else {}
+    if seen.controller is not None and seen.controller.version:
+        versions["kserve"] = seen.controller.version
+    return Record(
+        made=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        service=seen.title,
+        versions={name: str(value) for name, value in sorted(versions.items()) if value},
+        images=tuple(sorted(set(_images(seen)))),
+        model=dict(_model(seen, members)),
+        sizes={
+            "tensor_parallel": status.tensor_parallel,
+            "pipeline_parallel": status.pipeline_parallel,
+            "nodes": status.nodes,
+            "executor": status.executor,
+        },
+        hardware=tuple(
+            f"rank {one.rank}: {one.gpus} x {one.accelerator or 'unknown'}" for one in status.ranks
+        ),
+        constraints=tuple(sorted(set(_constraints(seen)))),
+        exercise=Exercise(
+            prompt=prompt,
+            tokens=tokens,
+            output=output,
+            sha256=hashlib.sha256(output.encode()).hexdigest(),
+            system_fingerprint=fingerprint,
+            seconds=seconds,
+        ),
+        missing=tuple(_missing(seen, versions)),
+    )
+
+
+def differences(before: Record, now: Record) -> list[str]:
+    """What differs, a line each; times and seconds always do, and are left out."""
+    left, right = before.model_dump(mode="json"), now.model_dump(mode="json")
+    for one in (left, right):
+        for key in ("made", "missing", "service"):
+            one.pop(key)
+        one["exercise"].pop("seconds")
+    return list(_differing("", left, right))
+
+
+def read_record(data: str, where: str) -> Record:
+    """A record from its file.
+
+    Raises:
+        MultinodeError: USAGE: it is none.
+    """
+    try:
+        return Record.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        what = (
+            f"is no record of this format: {place}: {first['msg']}."
+            if place
+            else "is no record: it is no JSON."
+        )
+        raise MultinodeError(
+            ExitCode.USAGE, what, where=where, hint="`multinode record -o FILE` writes one."
+        ) from error
+
+
+def _differing(path: str, left: Any, right: Any) -> Iterator[str]:
+    if isinstance(left, Mapping) and isinstance(right, Mapping):
+        for key in sorted({*left, *right}):
+            yield from _differing(f"{path}.{key}" if path else key, left.get(key), right.get(key))
+    elif left != right:
+        yield f"{path}: {left!r} was recorded, and {right!r} is there now"
+
+
+def _images(seen: Observation) -> Iterator[str]:
+    for pod in seen.snapshot.current:
+        for one in (pod.get("status") or {}).get("containerStatuses") or []:
+            if image := one.get("imageID") or one.get("image"):
+                yield f"{one.get('name')}: {image}"
+
+
+def _model(seen: Observation, members: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    model = (((seen.snapshot.service or {}).get("spec") or {}).get("predictor") or {}).get("model") or {}
+    if model.get("storageUri"):
+        yield "storage_uri", without_secrets(str(model["storageUri"]))
+    for key in ("fingerprint", "model_dir"):
+        if members and text(members[0], key):
+            yield key, text(members[0], key)
+
+
+def _constraints(seen: Observation) -> Iterator[str]:
+    for pod in seen.snapshot.current:
+        for container in (pod.get("spec") or {}).get("containers") or []:
+            limits = (container.get("resources") or {}).get("limits") or {}
+            if limits:
+                told = ", ".join(f"{name} {value}" for name, value in sorted(limits.items()))
+                yield f"{container.get('name')}: {told}"
+
+
+def _missing(seen: Observation, versions: Mapping[str, Any]) -> Iterator[str]:
+    yield "torch and the driver: supervisors do not tell their versions."
+    if not versions:
+        yield "versions: the head's supervisor could not be asked, or is of an earlier version."
+    yield from seen.unseen
