@@ -8,6 +8,7 @@ import typer
 from vllm_multinode.authoring.folder import write
 from vllm_multinode.authoring.render import Target
 from vllm_multinode.authoring.render import render as rendered
+from vllm_multinode.authoring.render.fetch import secret_command
 from vllm_multinode.authoring.spec import DeploymentSpec, load
 from vllm_multinode.cli.platform_options import Kserve, Platform, chosen
 from vllm_multinode.contract.errors import MultinodeError
@@ -28,7 +29,10 @@ def secret_notes(spec: DeploymentSpec) -> tuple[str, ...]:
     if spec.publish is not None and spec.publish.via != "route":
         name = spec.publish.tls_secret or f"{spec.name}-tls"
         wanted.append(f"tls {name} --cert=FILE --key=FILE")
-    return tuple(f"it needs a Secret: kubectl create secret {command}" for command in wanted)
+    own = [f"kubectl create secret {command}" for command in wanted]
+    if spec.model.source and spec.model.source_secret:
+        own.append(secret_command(spec.model.source, spec.model.source_secret))
+    return tuple(f"it needs a Secret: {command}" for command in own)
 
 
 def render(

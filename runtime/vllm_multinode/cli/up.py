@@ -98,8 +98,8 @@ def up(
     ] = None,
     kserve: Kserve = None,
     out: Annotated[
-        str, typer.Option(help="Write the folder for kubectl apply -k instead.", show_default=False)
-    ] = "",
+        str | None, typer.Option(help="Write the folder for kubectl apply -k instead.", show_default=False)
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     namespace: Namespace = "",
     create_namespace: Annotated[
@@ -113,6 +113,8 @@ def up(
     login: Login = "kubeconfig",
 ) -> int:
     """From a model's name to a service that answers: plan, render, check, deploy and wait."""
+    if out == "":
+        raise MultinodeError(ExitCode.USAGE, "--out is empty.", hint="Name a folder, or leave it out.")
     brought = delivery(model, Delivery(source, source_secret, storage_class, image))
     found = named_model(model)
     asked = named(platform, kserve)
@@ -141,7 +143,7 @@ def up(
             say(line)
         text = spec_text(spec, plan)
         if out or cluster is None:
-            return _write(spec, out, target, platform, kserve)
+            return _write(spec, out or "", target, platform, kserve)
         manner = Manner(release, target, create_namespace=create_namespace)
         given, wanted = prepared(cluster, read_text(text, _SPEC), manner)
         _ask_everything(cluster, wanted)

@@ -299,3 +299,15 @@ def test_a_size_that_nobody_knows_is_asked_for(tmp_path: Path, capsys: pytest.Ca
     file = write_spec(tmp_path, model={"source": "hf://org/unknown"})
     assert run(["render", "-f", file]) == ExitCode.SPEC
     assert "write the size of its weights, such as size: 131Gi" in capsys.readouterr().err
+
+
+def test_a_folder_names_the_secret_of_a_gated_model_with_its_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*COMMAND, "--out", str(tmp_path / "llama")]) == ExitCode.OK
+    assert "it needs a Secret: kubectl create secret generic hf-token --from-file" in capsys.readouterr().err
+
+
+def test_an_empty_out_is_not_taken_for_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*COMMAND, "--out", ""]) == ExitCode.USAGE
+    assert "--out is empty" in capsys.readouterr().err
