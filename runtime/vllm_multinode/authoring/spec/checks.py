@@ -2,15 +2,16 @@
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from vllm_multinode.authoring.spec import arguments
+from vllm_multinode.authoring.spec import arguments, exposure
 from vllm_multinode.authoring.spec.accelerators import product_label
+from vllm_multinode.authoring.spec.fault import Fault
 from vllm_multinode.authoring.spec.parts import EnvSource
-from vllm_multinode.contract import env, ports
+from vllm_multinode.contract import env
 from vllm_multinode.k8s.quantity import parse
 from vllm_multinode.platforms import kueue
 from vllm_multinode.platforms import names as kserve
@@ -43,13 +44,6 @@ _OWN_ANNOTATIONS: Final = {
     kserve.GPU_TYPES: "it follows from accelerator.resource",
     kserve.EXECUTOR: "it belongs on the ServingRuntime and follows from executor",
 }
-
-
-class Fault(NamedTuple):
-    """One contradiction: the field to correct, by its names in Python, and what is wrong with it."""
-
-    path: tuple[str | int, ...]
-    message: str
 
 
 def check(spec: "DeploymentSpec") -> None:
@@ -205,32 +199,6 @@ def _arguments(spec: "DeploymentSpec") -> Iterator[Fault]:
             yield Fault(("arguments",), f"--{name} stands here and {field} says the same; keep one")
 
 
-def _network(spec: "DeploymentSpec") -> Iterator[Fault]:
-    if spec.network.port_range is None:
-        return
-    first, last = spec.network.port_range
-    path = ("network", "port_range")
-    if not 1024 <= first < last <= 65535:
-        yield Fault(path, f"{first} to {last} is no range within 1024 and 65535")
-        return
-    if last - first < 511:
-        yield Fault(
-            path, f"{first} to {last} are {last - first + 1} ports; a node of an engine takes up to 512"
-        )
-    last_of_ray = ports.RAY + max(ports.RAY_ENV_OFFSETS.values())
-    fixed = {
-        "vLLM's API": (ports.API, ports.API),
-        "the supervisor": (ports.SUPERVISOR, ports.SUPERVISOR),
-        "Ray": (ports.RAY, last_of_ray),
-        "Ray's workers": ports.RAY_WORKERS,
-        "torch's rendezvous": (ports.MASTER, ports.MASTER),
-    }
-    for whose, (low, high) in fixed.items():
-        if first <= high and low <= last:
-            which = str(low) if low == high else f"{low}-{high}"
-            yield Fault(path, f"{first} to {last} holds {which}, which is {whose}; choose 30000 to 60999")
-
-
 def _accelerator(spec: "DeploymentSpec") -> Iterator[Fault]:
     accelerator = spec.accelerator
     if accelerator.product is not None:
@@ -297,53 +265,6 @@ def _annotations(spec: "DeploymentSpec") -> Iterator[Fault]:
             yield Fault(("annotations", key), f"{key} is written by render: {why}; leave it out")
 
 
-def _publish(spec: "DeploymentSpec") -> Iterator[Fault]:
-    """What one way in has and another has not, and an API key that is given twice."""
-    publish = spec.publish
-    if publish is not None and publish.via == "route":
-        for field in ("tls_secret", "class_name"):
-            if getattr(publish, field) is not None:
-                yield Fault(
-                    ("publish", field), "a Route has none: OpenShift's router has its own; leave it out"
-                )
-    elif publish is not None and publish.reencrypt:
-        yield Fault(("publish", "reencrypt"), f"a Route's alone, and this is via {publish.via}; leave it out")
-    if publish is not None and publish.reencrypt and spec.has_router:
-        yield Fault(
-            ("publish", "reencrypt"), "the router before the replicas asks them without TLS; leave it out"
-        )
-    if spec.api_key is None:
-        return
-    if env.API_KEY in spec.env:
-        yield Fault(("env", env.API_KEY), f"{env.API_KEY} comes from apiKeySecret; keep one")
-    if "api-key" in arguments.names(spec.arguments):
-        yield Fault(
-            ("arguments",), "--api-key can be read by whoever reads pods; name a Secret as apiKeySecret"
-        )
-
-
-def _together(spec: "DeploymentSpec") -> Iterator[Fault]:
-    if spec.placement.topology_key is None:
-        return
-    for role, placement in spec.placements.items():
-        if "podAffinity" in (placement.affinity or {}):
-            yield Fault(
-                ("placement", "topology_key"),
-                f"the {role}'s affinity has a podAffinity of its own; keep one of them",
-            )
-
-
-def _security(spec: "DeploymentSpec") -> Iterator[Fault]:
-    name = "net.ipv4.ip_local_port_range"
-    sysctls = spec.pod_security_context.get("sysctls", [])
-    if not isinstance(sysctls, list | tuple):
-        yield Fault(("pod_security_context", "sysctls"), "sysctls is a list of name and value")
-        return
-    named = any(isinstance(one, dict) and one.get("name") == name for one in sysctls)
-    if named and spec.network.port_range is not None:
-        yield Fault(("network", "port_range"), f"podSecurityContext sets {name} too; keep one")
-
-
 def _memory(spec: "DeploymentSpec") -> Iterator[Fault]:
     shared = parse(spec.shared_memory)
     if shared < _LEAST_SHARED_MEMORY and env.SHARED_MEMORY_MIN not in spec.env:
@@ -366,19 +287,19 @@ def _memory(spec: "DeploymentSpec") -> Iterator[Fault]:
 
 
 _CHECKS = (
-    _publish,
-    _together,
     _memory,
     _model,
     _sizes,
     _names,
     _environment,
     _arguments,
-    _network,
+    exposure.network,
+    exposure.publish,
+    exposure.together,
     _accelerator,
     _router,
     _pool,
     _queue,
     _annotations,
-    _security,
+    exposure.security,
 )
