@@ -8,6 +8,8 @@ from vllm_multinode.contract import labels
 Object = dict[str, Any]
 
 CLIENT_PORT: Final = 80
+API_PATH: Final = "/v1"
+"""What is published: vLLM asks for its API key there, and not at /invocations, /pooling or /score."""
 _GATEWAY_CLASS: Final = "openshift-default"
 _LONGEST: Final = "30m"
 _LONGEST_SECONDS: Final = "1800"
@@ -66,6 +68,7 @@ def _route(spec: DeploymentSpec) -> list[Object]:
             "metadata": _metadata(spec, {"haproxy.router.openshift.io/timeout": _LONGEST}),
             "spec": {
                 **({"host": host} if host else {}),
+                "path": API_PATH,
                 "to": {"kind": "Service", "name": service_name(spec), "weight": 100},
                 "port": {"targetPort": "http"},
                 "tls": {
@@ -93,7 +96,7 @@ def _gateway(spec: DeploymentSpec) -> list[Object]:
         **({"hostnames": [host]} if host else {}),
         "rules": [
             {
-                "matches": [{"path": {"type": "PathPrefix", "value": "/v1"}}],
+                "matches": [{"path": {"type": "PathPrefix", "value": API_PATH}}],
                 "timeouts": {"request": _LONGEST, "backendRequest": _LONGEST},
                 "backendRefs": [{"name": service_name(spec), "port": CLIENT_PORT}],
             }
@@ -122,7 +125,7 @@ def _gateway(spec: DeploymentSpec) -> list[Object]:
 def _ingress(spec: DeploymentSpec) -> list[Object]:
     host, publish = _host(spec), spec.publish
     backend = {"service": {"name": service_name(spec), "port": {"number": CLIENT_PORT}}}
-    path = {"path": "/v1", "pathType": "Prefix", "backend": backend}
+    path = {"path": API_PATH, "pathType": "Prefix", "backend": backend}
     return [
         {
             "apiVersion": "networking.k8s.io/v1",

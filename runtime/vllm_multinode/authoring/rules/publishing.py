@@ -16,6 +16,7 @@ _VISIBILITY: Final = "networking.kserve.io/visibility"
 _AUTH: Final = "security.opendatahub.io/enable-auth"
 _INSTANCE: Final = "app.kubernetes.io/instance"
 _TLS: Final = ("HTTPS", "TLS")
+_GUARDED: Final = ("/v1", "/v2")
 
 
 def _backends(way: Document) -> list[str]:
@@ -60,6 +61,33 @@ def _keyless(case: Case) -> Iterator[Finding]:
     if ways:
         path = (*MODEL, "env") if case.document.kind == "InferenceService" else (*head.container_path, "env")
         yield Finding(path, f"{' and '.join(ways)} publishes the API, and it asks nobody for a key.")
+
+
+def _wide(case: Case) -> Iterator[Finding]:
+    """What leads a published way beyond the paths that the API key is asked for."""
+    way = case.document
+    for other, head in _services(case):
+        keyed = env.API_KEY in head.variables() or _has_key(head.words())
+        if keyed and way in _publishers(other, head):
+            paths = list(_paths(way))
+            if not paths or not all(path.startswith(_GUARDED) for path in paths):
+                yield Finding(("spec",))
+            return
+
+
+def _paths(way: Document) -> Iterator[str]:
+    """The prefixes that it takes; none where it takes all."""
+    spec = mapping(way.body, "spec")
+    if way.kind == "Route":
+        yield from [text(spec, "path")] if text(spec, "path") else []
+        return
+    for rule in listed(spec, "rules"):
+        if way.kind == "HTTPRoute":
+            yield from (text(one, "path", "value") or "/" for one in listed(rule, "matches") or [{}])
+        else:
+            yield from (text(one, "path") or "/" for one in listed(rule, "http", "paths"))
+    if at(spec, "defaultBackend"):
+        yield "/"
 
 
 def _has_key(words: list[str]) -> bool:
@@ -113,6 +141,19 @@ RULES: Final = (
         seen="vLLM's API server",
         check=_keyless,
         kinds=_SERVICES,
+        holds=always,
+    ),
+    Rule(
+        id="published-paths",
+        severity="risk",
+        message=(
+            "It publishes more than /v1, and vLLM asks for its API key there alone: /invocations, /pooling, "
+            "/score and others answer everybody."
+        ),
+        hint="Publish the path /v1.",
+        seen="vLLM 0.32.0's middleware",
+        check=_wide,
+        kinds=_WAYS,
         holds=always,
     ),
     Rule(
