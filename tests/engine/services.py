@@ -121,7 +121,11 @@ class LocalGroup:
 
     def api(self, path: str, node: str = "head") -> Any:
         """What the head's engine answers to a GET, as JSON."""
-        return json.loads(self._get(self.apis[node] + path)[1])
+        return json.loads(self.text(path, node))
+
+    def text(self, path: str, node: str = "head") -> str:
+        """What the head's engine answers to a GET."""
+        return self._get(self.apis[node] + path)[1]
 
     @staticmethod
     def _get(address: str) -> tuple[int, str]:

@@ -107,6 +107,9 @@ class Kubelet:
         """In place, for the containers have this very file bound."""
         known = [(one.name, one.seen.node) for one in self._runners.values()]
         lines = [f"{node.address} {name} {node.pod}\n" for name, node in known if node is not None]
+        for pod in pods:
+            if address := pod.get("status", {}).get("podIP"):
+                lines += [f"{address} {' '.join(names)}\n" for names in _own_names(pod)]
         for service in self._machine.api.services():
             names = " ".join(_names(service))
             lines += [f"{address} {names}\n" for address in _addresses(service, pods)]
@@ -126,6 +129,14 @@ def _names(service: Body) -> tuple[str, ...]:
     """All that a cluster's resolver answers to."""
     name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
     return (name, *(f"{name}.{namespace}{suffix}" for suffix in ("", ".svc", ".svc.cluster.local")))
+
+
+def _own_names(pod: Body) -> Iterator[tuple[str, ...]]:
+    """What a pod is called under its headless Service, as those of a StatefulSet are."""
+    spec, namespace = pod["spec"], pod["metadata"]["namespace"]
+    if spec.get("hostname") and spec.get("subdomain"):
+        name = f"{spec['hostname']}.{spec['subdomain']}"
+        yield (name, *(f"{name}.{namespace}{suffix}" for suffix in ("", ".svc", ".svc.cluster.local")))
 
 
 def _addresses(service: Body, pods: list[Body]) -> Iterator[str]:

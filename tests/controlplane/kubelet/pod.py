@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 _POLL: Final = 0.2
 _DEFAULT_GRACE: Final = 30.0
+# Of KServe's pods and of LeaderWorkerSet's.
+_WORKERS: Final = ("worker-container", "worker")
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def pod_spec(pod: Body, node: str, machine: Machine) -> PodSpec:
     own = volumes.mounts(pod, container, machine.claims, machine.folder / metadata["uid"], machine.api.files)
     return PodSpec(
         node=node,
-        role="worker" if container["name"] == "worker-container" else "head",
+        role="worker" if container["name"] in _WORKERS else "head",
         generate_name=f"{metadata['name']}-",
         argv=environment.command_line(container, values),
         env=values,

@@ -9,6 +9,7 @@ What it is told stands in CONTROL/NODE.json and is read again each time:
     stuck   no counter moves while it is true, and the scheduler does not know of any request
     load    added to what /load counts
     dead    /health answers 503
+    pace    seconds that each completion takes
 
 Like vLLM it leaves a file in /dev/shm and a process that outlives it, and it does not end on SIGTERM.
 """
@@ -61,6 +62,7 @@ class Engine:
         self.lock = threading.Lock()
         self.requests = 0
         self.tokens = 0
+        self.finished = 0
         self.looks = 0
 
     def load(self) -> int:
@@ -73,17 +75,21 @@ class Engine:
             if self.requests and not stuck:
                 self.tokens += 1
         running = 0 if stuck else self.requests
-        return f"vllm:num_requests_running {running}.0\nvllm:generation_tokens_total {self.tokens}.0\n"
+        counters = {"generation_tokens_total": self.tokens, "request_success_total": self.finished}
+        lines = [f"vllm:{name} {value}.0\n" for name, value in counters.items()]
+        return f"vllm:num_requests_running {running}.0\n{''.join(lines)}"
 
     def complete(self) -> None:
         with self.lock:
             self.requests += 1
         try:
+            time.sleep(float(told().get("pace", 0)))
             while told().get("hold"):
                 time.sleep(POLL)
         finally:
             with self.lock:
                 self.requests -= 1
+                self.finished += 1
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -102,8 +108,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer(json.dumps(self.engine.looks))
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.engine.complete()
+        if asked.get("stream"):
+            self.answer('data: {"choices": [{"text": "words"}]}\n\ndata: [DONE]\n\n')
+            return
         sizes = f"tp{option('--tensor-parallel-size', '1')}-pp{option('--pipeline-parallel-size', '1')}"
         self.answer(json.dumps({"choices": [{"text": "words"}], "system_fingerprint": f"stand-in-{sizes}"}))
 
@@ -191,6 +200,7 @@ def main() -> None:
     host = option("--host", "0.0.0.0")
     if ":" in host:
         http.server.ThreadingHTTPServer.address_family = socket.AF_INET6
+    http.server.ThreadingHTTPServer.request_queue_size = 128
     api = http.server.ThreadingHTTPServer((host, int(option("--port", "8000"))), Handler)
     api.serve_forever()
 

@@ -1,0 +1,50 @@
+"""Three groups of two local nodes behind two routers: `scripts/replicas [--requests N] [--tokens N]`."""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from replicas.measure import measure, spread
+from replicas.serving import serving
+from vllm_multinode.local.tiny_model.make_model import make_model
+
+_PATIENCE = 600.0
+
+
+def main() -> None:
+    """Print what each group got."""
+    parser = argparse.ArgumentParser(prog="scripts/replicas", description=__doc__)
+    parser.add_argument("--groups", type=int, default=3)
+    parser.add_argument("--requests", type=int, default=1500, help="of each phase")
+    parser.add_argument("--tokens", type=int, default=4, help="of each answer")
+    parser.add_argument(
+        "--weights", type=int, nargs="+", default=[3, 5, 9, 19], help="connections of each client"
+    )
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        model = make_model(Path(folder) / "model").directory
+        with serving(model, options.groups, _PATIENCE) as groups:
+            print(f"{options.groups} groups serve; clients with {options.weights} connections", flush=True)
+            figures = measure(
+                groups,
+                Path(folder),
+                weights=options.weights,
+                tokens=options.tokens,
+                requests=options.requests,
+                patience=_PATIENCE,
+                say=lambda line: print(line, flush=True),
+            )
+    for name, counts in (
+        ("all serve", figures.even),
+        ("the second dead", figures.without),
+        ("it is back", figures.returned),
+    ):
+        print(f"{name:16} requests per head {counts}, the fewest {spread(counts):.1%} below the most")
+    tally = figures.tally
+    print(f"{tally.answered} answered, {len(tally.lost)} lost before they had begun, {tally.cut} cut off")
+    for why in tally.lost[:10]:
+        print(f"  {why}")
+
+
+if __name__ == "__main__":
+    main()

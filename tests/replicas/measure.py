@@ -1,0 +1,132 @@
+"""What each group got while all served, while one was dead, and after its return."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from engine.services import LocalGroup, eventually
+from replicas.clients import Clients, Tally
+from replicas.routers import routers
+from vllm_multinode.local.world.protocol import Request
+
+T = TypeVar("T")
+HEAD = "head"
+_SERVED = re.compile(r"^vllm:request_success_total(?:\{[^}]*\})? ([0-9.e+]+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Requests that each group's engine has finished.
+
+    Attributes:
+        even: while all served.
+        without: of the others, while one was dead.
+        returned: after it was back.
+        tally: of all requests.
+    """
+
+    even: tuple[int, ...]
+    without: tuple[int, ...]
+    returned: tuple[int, ...]
+    tally: Tally
+
+
+def spread(counts: Iterable[int]) -> float:
+    """How much less the one with the fewest got than the one with the most, as a part of that."""
+    found = list(counts)
+    return 1 - min(found) / max(found)
+
+
+@dataclass
+class Load:
+    """Groups under the load of clients.
+
+    Attributes:
+        groups: two nodes each.
+        clients: that run.
+        patience: seconds that any step may take.
+    """
+
+    groups: Sequence[LocalGroup]
+    clients: Clients
+    patience: float
+
+    def served(self, groups: Sequence[int]) -> tuple[int, ...]:
+        """Requests that the engine of each of these groups has finished since it was started."""
+        found = (eventually(partial(_served, self.groups[one]), self.patience) for one in groups)
+        return tuple(count for (count,) in found)
+
+    def over(self, requests: int, groups: Sequence[int]) -> tuple[int, ...]:
+        """What each of these groups finishes while clients get so many answers."""
+        before = self.served(groups)
+
+        def gained() -> tuple[int, ...]:
+            now = self.served(groups)
+            more = tuple(after - first for after, first in zip(now, before, strict=True))
+            return more if sum(more) >= requests else ()
+
+        return self.until(gained)
+
+    def until(self, done: Callable[[], T]) -> T:
+        """Wait for what `done` returns as soon as that is true."""
+        return eventually(done, self.patience, lambda: str(self.clients.tally))
+
+
+def measure(
+    groups: Sequence[LocalGroup],
+    folder: Path,
+    *,
+    weights: Sequence[int],
+    tokens: int,
+    requests: int,
+    patience: float,
+    say: Callable[[str], object] = str,
+) -> Figures:
+    """Load the groups, kill the second, start it again, and count.
+
+    Args:
+        groups: that serve.
+        folder: for the routers' logs.
+        weights: connections of each client.
+        tokens: of every answer.
+        requests: that are counted in each of the three phases.
+        patience: seconds that any step may take.
+        say: told what begins.
+    """
+    everyone = range(len(groups))
+    with routers([group.apis[HEAD] for group in groups], folder) as urls:
+        clients = Clients(urls, weights, tokens)
+        clients.start()
+        try:
+            load = Load(groups, clients, patience)
+            load.until(lambda: min(load.served(everyone)) > sum(weights))
+            say("All serve")
+            even = load.over(requests, everyone)
+            say(f"{even}; now the second is killed")
+            for node in (HEAD, "worker-1"):
+                groups[1].run.client.ask(Request(command="kill", node=node, stay_dead=True))
+            others = [one for one in everyone if one != 1]
+            without = load.over(requests, others)
+            say(f"{without}; now it is started again")
+            for node in (HEAD, "worker-1"):
+                groups[1].act("start", node)
+            load.until(lambda: groups[1].ready() == 200)
+            load.until(lambda: load.served([1]) > (0,))
+            say("It serves")
+            returned = load.over(requests, everyone)
+            say(f"{returned}")
+        finally:
+            clients.end()
+    return Figures(even, without, returned, clients.tally)
+
+
+def _served(group: LocalGroup) -> tuple[int] | None:
+    """None of an engine that does not answer, as one that has just died."""
+    try:
+        text = group.text("/metrics")
+    except OSError:
+        return None
+    return (round(sum(float(number) for number in _SERVED.findall(text))),)

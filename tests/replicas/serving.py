@@ -1,0 +1,32 @@
+"""Groups of two local nodes with the real engine."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from engine.services import LocalGroup, open_group, service
+from vllm_multinode.local.run import isvc
+
+_ARGUMENTS = ("--dtype", "float32", "--max-num-seqs", "32", "--num-gpu-blocks-override", "128")
+
+
+@contextmanager
+def serving(model: Path, count: int, patience: float) -> Iterator[list[LocalGroup]]:
+    """Groups that serve, one started after the other: their imports would slow each other down.
+
+    Args:
+        model: directory of a model.
+        count: of groups.
+        patience: seconds that one may take to serve.
+    """
+    local = service(model, args=_ARGUMENTS, env={"MULTINODE_BACKOFF": "0"})
+    groups = []
+    with ExitStack() as ends:
+        for _ in range(count):
+            folder = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="r-")))
+            group = open_group(folder / "runs", list(isvc.pods(local, isvc.cache_directory())))
+            ends.enter_context(group.run)
+            group.wait_until_serving(1, patience)
+            groups.append(group)
+        yield groups
