@@ -226,6 +226,25 @@ class TestGroup:
             assert "1 of 2 nodes for 1 s; missing: rank 1 (last a)" in said
             assert found.alone.left() == []
 
+    async def test_a_drain_for_a_worker_goes_on_when_the_head_is_asked_to_stop(
+        self, launcher: Launcher
+    ) -> None:
+        busy = {"STAND_IN": "hang-once", "STAND_IN_HUNG": str(launcher.folder / "hung")}
+        async with group(launcher, nodes=2, MULTINODE_DRAIN_TIMEOUT="600", **busy) as found:
+            worker = await found.join("a")
+            await found.serving(epoch=1)
+            await worker.send(Leaving(reason="asked to stop"))
+            await until(lambda: "a is leaving" in launcher.status()["reason"], found.alone)
+            found.alone.send_signal(signal.SIGTERM)
+            await until(lambda: launcher.status()["state"] == "draining", found.alone)
+            # A request is under way, and there is time for it.
+            await asyncio.sleep(1)
+            assert launcher.status()["state"] == "draining"
+            # Without the worker it will never be answered.
+            await worker.link.close()
+            assert await asyncio.to_thread(found.alone.wait) == 0
+            assert found.alone.left() == []
+
     async def test_a_model_that_has_changed_in_place_is_read_again(self, launcher: Launcher) -> None:
         async with group(launcher, nodes=3) as found:
             stale = await found.join("a")
