@@ -7,7 +7,7 @@ from vllm_multinode.cluster import pod_states
 from vllm_multinode.cluster.pod_states import Trouble, of_cause
 from vllm_multinode.cluster.transport import Object
 from vllm_multinode.operate.observation import Observation, pod_name
-from vllm_multinode.operate.reading import incidents, number, restarts_of, text, unix
+from vllm_multinode.operate.reading import incidents, items, number, restarts_of, text, unix
 
 _SILENT: Final = 2.5
 """Seconds; heartbeats come several times within MULTINODE_HEARTBEAT_TIMEOUT, whose default is 5."""
@@ -65,7 +65,7 @@ def _of_head(seen: Observation, name: str, said: Any) -> Iterator[Trouble]:
         yield of_cause("draining", subject, f"ends: {reason}")
     if state == "preflight" and "waiting for the model" in reason:
         yield of_cause("model-fetched", subject, f"{reason}.")
-    for member in said.get("members") or []:
+    for member in items(said, "members"):
         silent = number(member, "silent_s")
         if silent is not None and silent > _SILENT:
             what = f"has not been heard of for {silent:.1f} s."
@@ -87,7 +87,7 @@ def _serving(seen: Observation, subject: str, said: Any) -> Iterator[Trouble]:
 
 def _missing(seen: Observation, said: Any) -> Iterator[Trouble]:
     nodes = number(said, "nodes")
-    members = {text(member, "name") for member in said.get("members") or []}
+    members = {text(member, "name") for member in items(said, "members")}
     if nodes is None or len(members) >= nodes:
         return
     others = [pod for pod in seen.snapshot.current if pod_name(pod) not in members]

@@ -8,6 +8,8 @@ from vllm_multinode.cluster.transport import Object
 from vllm_multinode.contract.frozen import Frozen
 from vllm_multinode.platforms.names import HEAD_CONTAINER, WORKER_CONTAINER
 
+_LARGEST: Final = 2**53
+"""No time, count or part of anything here is larger; what is comes from somebody else."""
 _LAUNCHERS: Final = (HEAD_CONTAINER, WORKER_CONTAINER)
 
 
@@ -23,8 +25,7 @@ def incidents(said: Mapping[str, Any]) -> list[Recovery]:
     """The incidents that a head's `/status` tells of, the newest last."""
     found = [
         Recovery(at=number(one, "at") or 0.0, cause=text(one, "cause"), reason=text(one, "reason"))
-        for one in said.get("incidents") or []
-        if isinstance(one, dict)
+        for one in items(said, "incidents")
     ]
     if not found and text(said, "last_incident"):
         # A supervisor of an earlier version says no more than this.
@@ -55,7 +56,9 @@ def text(found: Any, key: str) -> str:
 def number(found: Any, key: str) -> float | None:
     """A number of a JSON object."""
     value = found.get(key) if isinstance(found, Mapping) else None
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if not isinstance(value, int | float) or isinstance(value, bool) or abs(value) > _LARGEST:
+        return None
+    return float(value) if value == value else None
 
 
 def whole(found: Any, key: str) -> int | None:
@@ -70,3 +73,9 @@ def container_of(pod: Object) -> str:
     if len(names) < 2:
         return ""
     return next((name for name in names if name in _LAUNCHERS), names[0])
+
+
+def items(found: Any, key: str) -> list[Mapping[str, Any]]:
+    """The objects of a list in a JSON object; none where there is no list."""
+    value = found.get(key) if isinstance(found, Mapping) else None
+    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []

@@ -13,7 +13,7 @@ from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.frozen import Frozen
 from vllm_multinode.operate.masks import without_secrets
 from vllm_multinode.operate.observation import Observation
-from vllm_multinode.operate.reading import text
+from vllm_multinode.operate.reading import items, text
 from vllm_multinode.operate.status import status_of
 
 PROMPT: Final = "One two three"
@@ -89,8 +89,9 @@ def record_of(seen: Observation, ask: Ask, *, prompt: str = PROMPT, tokens: int 
     begun = time.monotonic()
     output, fingerprint = ask(seen, prompt, tokens)
     seconds = round(time.monotonic() - begun, 3)
-    members = [one for one in seen.head_status.get("members") or [] if isinstance(one, dict)]
-    versions = dict(members[0].get("versions") or {}) if members else {}
+    members = items(seen.head_status, "members")
+    told = members[0].get("versions") if members else None
+    versions = dict(told) if isinstance(told, Mapping) else {}
     if seen.controller is not None and seen.controller.version:
         versions["kserve"] = seen.controller.version
     return Record(
@@ -167,7 +168,7 @@ def _images(seen: Observation) -> Iterator[str]:
                 yield f"{one.get('name')}: {image}"
 
 
-def _model(seen: Observation, members: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+def _model(seen: Observation, members: list[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
     model = (((seen.snapshot.service or {}).get("spec") or {}).get("predictor") or {}).get("model") or {}
     if model.get("storageUri"):
         yield "storage_uri", without_secrets(str(model["storageUri"]))

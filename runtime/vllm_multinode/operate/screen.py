@@ -11,6 +11,8 @@ from vllm_multinode.operate.status import RankStatus, ServiceStatus
 WIDTH: Final = 80
 _GAP: Final = "  "
 _INCIDENTS: Final = 3
+_END_OF_TIME: Final = 253_402_300_800
+"""The year 10000."""
 
 
 def screen(status: ServiceStatus, now: float, width: int = WIDTH) -> list[str]:
@@ -187,5 +189,7 @@ def age(seconds: float) -> str:
 
 
 def clock(at: float) -> str:
-    """A time of day in UTC, with the date."""
+    """A time of day in UTC, with the date; the number itself where it is no time."""
+    if not 0 <= at < _END_OF_TIME:
+        return f"{at:g}"
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

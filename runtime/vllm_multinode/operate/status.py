@@ -12,7 +12,7 @@ from vllm_multinode.cluster.transport import Object
 from vllm_multinode.contract.frozen import Frozen
 from vllm_multinode.operate import numbers
 from vllm_multinode.operate.observation import Observation, Place, pod_name
-from vllm_multinode.operate.reading import Recovery, incidents, number, restarts_of, text, unix, whole
+from vllm_multinode.operate.reading import Recovery, incidents, items, number, restarts_of, text, unix, whole
 from vllm_multinode.operate.troubles import troubles
 from vllm_multinode.platforms.names import GPU_RESOURCES
 
@@ -174,8 +174,7 @@ def _ranks(seen: Observation) -> tuple[RankStatus, ...]:
     members = {
         text(member, "name"): member
         for said in seen.supervisors.values()
-        for member in said.get("members") or []
-        if isinstance(member, dict)
+        for member in items(said, "members")
     }
     ranks = [_rank(seen, pod, members.get(pod_name(pod), {})) for pod in seen.snapshot.current]
     return tuple(
@@ -236,7 +235,8 @@ def _engine(pod: str, found: numbers.Numbers) -> EngineStatus:
 def _counts(found: Any) -> dict[str, int]:
     if not isinstance(found, dict):
         return {}
-    return {str(key): int(value) for key, value in found.items() if isinstance(value, int | float)}
+    counts = {str(key): whole(found, key) for key in found}
+    return {key: count for key, count in counts.items() if count is not None}
 
 
 def gpus_of(pod: Object) -> int | None:

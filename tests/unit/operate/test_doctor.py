@@ -127,3 +127,30 @@ def test_somebody_else_answers_on_the_heads_port(api: StubApi, cluster: Cluster,
     put(api, Case("", [serving(), *both()], None, BUSY))
     api.heads["llm-predictor-0:8081"] = json.loads(body) or [0]
     assert examine(cluster).verdict in ("nothing wrong", "serves badly")
+
+
+ODD = [
+    {"state": "serving", "members": 3, "incidents": "many", "recoveries_by_cause": []},
+    {
+        "state": "recovering",
+        "since": 1e300,
+        "nodes": "two",
+        "members": [{"rank": [], "name": None}],
+        "reason": 7,
+    },
+    {"state": "forming", "nodes": 1e17, "members": {"a": 1}, "recoveries": True, "loading": {"done": 3}},
+    {"state": "serving", "incidents": [{"at": -1e30, "cause": 3}, 4], "members": [{"versions": [1]}]},
+    {"state": "x" * 5000, "reason": "\x1b[2Jgone", "recoveries_by_cause": {"a": "b", "c": 1e400}},
+]
+
+
+@pytest.mark.parametrize("said", ODD, ids=range(len(ODD)))
+@pytest.mark.parametrize("command", ["status", "doctor", "top"])
+def test_whatever_a_supervisor_says_is_shown_or_left_out(
+    api: StubApi, kubeconfig: object, capsys: pytest.CaptureFixture[str], said: object, command: str
+) -> None:
+    put(api, Case("", [serving(), *both()], None, BUSY))
+    api.heads["llm-predictor-0:8081"] = said
+    more = ["--once", "--interval", "0.2"] if command == "top" else []
+    assert run([command, "llm", *more]) in (ExitCode.OK, ExitCode.NOT_SERVING, ExitCode.SERVES_BADLY)
+    assert "\x1b" not in capsys.readouterr().out
