@@ -155,8 +155,15 @@ def _evidence(seen: Observation) -> Iterator[str]:
 
 
 def as_text(found: Sequence[Diagnosis], width: int = WIDTH) -> str:
-    """For a reader."""
-    return "\n\n".join("\n".join(_lines(one, width)) for one in found) + "\n"
+    """For a reader: those with something wrong first, at length; a line for each of the others."""
+    wrong = [one for one in found if one.verdict != "nothing wrong"]
+    parts = ["\n".join(_lines(one, width)) for one in wrong]
+    rest = [line for one in found if one not in wrong for line in _lines(one, width)]
+    unseen = dict.fromkeys(sentence for one in found for sentence in one.unseen)
+    rest += [line for sentence in unseen for line in folded(f"not seen: {sentence}", width)]
+    if rest:
+        parts.append("\n".join(rest))
+    return "\n\n".join(parts) + "\n"
 
 
 def _lines(one: Diagnosis, width: int) -> Iterator[str]:
@@ -180,5 +187,3 @@ def _lines(one: Diagnosis, width: int) -> Iterator[str]:
             yield from folded(
                 f"note: {finding.subject} {finding.what} {finding.remedy} ({finding.cause})", width
             )
-    for sentence in one.unseen:
-        yield from folded(f"not seen: {sentence}", width)
