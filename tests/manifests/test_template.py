@@ -124,14 +124,12 @@ def test_other_accelerators_image_and_shared_memory(tmp_path: Path) -> None:
         "CONTEXT": "4096",
         "IMAGE": "registry.example/vllm:1-rocm",
         "NODE_AFFINITY": "{}",
-        "TOLERATIONS": "[]",
+        "TOLERATIONS": '[{"key":"amd.com/gpu","operator":"Exists","effect":"NoSchedule"}]',
     }
     made = process(TEMPLATE, given)
     for one in of_kind(made, "InferenceService"):
         assert one["spec"]["predictor"]["affinity"].pop("nodeAffinity") == {}
         assert one["spec"]["predictor"]["workerSpec"]["affinity"].pop("nodeAffinity") == {}
-        assert one["spec"]["predictor"].pop("tolerations") == []
-        assert one["spec"]["predictor"]["workerSpec"].pop("tolerations") == []
     assert sorted_objects(made) == in_project(folder, tmp_path)
 
 
