@@ -177,18 +177,19 @@ class Broken:
         self._hold(row, f"{silent} streams broke off without a word", true=allowed or not silent)
 
     def _judge_traces(self, row: Row) -> None:
-        for place, before in self._before.items():
-            now = self._traces().get(place, before)
-            self._hold(row, f"{place}: {before} before, {now} now", true=now <= before)
+        for place, now in self._traces().items():
+            before = self._before[place]
+            more = f"{place}: {len(before)} before, {len(now)} now; new: {', '.join(sorted(now - before))}"
+            self._hold(row, more, true=len(now) <= len(before))
 
-    def _traces(self) -> dict[str, int]:
-        """What an epoch has on each node, in numbers."""
-        found = {}
+    def _traces(self) -> dict[str, set[str]]:
+        """What an epoch has on each node, by name."""
+        found: dict[str, set[str]] = {}
         for node in ("head", "worker-1"):
             pids = {pid for word in _TRACES for pid in self.group.processes(node, word)}
-            found[f"processes on {node}"] = len(pids)
-            found[f"files in /dev/shm on {node}"] = len(self.group.shared_memory(node))
-            found[f"files in /tmp on {node}"] = len(self.group.temporary(node))
+            found[f"processes on {node}"] = {str(pid) for pid in pids}
+            found[f"files in /dev/shm on {node}"] = self.group.shared_memory(node)
+            found[f"files in /tmp on {node}"] = self.group.temporary(node)
         return found
 
 
