@@ -45,9 +45,12 @@ def await_job(
         if job is None:
             raise MultinodeError(ExitCode.NOT_SERVING, "is gone.", where=where, hint="Deploy it again.")
         state = _state(job)
-        if state == "Complete":
-            return
         pod = _newest_pod(cluster, name)
+        if state == "Complete":
+            last = bar(_last_words(cluster, pod))
+            if last and last != shown:
+                show(last)
+            return
         if state == "Failed":
             raise MultinodeError(ExitCode.NOT_SERVING, _reason(job, pod), where=where, hint=_AGAIN)
         line = _line(cluster, pod)
@@ -106,10 +109,14 @@ def _line(cluster: Cluster, pod: Object | None) -> str:
         return "no pod yet"
     if (pod.get("status") or {}).get("phase") != "Running":
         return pod_states.words(pod)
-    said = cluster.log(str(pod["metadata"]["name"]), lines=1).strip()
-    # Behind the time, the pod's name and the level that every line of ours begins with.
+    return bar(_last_words(cluster, pod) or "running")
+
+
+def _last_words(cluster: Cluster, pod: Object | None) -> str:
+    """The last line of its log, behind the time, the pod's name and the level that ours begin with."""
+    said = cluster.log(str(pod["metadata"]["name"]), lines=1).strip() if pod is not None else ""
     _, _, text = said.partition(" INFO ")
-    return bar(text or said or "running")
+    return text or said
 
 
 def _reason(job: Object, pod: Object | None) -> str:

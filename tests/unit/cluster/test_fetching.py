@@ -47,6 +47,15 @@ def test_it_shows_what_the_job_says_until_it_is_complete(api: StubApi, cluster: 
     assert shown == ["[#.......................] 1.5 of 30.0 GiB (5 %), 210 MiB/s, 2 min left"]
 
 
+def test_one_that_was_quick_still_says_what_it_has_brought(api: StubApi, cluster: Cluster) -> None:
+    api.put(job({"type": "Complete", "status": "True"}))
+    api.put(pod("Succeeded"))
+    api.logs["llm-fetch-x"] = "/models/llm is whole: hf://a/b at 0123, 7 files, 1.00 GiB (3 s)\n"
+    shown: list[str] = []
+    await_job(cluster, "llm-fetch", timeout=30, show=shown.append, poll=0.01)
+    assert shown == ["/models/llm is whole: hf://a/b at 0123, 7 files, 1.00 GiB (3 s)"]
+
+
 def test_its_last_words_are_the_reason(api: StubApi, cluster: Cluster) -> None:
     said = "INFO\nmultinode: hf://a/b: the token is refused. (exit code 81)"
     ended = [{"name": "fetch", "state": {"terminated": {"message": said}}}]
