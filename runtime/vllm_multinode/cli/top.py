@@ -19,6 +19,7 @@ from vllm_multinode.contract.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from vllm_multinode.operate.observation import Observation
+    from vllm_multinode.operate.rates import Rates
 
 
 def top(
@@ -47,22 +48,23 @@ def top(
     ) as place:
         before = {one.snapshot.name: one for one in place.observe(name, labels)}
 
-        def look() -> "list[tuple[Observation, list[object]]]":
+        def look() -> "list[tuple[Observation, list[Rates]]]":
             found = []
             for seen in place.observe(name, labels):
                 earlier = before.get(seen.snapshot.name)
                 found.append((seen, rates_of(earlier, seen) if earlier is not None else []))
                 before[seen.snapshot.name] = seen
-            return found  # type: ignore[return-value]
+            return found
 
         time.sleep(interval)
         if output == "json":
             rows = [
-                {"service": seen.title, "engines": [vars(one) for one in rates]} for seen, rates in look()
+                {"service": seen.title, "engines": [one.model_dump() for one in rates]}
+                for seen, rates in look()
             ]
             say(as_json(rows))
         elif once:
-            say(as_text(look()).rstrip("\n"))  # type: ignore[arg-type]
+            say(as_text(look()).rstrip("\n"))
         else:
-            again(lambda: as_text(look()), interval)  # type: ignore[arg-type]
+            again(lambda: as_text(look()), interval)
     return ExitCode.OK
