@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from vllm_multinode.authoring.render.fetch import DOCKER_KEY
+from vllm_multinode.authoring.render.publish import SERVING_CERTIFICATE
 from vllm_multinode.cluster import devices, ownership
 from vllm_multinode.cluster.client import Cluster
 from vllm_multinode.contract.errors import MultinodeError
@@ -12,6 +13,8 @@ from vllm_multinode.k8s.quantity import parse
 
 Body = Mapping[str, Any]
 
+TLS_KEY: Final = "tls.crt"
+_CERT_MANAGER: Final = "cert-manager.io/"
 _STORAGE_CLASS: Final = ("storage.k8s.io/v1", "StorageClass")
 _DEFAULT_CLASS: Final = "storageclass.kubernetes.io/is-default-class"
 _SHARED: Final = frozenset({"ReadWriteMany", "ReadOnlyMany"})
@@ -31,6 +34,7 @@ def check(cluster: Cluster, bodies: Sequence[Body]) -> None:
         MultinodeError: MISSING.
     """
     brought = {(str(body.get("kind")), str((body.get("metadata") or {}).get("name"))) for body in bodies}
+    brought |= {("Secret", name) for body in bodies if (name := _issued(body))}
     for need in dict.fromkeys(need for body in bodies for need in secrets_of(body)):
         if ("Secret", need.name) not in brought:
             _check_secret(cluster, need)
@@ -51,6 +55,29 @@ def secrets_of(body: Body) -> Iterator[SecretNeed]:
         if isinstance(volume, dict) and volume.get("secretName") and not volume.get("optional"):
             keys = [str(item.get("key")) for item in volume.get("items") or []] or [""]
             yield from (SecretNeed(str(volume["secretName"]), key) for key in keys)
+    yield from _certificates(body)
+
+
+def _certificates(body: Body) -> Iterator[SecretNeed]:
+    """The certificates of an Ingress or Gateway, unless cert-manager makes them."""
+    annotations = (body.get("metadata") or {}).get("annotations") or {}
+    if any(str(key).startswith(_CERT_MANAGER) for key in annotations):
+        return
+    spec = body.get("spec") or {}
+    if body.get("kind") == "Ingress":
+        names = [one.get("secretName") for one in spec.get("tls") or []]
+    elif body.get("kind") == "Gateway":
+        listeners = [one.get("tls") or {} for one in spec.get("listeners") or []]
+        names = [one.get("name") for tls in listeners for one in tls.get("certificateRefs") or []]
+    else:
+        return
+    yield from (SecretNeed(str(name), TLS_KEY) for name in names if name)
+
+
+def _issued(body: Body) -> str:
+    """The Secret that OpenShift makes for a Service; empty where it makes none."""
+    annotations = (body.get("metadata") or {}).get("annotations") or {}
+    return str(annotations.get(SERVING_CERTIFICATE) or "") if body.get("kind") == "Service" else ""
 
 
 def _mappings(value: object) -> Iterator[Mapping[str, Any]]:
@@ -74,14 +101,20 @@ def _check_secret(cluster: Cluster, need: SecretNeed) -> None:
     what = "is not there" if found is None else f"has no key {need.key}"
     raise MultinodeError(
         ExitCode.MISSING,
-        f"{what}, and the pods do not start without it. Nothing was written.",
+        f"{what}, and {_wants(need)}. Nothing was written.",
         where=f"Secret {cluster.namespace}/{need.name}",
         hint=f"Make it: {_command(cluster, need)}.",
     )
 
 
+def _wants(need: SecretNeed) -> str:
+    return "TLS needs it" if need.key == TLS_KEY else "the pods do not start without it"
+
+
 def _command(cluster: Cluster, need: SecretNeed) -> str:
     """What makes the Secret."""
+    if need.key == TLS_KEY:
+        return f"kubectl create secret tls {need.name} -n {cluster.namespace} --cert=FILE --key=FILE"
     make = f"kubectl create secret generic {need.name} -n {cluster.namespace}"
     if need.key == DOCKER_KEY:
         make += " --type=kubernetes.io/dockerconfigjson"

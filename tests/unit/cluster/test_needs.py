@@ -138,3 +138,23 @@ def test_a_claim_that_will_not_do(api: StubApi, cluster: Cluster, present: dict[
 def test_a_larger_claim_will_do(api: StubApi, cluster: Cluster) -> None:
     claim(api)
     needs.check(cluster, bodies())
+
+
+def published(way: Any) -> list[dict[str, Any]]:
+    spec = {"name": "llm", "model": {"claim": "m"}, "parallelism": {"pipeline": 2}, "publish": way}
+    documents = render(DeploymentSpec.model_validate(spec)).documents
+    return [one for one in documents if one["kind"] not in ("PersistentVolumeClaim", "Job")]
+
+
+@pytest.mark.parametrize("way", ["ingress", "gateway"])
+def test_a_certificate_that_is_missing(api: StubApi, cluster: Cluster, way: str) -> None:
+    said = refusal(cluster, published(way))
+    assert "kubectl create secret tls llm-tls -n demo --cert=FILE --key=FILE" in said
+    secret(api, "llm-tls", "tls.crt", "tls.key")
+    needs.check(cluster, published(way))
+
+
+def test_a_certificate_that_somebody_will_make(cluster: Cluster) -> None:
+    issuer = {"cert-manager.io/cluster-issuer": "own"}
+    needs.check(cluster, published({"via": "ingress", "annotations": issuer}))
+    needs.check(cluster, published({"via": "route", "reencrypt": True}))
