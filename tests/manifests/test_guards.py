@@ -9,8 +9,10 @@ from manifests.folders import MANIFESTS, build, leaves, load, name
 from manifests.leaf import leaf
 from manifests.oc_process import process
 from vllm_multinode.authoring.render import Target, render
+from vllm_multinode.authoring.render.secrets import ROLE, source
 from vllm_multinode.authoring.rules import guards, publishing, validate
 from vllm_multinode.authoring.spec import DeploymentSpec
+from vllm_multinode.contract.labels import COMPONENT
 from vllm_multinode.k8s.documents import Document, from_text
 from vllm_multinode.k8s.emit import to_yaml
 from vllm_multinode.platforms.releases import RELEASES, Release
@@ -106,3 +108,22 @@ def test_an_overlay_runs_on_the_accelerators_that_it_is_for(folder: Path) -> Non
         accelerator = service["metadata"]["annotations"]["vllm-multinode/accelerator"]
         assert found[0] == found[1]
         assert (found[0] is not None) is (accelerator in ("cuda", "rocm"))
+
+
+@pytest.mark.parametrize("folder", leaves(), ids=name)
+def test_the_job_that_fills_secrets_names_those_of_its_service(folder: Path) -> None:
+    """Through namePrefix, and with its program as it is; kubelets expand $(…), Templates ${…}."""
+    objects = build(folder)
+    secrets = {one["metadata"]["name"] for one in objects if one["kind"] == "Secret"}
+    jobs = [one for one in objects if one["metadata"].get("labels", {}).get(COMPONENT) == ROLE]
+    for job in (one for one in jobs if one["kind"] == "Job"):
+        (container,) = job["spec"]["template"]["spec"]["containers"]
+        assert container["command"] == ["python3", "-c", source()]
+        assert "$(" not in source()
+        assert "${" not in source()
+        assert set(container["args"][::2]) <= secrets
+        account = job["spec"]["template"]["spec"]["serviceAccountName"]
+        (role,) = [one for one in jobs if one["kind"] == "Role" and one["metadata"]["name"] == account]
+        assert role["rules"][0]["resourceNames"] == container["args"][::2]
+        assert role["rules"][0]["verbs"] == ["get", "patch"]
+    assert any(one["kind"] == "Job" for one in jobs)
