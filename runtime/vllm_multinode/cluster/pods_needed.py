@@ -96,8 +96,9 @@ def _admitted(cluster: Cluster, pods: PodsNeeded) -> None:
     try:
         cluster.apply(body, dry_run=True)
     except MultinodeError as error:
-        if error.code in (ExitCode.FORBIDDEN, ExitCode.NAMESPACE_MISSING) and not _of_quota(error):
-            # Who may not make pods may still have them made; a namespace is made first.
+        if not _of_admission(error):
+            # Who may not make pods may still have them made, a namespace is made first, and what a pod's
+            # fields may say is told of the objects that the pods come from.
             return
         where = f"pod of {pods.owner}"
         raise MultinodeError(
@@ -106,6 +107,12 @@ def _admitted(cluster: Cluster, pods: PodsNeeded) -> None:
             where=where,
             hint=error.hint or "Ask for no more than the namespace allows, or have it allow more.",
         ) from error
+
+
+def _of_admission(error: MultinodeError) -> bool:
+    if error.code == ExitCode.WILL_NOT_SERVE:
+        return not error.what.startswith(("the API refuses it", "the cluster's Pod has no field"))
+    return _of_quota(error)
 
 
 def _of_quota(error: MultinodeError) -> bool:

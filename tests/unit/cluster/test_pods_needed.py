@@ -139,6 +139,14 @@ def test_pods_that_are_not_admitted(
     assert refused.value.where.startswith("pod of ")
 
 
+def test_a_field_that_the_api_refuses_is_told_of_the_object_that_it_comes_from(
+    api: StubApi, cluster: Cluster
+) -> None:
+    message = 'Pod "x" is invalid: spec.containers[0].image: Required value'
+    api.refusals.append(Refusal("PATCH", "/pods/", 422, json.dumps(status(422, message, "Invalid")).encode()))
+    pods_needed.check(cluster, documents(), DEFAULT)
+
+
 def test_who_may_not_make_pods_may_still_have_them_made(api: StubApi, cluster: Cluster) -> None:
     message = 'pods "x" is forbidden: User "ada" cannot patch resource "pods" in API group "" in demo'
     api.refusals.append(
