@@ -1,7 +1,6 @@
 """Which sockets a group's nodes listen on, with the real engine: the table of docs/security.md.
 
-`scripts/sockets` runs both executors and writes the table; a test holds it to what it sees. Each node is
-looked at while it waits for the others, while the engine starts, while it serves, and while its head leaves.
+`scripts/sockets` runs both executors and writes the table; a test holds it to what it sees.
 """
 
 import ipaddress
@@ -9,14 +8,12 @@ import re
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from engine.services import LocalGroup, eventually, open_group, service
+from engine.services import LocalGroup, open_group, service
 from vllm_multinode.contract import ports
 from vllm_multinode.contract.executors import EXECUTOR_NAMES, ExecutorName
 from vllm_multinode.local.run import isvc
@@ -41,7 +38,6 @@ class Listening:
     port: str
     address: str
     what: str
-    when: str = ""
 
 
 def pods(model: Path, executor: ExecutorName, folder: Path) -> list[PodSpec]:
@@ -57,67 +53,27 @@ def pods(model: Path, executor: ExecutorName, folder: Path) -> list[PodSpec]:
     ]
 
 
-def through_its_states(
-    start: Callable[[list[PodSpec], list[str]], LocalGroup], specs: list[PodSpec], executor: ExecutorName
-) -> set[Listening]:
-    """What a group's nodes listen on, and whether that is without the engine too.
-
-    Args:
-        start: starts the first pods, with names of nodes that come later.
-        specs: the head and a worker.
-        executor: of the group.
-
-    Raises:
-        AssertionError: something listens that the serving group does not show.
-    """
-    group = start(specs[:1], [specs[1].node])
-    group.wait_for("forming")
-    always = observe(group, executor)
-    group.add(specs[1])
-    starting: set[Listening] = set()
-    while group.status().get("state") != "serving":
-        starting |= observe(group, executor)
-    group.wait_until_serving(epoch=1, seconds=_PATIENCE)
-    serving = observe(group, executor)
-    assert starting <= serving, f"while it starts: {sorted(starting - serving)}"
-    with ThreadPoolExecutor() as threads:
-        asked = threads.submit(group.ask, tokens=1500)
-        eventually(lambda: group.api("/load")["server_load"], _PATIENCE, group.shown)
-        stopped = threads.submit(group.act, "stop", "head")
-        group.wait_for("draining")
-        leaving = observe(group, executor)
-        asked.exception()
-        stopped.result()
-    assert leaving <= serving, f"while it leaves: {sorted(leaving - serving)}"
-    # The head has gone, the worker waits for another one.
-    eventually(lambda: not group.processes("worker-1", "vllm serve"), _PATIENCE, group.shown)
-    eventually(lambda: not group.processes("worker-1", "raylet"), _PATIENCE, group.shown)
-    always |= {one for one in observe(group, executor) if one.role == "worker"}
-    assert always <= serving, f"without an engine: {sorted(always - serving)}"
-    return {replace(one, when="always" if one in always else "with the engine") for one in serving}
-
-
 def observe(group: LocalGroup, executor: ExecutorName) -> set[Listening]:
-    """What every node that runs listens on now."""
+    """What every node of a serving group listens on."""
     found: set[Listening] = set()
     for node in group.nodes:
-        processes = _processes(node.pod)
-        if not processes:
-            continue
+        processes = list(_processes(node.pod))
         held = {inode: process for process in processes for inode in _inodes(process)}
-        for address, port, inode in _first_that_lives(processes):
+        for address, port, inode in _listeners(processes[0]):
             what = _what(_program(held.get(inode)))
             kind = _kind(address, node.address)
             found.add(Listening(executor, node.role, _number(port), kind, what))
     return found
 
 
-def _processes(pod: str) -> list[Path]:
+def _processes(pod: str) -> Iterator[Path]:
     """Those in a pod's network namespace: a process that names itself overwrites its environment."""
     wanted = f"POD_NAME={pod}".encode()
     everybody = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    namespaces = {_namespace(entry) for entry in everybody if wanted in _read(entry / "environ").split(b"\0")}
-    return [entry for entry in everybody if _namespace(entry) in namespaces - {""}]
+    namespace = next(
+        _namespace(entry) for entry in everybody if wanted in _read(entry / "environ").split(b"\0")
+    )
+    return (entry for entry in everybody if _namespace(entry) == namespace)
 
 
 def _namespace(process: Path) -> str:
@@ -141,13 +97,6 @@ def _inodes(process: Path) -> Iterator[int]:
                 yield int(link[1])
     except OSError:
         return
-
-
-def _first_that_lives(processes: Sequence[Path]) -> list[tuple[str, int, int]]:
-    for process in processes:
-        with suppress(OSError):
-            return list(_listeners(process))
-    return []
 
 
 def _listeners(process: Path) -> Iterator[tuple[str, int, int]]:
@@ -220,11 +169,8 @@ def _what(command: str) -> str:
 
 def table(rows: Sequence[Listening]) -> str:
     """In Markdown."""
-    head = "| executor | node | port | address | who listens | when |\n|---|---|---|---|---|---|\n"
-    lines = [
-        f"| {row.executor} | {row.role} | {row.port} | {row.address} | {row.what} | {row.when} |\n"
-        for row in rows
-    ]
+    head = "| executor | node | port | address | who listens |\n|---|---|---|---|---|\n"
+    lines = [f"| {row.executor} | {row.role} | {row.port} | {row.address} | {row.what} |\n" for row in rows]
     return head + "".join(lines)
 
 
@@ -240,19 +186,10 @@ def main() -> None:
         folder = Path(name)
         model = make_model(folder / "model").directory
         for executor in EXECUTOR_NAMES:
-            with ExitStack() as ends:
-
-                def start(
-                    specs: list[PodSpec],
-                    later: list[str],
-                    runs: Path = folder / executor,
-                    ends: ExitStack = ends,
-                ) -> LocalGroup:
-                    group = open_group(runs, specs, later)
-                    ends.enter_context(group.run)
-                    return group
-
-                rows |= through_its_states(start, pods(model, executor, folder), executor)
+            group = open_group(folder / executor, pods(model, executor, folder))
+            with group.run:
+                group.wait_until_serving(epoch=1, seconds=_PATIENCE)
+                rows |= observe(group, executor)
     text = DOCUMENT.read_text()
     before, _, rest = text.partition(_BEGIN)
     _, _, after = rest.partition(_END)
