@@ -100,11 +100,11 @@ class Load:
         yield ", ".join(f"{name} {count}" for name, count in sorted(self.answered.items())) + " answered"
         if self._kind.streams:
             yield f"{self.left} left in mid-stream, {self.unread} read nothing for {_UNREAD_FOR:.0f} s"
+        for what, count in self.refused.items():
+            yield f"{count} times: {what}"
 
     def problems(self) -> Iterator[str]:
-        """Kinds of request that nobody was answered, and refusals."""
+        """Kinds of request that nobody was answered. What vLLM refuses is told: it is no restart."""
         for name in self._names:
             if not self.answered[name]:
                 yield f"no {name} was answered"
-        for what, count in self.refused.items():
-            yield f"{count} times: {what}"
