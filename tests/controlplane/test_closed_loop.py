@@ -31,8 +31,6 @@ pytestmark = [
 
 PATIENCE = 600.0
 """Seconds that a start of the engine, or its recovery, may take on a slow machine."""
-CACHE = Path("/cache")
-OVERLAY = Path(__file__).parents[2] / "overlays/tiny"
 
 
 def image() -> dict[str, str]:
@@ -112,7 +110,8 @@ class Served:
     def _ready(self, generation: int) -> dict[str, Any]:
         self.kubelet.check()
         found = self.kubectl.get("inferenceservice", self.name)
-        pods = self.kubectl.list("pods")
+        # Not those of Jobs.
+        pods = self.kubectl.list("pods", f"serving.kserve.io/inferenceservice={self.name}")
         current = all(
             condition(pod, "Ready") == "True"
             and pod["metadata"]["labels"]["isvc.generation"] == str(generation)
@@ -152,16 +151,15 @@ def serving(plane: Plane, name: str, claim: Path, folder: Path) -> Iterator[Serv
     """A namespace of its own, whose Pods run here, for the service of that name."""
     namespace = f"loop-{secrets.token_hex(4)}"
     plane.kubectl()("create", "namespace", namespace)
-    token = f"--from-literal=token={secrets.token_hex(32)}"
-    plane.kubectl(namespace)("create", "secret", "generic", f"{name}-token", token)
     try:
         with kubelet(
             plane.kubeconfig,
             namespace,
             nodes=4,
-            claims={"models": claim, "tiny-models": claim},
+            claims={"models": claim},
             image=image(),
             folder=folder,
+            egress=plane.egress,
         ) as found:
             yield Served(plane.kubectl(namespace), found, name, plane.kserve)
     except MultinodeError as error:
@@ -198,15 +196,6 @@ def served(
     with serving(plane, spec["name"], claim, folder) as service:
         service.render(spec, folder)
         yield service
-
-
-def test_the_overlay_without_accelerators_answers(
-    plane: Plane, claim: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    with serving(plane, "tiny-vllm", claim, tmp_path_factory.mktemp("o")) as service:
-        service.kubectl("apply", "-k", OVERLAY)
-        service.ready(1)
-        assert "-pp2-" in service.answer().fingerprint
 
 
 class TestClosedLoop:

@@ -13,21 +13,28 @@ REPOSITORY = "org/name"
 _LARGE = 100_000
 
 
-def hub(files: Mapping[str, bytes], *, gated: bool = False, store: Server | None = None) -> Server:
+def hub(
+    files: Mapping[str, bytes],
+    *,
+    gated: bool = False,
+    store: Server | None = None,
+    repository: str = REPOSITORY,
+) -> Server:
     """A hub with one model; large files lie in `store`, where there is one.
 
     Args:
         files: of the model.
         gated: without the token it is refused.
         store: another server, that gets a redirect with a signature.
+        repository: the model's name.
     """
 
     def handle(asked: Asked) -> Answer:
         if gated and asked.headers.get("authorization") != f"Bearer {TOKEN}":
             return Answer(401, {"X-Error-Code": "GatedRepo"}, b'{"error": "gated"}')
-        if asked.path.startswith(f"/api/models/{REPOSITORY}/revision/"):
-            return _listing(files, asked.path.rpartition("/")[2])
-        name = asked.path.removeprefix(f"/{REPOSITORY}/resolve/{COMMIT}/")
+        if asked.path.startswith(f"/api/models/{repository}/revision/"):
+            return _listing(repository, files, asked.path.rpartition("/")[2])
+        name = asked.path.removeprefix(f"/{repository}/resolve/{COMMIT}/")
         if name not in files:
             return Answer(404, {"X-Error-Code": "EntryNotFound"})
         if store is not None and len(files[name]) > _LARGE:
@@ -48,11 +55,11 @@ def store(files: Mapping[str, bytes]) -> Server:
     return Server(handle)
 
 
-def _listing(files: Mapping[str, bytes], revision: str) -> Answer:
+def _listing(repository: str, files: Mapping[str, bytes], revision: str) -> Answer:
     if revision not in ("main", COMMIT):
         return Answer(404, {"X-Error-Code": "RevisionNotFound"})
     siblings = [_sibling(name, content) for name, content in files.items()]
-    body = json.dumps({"id": REPOSITORY, "sha": COMMIT, "siblings": siblings}).encode()
+    body = json.dumps({"id": repository, "sha": COMMIT, "siblings": siblings}).encode()
     return Answer(headers={"Content-Type": "application/json"}, body=body)
 
 

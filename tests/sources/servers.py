@@ -75,8 +75,13 @@ def _send_slowly(file: BufferedIOBase, body: bytes, pause: float) -> None:
 
 
 @contextmanager
-def serve(server: Server) -> Iterator[Server]:
-    """Run a server while the block runs."""
+def serve(server: Server, address: tuple[str, int] = ("127.0.0.1", 0)) -> Iterator[Server]:
+    """Run a server while the block runs.
+
+    Args:
+        server: what answers.
+        address: where it listens; on any free port of this machine where nothing is said.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -119,7 +124,7 @@ def serve(server: Server) -> Iterator[Server]:
                 return
             _send_slowly(self.wfile, body, answer.drip)
 
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    http = ThreadingHTTPServer(address, Handler)
     http.daemon_threads = True
     server.url = f"http://127.0.0.1:{http.server_address[1]}"
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)

@@ -4,14 +4,21 @@ import base64
 import json
 import ssl
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any, Final
 
 Body = dict[str, Any]
 
+PORT: Final = 10250
+"""Where the API server asks a kubelet for a Pod's log."""
 _TIMEOUT: Final = 30.0
 _GONE: Final = (404, 409)
+
+
+class MissingError(Exception):
+    """Something that a Pod names is not there yet; a kubelet waits for it."""
 
 
 class PodApi:
@@ -29,6 +36,11 @@ class PodApi:
     def add_node(self, name: str) -> None:
         """Make a Node: Services lead to no Pod whose Node is unknown."""
         self._ask("POST", "nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
+        status = {
+            "addresses": [{"type": "Hostname", "address": name}],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": PORT}},
+        }
+        self._ask("PATCH", f"nodes/{name}/status", {"status": status})
 
     def remove_node(self, name: str) -> None:
         """Remove a Node."""
@@ -41,6 +53,32 @@ class PodApi:
     def services(self) -> list[Body]:
         """All Services."""
         return self._items("services")
+
+    @property
+    def port(self) -> int:
+        """The API server's."""
+        return urllib.parse.urlsplit(self._core).port or 443
+
+    def token(self, account: str) -> str:
+        """A token of a service account.
+
+        Raises:
+            MissingError: the account is not there yet.
+        """
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+        made = self._ask("POST", f"{self._namespace}/serviceaccounts/{account}/token", body, gone=True)
+        if not made:
+            raise MissingError(f"there is no service account {account}")
+        return str(made["status"]["token"])
+
+    def claims(self) -> list[Body]:
+        """All PersistentVolumeClaims."""
+        return self._items("persistentvolumeclaims")
+
+    def write_claim_status(self, claim: Body, status: Body) -> None:
+        """Say what has become of a claim; nothing where it is gone."""
+        path = f"{self._namespace}/persistentvolumeclaims/{claim['metadata']['name']}/status"
+        self._ask("PATCH", path, {"status": status}, gone=True)
 
     def files(self, kind: str, name: str) -> dict[str, bytes] | None:
         """What a ConfigMap or Secret holds, by key; None where it is not there."""

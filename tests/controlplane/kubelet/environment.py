@@ -5,7 +5,8 @@ import shutil
 from collections.abc import Mapping
 from typing import Any, Final
 
-from controlplane.kubelet.volumes import Files, MissingError
+from controlplane.kubelet.api import MissingError
+from controlplane.kubelet.volumes import Files
 from vllm_multinode.local.world.pod_spec import PodField
 
 _REFERENCE: Final = re.compile(r"\$(\$|\(([-._a-zA-Z][-._a-zA-Z0-9]*)\))")
@@ -28,9 +29,9 @@ def variables(
         ValueError: a value comes from where this kubelet cannot get it.
         MissingError: a Secret is not there.
     """
-    if container.get("envFrom"):
-        raise ValueError("envFrom is not for this kubelet")
     values = dict(image)
+    for source in container.get("envFrom", []):
+        values |= _every_key(source, files)
     later: dict[str, PodField] = {}
     for one in container.get("env", []):
         name = one["name"]
@@ -82,6 +83,18 @@ def _secret(reference: Mapping[str, Any], files: Files) -> str | None:
     if not reference.get("optional", False):
         raise MissingError(f"there is no {reference['key']} in secrets {reference['name']}")
     return None
+
+
+def _every_key(source: Mapping[str, Any], files: Files) -> dict[str, str]:
+    """What `envFrom` brings from a ConfigMap or Secret."""
+    kind, reference = (
+        ("secrets", source["secretRef"]) if "secretRef" in source else ("configmaps", source["configMapRef"])
+    )
+    held = files(kind, reference["name"])
+    if held is None and not reference.get("optional", False):
+        raise MissingError(f"there is no {kind} {reference['name']}")
+    prefix = source.get("prefix", "")
+    return {prefix + key: value.decode() for key, value in (held or {}).items()}
 
 
 def _field(pod: Mapping[str, Any], path: str) -> str:

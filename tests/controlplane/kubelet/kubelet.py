@@ -3,12 +3,15 @@
 import logging
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from controlplane.kubelet.api import Body, PodApi
+from controlplane.kubelet import accounts, logs
+from controlplane.kubelet.api import PORT, Body, PodApi
+from controlplane.kubelet.claims import Claims
 from controlplane.kubelet.pod import Machine, PodRunner
+from controlplane.plane.egress import Egress
 from vllm_multinode.contract import ports
 from vllm_multinode.local.run.localrun import Entrance, LocalRun, listen, url
 from vllm_multinode.local.rundir import Runs
@@ -68,6 +71,14 @@ class Kubelet:
         logs = sorted(self.run.directory.logs.glob("*.log"))
         return {path.stem: path.read_text(errors="replace") for path in logs}
 
+    def log(self, pod: str) -> str | None:
+        """What a Pod has written; None where it does not run here."""
+        seen = [one.seen.node for one in self._runners.values() if one.name == pod]
+        if not seen or seen[0] is None:
+            return None
+        path = self.run.directory.logs / f"{seen[0].pod}.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
     def _keep(self) -> None:
         while not self._ending.wait(_POLL):
             try:
@@ -77,6 +88,7 @@ class Kubelet:
                 return
 
     def _sync(self) -> None:
+        self._machine.claims.update(self._machine.api.claims())
         pods = {pod["metadata"]["uid"]: pod for pod in self._machine.api.pods()}
         for uid, runner in list(self._runners.items()):
             if runner.error is not None:
@@ -88,11 +100,27 @@ class Kubelet:
         for uid, pod in pods.items():
             if uid not in self._runners and not pod["metadata"].get("deletionTimestamp"):
                 self._place(pod)
+        self._lead()
         self._write_hosts(list(pods.values()))
+
+    def _lead(self) -> None:
+        """Let the API server reach every Pod."""
+        egress = self._machine.egress
+        if egress is None:
+            return
+        for runner in self._runners.values():
+            if (node := runner.seen.node) is None:
+                continue
+            for port, address in self.urls[runner.node].items():
+                host, _, own = address.removeprefix("http://").rpartition(":")
+                egress.lead(node.address, port, (host, int(own)))
 
     def _place(self, pod: Body) -> None:
         """Run it on a free node; where there is none, it waits as in a full cluster."""
-        taken = {runner.node for runner in self._runners.values()}
+        if accounts.wanted(pod) and self._machine.egress is None:
+            # Nothing leads it to the API, which is all that it is for.
+            return
+        taken = {runner.node for runner in self._runners.values() if not runner.finished}
         node = next((name for name in self.urls if name not in taken), None)
         if node is None:
             return
@@ -105,7 +133,7 @@ class Kubelet:
 
     def _write_hosts(self, pods: list[Body]) -> None:
         """In place, for the containers have this very file bound."""
-        known = [(one.name, one.seen.node) for one in self._runners.values()]
+        known = [(one.name, one.seen.node) for one in self._runners.values() if not one.finished]
         lines = [f"{node.address} {name} {node.pod}\n" for name, node in known if node is not None]
         for pod in pods:
             if address := pod.get("status", {}).get("podIP"):
@@ -146,7 +174,9 @@ def _addresses(service: Body, pods: list[Body]) -> Iterator[str]:
         return
     for pod in pods:
         labels, status = pod["metadata"].get("labels", {}), pod.get("status", {})
-        if not status.get("podIP") or not spec["selector"].items() <= labels.items():
+        if status.get("phase") != "Running" or not status.get("podIP"):
+            continue
+        if not spec["selector"].items() <= labels.items():
             continue
         if spec.get("publishNotReadyAddresses") or _ready(status):
             yield str(status["podIP"])
@@ -165,6 +195,7 @@ def kubelet(
     claims: Mapping[str, Path],
     image: Mapping[str, str],
     folder: Path,
+    egress: Egress | None = None,
 ) -> Iterator[Kubelet]:
     """A kubelet for the time of a block. Call it in the main thread: the nodes end with it.
 
@@ -172,9 +203,10 @@ def kubelet(
         kubeconfig: of a user who may do everything with Pods.
         namespace: whose Pods it runs.
         nodes: how many Pods there may be at a time; the others wait.
-        claims: the folder behind each PersistentVolumeClaim.
+        claims: folders of PersistentVolumeClaims that are there before; others are given one.
         image: the variables that every image sets.
         folder: a short path, for all its files.
+        egress: the control plane's; with it the API server and the Pods reach each other.
 
     Raises:
         MultinodeError: this machine allows no namespaces.
@@ -186,16 +218,19 @@ def kubelet(
     entrances = [Entrance(one, node, port) for node, ways in listening.items() for port, one in ways.items()]
     hosts = folder / "hosts"
     hosts.write_text(_LOOPBACK)
-    with LocalRun.start(Runs(folder / "runs").create(None, "kubelet"), (), entrances) as run:
+    with ExitStack() as ends:
+        run = ends.enter_context(LocalRun.start(Runs(folder / "runs").create(None, "kubelet"), (), entrances))
         api = PodApi(kubeconfig, namespace)
         for name in names:
             api.add_node(name)
-        machine = Machine(api, run.client, claims, image, hosts, folder / "volumes")
+            ends.callback(api.remove_node, name)
+        held = Claims(api, claims, folder / "claims")
+        machine = Machine(api, run.client, held, image, hosts, folder / "volumes", egress)
         found = Kubelet(machine, urls, run)
-        found.start()
-        try:
-            yield found
-        finally:
-            found.end()
+        if egress is not None:
+            server = ends.enter_context(logs.serve(found.log, egress.certificates))
             for name in names:
-                api.remove_node(name)
+                egress.lead(name, PORT, server)
+        found.start()
+        ends.callback(found.end)
+        yield found

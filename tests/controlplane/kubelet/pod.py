@@ -8,20 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from controlplane.kubelet import environment, volumes
-from controlplane.kubelet.api import Body, PodApi
+from controlplane.kubelet import accounts, environment, volumes
+from controlplane.kubelet.api import Body, MissingError, PodApi
+from controlplane.kubelet.claims import Claims
 from controlplane.kubelet.probes import Probes, http_get
-from controlplane.kubelet.status import Seen, status
+from controlplane.kubelet.status import Seen, ended, status
+from controlplane.plane.egress import Egress
 from vllm_multinode.local.run.client import RunClient
-from vllm_multinode.local.world.pod_spec import HostMount, PodSpec
+from vllm_multinode.local.world.pod_spec import HostMount, PodSpec, Restart
 from vllm_multinode.local.world.protocol import NodeStatus, Request
 
 log = logging.getLogger(__name__)
 
 _POLL: Final = 0.2
 _DEFAULT_GRACE: Final = 30.0
-# Of KServe's pods and of LeaderWorkerSet's.
-_WORKERS: Final = ("worker-container", "worker")
+# Of KServe's pods and of LeaderWorkerSet's, and of Jobs.
+_NO_HEADS: Final = ("worker-container", "worker", "fetch", "secret-filler")
+_RESTARTS: Final[Mapping[str, Restart]] = {"Always": "always", "Never": "never"}
 
 
 @dataclass(frozen=True)
@@ -35,14 +38,16 @@ class Machine:
         image: the variables that every image sets.
         hosts: what is /etc/hosts in every container.
         folder: for the Pods' empty volumes.
+        egress: the control plane's, where the API server and the Pods are to reach each other.
     """
 
     api: PodApi
     client: RunClient
-    claims: Mapping[str, Path]
+    claims: Claims
     image: Mapping[str, str]
     hosts: Path
     folder: Path
+    egress: Egress | None = None
 
 
 def pod_spec(pod: Body, node: str, machine: Machine) -> PodSpec:
@@ -57,10 +62,11 @@ def pod_spec(pod: Body, node: str, machine: Machine) -> PodSpec:
     [container] = spec["containers"]
     values, later = environment.variables(pod, container, machine.image, machine.api.files)
     hosts = HostMount(source=machine.hosts, target=Path("/etc/hosts"))
-    own = volumes.mounts(pod, container, machine.claims, machine.folder / metadata["uid"], machine.api.files)
-    return PodSpec(
+    folder = machine.folder / metadata["uid"]
+    own = volumes.mounts(pod, container, machine.claims.folders, folder, machine.api.files)
+    found = PodSpec(
         node=node,
-        role="worker" if container["name"] in _WORKERS else "head",
+        role="worker" if container["name"] in _NO_HEADS else "head",
         generate_name=f"{metadata['name']}-",
         argv=environment.command_line(container, values),
         env=values,
@@ -68,8 +74,19 @@ def pod_spec(pod: Body, node: str, machine: Machine) -> PodSpec:
         mounts=(hosts, *own),
         shared_memory=volumes.shared_memory(pod, container),
         sysctls={one["name"]: one["value"] for one in spec.get("securityContext", {}).get("sysctls", [])},
+        restart=_restart(pod),
         grace=spec.get("terminationGracePeriodSeconds", _DEFAULT_GRACE),
     )
+    if accounts.wanted(pod) and machine.egress is not None:
+        return accounts.with_account(found, pod, machine.api, machine.egress, folder / "account")
+    return found
+
+
+def _restart(pod: Body) -> Restart:
+    policy = pod["spec"].get("restartPolicy", "Always")
+    if policy not in _RESTARTS:
+        raise ValueError(f"{pod['metadata']['name']}: restartPolicy {policy} is not for this kubelet")
+    return _RESTARTS[policy]
 
 
 class PodRunner:
@@ -88,6 +105,8 @@ class PodRunner:
         self.pod = pod
         self.node = node
         self.seen = Seen(None)
+        self.finished = False
+        """Whether it has ended by itself and is not started again: its node is free."""
         self.error: Exception | None = None
         self._urls = urls
         self._machine = machine
@@ -121,9 +140,9 @@ class PodRunner:
     def _run(self) -> None:
         try:
             self._begin()
-            while not self._given_up.is_set() and not self._deleted.wait(_POLL):
+            while not (self.finished or self._given_up.is_set() or self._deleted.wait(_POLL)):
                 self._look()
-            if not self._given_up.is_set():
+            if not self.finished and not self._given_up.is_set():
                 self._end()
         except Exception as error:  # noqa: BLE001 - handed to the test, by Kubelet.check
             log.warning("%s: %s", self.name, error)
@@ -141,7 +160,7 @@ class PodRunner:
         """What to run; None while something that the Pod names is missing."""
         try:
             return pod_spec(self.pod, self.node, self._machine)
-        except volumes.MissingError as error:
+        except MissingError as error:
             log.info("%s waits: %s", self.name, error)
             return None
 
@@ -155,6 +174,9 @@ class PodRunner:
         if self._probes.hopeless:
             self._restart()
         self._say(Seen(self._counted(node), self._probes.started, self._probes.ready))
+        if ended(self.pod, node):
+            self._machine.client.ask(Request(command="remove", node=self.node))
+            self.finished = True
 
     def _restart(self) -> None:
         """As a failed startup or liveness probe wants it."""

@@ -40,7 +40,7 @@ def status(pod: Mapping[str, Any], seen: Seen) -> dict[str, Any]:
     container = pod["spec"]["containers"][0]
     node = seen.node
     made: dict[str, Any] = {
-        "phase": "Pending" if node is None else "Running",
+        "phase": _phase(pod, seen),
         "conditions": [
             {"type": kind, "status": str(true), "lastTransitionTime": _changed(pod, kind, str(true))}
             for kind, true in _conditions(seen).items()
@@ -61,6 +61,20 @@ def status(pod: Mapping[str, Any], seen: Seen) -> dict[str, Any]:
     if node is not None:
         made |= {"podIP": node.address, "podIPs": [{"ip": node.address}], "hostIP": "127.0.0.1"}
     return made
+
+
+def ended(pod: Mapping[str, Any], node: NodeStatus) -> bool:
+    """Whether a Pod that is not started again has ended."""
+    return pod["spec"].get("restartPolicy") == "Never" and node.process == "dead"
+
+
+def _phase(pod: Mapping[str, Any], seen: Seen) -> str:
+    node = seen.node
+    if node is None:
+        return "Pending"
+    if ended(pod, node):
+        return "Failed" if node.exit_code else "Succeeded"
+    return "Running"
 
 
 def _conditions(seen: Seen) -> dict[str, bool]:

@@ -4,16 +4,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from controlplane.kubelet.api import MissingError
 from vllm_multinode.k8s.quantity import parse
 from vllm_multinode.local.world.pod_spec import HostMount
 
 # A local node has its own.
 _OWN: Final = ("/dev/shm", "/tmp")
 _SHARED_MEMORY: Final = 1 << 30
-
-
-class MissingError(Exception):
-    """Something that the Pod names is not there yet; a kubelet waits for it."""
 
 
 Files = Callable[[str, str], Mapping[str, bytes] | None]
@@ -37,8 +34,8 @@ def mounts(
         files: what a ConfigMap or Secret holds.
 
     Raises:
-        ValueError: a volume of a kind that this kubelet has not, or an unknown claim.
-        MissingError: a ConfigMap, a Secret or a folder of a claim is not there.
+        ValueError: a volume of a kind that this kubelet has not.
+        MissingError: a ConfigMap, a Secret, a claim or a folder of one is not there.
     """
     volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes", [])}
     return tuple(_mounts(volumes, container, claims, folder, files))
@@ -72,7 +69,7 @@ def _mounts(
         elif "persistentVolumeClaim" in volume:
             claim = volume["persistentVolumeClaim"]
             if claim["claimName"] not in claims:
-                raise ValueError(f"there is no claim {claim['claimName']}")
+                raise MissingError(f"there is no claim {claim['claimName']}")
             source = claims[claim["claimName"]] / mount.get("subPath", "")
             read_only = read_only or claim.get("readOnly", False)
             if not source.exists():
@@ -92,8 +89,12 @@ def _write(folder: Path, volume: Mapping[str, Any], files: Files) -> None:
     if held is None and not optional:
         raise MissingError(f"there is no {kind} {name}")
     folder.mkdir(parents=True, exist_ok=True)
-    for key, content in (held or {}).items():
-        (folder / key).write_bytes(content)
+    items = (volume.get("configMap") or volume.get("secret") or {}).get("items")
+    paths = {one["key"]: one["path"] for one in items} if items else {key: key for key in held or {}}
+    for key, path in paths.items():
+        if held is not None and key not in held:
+            raise MissingError(f"there is no {key} in {kind} {name}")
+        (folder / path).write_bytes((held or {})[key])
 
 
 def reference(volume: Mapping[str, Any]) -> tuple[str, str, bool]:

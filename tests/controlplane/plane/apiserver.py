@@ -13,6 +13,7 @@ from typing import Final
 
 from controlplane.plane import builds
 from controlplane.plane.certificates import Certificates
+from controlplane.plane.egress import Egress
 from controlplane.plane.processes import Program
 from free_ports import free_port
 
@@ -26,6 +27,12 @@ _CONTROLLERS: Final = (
     "garbage-collector-controller",
     "namespace-controller",
     "serviceaccount-controller",
+    "job-controller",
+    "ttl-after-finished-controller",
+    # What takes the finalizer off a claim that is deleted.
+    "persistentvolumeclaim-protection-controller",
+    # What adds up what a quota allows.
+    "resourcequota-controller",
 )
 
 
@@ -38,12 +45,14 @@ class ApiServer:
         admin: a kubeconfig of a user who may do everything.
         guest: a kubeconfig of a user who may do nothing.
         certificates: of its server; webhooks show the same one.
+    egress: leads it to Pods and kubelets.
     """
 
     url: str
     admin: Path
     guest: Path
     certificates: Certificates
+    egress: Egress
 
 
 def start(folder: Path, ends: ExitStack) -> ApiServer:
@@ -61,8 +70,14 @@ def start(folder: Path, ends: ExitStack) -> ApiServer:
     certificates = Certificates.make(folder / "certificates")
     store = _start_etcd(etcd / "etcd", folder, ends)
     port = free_port()
+    egress = Egress(folder, certificates)
+    egress.start(ends)
     server = ApiServer(
-        f"https://127.0.0.1:{port}", folder / "admin.kubeconfig", folder / "guest.kubeconfig", certificates
+        f"https://127.0.0.1:{port}",
+        folder / "admin.kubeconfig",
+        folder / "guest.kubeconfig",
+        certificates,
+        egress,
     )
     tokens = _write_users(server, folder)
     program = Program(
@@ -84,6 +99,7 @@ def start(folder: Path, ends: ExitStack) -> ApiServer:
             # Pods would wait for the tokens of service accounts that nobody mounts here.
             "--disable-admission-plugins=ServiceAccount",
             "--endpoint-reconciler-type=none",
+            f"--egress-selector-config-file={egress.configuration}",
             # All else that it does for a cluster of many is of no use to one that lives for minutes.
             "--enable-priority-and-fairness=false",
             "--profiling=false",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from controlplane.plane import apiserver, kserve, lws
 from controlplane.plane.builds import DEFAULT_KSERVE
+from controlplane.plane.egress import Egress
 from controlplane.plane.kubectl import Kubectl
 
 
@@ -24,6 +25,7 @@ class Plane:
         kubeconfig: of a user who may do everything.
         guest: of a user who may do nothing.
         started_in: seconds that its start took, its programs being built.
+        egress: leads the API server to what kubelets run.
     """
 
     folder: Path
@@ -32,6 +34,7 @@ class Plane:
     kubeconfig: Path
     guest: Path
     started_in: float
+    egress: Egress
 
     def kubectl(self, namespace: str = "") -> Kubectl:
         """As the user who may do everything."""
@@ -71,4 +74,5 @@ def running(version: str = DEFAULT_KSERVE, *, leader_worker_set: bool = True) ->
             kubeconfig=server.admin,
             guest=server.guest,
             started_in=time.monotonic() - begun,
+            egress=server.egress,
         )
