@@ -11,6 +11,7 @@ import hashlib
 import importlib.metadata
 import io
 import re
+import tokenize
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -97,8 +98,12 @@ def _sources() -> dict[str, bytes]:
 
 
 def _without_texts(source: str) -> bytes:
-    """A module without its docstrings, each line where it was: `kubectl apply` takes no more than it says."""
+    """A module without docstrings and comments, each line where it was: `kubectl apply` takes no more."""
     lines = source.splitlines(keepends=True)
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column].rstrip() + "\n"
     for node in ast.walk(ast.parse(source)):
         body = getattr(node, "body", None)
         for statement in body if isinstance(body, list) else []:
