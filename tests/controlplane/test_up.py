@@ -158,7 +158,6 @@ def here(plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Her
 def test_from_a_model_s_name_to_an_answer_and_back(here: Here) -> None:
     told = here.up()
     assert f"is whole: {hub.SOURCE}" in told
-    assert ": serving" in told
     assert "curl http://localhost:8080/v1/chat/completions" in told
     assert "-pp2-" in here.answer(NAME).fingerprint
     made = here.objects()
