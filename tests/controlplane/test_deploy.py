@@ -181,7 +181,7 @@ def test_a_login_without_rights(here: Here, plane: Plane, monkeypatch: pytest.Mo
     monkeypatch.setenv("KUBECONFIG", str(plane.guest))
     told = here.deploy(runtime(), service(plane), code=ExitCode.FORBIDDEN)
     last = told.splitlines()[-1]
-    assert f"may not get servingruntimes.serving.kserve.io in namespace {here.kubectl.namespace}" in last
+    assert f"may not get inferenceservices.serving.kserve.io in namespace {here.kubectl.namespace}" in last
 
 
 def test_a_token_that_is_not_known(here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from vllm_multinode.authoring.render import Rendered, Target, render
 from vllm_multinode.authoring.render.container import launcher_command
 from vllm_multinode.authoring.spec import DeploymentSpec, load
 from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.labels import COMPONENT
 
 _EXAMPLES = sorted((Path(__file__).parents[1] / "data/authoring").glob("*/spec.yaml"))
 _TARGETS: tuple[Target, ...] = ("kserve", "lws")
@@ -64,9 +65,8 @@ def test_kserve_makes_what_is_meant(path: Path, plane: Plane, kubectl: Kubectl) 
         assert labels == {"1"}
     pods = eventually(lambda: _all(kubectl, spec.nodes * spec.replicas))
     if spec.replicas > 1:
-        heads = kubectl.list("pods", "app.kubernetes.io/component=head")
-        selected = kubectl.list("pods", _selector(kubectl.get("service", f"{spec.name}-api")))
-        assert _names(selected) == _names(heads) < _names(pods)
+        heads = kubectl.list("pods", f"{COMPONENT}=head")
+        assert _behind_router(spec, kubectl) == _names(heads) < _names(pods)
 
 
 @example
@@ -76,8 +76,8 @@ def test_leader_worker_set_makes_what_is_meant(path: Path, plane: Plane, kubectl
     pods = eventually(lambda: _all(kubectl, spec.nodes * spec.replicas))
     sets = kubectl.list("statefulsets")
     assert len(sets) == 1 + spec.replicas
-    selected = kubectl.list("pods", _selector(kubectl.get("service", f"{spec.name}-api")))
-    assert _names(selected) == {f"{spec.name}-{number}" for number in range(spec.replicas)}
+    reached = _behind_router(spec, kubectl) if spec.replicas > 1 else _selected(kubectl, f"{spec.name}-api")
+    assert reached == {f"{spec.name}-{number}" for number in range(spec.replicas)}
     for pod in pods:
         _assert_as_meant(spec, pod["spec"], spec.accelerator_resource)
         given = {one["name"]: one.get("value") for one in pod["spec"]["containers"][0]["env"]}
@@ -114,8 +114,22 @@ def _deployment(kubectl: Kubectl, name: str) -> dict[str, Any]:
 
 
 def _all(kubectl: Kubectl, count: int) -> list[dict[str, Any]]:
-    pods = kubectl.list("pods")
+    """The groups' pods, once there are so many: those of Jobs and routers are none."""
+    pods = kubectl.list("pods", f"{COMPONENT} in (head, worker)")
     return pods if len(pods) == count else []
+
+
+def _behind_router(spec: DeploymentSpec, kubectl: Kubectl) -> set[str]:
+    """The heads that the router reaches, each by a Service of its own; clients reach the router."""
+    routers = _names(kubectl.list("pods", f"{COMPONENT}=router"))
+    assert eventually(lambda: _selected(kubectl, f"{spec.name}-api")) == routers
+    heads = [_selected(kubectl, f"{spec.name}-{number}-api") for number in range(spec.replicas)]
+    assert [len(one) for one in heads] == [1] * spec.replicas
+    return set().union(*heads)
+
+
+def _selected(kubectl: Kubectl, service: str) -> set[str]:
+    return _names(kubectl.list("pods", _selector(kubectl.get("service", service))))
 
 
 def _names(pods: list[dict[str, Any]]) -> set[str]:
