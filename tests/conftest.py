@@ -1,6 +1,9 @@
 """Options of the whole test run."""
 
 import signal
+import socketserver
+import sys
+from typing import Any
 
 import pytest
 
@@ -23,3 +26,17 @@ def pytest_configure() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    socketserver.BaseServer.handle_error = _handle_error  # type: ignore[assignment, method-assign]
+
+
+_report_error = socketserver.BaseServer.handle_error
+
+
+def _handle_error(server: socketserver.BaseServer, request: Any, client_address: Any) -> None:
+    """Pass over clients of a test's server that have gone.
+
+    The thread may come to it after its test, when the standard error that it would write to is closed: the
+    warning then fails a test that has nothing to do with it.
+    """
+    if not isinstance(sys.exc_info()[1], ConnectionError):
+        _report_error(server, request, client_address)
