@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 TOKEN_SECRET: Final = "hf-token"  # noqa: S105 - a Secret's name
 _NOT_COUNTED: Final = "cpu"
-"""The accelerator that is none: no node offers it as a resource of its own."""
+"""No accelerator: a node offers none as a resource."""
 
 
 @dataclass(frozen=True)

@@ -213,7 +213,7 @@ def _storage(claims: Sequence[Body]) -> dict[str, Decimal]:
 
 
 def _number(quantity: object) -> Decimal:
-    """What a quantity stands for; nothing for one that is none, which the API server refuses."""
+    """What a quantity stands for; zero for what is not a quantity, which the API server refuses."""
     try:
         return parse(quantity)
     except ValueError:

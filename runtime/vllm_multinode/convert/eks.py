@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from vllm_multinode.authoring.planned_nodes import EFA
-from vllm_multinode.convert import engine_arguments, environment, hardware
+from vllm_multinode.convert import engine_arguments, environment, hardware, pods
 from vllm_multinode.convert.draft import Draft
 from vllm_multinode.convert.engine_arguments import shown
 from vllm_multinode.convert.record import Path, Record
@@ -26,7 +26,6 @@ _OTHERS: Final[Mapping[str, str]] = {
     "nameOverride": _CHART,
     "fullnameOverride": _CHART,
 }
-_LAUNCHER: Final = "The launcher's own probes ask the supervisor, which tells busy from hung."
 
 
 def is_kind(body: Mapping[str, Any]) -> bool:
@@ -104,7 +103,9 @@ def _deployment(record: Record, draft: Draft, *, ray: bool) -> None:
     if isinstance(shape, str) and shape.strip():
         hardware.take_shape(record, draft, (*_DEPLOYMENT, "instanceType"), shape.strip())
     _topology(record, draft)
-    record.replace(_DEPLOYMENT, dict.fromkeys(("startupProbe", "readinessProbe", "livenessProbe"), _LAUNCHER))
+    record.replace(
+        _DEPLOYMENT, dict.fromkeys(("startupProbe", "readinessProbe", "livenessProbe"), pods.PROBES)
+    )
     failures = record.get(*_DEPLOYMENT, "startupProbe", "failureThreshold")
     period = record.get(*_DEPLOYMENT, "startupProbe", "periodSeconds")
     if isinstance(failures, int) and isinstance(period, int) and failures * period >= 10:
@@ -116,8 +117,8 @@ def _deployment(record: Record, draft: Draft, *, ray: bool) -> None:
 
 def _replicas(record: Record, draft: Draft, *, ray: bool) -> None:
     path = (*_DEPLOYMENT, "replicas")
-    replicas = record.get(*path)
-    if isinstance(replicas, int) and not isinstance(replicas, bool) and replicas > 0:
+    replicas = record.count(*path)
+    if replicas:
         if ray:
             draft.nodes = replicas
             why = "Ray's workers are the nodes; its head has no GPU."
@@ -125,7 +126,7 @@ def _replicas(record: Record, draft: Draft, *, ray: bool) -> None:
         else:
             draft.set("replicas", replicas)
             record.carried(path, "replicas")
-    elif replicas is not None:
+    elif record.get(*path) is not None:
         record.not_carried(path, "It is no number of groups.")
     scales = "KServe scales no service over several nodes."
     record.drop(_DEPLOYMENT, {"minReplicas": scales, "maxReplicas": scales})

@@ -114,11 +114,11 @@ def _head(record: Record, draft: Draft, base: Path, *, of_template: bool = False
 
 
 def _set(record: Record, draft: Draft) -> None:
-    replicas = record.get("spec", "replicas")
-    if isinstance(replicas, int) and not isinstance(replicas, bool) and replicas > 0:
+    replicas = record.count("spec", "replicas")
+    if replicas:
         draft.set("replicas", replicas)
         record.carried(("spec", "replicas"), "replicas")
-    elif replicas is not None:
+    elif record.get("spec", "replicas") is not None:
         record.not_carried(("spec", "replicas"), "A service has at least one group.")
     hardware.require_labels(record, draft, ("spec", "labelSelector"))
     record.drop(
@@ -132,12 +132,12 @@ def _set(record: Record, draft: Draft) -> None:
 
 
 def _resource(record: Record, draft: Draft, base: Path) -> None:
-    count = record.get(*base, "count")
-    if isinstance(count, int) and not isinstance(count, bool) and count > 0:
+    count = record.count(*base, "count")
+    if count:
         draft.most_nodes = count
         why = f"An upper bound: the plan takes at most {count} node{'' if count == 1 else 's'}."
         record.changed((*base, "count"), "parallelism.pipeline", why)
-    elif count is not None:
+    elif record.get(*base, "count") is not None:
         record.not_carried((*base, "count"), "It is no number of nodes.")
     shape = record.get(*base, "instanceType")
     if isinstance(shape, str) and shape:

@@ -275,9 +275,9 @@ def _sizes(record: Record, draft: Draft) -> None:
 
 
 def _size(record: Record, draft: Draft, path: Path, target: str) -> None:
-    value = record.get(*path)
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+    value = record.count(*path)
+    if value:
         draft.set(target, value)
         record.carried(path, target)
-    elif value is not None:
-        record.not_carried(path, f"{shown(value)} is not a size.")
+    elif record.get(*path) is not None:
+        record.not_carried(path, f"{shown(record.get(*path))} is not a size.")

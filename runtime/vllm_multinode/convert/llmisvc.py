@@ -52,11 +52,11 @@ def _sizes(record: Record, draft: Draft) -> None:
         draft.set("model.servedName", served)
         record.carried(("spec", "model", "name"), "model.servedName")
     for size, target in (("tensor", "parallelism.tensor"), ("pipeline", "parallelism.pipeline")):
-        value = record.get(*_PARALLELISM, size)
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        value = record.count(*_PARALLELISM, size)
+        if value:
             draft.set(target, value)
             record.carried((*_PARALLELISM, size), target)
-    replicas = record.get("spec", "replicas")
-    if isinstance(replicas, int) and not isinstance(replicas, bool) and replicas > 0:
+    replicas = record.count("spec", "replicas")
+    if replicas:
         draft.set("replicas", replicas)
         record.carried(("spec", "replicas"), "replicas")

@@ -36,14 +36,14 @@ def convert(record: Record) -> list[Draft]:
     if "--data-parallel-size" in str(record.get(*leader)):
         record.refused((*leader, "containers"), _DATA_PARALLEL)
         return []
-    size = record.get(*_TEMPLATE, "size")
-    if isinstance(size, int) and not isinstance(size, bool) and size > 0:
+    size = record.count(*_TEMPLATE, "size")
+    if size:
         draft.nodes = size
         record.changed(
             (*_TEMPLATE, "size"), "parallelism.nodes", "The pods of a group follow from the sizes."
         )
-    replicas = record.get("spec", "replicas")
-    if isinstance(replicas, int) and not isinstance(replicas, bool) and replicas > 0:
+    replicas = record.count("spec", "replicas")
+    if replicas:
         draft.set("replicas", replicas)
         record.carried(("spec", "replicas"), "replicas")
     record.replace(

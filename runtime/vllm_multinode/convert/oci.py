@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from vllm_multinode.authoring.planned_nodes import SHARED_RDMA
-from vllm_multinode.convert import engine_arguments, environment, hardware
+from vllm_multinode.convert import engine_arguments, environment, hardware, pods
 from vllm_multinode.convert.draft import Draft
 from vllm_multinode.convert.engine_arguments import Given, shown
 from vllm_multinode.convert.record import Path, Record
@@ -18,7 +18,6 @@ _TITLES: Final = (
 )  # fmt: skip
 _POOL: Final = "The nodes are there: no pool is made, and Kubernetes chooses among them."
 _LEAST_SHARED_MB: Final = 1024
-_LAUNCHER: Final = "The launcher's own probes ask the supervisor, which tells busy from hung."
 _WHY: Final[Mapping[str, str]] = {
     "recipe_node_pool_size": _POOL,
     "recipe_use_shared_node_pool": _POOL,
@@ -275,7 +274,7 @@ def _probe(record: Record, draft: Draft, path: Path, kind: str) -> None:
     params = record.get(*path)
     if not isinstance(params, Mapping):
         return
-    record.changed(path, "", _LAUNCHER)
+    record.changed(path, "", pods.PROBES)
     failures, period = params.get("failure_threshold"), params.get("period_seconds", 10)
     if (
         kind == "startup"

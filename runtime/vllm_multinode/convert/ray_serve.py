@@ -145,17 +145,17 @@ def _llm_config(record: Record, base: Path) -> Draft | None:
 
 
 def _deployment(record: Record, draft: Draft, base: Path) -> None:
-    replicas = record.get(*base, "num_replicas")
+    replicas = record.count(*base, "num_replicas")
     scaling = (*base, "autoscaling_config")
-    if isinstance(replicas, int) and not isinstance(replicas, bool) and replicas > 0:
+    if replicas:
         draft.set("replicas", replicas)
         record.carried((*base, "num_replicas"), "replicas")
-    elif replicas is not None:
+    elif record.get(*base, "num_replicas") is not None:
         record.not_carried((*base, "num_replicas"), _SCALES)
-    least = record.get(*scaling, "min_replicas")
+    least = record.count(*scaling, "min_replicas")
     if record.get(*scaling) is not None:
         record.not_carried(scaling, _SCALES)
-    if draft.get("replicas") is None and isinstance(least, int) and not isinstance(least, bool) and least > 0:
+    if draft.get("replicas") is None and least:
         draft.set("replicas", least)
         record.changed((*scaling, "min_replicas"), "replicas", "As many as there are at least.")
     if record.get(*base) is not None and not record.is_answered(base):

@@ -71,6 +71,12 @@ class Record:
         value = self.get(*path)
         return value if isinstance(value, Mapping) else {}
 
+    def count(self, *path: str | int) -> int | None:
+        """The whole number above zero at a path; None for anything else."""
+        value = self.get(*path)
+        is_count = isinstance(value, int) and not isinstance(value, bool) and value > 0
+        return value if is_count else None
+
     def carried(self, path: Path, target: str, why: str = "") -> None:
         """The value stands in the spec as it is."""
         self._answers[path] = ("carried", target, why)
