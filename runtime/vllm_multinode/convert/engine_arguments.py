@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final
 
+from vllm_multinode.authoring.spec.arguments import faults
 from vllm_multinode.convert.draft import Draft
 from vllm_multinode.convert.options import objection
 from vllm_multinode.convert.record import Path, Record, Status
@@ -35,13 +36,10 @@ _FOLLOWS: Final[Mapping[str, str]] = {
     "--disable-log-stats": "The watchdog tells busy from hung by vLLM's statistics.",
 }
 _CANNOT: Final[Mapping[str, str]] = {
-    "--data-parallel-size": "A group is one engine; write replicas for more groups.",
-    "--data-parallel-size-local": "A group is one engine; write replicas for more groups.",
-    "--data-parallel-backend": "A group is one engine; write replicas for more groups.",
-    "--data-parallel-address": "A group is one engine; write replicas for more groups.",
-    "--data-parallel-rpc-port": "A group is one engine; write replicas for more groups.",
-    "--uds": "The Service needs a TCP port.",
-    "--grpc": "Health and clients speak HTTP.",
+    **dict.fromkeys(
+        ("--data-parallel-address", "--data-parallel-backend", "--data-parallel-rpc-port"),
+        "A group is one engine; write replicas for more groups.",
+    ),
     "--ssl-keyfile": "Mount the certificate, and give its paths under arguments.",
     "--ssl-certfile": "Mount the certificate, and give its paths under arguments.",
     "--ssl-ca-certs": "Mount the certificate, and give its paths under arguments.",
@@ -230,17 +228,20 @@ def _argument(draft: Draft, option: Option, value: str, answer: Callable[..., No
     if why := objection(key):
         answer("not_carried", "", why)
         return
-    written = draft.fields.setdefault("arguments", {})
+    setting: Any
     if not value or value.lower() in _SWITCHES:
-        if value.lower() == "false":
-            key, flag = (key.removeprefix("no-"), True) if key.startswith("no-") else (key, False)
-            written[key] = flag
-        else:
-            written[key] = True
+        is_off = value.lower() == "false"
+        # --no-x=false is --x.
+        setting = not is_off or key.startswith("no-")
+        key = key.removeprefix("no-") if is_off else key
     elif option.nested:
-        written[option.items[0].removeprefix("--").partition("=")[0]] = _scalar(value)
+        key, setting = option.items[0].removeprefix("--").partition("=")[0], _scalar(value)
     else:
-        written[key] = list(option.values) if len(option.values) > 1 else _scalar(value)
+        setting = list(option.values) if len(option.values) > 1 else _scalar(value)
+    if refused := next((text for _, text in faults({key: setting})), ""):
+        answer("not_carried", "", f"{refused}.")
+        return
+    draft.put("arguments", key, setting)
     answer("carried", f"arguments.{key}", "")
 
 

@@ -60,6 +60,11 @@ def test_vllm_is_found_in_a_command(words: list[str], arguments: list[str] | Non
         pytest.param(
             ["--max-num-batched-tokens", "1"], {"arguments": {"max-num-batched-tokens": 1}}, id="tokens"
         ),
+        pytest.param(["--enforce-eager=false"], {"arguments": {"enforce-eager": False}}, id="off"),
+        pytest.param(["--no-enforce-eager=false"], {"arguments": {"enforce-eager": True}}, id="not-off"),
+        pytest.param(
+            ["--data-parallel-size", "2", "--data-parallel-rank", "1"], {}, id="what-a-spec-refuses"
+        ),
         pytest.param(["--api-key", "x"], {}, id="secret"),
         pytest.param(["--swap-space", "4", "--no-such-option"], {}, id="not-vllms"),
     ],
