@@ -105,8 +105,8 @@ def take_command(record: Record, draft: Draft, base: Path, variables: Mapping[st
     words = _words(record, base)
     found = engine_arguments.command_of([one.text for one in words])
     if found is None:
-        arguments = record.get(*base, "args")
-        plain = [Given(str(text), (*base, "args", index)) for index, text in enumerate(arguments or [])]
+        arguments = record.list(*base, "args")
+        plain = [Given(str(text), (*base, "args", index)) for index, text in enumerate(arguments)]
         if record.get(*base, "command") is not None:
             record.not_carried((*base, "command"), "It starts no vLLM that is known here.")
         engine_arguments.from_list(record, draft, plain, variables)

@@ -17,6 +17,16 @@ resource: {{instanceType: Standard_ND96isr_H200_v5, labelSelector: {{}}}}
 inference: {{preset: {{name: phi-4}}}}
 """
 
+SERVICE = """
+apiVersion: serving.kserve.io/v1beta1
+kind: InferenceService
+metadata: {{name: x}}
+spec:
+  predictor:
+    model: {{storageUri: "pvc://a/b", args: {arguments}}}
+    workerSpec: {{pipelineParallelSize: 2}}
+"""
+
 
 def convert(*arguments: object) -> int:
     return run(["convert", *map(str, arguments)])
@@ -85,6 +95,16 @@ def test_what_cannot_be_converted_is_one_line_and_writes_nothing(
     assert convert(source, "--out", tmp_path / "out") == code
     assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("arguments", ["true", "7", "{a: b}"])
+def test_arguments_that_are_no_list_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: str
+) -> None:
+    source = tmp_path / "a.yaml"
+    source.write_text(SERVICE.format(arguments=arguments))
+    assert convert(source) == ExitCode.NOT_CARRIED
+    assert "spec.predictor.model.args" in capsys.readouterr().err
 
 
 def test_the_report_as_json(capsys: pytest.CaptureFixture[str]) -> None:
