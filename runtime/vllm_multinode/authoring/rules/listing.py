@@ -38,4 +38,4 @@ def releases(rule: Rule) -> str:
 
 def _row(rule: Rule) -> str:
     cells = (f"`{rule.id}`", releases(rule), rule.message, rule.hint, rule.seen)
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("](", "]\\(") for cell in cells) + " |"
