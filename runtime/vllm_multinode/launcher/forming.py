@@ -11,8 +11,9 @@ from vllm_multinode.checkpoint.stages import check_parallel
 from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.launcher.events import Declined
 from vllm_multinode.launcher.preflight import Readiness
-from vllm_multinode.launcher.rendezvous import Declined, Rendezvous
+from vllm_multinode.launcher.rendezvous import Rendezvous
 from vllm_multinode.launcher.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ async def await_members(
     limit = settings.timings.members
     deadline = asyncio.get_running_loop().time() + limit
     while not group.complete:
-        why = f"; refused: {rendezvous.last_refusal}" if rendezvous.last_refusal else ""
+        why = f"; refused: {rendezvous.refusals.last}" if rendezvous.refusals.last else ""
         present = f"{len(group.staying) + 1} of {group.nodes} nodes"
         tell(f"{present}; missing: {group.missing}{why}")
         try:
@@ -71,7 +72,7 @@ async def _read_again(settings: Settings, rendezvous: Rendezvous, readiness: Rea
     _warn(settings.model_dir, before, model.fingerprint)
     identity = readiness.identity.model_copy(update={"fingerprint": model.fingerprint})
     rendezvous.group.head = identity
-    rendezvous.last_refusal = ""
+    rendezvous.refusals.last = ""
     rendezvous.expel_other_models()
     return dataclasses.replace(readiness, model=model, identity=identity)
 

@@ -3,23 +3,23 @@
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
 
 from vllm_multinode.contract.errors import MultinodeError
-from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.launcher import handshake
 from vllm_multinode.launcher.addresses import without_own_proxy
 from vllm_multinode.launcher.ending import Requests
 from vllm_multinode.launcher.engines import build
-from vllm_multinode.launcher.engines.ray import starved
 from vllm_multinode.launcher.forming import await_members
 from vllm_multinode.launcher.group import Group
 from vllm_multinode.launcher.history import Incidents, file_of
 from vllm_multinode.launcher.http import application
-from vllm_multinode.launcher.messages import Identity, Start
+from vllm_multinode.launcher.identity import described
+from vllm_multinode.launcher.incidents import engine_ended, first_of, member_incident
+from vllm_multinode.launcher.messages import Start
 from vllm_multinode.launcher.network import has_ipv6
 from vllm_multinode.launcher.node import Supervision, engine_api, frozen
 from vllm_multinode.launcher.plan import GroupPlan, Node
@@ -27,7 +27,7 @@ from vllm_multinode.launcher.preflight import Readiness, preflight
 from vllm_multinode.launcher.processes import Engine
 from vllm_multinode.launcher.programs import find_program, of_distribution, program_path
 from vllm_multinode.launcher.recovery import Budget, Cause, Incident
-from vllm_multinode.launcher.rendezvous import Exited, Left, Lost, Rendezvous
+from vllm_multinode.launcher.rendezvous import Rendezvous
 from vllm_multinode.launcher.shared_arguments import for_workers, warn_of_secrets
 from vllm_multinode.launcher.sizes import check_sizes
 from vllm_multinode.launcher.stacks import write_stacks
@@ -152,8 +152,8 @@ class Head(Supervision):
             self.settings, self._rendezvous, self._readiness, self._tell_who_is_there
         )
         # A member that was lost and has come back since must not end the epoch that it starts with.
-        self._rendezvous.forget_events()
-        self._rendezvous.last_refusal = ""
+        self._rendezvous.events.forget()
+        self._rendezvous.refusals.last = ""
 
     def _tell_who_is_there(self, present: str) -> None:
         if self.status.state is not State.RECOVERING:
@@ -207,7 +207,7 @@ class Head(Supervision):
         """Say who else was lost at the same time, or is about to be."""
         assert self._rendezvous is not None  # noqa: S101 - set by _prepare
         await asyncio.sleep(_AT_ONCE)
-        if others := [*self._rendezvous.lost_besides(), *self._rendezvous.silent()]:
+        if others := [*self._rendezvous.events.lost_besides(), *self._rendezvous.silent()]:
             self._recover("; ".join([incident.reason, *others]), wait)
 
     def _open_requests(self, node: Node) -> Requests:
@@ -248,31 +248,13 @@ class Head(Supervision):
     async def _first_incident(self, engine: Engine, served_from: list[float]) -> Incident:
         """Wait for the first thing that ends this epoch; all that watch are stopped with it."""
         # The order is that of trust: an engine's own words first.
-        return await _first(
-            self._engine_ended(engine),
-            self._member_incident(),
+        assert self._rendezvous is not None  # noqa: S101 - called after _prepare
+        return await first_of(
+            engine_ended(engine, self.settings.pod_name),
+            member_incident(self._rendezvous),
             self._serve(served_from),
             frozen(self.settings.timings.heartbeat, self.settings.pod_name),
         )
-
-    async def _engine_ended(self, engine: Engine) -> Incident:
-        reason = await asyncio.shield(engine.ended)
-        if engine.refused:
-            raise MultinodeError(ExitCode.ARGUMENTS, f"{reason}.", where=self.settings.pod_name)
-        cause = Cause.STARVED if starved(reason) else Cause.ENGINE
-        return Incident(cause, f"{self.settings.pod_name}: {reason}")
-
-    async def _member_incident(self, *, leaving: bool = True) -> Incident:
-        assert self._rendezvous is not None  # noqa: S101 - called after _prepare
-        while True:
-            event = await self._rendezvous.events.get()
-            if isinstance(event, Lost):
-                return Incident(Cause.MEMBER, f"lost {event.pod}: {event.reason}")
-            if isinstance(event, Left) and leaving:
-                return Incident(Cause.LEAVING, f"{event.pod} is leaving: {event.reason}")
-            if isinstance(event, Exited) and event.epoch == self._rendezvous.group.epoch:
-                cause = Cause.STARVED if starved(event.reason) else Cause.ENGINE
-                return Incident(cause, f"{event.pod}: {event.reason}")
 
     async def _serve(self, served_from: list[float]) -> Incident:
         """From starting to serving, and on until the engine is dead or hung."""
@@ -305,9 +287,10 @@ class Head(Supervision):
 
     async def _broken(self, engine: Engine) -> str:
         """Wait until the engine cannot answer any more, and say why."""
-        incident = await _first(
-            self._engine_ended(engine),
-            self._member_incident(leaving=False),
+        assert self._rendezvous is not None  # noqa: S101 - called after _prepare
+        incident = await first_of(
+            engine_ended(engine, self.settings.pod_name),
+            member_incident(self._rendezvous, leaving=False),
             frozen(self.settings.timings.heartbeat, self.settings.pod_name),
         )
         return incident.reason
@@ -327,26 +310,27 @@ class Head(Supervision):
 
     def describe(self) -> dict[str, Any]:
         """What `/status` answers; nothing secret is in it."""
-        members: list[dict[str, Any]] = []
-        if self._readiness is not None:
-            members.append(_member(self._readiness.identity, 0, self.status.state))
-        epoch = 0
-        if self._rendezvous is not None:
-            group = self._rendezvous.group
-            epoch = group.epoch
-            for member in sorted(group.members.values(), key=lambda one: one.rank):
-                entry = _member(member.identity, member.rank, member.state)
-                members.append(entry | {"silent_s": round(self.now() - member.seen, 1)})
-        return self.description(epoch=epoch, rank=0) | {
+        group = self._rendezvous.group if self._rendezvous is not None else None
+        return self.description(epoch=group.epoch if group is not None else 0, rank=0) | {
             "nodes": self.sizes.nodes,
             "tensor_parallel": self.sizes.tensor_parallel,
             "pipeline_parallel": self.sizes.pipeline_parallel,
-            "members": members,
+            "members": self._members(),
             "recoveries": self.budget.total,
             "last_incident": self.last_incident,
             **self.incidents.described(),
-            "refused": self._rendezvous.last_refusal if self._rendezvous else "",
+            "refused": self._rendezvous.refusals.last if self._rendezvous else "",
         }
+
+    def _members(self) -> list[dict[str, Any]]:
+        head = [] if self._readiness is None else [described(self._readiness.identity, 0, self.status.state)]
+        if self._rendezvous is None:
+            return head
+        members = sorted(self._rendezvous.group.members.values(), key=lambda one: one.rank)
+        return head + [
+            described(one.identity, one.rank, one.state) | {"silent_s": round(self.now() - one.seen, 1)}
+            for one in members
+        ]
 
     def labelled(self) -> Mapping[str, tuple[str, Mapping[str, float]]]:
         """Beside `numbers`, those with a label."""
@@ -361,35 +345,9 @@ class Head(Supervision):
             "members": float(len(group.staying) + 1) if group else 0.0,
             "epoch": float(group.epoch) if group else 0.0,
             "recoveries_total": float(self.budget.total),
-            "refused_total": float(self._rendezvous.refused_total) if self._rendezvous else 0.0,
+            "refused_total": float(self._rendezvous.refusals.total) if self._rendezvous else 0.0,
         }
-
-
-async def _first(*watching: Coroutine[Any, Any, Incident]) -> Incident:
-    """The first incident, of several at once the earliest argument's; the other watchers are stopped."""
-    watchers = [asyncio.create_task(one) for one in watching]
-    try:
-        done, _ = await asyncio.wait(watchers, return_when=asyncio.FIRST_COMPLETED)
-        return next(task for task in watchers if task in done).result()
-    finally:
-        for task in watchers:
-            task.cancel()
-        await asyncio.gather(*watchers, return_exceptions=True)
 
 
 def _not_yet() -> web.Response:
     return web.Response(status=503, text="the head is in preflight\n")
-
-
-def _member(identity: Identity, rank: int, state: str) -> dict[str, Any]:
-    return {
-        "name": identity.pod,
-        "address": identity.address,
-        "rank": rank,
-        "state": str(state),
-        "accelerator": identity.accelerator,
-        "gpus": identity.gpus,
-        "versions": identity.versions.model_dump(),
-        "fingerprint": identity.fingerprint,
-        "model_dir": identity.model_dir,
-    }

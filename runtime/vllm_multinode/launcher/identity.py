@@ -1,10 +1,11 @@
-"""Versions of what is installed, read from metadata without importing any of it."""
+"""Who a node is: versions of what is installed, read from metadata, and its line in `/status`."""
 
 import importlib.metadata
 import platform
 from pathlib import Path
+from typing import Any
 
-from vllm_multinode.launcher.messages import Versions
+from vllm_multinode.launcher.messages import Identity, Versions
 
 
 def _version(*distributions: str) -> str | None:
@@ -24,6 +25,21 @@ def installed_versions() -> Versions:
         python=platform.python_version(),
         multinode=_version("vllm-multinode") or "none",
     )
+
+
+def described(identity: Identity, rank: int, state: str) -> dict[str, Any]:
+    """One member as `/status` shows it."""
+    return {
+        "name": identity.pod,
+        "address": identity.address,
+        "rank": rank,
+        "state": str(state),
+        "accelerator": identity.accelerator,
+        "gpus": identity.gpus,
+        "versions": identity.versions.model_dump(),
+        "fingerprint": identity.fingerprint,
+        "model_dir": identity.model_dir,
+    }
 
 
 def zip_application() -> Path | None:

@@ -100,7 +100,7 @@ async def honest_through(conversations: list[list[str]]) -> None:
         assert world.group.epoch == 1
         assert not world.group.members["honest"].leaving
         assert world.rendezvous.events.qsize() <= world.rendezvous.events.maxsize
-        assert world.rendezvous.last_refusal.isprintable()
+        assert world.rendezvous.refusals.last.isprintable()
         await honest.send(Beat(epoch=1, state="starting"))
         async with asyncio.timeout(5):
             while world.group.members["honest"].state != "starting":

@@ -14,8 +14,9 @@ from unit.launcher import members
 from unit.launcher.members import NAME, Pod
 from unit.launcher.pods import identity, plan, settings_of
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.launcher import handshake, rendezvous
+from vllm_multinode.launcher import entrance, handshake
 from vllm_multinode.launcher.connections import Connections
+from vllm_multinode.launcher.events import Event, Exited, Joined, Left, Lost
 from vllm_multinode.launcher.group import Group
 from vllm_multinode.launcher.handshake import WorkersSide
 from vllm_multinode.launcher.messages import (
@@ -31,7 +32,7 @@ from vllm_multinode.launcher.messages import (
     Stop,
     Welcome,
 )
-from vllm_multinode.launcher.rendezvous import Exited, Joined, Left, Lost, Rendezvous
+from vllm_multinode.launcher.rendezvous import Rendezvous
 from vllm_multinode.launcher.settings import Settings, Sizes
 from vllm_multinode.launcher.states import State, Status
 
@@ -66,7 +67,7 @@ class World:
         assert await self.event() == Joined(pod)
         return found
 
-    async def event(self, timeout: float = 3) -> rendezvous.Event:
+    async def event(self, timeout: float = 3) -> Event:
         async with asyncio.timeout(timeout):
             return await self.rendezvous.events.get()
 
@@ -190,7 +191,7 @@ class TestJoining:
         await pod.send(Hello(identity=identity("a", fingerprint="0"), group=NAME))
         refused = await pod.expect(Refused)
         assert (refused.final, refused.code) == (True, ExitCode.MODELS_DIFFER)
-        assert "model directories differ" in world.rendezvous.last_refusal
+        assert "model directories differ" in world.rendezvous.refusals.last
         assert await pod.ended()
 
     async def test_another_generation_is_not_final(self, world: World) -> None:
@@ -202,7 +203,7 @@ class TestJoining:
         refused = handshake.refusal_in(error.value.headers or {})
         assert refused is not None
         assert (refused.final, refused.code) == (False, ExitCode.GROUP)
-        assert "worker b belongs to generation 4, not 3" in world.rendezvous.last_refusal
+        assert "worker b belongs to generation 4, not 3" in world.rendezvous.refusals.last
 
     @pytest.mark.parametrize(
         "hello",
@@ -226,7 +227,7 @@ class TestJoining:
     async def test_a_hello_that_never_comes_holds_nothing(
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(rendezvous, "_HELLO_TIMEOUT", 0.05)
+        monkeypatch.setattr(entrance, "_HELLO_TIMEOUT", 0.05)
         refused = await (await world.connect()).expect(Refused)
         assert "does not speak this head's protocol" in refused.what
 
@@ -277,7 +278,7 @@ class TestToken:
         refused = await self.refusal(guarded, WorkersSide(token, CLAIM, said).headers())
         assert (refused.final, refused.code) == (True, ExitCode.TOKEN)
         assert words in refused.what
-        assert words in guarded.rendezvous.last_refusal
+        assert words in guarded.rendezvous.refusals.last
 
     async def test_one_that_the_head_does_not_have(self, world: World) -> None:
         refused = await self.refusal(world, WorkersSide(TOKEN, CLAIM, "x").headers())
@@ -346,7 +347,7 @@ class TestToken:
         for number in range(50):
             claim = Claim(pod=f"stranger-{number}", group=NAME)
             await self.refusal(guarded, WorkersSide(None, claim, "").headers())
-        assert guarded.rendezvous.refused_total == 50
+        assert guarded.rendezvous.refusals.total == 50
         assert 1 <= len([one for one in caplog.records if "refused" in one.message]) < 10
         assert guarded.rendezvous.events.qsize() < 10
 
@@ -507,7 +508,7 @@ class TestEngines:
         world.group.next_epoch()
         await pod.send(GivesUp(epoch=1, reason="--config x.yaml: the file cannot be read."))
         assert await world.event() == Exited("a", 1, "--config x.yaml: the file cannot be read.")
-        assert world.rendezvous.last_refusal == "worker a: --config x.yaml: the file cannot be read."
+        assert world.rendezvous.refusals.last == "worker a: --config x.yaml: the file cannot be read."
 
     async def test_strings_of_a_member_are_short_and_print(self, world: World) -> None:
         pod = await world.joined("a")
@@ -524,5 +525,5 @@ class TestEngines:
 async def test_what_happened_before_can_be_forgotten(world: World) -> None:
     await world.joined("a")
     world.rendezvous.lose("a", "test")
-    world.rendezvous.forget_events()
+    world.rendezvous.events.forget()
     assert world.rendezvous.events.empty()
