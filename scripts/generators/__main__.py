@@ -17,6 +17,8 @@ USUAL: Final = (
         "template",
         "rules",
         "causes",
+        "exit_codes",
+        "variables",
         "spec",
         "gitops",
         "architectures",

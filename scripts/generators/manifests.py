@@ -39,7 +39,7 @@ COMMENTS = {
 JOB_COMMENTS = {
     "backoffLimit: 10": "A pod that died goes on where it was: what is lost is what was under way in its memory.",
     "ttlSecondsAfterFinished: 3600": "A finished Job cannot be changed; gone, the next apply makes it again, and it ends at once.",
-    "- action: FailJob": "What another attempt does not help (docs/reference.md, exit codes).",
+    "- action: FailJob": "What another attempt does not help (docs/exit-codes.md).",
     "- action: Ignore": "Drained nodes do not count.",
     "- fetch": "SOURCE and DIRECTORY follow.",
     "resources:": "What has been written lies in the page cache, which counts as memory and is given back when it is short.",

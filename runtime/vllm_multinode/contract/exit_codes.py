@@ -4,7 +4,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What the process's exit status tells; the README's reference lists them with a cause each."""
+    """What the process's exit status tells; docs/exit-codes.md lists them."""
 
     OK = 0
     USAGE = 2

@@ -1,38 +1,73 @@
-"""docs/reference.md names every exit code and every variable, with the default that the code has."""
+"""The generated pages of the reference are what the code says, and name all of it."""
 
-import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from generators import causes, exit_codes, rules, variables
+from vllm_multinode.authoring.rules import RULES
+from vllm_multinode.cluster.causes import CAUSES
 from vllm_multinode.contract import env
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.launcher.settings import read_settings
 from vllm_multinode.platforms.releases import RELEASES, Release
 
-REFERENCE = (Path(__file__).parents[3] / "docs" / "reference.md").read_text()
+DOCS = Path(__file__).parents[3] / "docs"
 
 
-@pytest.mark.parametrize("code", list(ExitCode), ids=lambda code: code.name)
-def test_exit_code_is_listed(code: ExitCode) -> None:
-    assert f"| {code.value} | {code.name} |" in REFERENCE
+@pytest.mark.parametrize("generator", [causes, exit_codes, rules, variables], ids=lambda one: one.__name__)
+def test_page_is_generated(generator: ModuleType) -> None:
+    for path, text in generator.files().items():
+        assert path.read_text(encoding="utf-8") == text, f"run scripts/generate {path.stem}"
 
 
-def test_no_other_exit_code_is_listed() -> None:
-    listed = re.findall(r"^\| (\d+) \| ([A-Z_]+) \|", REFERENCE, re.MULTILINE)
-    assert {int(number) for number, _ in listed} == {code.value for code in ExitCode}
+def test_every_rule_has_a_row() -> None:
+    page = (DOCS / "rules.md").read_text(encoding="utf-8").splitlines()
+    for rule in RULES:
+        assert sum(line.startswith(f'| <a id="{rule.id}"></a>`{rule.id}` |') for line in page) == 1
+
+
+def test_every_cause_has_a_section() -> None:
+    page = (DOCS / "causes.md").read_text(encoding="utf-8").splitlines()
+    assert all(page.count(f"### {cause}") == 1 for cause in CAUSES)
+
+
+def test_every_exit_code_has_one_row() -> None:
+    page = (DOCS / "exit-codes.md").read_text(encoding="utf-8")
+    for code in ExitCode:
+        assert page.count(f'| <a id="{code.value}"></a>{code.value} | {code.name} |') == 1
 
 
 @pytest.mark.parametrize("variable", sorted(env.OURS | env.KSERVE - {env.WORKER_SVC} | env.DOWNWARD))
 def test_variable_is_listed(variable: str) -> None:
-    assert f"`{variable}`" in REFERENCE
+    assert f"`{variable}`" in (DOCS / "variables.md").read_text(encoding="utf-8")
 
 
-def test_no_other_variable_is_listed() -> None:
-    listed = set(re.findall(r"`(MULTINODE_[A-Z_]+)`", REFERENCE))
-    assert listed <= env.OURS | env.COMMAND_LINE
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        pytest.param(env.HEARTBEAT_TIMEOUT, "7", id="seconds"),
+        pytest.param(env.RAY_WORKER_PORTS, "30000-30999", id="range"),
+        pytest.param(env.EXECUTOR, "ray", id="choice"),
+        pytest.param(env.RECOVERY_ATTEMPTS, "7", id="attempts"),
+        pytest.param(env.READ_AHEAD, "false", id="switch"),
+        pytest.param(env.SCRATCH, "/scratch", id="path"),
+    ],
+)
+def test_a_default_is_that_variables_own(variable: str, value: str) -> None:
+    sizes = {env.TENSOR_PARALLEL_SIZE: "1", env.PIPELINE_PARALLEL_SIZE: "2"}
+    settings = read_settings("head", {**sizes, variable: value}, (), "pod")
+    usual, changed = (
+        {name: variables.default(given, each) for name, (given, _) in variables.OWN.items()}
+        for each in (read_settings("head", sizes, (), "pod"), settings)
+    )
+    differing = {name for name in usual if usual[name] != changed[name]}
+    assert differing == {variable}
+    assert changed[variable] == value
 
 
 @pytest.mark.parametrize("releases", RELEASES.values(), ids=RELEASES)
 def test_the_first_and_the_last_known_release_are_named(releases: tuple[Release, ...]) -> None:
-    section = REFERENCE.partition("## Releases\n")[2].partition("\n## ")[0]
-    assert all(one.number in section for one in (releases[0], releases[-1]))
+    section = (DOCS / "reference.md").read_text().partition("## Releases\n")[2].partition("\n## ")[0]
+    assert all(release.number in section for release in (releases[0], releases[-1]))

@@ -100,7 +100,7 @@ RULES: Final = (
             "workers of another one during an update."
         ),
         hint="Set it from the downward API: metadata.labels['isvc.generation'].",
-        seen="docs/reference.md",
+        seen="docs/variables.md",
         check=_generation,
         kinds=RUNTIMES,
         holds=always,
@@ -112,7 +112,7 @@ RULES: Final = (
             "Without POD_IP, POD_NAME and POD_NAMESPACE the launcher guesses them from routes and host names."
         ),
         hint="Ask the downward API for all three.",
-        seen="docs/reference.md",
+        seen="docs/variables.md",
         check=_pod_ip,
         kinds=_WRITING,
         holds=always,
@@ -121,8 +121,8 @@ RULES: Final = (
         id="setting-unknown",
         severity="risk",
         message="A variable that begins with MULTINODE_ and is no setting of the launcher is not read.",
-        hint="Correct its name; docs/reference.md lists them.",
-        seen="docs/reference.md",
+        hint="Correct its name; docs/variables.md lists them.",
+        seen="docs/variables.md",
         check=_unknown_setting,
         kinds=_KINDS,
         holds=always,
@@ -135,7 +135,7 @@ RULES: Final = (
             "Raise spec.predictor.terminationGracePeriodSeconds above MULTINODE_DRAIN_TIMEOUT, for the "
             "workers as well."
         ),
-        seen="docs/reference.md",
+        seen="docs/variables.md",
         check=_grace,
     ),
     Rule(

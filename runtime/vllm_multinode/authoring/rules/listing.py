@@ -37,5 +37,5 @@ def releases(rule: Rule) -> str:
 
 
 def _row(rule: Rule) -> str:
-    cells = (f"`{rule.id}`", releases(rule), rule.message, rule.hint, rule.seen)
+    cells = (f'<a id="{rule.id}"></a>`{rule.id}`', releases(rule), rule.message, rule.hint, rule.seen)
     return "| " + " | ".join(cell.replace("|", "\\|").replace("](", "]\\(") for cell in cells) + " |"

@@ -147,6 +147,10 @@ _REMEDIES: Final = {
         "A worker does not reach its head.",
         "See DNS, NetworkPolicies and port 8081 between the pods.",
     ),
+    ExitCode.MEMBERS_MISSING: (
+        "Workers were missing for longer than the head waits for them.",
+        "See the pods of the ranks that the head names: Pending, or unable to reach the head.",
+    ),
     ExitCode.ENGINE_START: (
         "The engine has failed to start, several times in a row.",
         "The last words of the engine say why; see its log.",
