@@ -1,20 +1,15 @@
 """`multinode doctor`: why a service does not serve, or serves badly."""
 
-from vllm_multinode.cli.cluster_options import Context, Kubeconfig, Login, Namespace, say
-from vllm_multinode.cli.service_options import Labels, Local, OutputFormat, ServiceName, as_json, source
+from vllm_multinode.cli.cluster_options import say
+from vllm_multinode.cli.service_options import Asked, OutputFormat, as_json, over_services
 from vllm_multinode.contract.exit_codes import ExitCode
 
 
+@over_services
 def doctor(
-    name: ServiceName = "",
+    asked: Asked,
     *,
-    labels: Labels = "",
-    local: Local = False,
     output: OutputFormat = "text",
-    namespace: Namespace = "",
-    context: Context = "",
-    kubeconfig: Kubeconfig = "",
-    login: Login = "kubeconfig",
 ) -> int:
     """Say why a service does not serve or serves badly, what shows it, and what to do.
 
@@ -26,10 +21,8 @@ def doctor(
     """
     from vllm_multinode.operate.doctor import as_text, diagnosis_of
 
-    with source(
-        local=local, namespace=namespace, context=context, kubeconfig=kubeconfig, login=login
-    ) as place:
-        found = [diagnosis_of(seen) for seen in place.observe(name, labels, deep=True)]
+    with asked.source() as place:
+        found = [diagnosis_of(seen) for seen in place.observe(asked.name, asked.labels, deep=True)]
     if output == "json":
         say(as_json([one.model_dump(mode="json") for one in found]))
     else:

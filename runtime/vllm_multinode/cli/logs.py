@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vllm_multinode.cli.cluster_options import Context, Kubeconfig, Login, Namespace, say
-from vllm_multinode.cli.service_options import Labels, Local, OutputFormat, ServiceName, source
+from vllm_multinode.cli.cluster_options import say
+from vllm_multinode.cli.service_options import Asked, OutputFormat, over_services
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
@@ -23,11 +23,10 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _POLL = 1.0
 
 
+@over_services
 def logs(
-    name: ServiceName = "",
+    asked: Asked,
     *,
-    labels: Labels = "",
-    local: Local = False,
     since: Annotated[str, typer.Option(help="No older lines: 90s, 10m, 2h, 1d.", show_default=False)] = "",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as they grow, until Ctrl-C.")] = False,
     previous: Annotated[
@@ -35,10 +34,6 @@ def logs(
     ] = False,
     errors: Annotated[bool, typer.Option("--errors", help="Only the lines that tell of a failure.")] = False,
     output: OutputFormat = "text",
-    namespace: Namespace = "",
-    context: Context = "",
-    kubeconfig: Kubeconfig = "",
-    login: Login = "kubeconfig",
 ) -> int:
     """Print the logs of all nodes in order of time, with rank, engine and supervisor told apart.
 
@@ -49,10 +44,8 @@ def logs(
     if follow and previous:
         raise MultinodeError(ExitCode.USAGE, "--previous has ended; there is nothing to follow.")
     oldest = time.time() - _seconds(since) if since else 0.0
-    with source(
-        local=local, namespace=namespace, context=context, kubeconfig=kubeconfig, login=login
-    ) as place:
-        found = place.observe(name, labels)
+    with asked.source() as place:
+        found = place.observe(asked.name, asked.labels)
         streams = [place.streams(seen, oldest, several=len(found) > 1) for seen in found]
         lines = [
             stream.earlier(seen) if previous else stream.now(seen)

@@ -5,16 +5,16 @@ from typing import Annotated
 
 import typer
 
-from vllm_multinode.cli.cluster_options import Context, Kubeconfig, Login, Namespace, say
-from vllm_multinode.cli.service_options import Local, ServiceName, source
+from vllm_multinode.cli.cluster_options import say
+from vllm_multinode.cli.service_options import Asked, over_services
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
 
+@over_services
 def record(
-    name: ServiceName = "",
+    asked: Asked,
     *,
-    local: Local = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The file; standard output without.")
     ] = None,
@@ -23,10 +23,6 @@ def record(
     ] = None,
     prompt: Annotated[str, typer.Option(help="What the model goes on from.")] = "One two three",
     tokens: Annotated[int, typer.Option(min=1, max=4096, help="At most.")] = 16,
-    namespace: Namespace = "",
-    context: Context = "",
-    kubeconfig: Kubeconfig = "",
-    login: Login = "kubeconfig",
 ) -> int:
     """Run the smallest exercise with a service, and write down all that makes it reproducible.
 
@@ -42,10 +38,8 @@ def record(
     if check is not None:
         before = read_record(_text(check), str(check))
         prompt, tokens = before.exercise.prompt, before.exercise.tokens
-    with source(
-        local=local, namespace=namespace, context=context, kubeconfig=kubeconfig, login=login
-    ) as place:
-        found = place.observe(name, deep=True)
+    with asked.source() as place:
+        found = place.observe(asked.name, asked.labels, deep=True)
         if len(found) > 1:
             names = ", ".join(one.snapshot.name for one in found)
             raise MultinodeError(ExitCode.USAGE, f"there are several services: {names}.", hint="Name one.")

@@ -5,24 +5,19 @@ from typing import Annotated
 
 import typer
 
-from vllm_multinode.cli.cluster_options import Context, Kubeconfig, Login, Namespace, say
-from vllm_multinode.cli.service_options import Labels, Local, ServiceName, source
+from vllm_multinode.cli.cluster_options import say
+from vllm_multinode.cli.service_options import Asked, over_services
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
 
+@over_services
 def report(
-    name: ServiceName = "",
+    asked: Asked,
     *,
     out: Annotated[Path, typer.Option("--out", help="The file, such as report.tar.gz.")] = Path(
         "multinode-report.tar.gz"
     ),
-    labels: Labels = "",
-    local: Local = False,
-    namespace: Namespace = "",
-    context: Context = "",
-    kubeconfig: Kubeconfig = "",
-    login: Login = "kubeconfig",
 ) -> int:
     """Write status, diagnosis, logs and objects into one file to attach; secrets are hidden.
 
@@ -34,10 +29,8 @@ def report(
 
     from vllm_multinode.operate.bundle import bundle
 
-    with source(
-        local=local, namespace=namespace, context=context, kubeconfig=kubeconfig, login=login
-    ) as place:
-        found = place.observe(name, labels, deep=True)
+    with asked.source() as place:
+        found = place.observe(asked.name, asked.labels, deep=True)
         data = bundle(place, found, importlib.metadata.version("vllm-multinode"))
     part = out.with_name(f".{out.name}.part")
     try:

@@ -1,12 +1,15 @@
 """What every command over running services has in common: which ones, and where they run."""
 
+import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Final, Literal, ParamSpec
 
 import typer
 
-from vllm_multinode.cli.cluster_options import LoginSource
+from vllm_multinode.cli.cluster_options import Context, Kubeconfig, Login, LoginSource, Namespace
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
@@ -28,6 +31,77 @@ Labels = Annotated[
 ]
 Local = Annotated[bool, typer.Option("--local", help="Runs of this machine (multinode local run).")]
 OutputFormat = Annotated[Output, typer.Option("--output", "-o", help="text, or json for programs.")]
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which services a command is about, and where they run.
+
+    Attributes:
+        name: of a service or deployment; empty for all.
+        labels: a selector; empty for all.
+        local: runs of this machine.
+        namespace: of the cluster; empty for the kubeconfig's.
+        context: of the kubeconfig; empty for its own.
+        kubeconfig: a file; empty for the usual ones.
+        login: whose.
+    """
+
+    name: str = ""
+    labels: str = ""
+    local: bool = False
+    namespace: str = ""
+    context: str = ""
+    kubeconfig: str = ""
+    login: LoginSource = "kubeconfig"
+
+    def source(self) -> "AbstractContextManager[Source]":
+        """Where they are looked at.
+
+        Raises:
+            MultinodeError: USAGE where options of a cluster stand beside --local; the login is of no use.
+        """
+        return source(
+            local=self.local,
+            namespace=self.namespace,
+            context=self.context,
+            kubeconfig=self.kubeconfig,
+            login=self.login,
+        )
+
+
+def _options(
+    name: ServiceName = "",
+    *,
+    labels: Labels = "",
+    local: Local = False,
+    namespace: Namespace = "",
+    context: Context = "",
+    kubeconfig: Kubeconfig = "",
+    login: Login = "kubeconfig",
+) -> None:
+    """The options that all commands over services have."""
+
+
+_SHARED: Final = inspect.signature(_options).parameters
+
+
+def over_services(command: Callable[Concatenate[Asked, P], int]) -> Callable[..., int]:
+    """A command with the options that tell which services are meant, and where; it is given an Asked."""
+    (_, *own) = inspect.signature(command).parameters.values()
+    name, labels, local, *of_cluster = _SHARED.values()
+
+    @wraps(command)
+    def run(*arguments: Any, **options: Any) -> int:
+        asked = {key: options.pop(key) for key in _SHARED if key in options}
+        return command(Asked(**asked), *arguments, **options)
+
+    del run.__wrapped__
+    parameters = [name, labels, local, *own, *of_cluster]
+    run.__signature__ = inspect.Signature(parameters, return_annotation=int)  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in parameters}
+    return run
 
 
 @contextmanager

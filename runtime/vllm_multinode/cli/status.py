@@ -5,15 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vllm_multinode.cli.cluster_options import Context, Kubeconfig, Login, Namespace, say
+from vllm_multinode.cli.cluster_options import say
 from vllm_multinode.cli.service_options import (
-    Labels,
-    Local,
+    Asked,
     OutputFormat,
-    ServiceName,
     again,
     as_json,
-    source,
+    over_services,
 )
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -23,18 +21,13 @@ if TYPE_CHECKING:
     from vllm_multinode.operate.status import ServiceStatus
 
 
+@over_services
 def status(
-    name: ServiceName = "",
+    asked: Asked,
     *,
-    labels: Labels = "",
-    local: Local = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Again and again until Ctrl-C.")] = False,
     interval: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks of --watch.")] = 2,
     output: OutputFormat = "text",
-    namespace: Namespace = "",
-    context: Context = "",
-    kubeconfig: Kubeconfig = "",
-    login: Login = "kubeconfig",
 ) -> int:
     """Show what services do: state, reason, nodes, weights, requests, recoveries and the way in.
 
@@ -44,24 +37,22 @@ def status(
     """
     if watch and output == "json":
         raise MultinodeError(ExitCode.USAGE, "--watch draws text.", hint="Leave it or -o json out.")
-    with source(
-        local=local, namespace=namespace, context=context, kubeconfig=kubeconfig, login=login
-    ) as place:
+    with asked.source() as place:
         if watch:
-            again(lambda: _text(_look(place, name, labels), single=bool(name)), interval)
+            again(lambda: _text(_look(place, asked), single=bool(asked.name)), interval)
             return ExitCode.OK
-        found = _look(place, name, labels)
+        found = _look(place, asked)
         if output == "json":
             say(as_json([one.model_dump(mode="json") for one in found]))
         else:
-            say(_text(found, single=bool(name)).rstrip("\n"))
+            say(_text(found, single=bool(asked.name)).rstrip("\n"))
     return ExitCode.OK
 
 
-def _look(place: "Source", name: str, labels: str) -> "list[ServiceStatus]":
+def _look(place: "Source", asked: Asked) -> "list[ServiceStatus]":
     from vllm_multinode.operate.status import status_of
 
-    return [status_of(seen) for seen in place.observe(name, labels)]
+    return [status_of(seen) for seen in place.observe(asked.name, asked.labels)]
 
 
 def _text(found: "list[ServiceStatus]", *, single: bool) -> str:

@@ -5,15 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vllm_multinode.cli.cluster_options import Context, Kubeconfig, Login, Namespace, say
+from vllm_multinode.cli.cluster_options import say
 from vllm_multinode.cli.service_options import (
-    Labels,
-    Local,
+    Asked,
     OutputFormat,
-    ServiceName,
     again,
     as_json,
-    source,
+    over_services,
 )
 from vllm_multinode.contract.exit_codes import ExitCode
 
@@ -22,18 +20,13 @@ if TYPE_CHECKING:
     from vllm_multinode.operate.rates import Rates
 
 
+@over_services
 def top(
-    name: ServiceName = "",
+    asked: Asked,
     *,
-    labels: Labels = "",
-    local: Local = False,
     once: Annotated[bool, typer.Option("--once", help="One interval, and end.")] = False,
     interval: Annotated[float, typer.Option(min=0.2, max=60, help="Seconds between two looks.")] = 2,
     output: OutputFormat = "text",
-    namespace: Namespace = "",
-    context: Context = "",
-    kubeconfig: Kubeconfig = "",
-    login: Login = "kubeconfig",
 ) -> int:
     """Show tokens and requests per second, the KV cache and the nodes' heartbeats, live.
 
@@ -43,14 +36,12 @@ def top(
     """
     from vllm_multinode.operate.rates import as_text, rates_of
 
-    with source(
-        local=local, namespace=namespace, context=context, kubeconfig=kubeconfig, login=login
-    ) as place:
-        before = {one.snapshot.name: one for one in place.observe(name, labels)}
+    with asked.source() as place:
+        before = {one.snapshot.name: one for one in place.observe(asked.name, asked.labels)}
 
         def look() -> "list[tuple[Observation, list[Rates]]]":
             found = []
-            for seen in place.observe(name, labels):
+            for seen in place.observe(asked.name, asked.labels):
                 earlier = before.get(seen.snapshot.name)
                 found.append((seen, rates_of(earlier, seen) if earlier is not None else []))
                 before[seen.snapshot.name] = seen
