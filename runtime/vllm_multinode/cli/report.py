@@ -1,5 +1,6 @@
 """`multinode report`: everything about a service in one file."""
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,9 @@ from vllm_multinode.cli.cluster_options import say
 from vllm_multinode.cli.service_options import Asked, over_services
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
+
+_BETWEEN = 1.0
+"""Seconds between two looks: what is counted then gives the rates."""
 
 
 @over_services
@@ -30,8 +34,10 @@ def report(
     from vllm_multinode.operate.bundle import bundle
 
     with asked.source() as place:
+        earlier = place.observe(asked.name, asked.labels)
+        time.sleep(_BETWEEN)
         found = place.observe(asked.name, asked.labels, deep=True)
-        data = bundle(place, found, importlib.metadata.version("vllm-multinode"))
+        data = bundle(place, found, importlib.metadata.version("vllm-multinode"), earlier)
     part = out.with_name(f".{out.name}.part")
     try:
         part.write_bytes(data)

@@ -17,6 +17,9 @@ from vllm_multinode.operate.logs import Line
 from vllm_multinode.operate.logs import as_text as log_text
 from vllm_multinode.operate.masks import without_secrets
 from vllm_multinode.operate.observation import Observation
+from vllm_multinode.operate.page.body import Page, View
+from vllm_multinode.operate.page.document import standalone
+from vllm_multinode.operate.samples import History
 from vllm_multinode.operate.screen import screen
 from vllm_multinode.operate.source import Source
 from vllm_multinode.operate.status import status_of
@@ -25,17 +28,20 @@ _LEFT_OUT: Final = frozenset({"managedFields", "kubectl.kubernetes.io/last-appli
 _ARGUMENTS: Final = frozenset({"args", "command"})
 
 
-def bundle(place: Source, found: Sequence[Observation], version: str) -> bytes:
+def bundle(
+    place: Source, found: Sequence[Observation], version: str, earlier: Sequence[Observation] = ()
+) -> bytes:
     """A gzipped tar archive.
 
     Args:
         place: where the services run.
         found: what was seen of them.
         version: of this package.
+        earlier: what was seen of them some seconds before, so that the page has rates.
     """
     target, now = io.BytesIO(), int(time.time())
     with tarfile.open(fileobj=target, mode="w:gz") as archive:
-        for name, text in _files(place, found, version):
+        for name, text in _files(place, found, version, earlier):
             data = text.encode()
             entry = tarfile.TarInfo(f"multinode-report/{name}")
             entry.size, entry.mtime, entry.mode = len(data), now, 0o644
@@ -43,8 +49,11 @@ def bundle(place: Source, found: Sequence[Observation], version: str) -> bytes:
     return target.getvalue()
 
 
-def _files(place: Source, found: Sequence[Observation], version: str) -> Iterator[tuple[str, str]]:
+def _files(
+    place: Source, found: Sequence[Observation], version: str, earlier: Sequence[Observation]
+) -> Iterator[tuple[str, str]]:
     yield "versions.json", _json({"multinode": version, "python": platform.python_version()})
+    yield "page.html", standalone(_page(found, earlier))
     for seen in found:
         folder, status = seen.snapshot.name, status_of(seen)
         yield f"{folder}/status.txt", without_secrets("\n".join(screen(status, seen.now))) + "\n"
@@ -62,6 +71,17 @@ def _files(place: Source, found: Sequence[Observation], version: str) -> Iterato
         streams = place.streams(seen, 0.0, several=False)
         yield f"{folder}/logs.txt", _lines(partial(streams.now, seen))
         yield f"{folder}/previous.txt", _lines(partial(streams.earlier, seen))
+
+
+def _page(found: Sequence[Observation], earlier: Sequence[Observation]) -> Page:
+    """The dashboard's page, as it would be now."""
+    views = []
+    for seen in found:
+        history = History()
+        for one in (*(before for before in earlier if before.title == seen.title), seen):
+            history.add(one, status_of(one))
+        views.append(View(status_of(seen), diagnosis_of(seen), history, seen.now))
+    return Page(views, max((seen.now for seen in found), default=0.0), in_full=True)
 
 
 def _concerns(event: Mapping[str, Any], seen: Observation) -> bool:

@@ -9,7 +9,7 @@ from vllm_multinode.cluster.transport import Object
 from vllm_multinode.operate.observation import Observation, pod_name
 from vllm_multinode.operate.reading import incidents, items, number, restarts_of, text, unix
 
-_SILENT: Final = 2.5
+SILENT: Final = 2.5
 """Seconds; heartbeats come several times within MULTINODE_HEARTBEAT_TIMEOUT, whose default is 5."""
 _HOUR: Final = 3600.0
 _OFTEN: Final = 3
@@ -67,7 +67,7 @@ def _of_head(seen: Observation, name: str, said: Any) -> Iterator[Trouble]:
         yield of_cause("model-fetched", subject, f"{reason}.")
     for member in items(said, "members"):
         silent = number(member, "silent_s")
-        if silent is not None and silent > _SILENT:
+        if silent is not None and silent > SILENT:
             what = f"has not been heard of for {silent:.1f} s."
             yield of_cause("member-silent", f"pod {text(member, 'name')}", what)
     if state == "recovering":

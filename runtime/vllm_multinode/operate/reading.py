@@ -21,6 +21,23 @@ class Recovery(Frozen):
     reason: str
 
 
+class Change(Frozen):
+    """A change of state: Unix time in seconds, the state that began then, and its reason."""
+
+    at: float
+    state: str
+    reason: str
+
+
+def changes(said: Mapping[str, Any]) -> list[Change]:
+    """The states that a head's `/status` tells of, the newest last."""
+    return [
+        Change(at=at, state=state, reason=text(entry, "reason"))
+        for entry in items(said, "history")
+        if (at := number(entry, "at")) and (state := text(entry, "state"))
+    ]
+
+
 def incidents(said: Mapping[str, Any]) -> list[Recovery]:
     """The incidents that a head's `/status` tells of, the newest last."""
     found = [

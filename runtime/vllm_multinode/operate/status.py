@@ -10,13 +10,28 @@ from vllm_multinode.cluster.diagnosis import state_words
 from vllm_multinode.cluster.snapshot import is_head
 from vllm_multinode.cluster.transport import Object
 from vllm_multinode.contract.frozen import Frozen
+from vllm_multinode.launcher.settings import Sizes
+from vllm_multinode.launcher.sizes import stages_of_node
 from vllm_multinode.operate import numbers
 from vllm_multinode.operate.observation import Observation, Place, pod_name
-from vllm_multinode.operate.reading import Recovery, incidents, items, number, restarts_of, text, unix, whole
+from vllm_multinode.operate.reading import (
+    Change,
+    Recovery,
+    changes,
+    incidents,
+    items,
+    number,
+    restarts_of,
+    text,
+    unix,
+    whole,
+)
 from vllm_multinode.operate.troubles import troubles
 from vllm_multinode.platforms.names import GPU_RESOURCES
 
 _SILENT: Final = "no answer"
+_MOST: Final = 4096
+"""Ranks of a group; whoever says more is not a supervisor of ours."""
 
 
 class RankStatus(Frozen):
@@ -26,6 +41,8 @@ class RankStatus(Frozen):
         rank: None where the node has none yet, or nobody who knows it could be asked.
         role: head or worker.
         pod: its name.
+        group: the pod of its head; empty where nobody can tell.
+        stages: of the pipeline that it computes, from 0; empty where nobody can tell.
         node: the machine that it runs on; empty before it is scheduled.
         state: the supervisor's word, or the pod's where no supervisor answered.
         reason: why, where it does not serve.
@@ -40,6 +57,8 @@ class RankStatus(Frozen):
     rank: int | None
     role: str
     pod: str
+    group: str = ""
+    stages: tuple[int, ...] = ()
     node: str = ""
     state: str
     reason: str = ""
@@ -90,6 +109,7 @@ class ServiceStatus(Frozen):
         recoveries: since the head's supervisor began to count.
         recoveries_by_cause: the same, by what ended the engine.
         incidents: the latest ones, the newest last.
+        history: the states that its head's supervisor went through, the newest last.
         generation: of the object's spec.
         url: where clients reach it.
         entrance: how to send a request, a line each.
@@ -113,6 +133,7 @@ class ServiceStatus(Frozen):
     recoveries: int = 0
     recoveries_by_cause: dict[str, int] = Field(default={})
     incidents: tuple[Recovery, ...] = ()
+    history: tuple[Change, ...] = ()
     generation: int | None = None
     url: str = ""
     entrance: tuple[str, ...] = ()
@@ -142,6 +163,7 @@ def status_of(seen: Observation) -> ServiceStatus:
         recoveries=whole(said, "recoveries") or 0,
         recoveries_by_cause=_counts(said.get("recoveries_by_cause")),
         incidents=tuple(incidents(said)),
+        history=tuple(changes(said)),
         generation=snapshot.generation or None,
         url=snapshot.url,
         entrance=seen.entrance,
@@ -172,17 +194,20 @@ def _state(seen: Observation, *, serving: bool) -> tuple[str, str, float | None]
 
 def _ranks(seen: Observation) -> tuple[RankStatus, ...]:
     members = {
-        text(member, "name"): member
-        for said in seen.supervisors.values()
+        text(member, "name"): (member, head, said)
+        for head, said in seen.supervisors.items()
         for member in items(said, "members")
     }
-    ranks = [_rank(seen, pod, members.get(pod_name(pod), {})) for pod in seen.snapshot.current]
+    unknown: tuple[Mapping[str, Any], str, Mapping[str, Any]] = ({}, "", {})
+    ranks = [_rank(seen, pod, *members.get(pod_name(pod), unknown)) for pod in seen.snapshot.current]
     return tuple(
         sorted(ranks, key=lambda one: (one.rank is None, one.rank or 0, one.role != "head", one.pod))
     )
 
 
-def _rank(seen: Observation, pod: Object, member: Mapping[str, Any]) -> RankStatus:
+def _rank(
+    seen: Observation, pod: Object, member: Mapping[str, Any], group: str, said: Mapping[str, Any]
+) -> RankStatus:
     own = seen.supervisors.get(pod_name(pod), {})
     state = text(own, "state") or text(member, "state") or pod_states.words(pod)
     head = is_head(pod)
@@ -195,6 +220,8 @@ def _rank(seen: Observation, pod: Object, member: Mapping[str, Any]) -> RankStat
         rank=rank,
         role="head" if head else "worker",
         pod=pod_name(pod),
+        group=group or _group(seen, pod),
+        stages=_stages(said, rank),
         node=str((pod.get("spec") or {}).get("nodeName") or ""),
         state=state if state != "no answer" else _SILENT,
         reason=text(own, "reason"),
@@ -205,6 +232,26 @@ def _rank(seen: Observation, pod: Object, member: Mapping[str, Any]) -> RankStat
         weights=_weights(own.get("loading") or member.get("loading"), state),
         restarts=restarts_of(pod),
     )
+
+
+def _group(seen: Observation, pod: Object) -> str:
+    """The head of a pod that is no member yet: the only one, or the one whose name its own begins with."""
+    heads = [pod_name(head) for head in seen.heads]
+    if len(heads) == 1:
+        return heads[0]
+    return next((head for head in heads if f"{pod_name(pod)}-".startswith(f"{head}-")), "")
+
+
+def _stages(said: Mapping[str, Any], rank: int | None) -> tuple[int, ...]:
+    """The pipeline stages of a rank's node."""
+    counts = [whole(said, key) for key in ("tensor_parallel", "pipeline_parallel", "nodes")]
+    if rank is None or not all(count is not None and 0 < count <= _MOST for count in counts):
+        return ()
+    tensor_parallel, pipeline_parallel, nodes = (int(count or 1) for count in counts)
+    if not 0 <= rank < nodes:
+        return ()
+    sizes = Sizes(tensor_parallel=tensor_parallel, pipeline_parallel=pipeline_parallel, nodes=nodes)
+    return tuple(stages_of_node(sizes, rank))
 
 
 def _weights(loading: Any, state: str) -> float | None:
