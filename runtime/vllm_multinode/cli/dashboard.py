@@ -18,7 +18,7 @@ def dashboard(
     interval: Annotated[float, typer.Option(min=0.5, max=60, help="Seconds between two looks.")] = 3,
     browser: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> int:
-    """Serve a page over services until Ctrl-C: the group, its states and incidents, throughput and latency.
+    """Serve a page over services until Ctrl-C: the group, incidents, throughput and latency.
 
     It listens on 127.0.0.1, loads nothing from elsewhere, and changes nothing.
 

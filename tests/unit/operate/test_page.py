@@ -2,15 +2,24 @@
 
 import http.client
 import re
+import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from unit.cluster.stub_api import StubApi
+from unit.operate.cases import BUSY, SERVES, Case, both
+from unit.operate.cases import serving as serving_service
 from unit.operate.groups import BEGAN, HEAD, PODS, observation, says
+from unit.operate.test_doctor import put
+from vllm_multinode.cli.app import run
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.operate.dashboard import Watcher, serving
@@ -285,3 +294,28 @@ def test_many_services_are_a_table_and_the_chosen_one_is_asked_by_itself(
     watcher.look()
     assert "There is no service llm-07 any more" in words(standalone(watcher.page("llm-07")))
     assert isinstance(page, Page)
+
+
+def test_command_line(api: StubApi, kubeconfig: object) -> None:
+    """From the command to the page, and Ctrl-C."""
+    put(api, Case("", [serving_service(), *both()], SERVES, BUSY))
+    command = [str(Path(sys.executable).with_name("multinode")), "dashboard", "llm", "--interval", "0.5"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        address = running.stdout.readline().split()[0]
+        assert "demo/llm: nothing wrong" in get(address)[1]
+        running.send_signal(signal.SIGINT)
+        assert running.wait(60) == ExitCode.OK
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        pytest.param(["nobody"], ExitCode.NOT_SERVING, id="unknown-service"),
+        pytest.param(["--port", "99999"], ExitCode.USAGE, id="no-port"),
+        pytest.param(["--local", "-n", "x"], ExitCode.USAGE, id="local-namespace"),
+    ],
+)
+def test_wrong_input(api: StubApi, kubeconfig: object, arguments: list[str], code: ExitCode) -> None:
+    put(api, Case("", [serving_service(), *both()], SERVES, BUSY))
+    assert run(["dashboard", *arguments]) == code

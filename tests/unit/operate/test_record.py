@@ -140,10 +140,13 @@ def test_a_report_has_all_of_it_and_no_secret(service: StubApi, tmp_path: Path) 
         texts = {one.name: archive.extractfile(one).read().decode() for one in archive}  # type: ignore[union-attr]
     assert {name.rpartition("/")[2] for name in texts} >= {
         "status.txt", "status.json", "doctor.txt", "doctor.json", "pods.json", "events.json", "logs.txt",
-        "previous.txt", "service.json", "versions.json",
+        "previous.txt", "service.json", "versions.json", "page.html",
     }  # fmt: skip
     assert not [name for name, text in texts.items() if CANARY in text]
     assert "--seed" in texts["multinode-report/llm/pods.json"]
+    page = texts["multinode-report/page.html"]
+    assert "nothing wrong" in page
+    assert "<script" not in page
     assert file.stat().st_mode & 0o077 == 0
 
 
