@@ -18,7 +18,7 @@ from vllm_multinode.sizing.planner.cuts import Planner
 from vllm_multinode.sizing.planner.engine_log import EngineLog, read_log
 from vllm_multinode.sizing.planner.plan import as_asked
 from vllm_multinode.sizing.planner.report import as_object
-from vllm_multinode.sizing.planner.request import Gpu, Request, Settings, find_gpu
+from vllm_multinode.sizing.planner.request import Gpu, Request, Settings, equal_nodes, find_gpu
 
 # vLLM's block on CPUs.
 _CPU_BLOCK = 128
@@ -118,7 +118,7 @@ def _with_log(base: Request, log: EngineLog) -> Request:
     settings, source = base.settings, base.source
     tp = int(log.number("tensor_parallel_size") or base.tensor_parallel or 1)
     pp = int(log.number("pipeline_parallel_size") or base.pipeline_parallel or 1)
-    nodes = int(log.number("nnodes") or 1)
+    nodes = max(1, int(log.number("nnodes") or 1))
     prefix, eager = log.flag("enable_prefix_caching"), log.flag("enforce_eager")
     text_only = log.flag("language_model_only")
     context = int(log.number("max_model_len", "max_seq_len") or base.context)
@@ -126,7 +126,7 @@ def _with_log(base: Request, log: EngineLog) -> Request:
     return replace(
         base,
         gpus_per_node=max(1, tp * pp // nodes),
-        node_gpus=(max(1, tp * pp // nodes),) * nodes,
+        node_gpus=equal_nodes(nodes, max(1, tp * pp // nodes)),
         context=min(context, limit) if limit else context,
         utilization=float(log.number("gpu_memory_utilization") or base.utilization),
         kv_dtype="fp8" if "fp8" in log.text("kv_cache_dtype", "cache_dtype") else base.kv_dtype,

@@ -36,7 +36,15 @@ from vllm_multinode.sizing.planner.kv_cache import KvDtype
 from vllm_multinode.sizing.planner.memory import UTILIZATION, Verdict
 from vllm_multinode.sizing.planner.plan import choose, preferred
 from vllm_multinode.sizing.planner.report import as_object, as_text
-from vllm_multinode.sizing.planner.request import CLAIM_GBS, GPUS_PER_NODE, Gpu, Request, Settings, find_gpu
+from vllm_multinode.sizing.planner.request import (
+    CLAIM_GBS,
+    GPUS_PER_NODE,
+    Gpu,
+    Request,
+    Settings,
+    equal_nodes,
+    find_gpu,
+)
 
 if TYPE_CHECKING:
     from vllm_multinode.cluster.offers import Offer
@@ -267,7 +275,7 @@ def of_options(
         raise MultinodeError(
             ExitCode.USAGE, f"--gpus-per-node lists {len(counts)} nodes, --nodes says {nodes}."
         )
-    node_gpus = counts if len(counts) > 1 else (each,) * (nodes or 0)
+    node_gpus = counts if len(counts) > 1 else equal_nodes(nodes or 0, each)
     shape = None if in_shape is None else catalogue.shape(gpu)
     return wishes.request(
         source, gpu=accelerator, node_gpus=node_gpus, gpus_per_node=each, shape=shape, notes=notes

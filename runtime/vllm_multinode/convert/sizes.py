@@ -11,7 +11,7 @@ from vllm_multinode.sizing.model.sources import Source, find_model
 from vllm_multinode.sizing.planner.choice import Plan
 from vllm_multinode.sizing.planner.memory import UTILIZATION
 from vllm_multinode.sizing.planner.plan import choose
-from vllm_multinode.sizing.planner.request import Request, find_gpu
+from vllm_multinode.sizing.planner.request import Request, equal_nodes, find_gpu
 
 _HUB: Final = "hf://"
 _GIB: Final = 1 << 30
@@ -70,7 +70,7 @@ def _request(draft: Draft, source: Source) -> Request:
     return Request(
         source=source,
         gpu=gpu,
-        node_gpus=(each,) * nodes,
+        node_gpus=equal_nodes(nodes, each),
         gpus_per_node=each,
         context=min(asked, limit) if limit else asked,
         notes=notes,

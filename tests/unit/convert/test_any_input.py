@@ -104,3 +104,15 @@ def test_what_is_no_source_is_one_line(body: list[Any], tmp_path: Path) -> None:
     documents = [Document("x.yaml", index, one) for index, one in enumerate(body)]
     with pytest.raises(MultinodeError, match="nothing that can be converted"):
         convert(documents)
+
+
+@pytest.mark.parametrize("count", [1 << 40], ids=["trillion"])
+@pytest.mark.parametrize("name", ["kaito-workspace", "oci-recipe", "ray-service", "leader-worker-set"])
+def test_no_count_of_a_source_costs_memory(name: str, count: int) -> None:
+    """Each whole number of a source, as a count that no cluster has: a list of that length would end us."""
+    sources = [path for path in (EXAMPLES / name).iterdir() if path.name != EXPECTED and path.suffix != ".py"]
+    for path in sources:
+        bodies = list(yaml.safe_load_all(path.read_text()))
+        numbers = [place for place in places(bodies) if type(at(bodies, place)) is int]
+        for place in numbers:
+            check(replaced(bodies, place, count))

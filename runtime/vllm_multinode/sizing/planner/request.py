@@ -158,9 +158,25 @@ class Request:
             ("GPU memory", self.gpu.memory_gib, 0.01, 1 << 20),
         )
         for name, value, least, most in bounds:
-            if not least <= value <= most:
-                what = f"{name} is {value:g}, which is not within {least:g} and {most:g}."
-                raise MultinodeError(ExitCode.USAGE, what)
+            _within(name, value, least, most)
+
+
+def _within(name: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        what = f"{name} is {value:g}, which is not within {least:g} and {most:g}."
+        raise MultinodeError(ExitCode.USAGE, what)
+
+
+def equal_nodes(count: int, gpus: int) -> tuple[int, ...]:
+    """Accelerators of each of count nodes that have gpus each.
+
+    Counts come from files of others: one that no cluster has is refused before a list of its length is built.
+
+    Raises:
+        MultinodeError: USAGE, for a count that is not within 0 and 1,024.
+    """
+    _within("nodes", count, 0, _MOST_NODES)
+    return (gpus,) * count
 
 
 def find_gpu(name: str, memory_gib: float | None = None) -> tuple[Gpu, int | None, tuple[str, ...]]:
