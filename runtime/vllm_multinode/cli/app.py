@@ -1,104 +1,171 @@
-"""The typer application: all but what runs in the image. Only the command that is asked for is imported."""
+"""The command line as click has it: only the command that is asked for is imported."""
 
 import importlib
 import sys
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Final
 
-import typer
+import click
 
+from vllm_multinode.cli import declare
+from vllm_multinode.cli.help_text import Texts
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
-COMMANDS: Final = {
-    "plan": "Say how many nodes a model needs, and which TP and PP.",
-    "models": "List the models of the catalogue: parameters, weights, context and the smallest deployments.",
-    "gpus": "List the GPUs of the catalogue: memory, label of their nodes, and node shapes.",
-    "render": "Write ServingRuntime, InferenceService, claim and kustomization of a deployment spec.",
-    "schema": "Print the JSON Schema of a deployment spec.",
-    "preview": "Print what KServe will create; exit code 4 where it would refuse it or never serve.",
-    "validate": "Say what will be refused and what will never serve; exit code 4 where there is any.",
-    "convert": "Bring what runs on KAITO, OCI AI Blueprints, AI-on-EKS, KServe or Ray Serve.",
-    "up": "From a model's name to a service that answers: plan, render, check, deploy and wait.",
-    "deploy": "Check, apply and wait for a service; a second time changes nothing.",
-    "wait": "Show each pod's state until the service serves; exit code 75 and the reason where it will not.",
-    "delete": "Delete a deployment; what others made or still need is kept, and said.",
-    "status": "Show what services do: state, reason, nodes, weights, requests, recoveries and the way in.",
-    "doctor": "Say why a service does not serve or serves badly, what shows it, and what to do.",
-    "logs": "Print the logs of all nodes in order of time, with rank, engine and supervisor told apart.",
-    "top": "Show tokens and requests per second, the KV cache and the nodes' heartbeats, live.",
-    "dashboard": "Serve a page over services until Ctrl-C: the group, incidents, throughput and latency.",
-    "record": "Run the smallest exercise with a service, and write down all that makes it reproducible.",
-    "report": "Write status, diagnosis, logs and objects into one file to attach; secrets are hidden.",
-    "local": "The same pods as processes on this machine.",
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+GOALS: Final = {
+    "Size and write": {
+        "plan": "Say how many nodes a model needs, and which TP and PP.",
+        "models": "List the models of the catalogue: size, context and the smallest deployments.",
+        "gpus": "List the GPUs of the catalogue: memory, label of their nodes, and node shapes.",
+        "render": "Write ServingRuntime, InferenceService, claim and kustomization of a deployment spec.",
+        "schema": "Print the JSON Schema of a deployment spec.",
+        "convert": "Bring what runs on KAITO, OCI AI Blueprints, AI-on-EKS, KServe or Ray Serve.",
+    },
+    "Check without a cluster": {
+        "preview": "Print what KServe will create; exit code 4 where it would refuse it or never serve.",
+        "validate": "Say what will be refused and what will never serve; exit code 4 where there is any.",
+    },
+    "Bring to a cluster": {
+        "up": "From a model's name to a service that answers: plan, render, check, deploy and wait.",
+        "deploy": "Check, apply and wait for a service; a second time changes nothing.",
+        "wait": "Show each pod's state until the service serves; exit code 75 where it will not.",
+        "delete": "Delete a deployment; what others made or still need is kept, and said.",
+    },
+    "See what runs": {
+        "status": "Show what services do: state, reason, nodes, requests, recoveries and the way in.",
+        "doctor": "Say why a service does not serve or serves badly, what shows it, and what to do.",
+        "logs": "Print the logs of all nodes in order of time, with rank, engine and supervisor told apart.",
+        "top": "Show tokens and requests per second, the KV cache and the nodes' heartbeats, live.",
+        "dashboard": "Serve a page over services until Ctrl-C: the group, incidents, throughput and latency.",
+        "record": "Run the smallest exercise with a service, and write down all that makes it reproducible.",
+        "report": "Write status, diagnosis, logs and objects into one file to attach; secrets are hidden.",
+    },
+    "On this machine": {
+        "local": "Run the same pods as processes on this machine.",
+        "completion": "Print what makes a shell complete commands, options and names.",
+    },
 }
-"""Command -> its line in the help. Each is a function, or a typer application `app`, in cli.<command>."""
+"""Goal -> command -> its line in the help. Each is a function, or a Group `app`, in cli.<command>."""
+COMMANDS: Final = {name: line for commands in GOALS.values() for name, line in commands.items()}
 IN_IMAGE: Final = {
     "head": "Run the head pod's supervisor; all further arguments are vLLM's.",
     "worker": "Run a worker pod's supervisor; all further arguments are vLLM's.",
     "fetch": "Fill a claim with a model from a hub, S3, an image or another claim.",
     "live": "Ask this pod's supervisor whether it lives; exit code 1 where it does not.",
 }
-"""cli.main starts these before this application is loaded; they stand here for the help."""
+"""cli.main starts these before this module is loaded; they stand here for help and completion."""
+_IN_A_POD: Final = "In a pod"
+_EXAMPLES: Final = (
+    "multinode plan llama-3.1-405b-instruct --gpu H100-SXM --gpus-per-node 8",
+    "multinode validate -f llama/ --platform openshift-ai-2.25",
+)
 
 
-def application(asked: str = "") -> typer.Typer:
-    """The application, with the command that is asked for in full and the others by their line alone."""
-    app = typer.Typer(
+class Root(declare.Group):
+    """`multinode`: commands by what one wants, each loaded when it is asked for."""
+
+    def list_commands(self, _: click.Context) -> list[str]:
+        """All, in the help's order."""
+        return [*COMMANDS, *IN_IMAGE]
+
+    def get_command(self, _: click.Context, name: str) -> click.Command | None:
+        """A command in full."""
+        if name in IN_IMAGE:
+            return _in_image(name)
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"vllm_multinode.cli.{name}")
+        app = getattr(module, "app", None)
+        if isinstance(app, declare.Group):
+            app.name = name
+            return app
+        return declare.command(getattr(module, name), name)
+
+    def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
+        """Each below its goal, without loading any."""
+        width = max(map(len, (*COMMANDS, *IN_IMAGE)))
+        for goal, commands in {**GOALS, _IN_A_POD: IN_IMAGE}.items():
+            with formatter.section(goal):
+                formatter.write_dl([(name.ljust(width), line) for name, line in commands.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
+        """The commands with their lines, without loading any; then the options."""
+        from click.shell_completion import CompletionItem
+
+        found = [
+            CompletionItem(name, help=line)
+            for name, line in {**COMMANDS, **IN_IMAGE}.items()
+            if name.startswith(incomplete)
+        ]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
+
+
+def application() -> Root:
+    """The root of all commands."""
+    return Root(
         name="multinode",
         help="One vLLM engine over several nodes.",
-        no_args_is_help=True,
-        pretty_exceptions_enable=False,
-        rich_markup_mode=None,  # rich's help takes twice as long as all the rest
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
-    app.callback(invoke_without_command=True)(_version)
-    for name, line in COMMANDS.items():
-        if name != asked:
-            app.command(name, help=line)(_elsewhere)
-            continue
-        module = importlib.import_module(f"vllm_multinode.cli.{name}")
-        if hasattr(module, "app"):
-            app.add_typer(module.app, name=name, help=line)
-        else:
-            app.command(name)(getattr(module, name))
-    for name, line in IN_IMAGE.items():
-        app.command(name, help=line)(_elsewhere)
-    return app
+        texts=Texts("", _EXAMPLES),
+        invoke_without_command=True,
+        callback=_alone,
+        params=[
+            click.Option(
+                ["--version"], is_flag=True, expose_value=False, is_eager=True, show_default=False,
+                callback=_version, help="Print the version and exit.",
+            ),
+            declare.quiet_option(),
+        ],
+        context_settings=declare.SETTINGS,
+    )  # fmt: skip
 
 
-def _elsewhere() -> None:
-    """Stands for a command that is not run from here."""
-
-
-def _version(
-    context: typer.Context,
-    *,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-) -> None:
-    if version:
-        import importlib.metadata  # slow, and seldom asked for
-
-        typer.echo(importlib.metadata.version("vllm-multinode"))
-        raise typer.Exit
+def _alone() -> None:
+    context = click.get_current_context()
     if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+        click.echo(context.get_help())
+
+
+def _version(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if not value or context.resilient_parsing:
+        return
+    import importlib.metadata  # slow, and seldom asked for
+
+    click.echo(importlib.metadata.version("vllm-multinode"))
+    context.exit()
+
+
+def _in_image(name: str) -> click.Command:
+    """What stands for a command that is not run from here: its name, line and options."""
+    params: list[click.Parameter] = []
+    if name == "fetch":
+        from vllm_multinode.cli.fetch import parser
+
+        params = [
+            click.Option([*action.option_strings], is_flag=action.nargs == 0, help=action.help)
+            for action in parser()._actions  # noqa: SLF001 - argparse has no other way to list them
+            if action.option_strings and action.dest != "help"
+        ]
+        params.append(click.Argument(["source"]))
+        params.append(click.Argument(["directory"], type=click.Path()))
+    return click.Command(name, params=params, help=IN_IMAGE[name], context_settings=declare.SETTINGS)
 
 
 def run(arguments: list[str]) -> int:
     """Run a command line; a mistake of input is one line on stderr and its exit code."""
     try:
-        # The global options take no value, so the first other argument is the command.
-        asked = next((argument for argument in arguments if not argument.startswith("-")), "")
-        result = application(asked)(arguments, standalone_mode=False)
+        result = application().main(
+            arguments, prog_name="multinode", complete_var=declare.COMPLETE, standalone_mode=False
+        )
     except MultinodeError as error:
         sys.stderr.write(f"multinode: {error}\n")
         return error.code
-    except typer.Abort:
+    except click.Abort:
         return ExitCode.INTERRUPTED
-    except Exception as error:
-        usage = getattr(error, "format_message", None)
-        if usage is None:
-            raise
-        sys.stderr.write(f"multinode: {usage()} See `multinode --help`.\n")
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context else "multinode"
+        sys.stderr.write(f"multinode: {error.format_message()} See `{path} --help`.\n")
         return ExitCode.USAGE
     return result if isinstance(result, int) else ExitCode.OK

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
+import click
 
+from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
@@ -14,18 +15,16 @@ if TYPE_CHECKING:
 LoginSource = Literal["kubeconfig", "oc"]
 
 Namespace = Annotated[
-    str, typer.Option("--namespace", "-n", help="Namespace; the kubeconfig's by default.", show_default=False)
+    str, Option("--namespace", "-n", help="Namespace; the kubeconfig's by default.", show_default=False)
 ]
-Context = Annotated[str, typer.Option(help="Context of the kubeconfig.", show_default=False)]
-Kubeconfig = Annotated[
-    str, typer.Option(help="Instead of KUBECONFIG and ~/.kube/config.", show_default=False)
-]
-Login = Annotated[LoginSource, typer.Option(help="Whose login: the kubeconfig's, or what oc uses now.")]
+Context = Annotated[str, Option(help="Context of the kubeconfig.", show_default=False)]
+Kubeconfig = Annotated[str, Option(help="Instead of KUBECONFIG and ~/.kube/config.", show_default=False)]
+Login = Annotated[LoginSource, Option(help="Whose login: the kubeconfig's, or what oc uses now.")]
 Files = Annotated[
     list[str] | None,
-    typer.Option("--file", "-f", help="Manifests, a Template, a spec, a folder, or - for stdin; repeatable."),
+    Option("--file", "-f", help="Manifests, a Template, a spec, a folder, or - for stdin; repeatable."),
 ]
-MoreFiles = Annotated[list[str] | None, typer.Argument(help="The same without -f.", show_default=False)]
+MoreFiles = Annotated[list[str] | None, Argument(help="The same without -f.", show_default=False)]
 
 
 def settle_namespace(cluster: "Cluster", asked: str, found: Sequence[str]) -> None:
@@ -48,9 +47,9 @@ def settle_namespace(cluster: "Cluster", asked: str, found: Sequence[str]) -> No
 
 def say(text: str) -> None:
     """A line on standard output, at once."""
-    typer.echo(text)
+    click.echo(text)
 
 
 def warn(text: str) -> None:
     """A line on standard error."""
-    typer.echo(f"multinode: {text}", err=True)
+    click.echo(f"multinode: {text}", err=True)

@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
+import click
 
 from vllm_multinode.authoring.render import Target
+from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.cli.file_options import Parameters, Remote, reading, sources
 from vllm_multinode.cli.platform_options import Kserve, Platform, chosen
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -23,33 +24,35 @@ Output = Literal["text", "json"]
 def convert(
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="SOURCE…", help="Files or folders; - for standard input.", show_default=False),
+        Argument(metavar="SOURCE…", help="Files or folders; - for standard input.", show_default=False),
     ] = None,
     *,
     kind: Annotated[
         Kind | None,
-        typer.Option(
-            "--from", help="What they are; recognised by their shape if absent.", show_default=False
-        ),
+        Option("--from", help="What they are; recognised by their shape if absent.", show_default=False),
     ] = None,
     platform: Platform = None,
     kserve: Kserve = None,
-    target: Annotated[Target, typer.Option(help="An InferenceService, or a LeaderWorkerSet.")] = "kserve",
-    out: Annotated[str, typer.Option(help="Folder for spec, manifests and report.", show_default=False)] = "",
-    output: Annotated[Output, typer.Option("--output", "-o", help="How to print it.")] = "text",
+    target: Annotated[Target, Option(help="An InferenceService, or a LeaderWorkerSet.")] = "kserve",
+    out: Annotated[str, Option(help="Folder for spec, manifests and report.", show_default=False)] = "",
+    output: Annotated[Output, Option("--output", "-o", help="How to print it.")] = "text",
     parameters: Parameters = None,
     remote: Remote = False,
 ) -> int:
     """Bring what runs on KAITO, OCI AI Blueprints, AI-on-EKS, KServe or Ray Serve.
 
     Exit code 16 where a field was not carried, 17 where the source is refused.
+
+    multinode convert workspace.yaml --out llama/
+
+    multinode convert --from kaito workspace.yaml -o json
     """
     given, release = read_sources(sources(files), reading(parameters, remote)), chosen(platform, kserve)
     conversion, manifests = rendered(converted(given, kind, release), release, target)
     if output == "json":
-        typer.echo(json.dumps(as_object(conversion), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(as_object(conversion), indent=2, ensure_ascii=False))
     elif not out:
-        typer.echo("---\n".join(map(spec_yaml, conversion.services)), nl=False)
+        click.echo("---\n".join(map(spec_yaml, conversion.services)), nl=False)
     if out and conversion.code is not ExitCode.NOT_CONVERTED:
         each = texts(conversion, manifests)
         alone = len(each) == 1
@@ -59,8 +62,8 @@ def convert(
             for name, text in content.items()
         }
         for path in write(Path(out), {**written, REPORT: as_markdown(conversion)}):
-            typer.echo(path, err=True)
+            click.echo(path, err=True)
     if output == "text":
         for line in as_lines(conversion):
-            typer.echo(line, err=True)
+            click.echo(line, err=True)
     return conversion.code

@@ -3,9 +3,8 @@
 import threading
 from typing import Annotated
 
-import typer
-
 from vllm_multinode.cli.cluster_options import say
+from vllm_multinode.cli.declare import Option
 from vllm_multinode.cli.service_options import Asked, over_services
 from vllm_multinode.contract.exit_codes import ExitCode
 
@@ -14,9 +13,9 @@ from vllm_multinode.contract.exit_codes import ExitCode
 def dashboard(
     asked: Asked,
     *,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="On the loopback; 0: any free one.")] = 0,
-    interval: Annotated[float, typer.Option(min=0.5, max=60, help="Seconds between two looks.")] = 3,
-    browser: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    port: Annotated[int, Option(min=0, max=65535, help="On the loopback; 0: any free one.")] = 0,
+    interval: Annotated[float, Option(min=0.5, max=60, help="Seconds between two looks.")] = 3,
+    browser: Annotated[bool, Option("--open", help="Open it in the browser.")] = False,
 ) -> int:
     """Serve a page over services until Ctrl-C: the group, incidents, throughput and latency.
 

@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from vllm_multinode.cli.cluster_options import (
     Context,
     Files,
@@ -13,6 +11,7 @@ from vllm_multinode.cli.cluster_options import (
     say,
     settle_namespace,
 )
+from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.cli.file_options import Parameters, Remote, reading
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -22,23 +21,26 @@ if TYPE_CHECKING:
 
 
 def delete(
-    name: Annotated[
-        str, typer.Argument(help="The deployment; or -f names its files.", show_default=False)
-    ] = "",
+    name: Annotated[str, Argument(help="The deployment; or -f names its files.", show_default=False)] = "",
     files: Files = None,
     *,
     param: Parameters = None,
     remote: Remote = False,
-    claim: Annotated[bool, typer.Option("--claim", help="Its claims too, with the model in them.")] = False,
+    claim: Annotated[bool, Option("--claim", help="Its claims too, with the model in them.")] = False,
     namespace: Namespace = "",
     timeout: Annotated[
-        float, typer.Option(min=0, help="Seconds to wait until its pods are gone; 0 does not wait.")
+        float, Option(min=0, help="Seconds to wait until its pods are gone; 0 does not wait.")
     ] = 300,
     context: Context = "",
     kubeconfig: Kubeconfig = "",
     login: Login = "kubeconfig",
 ) -> int:
-    """Delete a deployment; what others made or still need is kept, and said."""
+    """Delete a deployment; what others made or still need is kept, and said.
+
+    multinode delete llama -n models
+
+    multinode delete -f llama.yaml --claim
+    """
     if bool(name) == bool(files):
         raise MultinodeError(ExitCode.USAGE, "name a deployment, or its files with -f; one of both.")
     from vllm_multinode.cluster import delete as deleting

@@ -3,8 +3,6 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from vllm_multinode.cli.cluster_options import (
     Context,
     Files,
@@ -16,6 +14,7 @@ from vllm_multinode.cli.cluster_options import (
     settle_namespace,
     warn,
 )
+from vllm_multinode.cli.declare import Option
 from vllm_multinode.cli.file_options import Parameters, Remote, reading, sources, tell_foreign
 from vllm_multinode.cli.platform_options import NAMES, VARIABLE, Kserve, named
 from vllm_multinode.cli.prepare import Manner, RenderTarget, prepared, release_for
@@ -35,36 +34,41 @@ def deploy(
     remote: Remote = False,
     platform: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help=f"{NAMES}; {VARIABLE}, or what the cluster runs, by default."),
+        Option(metavar="NAME", help=f"{NAMES}; {VARIABLE}, or what the cluster runs, by default."),
     ] = None,
     kserve: Kserve = None,
-    target: Annotated[RenderTarget, typer.Option(help="What a spec is rendered for.")] = "kserve",
+    target: Annotated[RenderTarget, Option(help="What a spec is rendered for.")] = "kserve",
     name: Annotated[
-        str, typer.Option(help="Of the deployment; its service's by default.", show_default=False)
+        str, Option(help="Of the deployment; its service's by default.", show_default=False)
     ] = "",
     namespace: Namespace = "",
     create_namespace: Annotated[
-        bool, typer.Option("--create-namespace", help="Make the namespace where it is missing.")
+        bool, Option("--create-namespace", help="Make the namespace where it is missing.")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Go on although `validate` says that it will not serve.")
+        bool, Option("--force", help="Go on although `validate` says that it will not serve.")
     ] = False,
     force_conflicts: Annotated[
-        bool, typer.Option("--force-conflicts", help="Take over fields and objects that others own.")
+        bool, Option("--force-conflicts", help="Take over fields and objects that others own.")
     ] = False,
     prune: Annotated[
-        bool, typer.Option("--prune", help="Delete what an earlier deployment made and this one lacks.")
+        bool, Option("--prune", help="Delete what an earlier deployment made and this one lacks.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Ask the cluster, with every webhook, and write nothing.")
+        bool, Option("--dry-run", help="Ask the cluster, with every webhook, and write nothing.")
     ] = False,
-    wait: Annotated[bool, typer.Option(help="Wait until it serves.")] = True,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait.")] = 3600,
+    wait: Annotated[bool, Option(help="Wait until it serves.")] = True,
+    timeout: Annotated[float, Option(min=1, help="Seconds to wait.")] = 3600,
     context: Context = "",
     kubeconfig: Kubeconfig = "",
     login: Login = "kubeconfig",
 ) -> int:
-    """Check, apply and wait for a service; a second time changes nothing."""
+    """Check, apply and wait for a service; a second time changes nothing.
+
+    multinode deploy -f llama.yaml -n models
+
+    multinode deploy llama/ --dry-run
+    """
     files_named = sources(files, more)
     asked = named(platform, kserve)
     from vllm_multinode.cluster import given as givens

@@ -2,8 +2,7 @@
 
 from typing import Annotated, Literal
 
-import typer
-
+from vllm_multinode.cli.declare import Option
 from vllm_multinode.cli.model_source import named_model
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -15,35 +14,21 @@ from vllm_multinode.sizing.planner.speculative import Speculation, read_speculat
 
 _PANEL = "The engine as it is started"
 
-Vllm = Annotated[str, typer.Option("--vllm", help="Its version.", rich_help_panel=_PANEL)]
-TensorParallel = Annotated[int, typer.Option(min=0, help="Only this TP; 0 for any.", rich_help_panel=_PANEL)]
-PipelineParallel = Annotated[
-    int, typer.Option(min=0, help="Only this PP; 0 for any.", rich_help_panel=_PANEL)
-]
-MaxNumSeqs = Annotated[
-    int, typer.Option(min=0, help="Requests of a step; 0 for its default.", rich_help_panel=_PANEL)
-]
-MaxNumBatchedTokens = Annotated[
-    int, typer.Option(min=0, help="Tokens of a step; 0 for its default.", rich_help_panel=_PANEL)
-]
-BlockSize = Annotated[
-    int, typer.Option(min=0, help="Tokens of a cache block; 0 for its choice.", rich_help_panel=_PANEL)
-]
-EnforceEager = Annotated[
-    bool, typer.Option("--enforce-eager", help="Without CUDA graphs.", rich_help_panel=_PANEL)
-]
-NoPrefixCaching = Annotated[
-    bool, typer.Option("--no-prefix-caching", help="Prefixes are not kept.", rich_help_panel=_PANEL)
-]
-LanguageModelOnly = Annotated[
-    bool, typer.Option("--language-model-only", help="Without towers.", rich_help_panel=_PANEL)
-]
+Vllm = Annotated[str, Option("--vllm", help="Its version.", panel=_PANEL)]
+TensorParallel = Annotated[int, Option(min=0, help="Only this TP; 0 for any.", panel=_PANEL)]
+PipelineParallel = Annotated[int, Option(min=0, help="Only this PP; 0 for any.", panel=_PANEL)]
+MaxNumSeqs = Annotated[int, Option(min=0, help="Requests of a step; 0 for its default.", panel=_PANEL)]
+MaxNumBatchedTokens = Annotated[int, Option(min=0, help="Tokens of a step; 0 for its default.", panel=_PANEL)]
+BlockSize = Annotated[int, Option(min=0, help="Tokens of a cache block; 0 for its choice.", panel=_PANEL)]
+EnforceEager = Annotated[bool, Option("--enforce-eager", help="Without CUDA graphs.", panel=_PANEL)]
+NoPrefixCaching = Annotated[bool, Option("--no-prefix-caching", help="Prefixes are not kept.", panel=_PANEL)]
+LanguageModelOnly = Annotated[bool, Option("--language-model-only", help="Without towers.", panel=_PANEL)]
 MmEncoderTpMode = Annotated[
     Literal["weights", "data"],
-    typer.Option(help="Towers divided over TP, or whole on every rank.", rich_help_panel=_PANEL),
+    Option(help="Towers divided over TP, or whole on every rank.", panel=_PANEL),
 ]
 SpeculativeConfig = Annotated[
-    str, typer.Option(help="Speculative decoding, as JSON.", show_default=False, rich_help_panel=_PANEL)
+    str, Option(help="Speculative decoding, as JSON.", show_default=False, panel=_PANEL)
 ]
 
 DEFAULT_VLLM = IMAGE

@@ -1,4 +1,4 @@
-"""`multinode fetch`: fill a claim. Like the roles it needs neither typer nor rich: an image may lack both."""
+"""`multinode fetch`: fill a claim. Like the roles it needs neither click nor rich: an image may lack both."""
 
 import argparse
 import os
@@ -21,7 +21,11 @@ _SOURCES: Final = """sources:
   hf://org/name[@revision]           the Hugging Face Hub or a mirror; HF_TOKEN or HF_TOKEN_PATH, HF_ENDPOINT
   s3://bucket/prefix                 AWS, MinIO, Ceph; what boto3 reads, AWS_ENDPOINT_URL
   oci://registry/repository:tag      an image with a model below /models; REGISTRY_AUTH_FILE or DOCKER_CONFIG
-  file:///directory                  another claim, mounted there"""
+  file:///directory                  another claim, mounted there
+
+examples:
+  multinode fetch hf://meta-llama/Llama-3.3-70B-Instruct /mnt/models/llama
+  multinode fetch s3://models/llama /mnt/models/llama --parallel 8"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -34,7 +38,7 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: tuple[str, ...]) -> ExitCode:
     """Run the command; what is wrong is one line on stderr."""
     try:
-        given = _parser().parse_args(arguments)
+        given = parser().parse_args(arguments)
         log_to_stderr()
         signal.signal(signal.SIGTERM, _interrupt)
         return _fetch(given)
@@ -71,41 +75,42 @@ def _fetch(given: argparse.Namespace) -> ExitCode:
     return ExitCode.OK
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def parser() -> argparse.ArgumentParser:
+    """Of its command line."""
+    made = _Parser(
         prog="multinode fetch",
         description=_ABOUT,
         epilog=_SOURCES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("source", metavar="SOURCE", help="where the model is; see below")
-    parser.add_argument(
+    made.add_argument("source", metavar="SOURCE", help="where the model is; see below")
+    made.add_argument(
         "directory", metavar="DIRECTORY", type=_directory, help="where it goes; made if need be"
     )
-    parser.add_argument(
+    made.add_argument(
         "--include",
         metavar="PATTERN",
         action="append",
         default=[],
         help="fetch only names like this, instead of what vLLM loads; may be repeated",
     )
-    parser.add_argument(
+    made.add_argument(
         "--exclude",
         metavar="PATTERN",
         action="append",
         default=[],
         help="leave out names like this; may be repeated",
     )
-    parser.add_argument("--parallel", metavar="N", type=_count, default=4, help="files at once (4)")
-    parser.add_argument(
+    made.add_argument("--parallel", metavar="N", type=_count, default=4, help="files at once (4)")
+    made.add_argument(
         "--progress", metavar="SECONDS", type=_count, default=30, help="between two lines of progress (30)"
     )
-    parser.add_argument(
+    made.add_argument(
         "--refresh", action="store_true", help="ask the source although all is there; fetch what changed"
     )
-    parser.add_argument("--sizes-only", action="store_true", help="compare sizes, not checksums")
-    return parser
+    made.add_argument("--sizes-only", action="store_true", help="compare sizes, not checksums")
+    return made
 
 
 def _directory(text: str) -> Path:

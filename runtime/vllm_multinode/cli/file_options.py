@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+import click
 
+from vllm_multinode.cli.declare import Option
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
@@ -14,9 +15,9 @@ if TYPE_CHECKING:
 
 Parameters = Annotated[
     list[str] | None,
-    typer.Option("--param", metavar="NAME=VALUE", help="A parameter of an OpenShift Template. Repeatable."),
+    Option("--param", metavar="NAME=VALUE", help="A parameter of an OpenShift Template. Repeatable."),
 ]
-Remote = Annotated[bool, typer.Option("--remote", help="Let a kustomization load what it names by a URL.")]
+Remote = Annotated[bool, Option("--remote", help="Let a kustomization load what it names by a URL.")]
 
 
 def sources(files: Sequence[str] | None, more: Sequence[str] | None = None) -> list[str]:
@@ -49,4 +50,4 @@ def tell_foreign(given: "Inputs") -> None:
     from vllm_multinode.authoring.inputs import place
 
     for document, foreign in given.foreign():
-        typer.echo(f"note: {place(document)}: {foreign.sentence} {foreign.hint}", err=True)
+        click.echo(f"note: {place(document)}: {foreign.sentence} {foreign.hint}", err=True)

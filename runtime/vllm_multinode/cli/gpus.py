@@ -4,8 +4,9 @@ import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-import typer
+import click
 
+from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.cli.table import Table, terminal_width, widest
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -18,12 +19,17 @@ Output = Literal["text", "json"]
 def gpus(
     search: Annotated[
         list[str] | None,
-        typer.Argument(help="Parts of a GPU's, a label's or a node shape's name.", show_default=False),
+        Argument(help="Parts of a GPU's, a label's or a node shape's name.", show_default=False),
     ] = None,
     *,
-    output: Annotated[Output, typer.Option("--output", "-o", help="How to print the list.")] = "text",
+    output: Annotated[Output, Option("--output", "-o", help="How to print the list.")] = "text",
 ) -> int:
-    """List the GPUs of the catalogue: memory, label of their nodes, and node shapes."""
+    """List the GPUs of the catalogue: memory, label of their nodes, and node shapes.
+
+    multinode gpus
+
+    multinode gpus p5.48xlarge -o json
+    """
     wanted = " ".join(search or ())
     every = [catalogue.shape(name) for name in catalogue.names("shape")]
     asked = [catalogue.shape(name) for name in catalogue.search("shape", wanted)] if wanted.strip() else []
@@ -37,12 +43,12 @@ def gpus(
         raise MultinodeError(ExitCode.USAGE, what, hint=hint)
     shapes = {one.name: [shape for shape in every if shape.accelerator == one.name] for one in accelerators}
     if output == "json":
-        typer.echo(json.dumps([_object(one, shapes[one.name]) for one in accelerators], indent=2))
+        click.echo(json.dumps([_object(one, shapes[one.name]) for one in accelerators], indent=2))
         return ExitCode.OK
     _accelerators(accelerators, shapes)
     detailed = {one.name: one for one in (*asked, *(one for name in by_name for one in shapes[name]))}
     if wanted.strip() and detailed:
-        typer.echo()
+        click.echo()
         _shapes(list(detailed.values()))
     return ExitCode.OK
 

@@ -7,16 +7,18 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
+import click
 
+from vllm_multinode.cli.declare import Argument, Option, group
 from vllm_multinode.cli.platform_options import Kserve, Platform, chosen, tell
+from vllm_multinode.cli.service_options import OutputFormat, as_json
 from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.local.run import isvc, logs
 from vllm_multinode.local.run.client import RunClient
-from vllm_multinode.local.rundir import Runs
+from vllm_multinode.local.rundir import RunDirectory, Runs
 from vllm_multinode.local.world import refusals
 from vllm_multinode.local.world.pod_spec import Restart
 from vllm_multinode.local.world.protocol import Action, Families, Request, RunStatus
@@ -25,74 +27,74 @@ from vllm_multinode.platforms.releases import require_multi_node
 
 _FILE_WIDTH = 160
 
-app = typer.Typer(no_args_is_help=True)
 
-RunName = Annotated[str | None, typer.Option("--run", help="The run's name; needed where there are several.")]
-NodeName = Annotated[str, typer.Argument(help="A node (head, worker-1) or its pod.")]
-Grace = Annotated[
-    float | None, typer.Option(min=0, help="Seconds between SIGTERM and SIGKILL; 60 by default.")
-]
-
-
-@app.callback()
-def linux_only(context: typer.Context) -> None:
-    """The same pods as processes on this machine."""
-    if context.invoked_subcommand != "make-model":
+def _before(command: str) -> None:
+    if command != "make-model":
         refusals.require_linux()
 
 
-@app.command("run")
+app = group(
+    """Run the same pods as processes on this machine.
+
+    multinode local run --model /tmp/model --nodes 2 --pp 2
+
+    multinode local kill worker-1
+    """,
+    _before,
+)
+
+RunName = Annotated[str | None, Option("--run", help="The run's name; needed where there are several.")]
+NodeName = Annotated[str, Argument(help="A node (head, worker-1) or its pod.")]
+Grace = Annotated[float | None, Option(min=0, help="Seconds between SIGTERM and SIGKILL; 60 by default.")]
+
+
+@app.declare("run")
 def run_(
     *,
-    model: Annotated[Path, typer.Option(help="The model directory.")],
+    model: Annotated[Path, Option(help="The model directory.")],
     nodes: Annotated[
-        int | None, typer.Option(min=1, help="Nodes, head included; what KServe makes of the rest.")
+        int | None, Option(min=1, help="Nodes, head included; what KServe makes of the rest.")
     ] = None,
-    tp: Annotated[int, typer.Option(min=1, help="Tensor parallel size.")] = 1,
-    pp: Annotated[int, typer.Option(min=1, help="Pipeline parallel size.")] = 1,
+    tp: Annotated[int, Option(min=1, help="Tensor parallel size.")] = 1,
+    pp: Annotated[int, Option(min=1, help="Pipeline parallel size.")] = 1,
     executor: Annotated[
-        ExecutorName, typer.Option(help="What spreads the engine over the nodes.")
+        ExecutorName, Option(help="What spreads the engine over the nodes.")
     ] = DEFAULT_EXECUTOR,
     platform: Platform = None,
     kserve: Kserve = None,
-    head_gpus: Annotated[int, typer.Option(min=0, help="Accelerators of the head; 0: as KServe counts.")] = 0,
-    worker_gpus: Annotated[
-        int, typer.Option(min=0, help="Accelerators of each worker; 0: as KServe counts.")
-    ] = 0,
-    name: Annotated[str, typer.Option(help="The InferenceService's name.")] = "llm",
-    generation: Annotated[int, typer.Option(min=1, help="Its generation.")] = 1,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port here; 0: any free one.")] = None,
-    supervisor_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port here of the head's supervisor.")
-    ] = 0,
+    head_gpus: Annotated[int, Option(min=0, help="Accelerators of the head; 0: as KServe counts.")] = 0,
+    worker_gpus: Annotated[int, Option(min=0, help="Accelerators of each worker; 0: as KServe counts.")] = 0,
+    name: Annotated[str, Option(help="The InferenceService's name.")] = "llm",
+    generation: Annotated[int, Option(min=1, help="Its generation.")] = 1,
+    port: Annotated[int | None, Option(min=0, max=65535, help="Port here; 0: any free one.")] = None,
+    supervisor_port: Annotated[int, Option(min=0, max=65535, help="Port here of the head's supervisor.")] = 0,
     run: RunName = None,
-    env: Annotated[list[str] | None, typer.Option(help="NAME=VALUE for every node; repeatable.")] = None,
-    restart: Annotated[
-        Restart, typer.Option(help="Of containers that end, as the kubelet does it.")
-    ] = "always",
-    fail_fast: Annotated[
-        bool, typer.Option(help="End when a node refuses its settings before serving.")
-    ] = True,
-    pin: Annotated[bool, typer.Option("--pin", help="Give each node CPU cores of its own.")] = False,
-    ip6: Annotated[bool, typer.Option("--ip6", help="Give the nodes IPv6 addresses and no others.")] = False,
+    env: Annotated[list[str] | None, Option(help="NAME=VALUE for every node; repeatable.")] = None,
+    restart: Annotated[Restart, Option(help="Of containers that end, as the kubelet does it.")] = "always",
+    fail_fast: Annotated[bool, Option(help="End when a node refuses its settings before serving.")] = True,
+    pin: Annotated[bool, Option("--pin", help="Give each node CPU cores of its own.")] = False,
+    ip6: Annotated[bool, Option("--ip6", help="Give the nodes IPv6 addresses and no others.")] = False,
     dual_stack: Annotated[
-        bool, typer.Option("--dual-stack", help="Give the nodes an address of each family, IPv4 first.")
+        bool, Option("--dual-stack", help="Give the nodes an address of each family, IPv4 first.")
     ] = False,
     vllm: Annotated[
         str | None,
-        typer.Option(help="Version of vLLM, in a cached environment; by default the installed one."),
+        Option(help="Version of vLLM, in a cached environment; by default the installed one."),
     ] = None,
-    log_directory: Annotated[Path | None, typer.Option("--logs", help="Keep the nodes' logs there.")] = None,
-    detach: Annotated[bool, typer.Option("--detach", help="Return when the nodes are up.")] = False,
+    log_directory: Annotated[Path | None, Option("--logs", help="Keep the nodes' logs there.")] = None,
+    detach: Annotated[bool, Option("--detach", help="Return when the nodes are up.")] = False,
     python: Annotated[
         Path | None,
-        typer.Option(help="Run the launcher's zip application with this Python, as in a released image."),
+        Option(help="Run the launcher's zip application with this Python, as in a released image."),
     ] = None,
-    vllm_args: Annotated[
-        list[str] | None, typer.Argument(help="After --: arguments of vLLM on the head.")
-    ] = None,
+    vllm_args: Annotated[list[str] | None, Argument(help="After --: arguments of vLLM on the head.")] = None,
 ) -> int:
-    """Serve a model over several nodes of this machine, and show them, until Ctrl-C."""
+    """Serve a model over several nodes of this machine, and show them, until Ctrl-C.
+
+    multinode local run --model /tmp/model --nodes 2 --pp 2
+
+    multinode local run --model /tmp/model --nodes 2 --pp 2 --executor ray -- --max-model-len 512
+    """
     refusals.require_packages(("rich",))
     from vllm_multinode.local.run.detach import in_background
     from vllm_multinode.local.run.serve import RunOptions, serve
@@ -128,7 +130,7 @@ def run_(
             )
         from vllm_multinode.local.versions import engine_of_version
 
-        engine = engine_of_version(vllm, isvc.cache_directory(), typer.echo, executor)
+        engine = engine_of_version(vllm, isvc.cache_directory(), click.echo, executor)
     local = isvc.LocalService(
         service=service,
         model=model,
@@ -156,119 +158,183 @@ def run_(
     return ExitCode.OK
 
 
-@app.command()
+@app.declare()
 def status(
     *,
     run: RunName = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    output: OutputFormat = "text",
 ) -> None:
-    """Show every run's nodes, or one run's."""
+    """Show every run's nodes, or one run's.
+
+    multinode local status
+
+    multinode local status --run llm-1 -o json
+    """
     runs = Runs.of_this_user()
-    directories = [runs.find(run)] if run or as_json else runs.living()
+    directories = [runs.find(run)] if run else runs.living()
     if not directories:
         runs.find(None)
-    for directory in directories:
-        found = RunClient(directory.control).status()
-        if info := directory.info:
-            found = found.model_copy(update={"url": info.url, "supervisor_url": info.supervisor_url})
-        if as_json:
-            typer.echo(found.model_dump_json(indent=2))
-        else:
-            _show(found)
+    found = [_status(directory) for directory in directories]
+    if output == "json":
+        click.echo(as_json([one.model_dump(mode="json") for one in found]))
+        return
+    for one in found:
+        _show(one)
 
 
-@app.command("logs")
+def _status(directory: RunDirectory) -> RunStatus:
+    status = RunClient(directory.control).status()
+    if info := directory.info:
+        return status.model_copy(update={"url": info.url, "supervisor_url": info.supervisor_url})
+    return status
+
+
+@app.declare("logs")
 def logs_(
     node: NodeName,
     *,
     run: RunName = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as it grows.")] = False,
-    tail: Annotated[int | None, typer.Option(min=0, help="Only the last lines.")] = None,
+    follow: Annotated[bool, Option("--follow", "-f", help="Go on as it grows.")] = False,
+    tail: Annotated[int | None, Option(min=0, help="Only the last lines.")] = None,
 ) -> None:
-    """Print what a node, or a pod that is gone, has written."""
+    """Print what a node, or a pod that is gone, has written.
+
+    multinode local logs head --follow
+
+    multinode local logs worker-1 --tail 20
+    """
     directory = Runs.of_this_user().find(run)
     client = RunClient(directory.control)
     place = Path(directory.info.logs) if directory.info else directory.logs
     log = logs.log_of(place, client.status(), node)
-    typer.echo(logs.last_lines(log, tail), nl=False)
+    click.echo(logs.last_lines(log, tail), nl=False)
     if follow:
         for chunk in logs.follow(log, directory.path.exists):
-            typer.echo(chunk, nl=False)
+            click.echo(chunk, nl=False)
 
 
-@app.command()
+@app.declare()
 def ask(
-    prompt: Annotated[str, typer.Argument(help="What the model goes on from.")],
+    prompt: Annotated[str, Argument(help="What the model goes on from.")],
     *,
-    tokens: Annotated[int, typer.Option(min=1, help="At most.")] = 32,
+    tokens: Annotated[int, Option(min=1, help="At most.")] = 32,
     run: RunName = None,
+    output: OutputFormat = "text",
 ) -> None:
-    """Print a greedy completion, and the engine's fingerprint; VLLM_API_KEY is presented where it is set."""
+    """Print a greedy completion, and the engine's fingerprint; VLLM_API_KEY is presented where it is set.
+
+    multinode local ask 'Once upon a time'
+
+    multinode local ask 'Once upon a time' --tokens 8 -o json
+    """
     from vllm_multinode.local.run.ask import ask as ask_engine
 
     directory = Runs.of_this_user().find(run)
     if directory.info is None:
         raise MultinodeError(ExitCode.LOCAL_RUN, "has no API.", where=directory.name)
     answer = ask_engine(directory.info.url, prompt, tokens=tokens, key=os.environ.get(env.API_KEY))
-    typer.echo(f"{prompt}{answer.text}")
-    typer.echo(f"system_fingerprint: {answer.fingerprint}")
+    if output == "json":
+        click.echo(as_json({"text": answer.text, "system_fingerprint": answer.fingerprint}))
+        return
+    click.echo(f"{prompt}{answer.text}")
+    click.echo(f"system_fingerprint: {answer.fingerprint}")
 
 
-@app.command()
+@app.declare()
 def kill(
     node: NodeName,
     *,
-    stay_dead: Annotated[bool, typer.Option("--stay-dead", help="Do not restart it.")] = False,
+    stay_dead: Annotated[bool, Option("--stay-dead", help="Do not restart it.")] = False,
     run: RunName = None,
 ) -> None:
-    """Kill a node's container at once; it is restarted in place, as the kubelet does."""
+    """Kill a node's container at once; it is restarted in place, as the kubelet does.
+
+    multinode local kill worker-1
+
+    multinode local kill worker-1 --stay-dead
+    """
     _act("kill", node, run, stay_dead=stay_dead)
 
 
-@app.command()
+@app.declare()
 def freeze(node: NodeName, *, run: RunName = None) -> None:
-    """Stop every process of a node where it is."""
+    """Stop every process of a node where it is.
+
+    multinode local freeze worker-1
+
+    multinode local freeze head --run llm-1
+    """
     _act("freeze", node, run)
 
 
-@app.command()
+@app.declare()
 def thaw(node: NodeName, *, run: RunName = None) -> None:
-    """Let a frozen node go on."""
+    """Let a frozen node go on.
+
+    multinode local thaw worker-1
+
+    multinode local thaw head --run llm-1
+    """
     _act("thaw", node, run)
 
 
-@app.command()
+@app.declare()
 def cut(node: NodeName, *, run: RunName = None) -> None:
-    """Take a node's network link down."""
+    """Take a node's network link down.
+
+    multinode local cut worker-1
+
+    multinode local cut head --run llm-1
+    """
     _act("cut", node, run)
 
 
-@app.command()
+@app.declare()
 def join(node: NodeName, *, run: RunName = None) -> None:
-    """Take a node's network link up again."""
+    """Take a node's network link up again.
+
+    multinode local join worker-1
+
+    multinode local join head --run llm-1
+    """
     _act("join", node, run)
 
 
-@app.command()
+@app.declare()
 def replace(node: NodeName, *, grace: Grace = None, run: RunName = None) -> None:
-    """Delete a node's pod and make a new one, with another name and address."""
+    """Delete a node's pod and make a new one, with another name and address.
+
+    multinode local replace worker-1
+
+    multinode local replace worker-1 --grace 0
+    """
     _act("replace", node, run, grace=grace)
 
 
-@app.command()
+@app.declare()
 def start(node: NodeName, *, run: RunName = None) -> None:
-    """Start a node that was stopped, or killed to stay dead."""
+    """Start a node that was stopped, or killed to stay dead.
+
+    multinode local start worker-1
+
+    multinode local start head --run llm-1
+    """
     _act("start", node, run)
 
 
-@app.command()
+@app.declare()
 def stop(
-    node: Annotated[str | None, typer.Argument(help="A node; without one the whole run ends.")] = None,
+    node: Annotated[str | None, Argument(help="A node; without one the whole run ends.")] = None,
     *,
     grace: Grace = None,
     run: RunName = None,
 ) -> None:
-    """Stop a node, or end the run: SIGTERM, and SIGKILL after the grace period."""
+    """Stop a node, or end the run: SIGTERM, and SIGKILL after the grace period.
+
+    multinode local stop
+
+    multinode local stop worker-1 --grace 5
+    """
     if node is not None:
         _act("stop", node, run, grace=grace)
         return
@@ -277,61 +343,81 @@ def stop(
     RunClient(directory.control).ask(Request(command="end", grace=grace))
     if not runs.wait_until_gone(directory, timeout=90 if grace is None else grace + 30):
         raise MultinodeError(ExitCode.LOCAL_RUN, "has not ended yet.", where=directory.name)
-    typer.echo(f"run {directory.name} ended")
+    click.echo(f"run {directory.name} ended")
 
 
-@app.command()
+@app.declare()
 def wait(
     *,
     state: Annotated[
         Literal["serving", "forming", "starting", "recovering", "failed"],
-        typer.Option("--for", help="What the head must say."),
+        Option("--for", help="What the head must say."),
     ] = "serving",
-    timeout: Annotated[float, typer.Option(min=0, help="Seconds.")] = 300,
+    timeout: Annotated[float, Option(min=0, help="Seconds.")] = 300,
     run: RunName = None,
 ) -> None:
-    """Return when the head is in a state."""
+    """Return when the head is in a state.
+
+    multinode local wait
+
+    multinode local wait --for recovering --timeout 60
+    """
     begun = time.monotonic()
     RunClient(Runs.of_this_user().find(run).control).wait_for(state, timeout)
-    typer.echo(f"{state} after {time.monotonic() - begun:.1f} s")
+    click.echo(f"{state} after {time.monotonic() - begun:.1f} s")
 
 
-@app.command()
+@app.declare()
 def clean() -> None:
-    """Remove what runs left that died by violence: run directories; the kernel has removed all else."""
+    """Remove what runs left that died by violence: run directories; the kernel has removed all else.
+
+    multinode local clean
+
+    multinode local clean --quiet
+    """
     removed = Runs.of_this_user().clean()
-    typer.echo("\n".join(f"removed run {name}" for name in removed) or "nothing to do")
+    click.echo("\n".join(f"removed run {name}" for name in removed) or "nothing to do")
 
 
-@app.command("make-model")
+@app.declare("make-model")
 def make_model_(
-    directory: Annotated[Path, typer.Argument(help="The model directory to make.")],
+    directory: Annotated[Path, Argument(help="The model directory to make.")],
     *,
-    layers: Annotated[int, typer.Option(min=1, help="Decoder layers.")] = 4,
-    heads: Annotated[int, typer.Option(min=1, help="Attention heads.")] = 4,
-    kv_heads: Annotated[int, typer.Option(min=1, help="Key-value heads.")] = 2,
-    width: Annotated[int, typer.Option(min=1, help="Hidden size.")] = 64,
-    shards: Annotated[int, typer.Option(min=1, help="Files of weights.")] = 2,
-    seed: Annotated[int, typer.Option(min=0, help="Of the weights.")] = 0,
+    layers: Annotated[int, Option(min=1, help="Decoder layers.")] = 4,
+    heads: Annotated[int, Option(min=1, help="Attention heads.")] = 4,
+    kv_heads: Annotated[int, Option(min=1, help="Key-value heads.")] = 2,
+    width: Annotated[int, Option(min=1, help="Hidden size.")] = 64,
+    shards: Annotated[int, Option(min=1, help="Files of weights.")] = 2,
+    seed: Annotated[int, Option(min=0, help="Of the weights.")] = 0,
 ) -> None:
-    """Make a small random Llama with a tokenizer, the same bytes each time."""
+    """Make a small random Llama with a tokenizer, the same bytes each time.
+
+    multinode local make-model /tmp/model
+
+    multinode local make-model /tmp/model --layers 8 --shards 4
+    """
     from vllm_multinode.local.tiny_model.make_model import make_model
 
     made = make_model(
         directory, layers=layers, heads=heads, kv_heads=kv_heads, width=width, shards=shards, seed=seed
     )
-    typer.echo(f"{directory}: {made.parameters:,} parameters, {made.size:,} bytes in {made.shards} shards")
+    click.echo(f"{directory}: {made.parameters:,} parameters, {made.size:,} bytes in {made.shards} shards")
 
 
-@app.command()
+@app.declare()
 def install(
     *,
-    python: Annotated[Path, typer.Option(help="The environment's Python.")] = Path(sys.executable),
+    python: Annotated[Path, Option(help="The environment's Python.")] = Path(sys.executable),
 ) -> None:
-    """Install the engine's CPU build and Ray beside this package."""
+    """Install the engine's CPU build and Ray beside this package.
+
+    multinode local install
+
+    multinode local install --python /opt/engine/bin/python
+    """
     from vllm_multinode.local.install import install_engine
 
-    install_engine(python=python, say=typer.echo)
+    install_engine(python=python, say=click.echo)
 
 
 def _families(*, ip6: bool, dual_stack: bool) -> Families:
@@ -349,7 +435,7 @@ def _act(
     action: Action, node: str, run: str | None, *, stay_dead: bool = False, grace: float | None = None
 ) -> None:
     client = RunClient(Runs.of_this_user().find(run).control)
-    typer.echo(client.ask(Request(command=action, node=node, stay_dead=stay_dead, grace=grace)).done)
+    click.echo(client.ask(Request(command=action, node=node, stay_dead=stay_dead, grace=grace)).done)
 
 
 def _show(status: RunStatus) -> None:
@@ -364,6 +450,6 @@ def _show(status: RunStatus) -> None:
     console.print(table(status, time.time()))
     for node in status.nodes:
         if node.termination:
-            typer.echo(f"{node.node} ended with: {node.termination}")
+            click.echo(f"{node.node} ended with: {node.termination}")
     if status.url:
-        typer.echo(f"API at {status.url}, the head's supervisor at {status.supervisor_url}")
+        click.echo(f"API at {status.url}, the head's supervisor at {status.supervisor_url}")

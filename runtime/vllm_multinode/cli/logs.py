@@ -4,9 +4,8 @@ import re
 import time
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from vllm_multinode.cli.cluster_options import say
+from vllm_multinode.cli.declare import Option
 from vllm_multinode.cli.service_options import Asked, OutputFormat, over_services
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -27,12 +26,12 @@ _POLL = 1.0
 def logs(
     asked: Asked,
     *,
-    since: Annotated[str, typer.Option(help="No older lines: 90s, 10m, 2h, 1d.", show_default=False)] = "",
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as they grow, until Ctrl-C.")] = False,
+    since: Annotated[str, Option(help="No older lines: 90s, 10m, 2h, 1d.", show_default=False)] = "",
+    follow: Annotated[bool, Option("--follow", "-f", help="Go on as they grow, until Ctrl-C.")] = False,
     previous: Annotated[
-        bool, typer.Option("--previous", "-p", help="Of containers that have ended, and their last word.")
+        bool, Option("--previous", "-p", help="Of containers that have ended, and their last word.")
     ] = False,
-    errors: Annotated[bool, typer.Option("--errors", help="Only the lines that tell of a failure.")] = False,
+    errors: Annotated[bool, Option("--errors", help="Only the lines that tell of a failure.")] = False,
     output: OutputFormat = "text",
 ) -> int:
     """Print the logs of all nodes in order of time, with rank, engine and supervisor told apart.

@@ -1,4 +1,4 @@
-"""`multinode`: what runs in the image starts at once; everything else is a typer application."""
+"""`multinode`: what runs in the image starts at once; everything else is in cli.app."""
 
 import sys
 from typing import Final, NoReturn
@@ -7,17 +7,9 @@ from vllm_multinode.cli.output import guarded
 from vllm_multinode.contract.exit_codes import ExitCode
 
 # Module -> the extra that brings it, for what the base install leaves out.
-_EXTRAS: Final = {
-    "aiohttp": "launcher",
-    "boto3": "s3",
-    "click": "cli",
-    "kubernetes": "cluster",
-    "prometheus_client": "launcher",
-    "requests": "storage",
-    "rich": "cli",
-    "typer": "cli",
-    "urllib3": "storage",
-}
+_EXTRAS: Final = {"boto3": "[s3]", "kubernetes": "[cluster]", "openshift_client": "[openshift]"}
+_BASE: Final = ("aiohttp", "click", "prometheus_client", "pydantic", "requests", "rich", "urllib3", "yaml")
+"""What the install itself brings; an image of vLLM may lack some."""
 
 
 def main() -> NoReturn:
@@ -26,12 +18,13 @@ def main() -> NoReturn:
     try:
         code = _run(arguments)
     except ModuleNotFoundError as error:
-        extra = _EXTRAS.get(str(error.name).partition(".")[0])
-        if extra is None:
+        package = str(error.name).partition(".")[0]
+        if package not in (*_EXTRAS, *_BASE):
             raise
+        extra = _EXTRAS.get(package, "")
         command = f"multinode {arguments[0]}" if arguments else "multinode"
         sys.stderr.write(
-            f"{command}: {error.name} is not installed; pip install 'vllm-multinode[{extra}]' brings it.\n"
+            f"{command}: {error.name} is not installed; pip install 'vllm-multinode{extra}' brings it.\n"
         )
         sys.exit(ExitCode.USAGE)
     sys.exit(code)
@@ -40,7 +33,7 @@ def main() -> NoReturn:
 def _run(arguments: list[str]) -> int:
     command, others = next(iter(arguments), ""), tuple(arguments[1:])
     if command in ("head", "worker"):
-        # Neither typer nor rich is loaded, nor has to be installed: every argument behind the role is vLLM's.
+        # Neither click nor rich is loaded, nor has to be installed: every argument behind the role is vLLM's.
         from vllm_multinode.launcher.main import main as launch
 
         return launch("head" if command == "head" else "worker", others)

@@ -3,8 +3,9 @@
 import json
 from typing import Annotated, Final, Literal
 
-import typer
+import click
 
+from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.cli.table import Table, terminal_width, widest
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -23,17 +24,22 @@ _LEGEND: Final = (
 def models(
     search: Annotated[
         list[str] | None,
-        typer.Argument(help="Parts of the name; all models without any.", show_default=False),
+        Argument(help="Parts of the name; all models without any.", show_default=False),
     ] = None,
     *,
     gpu: Annotated[
         list[str] | None,
-        typer.Option(help="Show the smallest deployment on this GPU; repeatable. H100 and H200 by default."),
+        Option(help="Show the smallest deployment on this GPU; repeatable. H100 and H200 by default."),
     ] = None,
-    context: Annotated[int, typer.Option(min=1, help="Tokens of a request of these deployments.")] = CONTEXT,
-    output: Annotated[Output, typer.Option("--output", "-o", help="How to print the list.")] = "text",
+    context: Annotated[int, Option(min=1, help="Tokens of a request of these deployments.")] = CONTEXT,
+    output: Annotated[Output, Option("--output", "-o", help="How to print the list.")] = "text",
 ) -> int:
-    """List the models of the catalogue: parameters, weights, context and the smallest deployments."""
+    """List the models of the catalogue: size, context and the smallest deployments.
+
+    multinode models llama 405b
+
+    multinode models deepseek --gpu H200 --gpu MI300X -o json
+    """
     wanted = " ".join(search or ())
     names = catalogue.search("model", wanted)
     if not names:
@@ -44,7 +50,7 @@ def models(
     lines = model_lines(names, gpus, context)
     if output == "json":
         objects = [line.as_object([one for one, _ in gpus]) for line in lines]
-        typer.echo(json.dumps(objects, indent=2))
+        click.echo(json.dumps(objects, indent=2))
         return ExitCode.OK
     limit = terminal_width()
     titles = ["MODEL", ">PARAMS", ">WEIGHTS", ">CONTEXT", *titles]
@@ -56,7 +62,7 @@ def models(
     table.head()
     for line in lines:
         table.line(_cells(shown[line.name], line))
-    typer.echo(_LEGEND.format(context=context), err=True)
+    click.echo(_LEGEND.format(context=context), err=True)
     return ExitCode.OK
 
 

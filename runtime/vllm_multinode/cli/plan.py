@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-import typer
+import click
 
+from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.cli.engine_options import (
     DEFAULT_VLLM,
     BlockSize,
@@ -79,37 +80,33 @@ class Wishes:
 def plan(
     model: Annotated[
         str,
-        typer.Argument(
+        Argument(
             help="A folder, a config.json, hf://org/name[@revision], or a name of the catalogue.",
             show_default=False,
         ),
     ] = "",
     *,
     gpu: Annotated[
-        str, typer.Option(help="An accelerator, or a node shape such as p5.48xlarge.", show_default=False)
+        str, Option(help="An accelerator, or a node shape such as p5.48xlarge.", show_default=False)
     ] = "",
     gpus_per_node: Annotated[
-        str, typer.Option(help="GPUs of a node; a list (8,8,4) for nodes that differ.", show_default=False)
+        str, Option(help="GPUs of a node; a list (8,8,4) for nodes that differ.", show_default=False)
     ] = "",
     nodes: Annotated[
-        int | None, typer.Option(min=1, max=1024, help="Nodes there are; any number by default.")
+        int | None, Option(min=1, max=1024, help="Nodes there are; any number by default.")
     ] = None,
     from_cluster: Annotated[
-        bool, typer.Option("--from-cluster", help="Plan with what the cluster's nodes have free.")
+        bool, Option("--from-cluster", help="Plan with what the cluster's nodes have free.")
     ] = False,
-    context: Annotated[int, typer.Option(min=0, help="Tokens of a request; 0 for the model's limit.")] = 0,
-    concurrency: Annotated[int, typer.Option(min=1, help="Requests at once.")] = 1,
-    kv_dtype: Annotated[KvDtype, typer.Option(help="Of the KV cache.")] = "auto",
+    context: Annotated[int, Option(min=0, help="Tokens of a request; 0 for the model's limit.")] = 0,
+    concurrency: Annotated[int, Option(min=1, help="Requests at once.")] = 1,
+    kv_dtype: Annotated[KvDtype, Option(help="Of the KV cache.")] = "auto",
     executor: Annotated[
-        ExecutorName, typer.Option(help="What spreads the engine over the nodes.")
+        ExecutorName, Option(help="What spreads the engine over the nodes.")
     ] = DEFAULT_EXECUTOR,
-    gpu_memory: Annotated[
-        float | None, typer.Option(help="GiB of a GPU, instead of the catalogue's.")
-    ] = None,
-    utilization: Annotated[float, typer.Option(help="Part of it that vLLM may take.")] = UTILIZATION,
-    claim_bandwidth: Annotated[
-        float, typer.Option(help="GB/s that a node reads from the claim.")
-    ] = CLAIM_GBS,
+    gpu_memory: Annotated[float | None, Option(help="GiB of a GPU, instead of the catalogue's.")] = None,
+    utilization: Annotated[float, Option(help="Part of it that vLLM may take.")] = UTILIZATION,
+    claim_bandwidth: Annotated[float, Option(help="GB/s that a node reads from the claim.")] = CLAIM_GBS,
     vllm: Vllm = DEFAULT_VLLM,
     tensor_parallel: TensorParallel = 0,
     pipeline_parallel: PipelineParallel = 0,
@@ -123,28 +120,28 @@ def plan(
     speculative_config: SpeculativeConfig = "",
     against: Annotated[
         str,
-        typer.Option(help="An engine's log to hold the plan against; - for stdin.", show_default=False),
+        Option(help="An engine's log to hold the plan against; - for stdin.", show_default=False),
     ] = "",
-    explain: Annotated[bool, typer.Option("--explain", help="Print every formula with its numbers.")] = False,
+    explain: Annotated[bool, Option("--explain", help="Print every formula with its numbers.")] = False,
     output: Annotated[
-        Output, typer.Option("--output", "-o", help="How to print the plan; spec is what `render` takes.")
+        Output, Option("--output", "-o", help="How to print the plan; spec is what `render` takes.")
     ] = "text",
-    name: Annotated[str, typer.Option(help="-o spec: the service; the model's name by default.")] = "",
+    name: Annotated[str, Option(help="-o spec: the service; the model's name by default.")] = "",
     claim: Annotated[
         str,
-        typer.Option(help="-o spec: the claim that holds the model, instead of one filled from the hub."),
+        Option(help="-o spec: the claim that holds the model, instead of one filled from the hub."),
     ] = "",
     path: Annotated[
-        str | None, typer.Option(help="-o spec: the model's folder in it; its name by default.")
+        str | None, Option(help="-o spec: the model's folder in it; its name by default.")
     ] = None,
     platform: Platform = None,
     kserve: Kserve = None,
     tolerate: Annotated[
-        list[str] | None, typer.Option(help="--from-cluster: use nodes with this taint too; repeatable.")
+        list[str] | None, Option(help="--from-cluster: use nodes with this taint too; repeatable.")
     ] = None,
     selector: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             "--selector",
             "-l",
             help="--from-cluster: only nodes with these labels (KEY=VALUE, by commas or repeated); "
@@ -153,15 +150,19 @@ def plan(
     ] = None,
     kubeconfig: Annotated[
         str,
-        typer.Option(help="--from-cluster: instead of KUBECONFIG and ~/.kube/config.", show_default=False),
+        Option(help="--from-cluster: instead of KUBECONFIG and ~/.kube/config.", show_default=False),
     ] = "",
     kube_context: Annotated[
-        str, typer.Option(help="--from-cluster: context of the kubeconfig.", show_default=False)
+        str, Option(help="--from-cluster: context of the kubeconfig.", show_default=False)
     ] = "",
 ) -> int:
     """Say how many nodes a model needs, and which TP and PP.
 
     Exit code 3 where nothing fits, 8 where that lies within the estimate's error.
+
+    multinode plan llama-3.1-405b-instruct --gpu H100-SXM --gpus-per-node 8
+
+    multinode plan deepseek-r1 --gpu p5.48xlarge --context 32768 -o spec
     """
     source, found = named_model(model) if model else None, None
     settings = settings_of(
@@ -181,7 +182,7 @@ def plan(
             return wishes.request(named, gpu=accelerator)
 
         shown = hold_against(against, model=model, gpu=gpu, gpu_memory=gpu_memory, given=given, output=output)
-        typer.echo(shown, nl=False)
+        click.echo(shown, nl=False)
         return ExitCode.OK
     if source is None:
         raise MultinodeError(ExitCode.USAGE, "No model was named.", hint="`multinode models` lists some.")
@@ -208,13 +209,13 @@ def plan(
             product=offer.product if offer else "", taints=offer.taints if offer else (),
             pool=pool, pool_nodes=nodes, speculative=speculative_config,
         )  # fmt: skip
-        typer.echo(spec_text(spec, plans[0]), nl=False)
+        click.echo(spec_text(spec, plans[0]), nl=False)
         for remark in remarks(spec, chosen(platform, kserve)):
-            typer.echo(f"note: {remark}", err=True)
+            click.echo(f"note: {remark}", err=True)
     else:
-        typer.echo(_shown(output, plans), nl=False)
+        click.echo(_shown(output, plans), nl=False)
     if explain:
-        typer.echo(f"\n{explained(plans[0])}", nl=False, err=output != "text")
+        click.echo(f"\n{explained(plans[0])}", nl=False, err=output != "text")
     return _CODES[plans[0].verdict]
 
 

@@ -4,8 +4,9 @@ import os
 from collections.abc import Sequence
 from typing import Annotated, Final
 
-import typer
+import click
 
+from vllm_multinode.cli.declare import Option
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.platforms.releases import DEFAULT, MULTI_NODE, Release, find
@@ -17,14 +18,14 @@ NAMES: Final = "kserve-0.19.0, openshift-ai-2.25, …"
 _PLATFORM_HELP: Final = f"{NAMES}; {VARIABLE}, or {DEFAULT.name}, by default."
 _KSERVE_HELP: Final = "The same by KServe's number alone: 0.19.0."
 
-Platform = Annotated[str | None, typer.Option(metavar="NAME", help=_PLATFORM_HELP, show_default=False)]
-Kserve = Annotated[str | None, typer.Option(metavar="VERSION", help=_KSERVE_HELP, show_default=False)]
+Platform = Annotated[str | None, Option(metavar="NAME", help=_PLATFORM_HELP, show_default=False)]
+Kserve = Annotated[str | None, Option(metavar="VERSION", help=_KSERVE_HELP, show_default=False)]
 Platforms = Annotated[
     list[str] | None,
-    typer.Option("--platform", metavar="NAME", help=f"{_PLATFORM_HELP} Repeatable; {ALL} for every one."),
+    Option("--platform", metavar="NAME", help=f"{_PLATFORM_HELP} Repeatable; {ALL} for every one."),
 ]
 KserveVersions = Annotated[
-    list[str] | None, typer.Option("--kserve", metavar="VERSION", help=f"{_KSERVE_HELP} Repeatable.")
+    list[str] | None, Option("--kserve", metavar="VERSION", help=f"{_KSERVE_HELP} Repeatable.")
 ]
 
 
@@ -69,7 +70,7 @@ def all_chosen(platforms: Sequence[str] | None, versions: Sequence[str] | None) 
 def tell(release: Release) -> None:
     """On standard error, what is assumed of a release that is not known."""
     if release.remark:
-        typer.echo(f"note: {release.remark}", err=True)
+        click.echo(f"note: {release.remark}", err=True)
 
 
 def _found(text: str, place: str) -> Release:

@@ -4,11 +4,12 @@ import json
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-import typer
+import click
 
 from vllm_multinode.authoring import inputs
 from vllm_multinode.authoring.preview import Preview, preview_documents
 from vllm_multinode.authoring.rules.known import origins
+from vllm_multinode.cli.declare import Option
 from vllm_multinode.cli.file_options import Parameters, Remote, reading, tell_foreign
 from vllm_multinode.cli.platform_options import Kserve, Platform, chosen, tell
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -22,25 +23,24 @@ _KINDS = ("InferenceService", "LeaderWorkerSet")
 def preview(
     file: Annotated[
         list[str],
-        typer.Option("--file", "-f", help="Manifests, a Template, a spec, a folder, or - for stdin."),
+        Option("--file", "-f", help="Manifests, a Template, a spec, a folder, or - for stdin."),
     ],
     *,
     platform: Platform = None,
     kserve: Kserve = None,
-    runtime: Annotated[
-        list[str] | None, typer.Option(help="A further file that holds ServingRuntimes.")
-    ] = None,
-    generation: Annotated[
-        int, typer.Option(min=1, help="metadata.generation of the InferenceServices now.")
-    ] = 1,
-    diff: Annotated[
-        str, typer.Option(metavar="OTHER", help="Manifests to come: say what the update does.")
-    ] = "",
+    runtime: Annotated[list[str] | None, Option(help="A further file that holds ServingRuntimes.")] = None,
+    generation: Annotated[int, Option(min=1, help="metadata.generation of the InferenceServices now.")] = 1,
+    diff: Annotated[str, Option(metavar="OTHER", help="Manifests to come: say what the update does.")] = "",
     param: Parameters = None,
     remote: Remote = False,
-    output: Annotated[Output, typer.Option("--output", "-o", help="How to print it.")] = "table",
+    output: Annotated[Output, Option("--output", "-o", help="How to print it.")] = "table",
 ) -> int:
-    """Print what KServe will create; exit code 4 where it would refuse it or never serve."""
+    """Print what KServe will create; exit code 4 where it would refuse it or never serve.
+
+    multinode preview -f llama/ --platform openshift-ai-2.25
+
+    multinode preview -f now.yaml --diff next.yaml -o json
+    """
     release = chosen(platform, kserve)
     tell(release)
     how = reading(param, remote)
@@ -50,18 +50,18 @@ def preview(
         raise inputs.not_checked(given, file, _KINDS)
     documents = [*shared, *given.rendered(release)]
     for text in origins(documents, [release]):
-        typer.echo(f"note: {text}", err=True)
+        click.echo(f"note: {text}", err=True)
     tell_foreign(given)
     if diff:
         later = [*shared, *inputs.read([diff], how).rendered(release)]
         found = _print_update(documents, later, release, generation, output)
     else:
         found = preview_documents(documents, release, generation)
-        typer.echo(_shown(found, output), nl=False)
+        click.echo(_shown(found, output), nl=False)
     if output != "table":
         from vllm_multinode.authoring.preview.table import findings_text
 
-        typer.echo(findings_text(found), nl=False, err=True)
+        click.echo(findings_text(found), nl=False, err=True)
     return ExitCode.OK if found.serves else ExitCode.WILL_NOT_SERVE
 
 
@@ -85,11 +85,11 @@ def _print_update(
 
     found, changes = updates(before, after, release, generation)
     if output == "table":
-        typer.echo(as_text(found) + updates_text(changes), nl=False)
+        click.echo(as_text(found) + updates_text(changes), nl=False)
     elif output == "json":
-        typer.echo(_json({**as_object(found), "updates": [update_object(one) for one in changes]}), nl=False)
+        click.echo(_json({**as_object(found), "updates": [update_object(one) for one in changes]}), nl=False)
     else:
-        typer.echo(_shown(found, output), nl=False)
+        click.echo(_shown(found, output), nl=False)
     return found
 
 

@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from vllm_multinode.cli.cluster_options import say
+from vllm_multinode.cli.declare import Option
 from vllm_multinode.cli.service_options import Asked, over_services
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -16,13 +15,13 @@ def record(
     asked: Asked,
     *,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The file; standard output without.")
+        Path | None, Option("--output", "-o", help="The file; standard output without.")
     ] = None,
     check: Annotated[
-        Path | None, typer.Option(help="A file of an earlier record: run it again, and say what differs.")
+        Path | None, Option(help="A file of an earlier record: run it again, and say what differs.")
     ] = None,
-    prompt: Annotated[str, typer.Option(help="What the model goes on from.")] = "One two three",
-    tokens: Annotated[int, typer.Option(min=1, max=4096, help="At most.")] = 16,
+    prompt: Annotated[str, Option(help="What the model goes on from.")] = "One two three",
+    tokens: Annotated[int, Option(min=1, max=4096, help="At most.")] = 16,
 ) -> int:
     """Run the smallest exercise with a service, and write down all that makes it reproducible.
 

@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+import click
 
 from vllm_multinode.authoring.folder import write
 from vllm_multinode.authoring.render import Target
 from vllm_multinode.authoring.render import render as rendered
 from vllm_multinode.authoring.render.fetch import secret_command
 from vllm_multinode.authoring.spec import DeploymentSpec, load
+from vllm_multinode.cli.declare import Option
 from vllm_multinode.cli.platform_options import Kserve, Platform, chosen
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -36,27 +37,32 @@ def secret_notes(spec: DeploymentSpec) -> tuple[str, ...]:
 
 
 def render(
-    file: Annotated[str, typer.Option("--file", "-f", help="The deployment spec; - for standard input.")],
+    file: Annotated[str, Option("--file", "-f", help="The deployment spec; - for standard input.")],
     *,
     platform: Platform = None,
     kserve: Kserve = None,
-    target: Annotated[Target, typer.Option(help="An InferenceService, or a LeaderWorkerSet.")] = "kserve",
-    out: Annotated[str, typer.Option(help="Folder to write to; - prints one stream.")] = STREAM,
+    target: Annotated[Target, Option(help="An InferenceService, or a LeaderWorkerSet.")] = "kserve",
+    out: Annotated[str, Option(help="Folder to write to; - prints one stream.")] = STREAM,
     force: Annotated[
-        bool, typer.Option("--force", help="Overwrite files that this command did not write.")
+        bool, Option("--force", help="Overwrite files that this command did not write.")
     ] = False,
 ) -> None:
-    """Write ServingRuntime, InferenceService, claim and kustomization of a deployment spec."""
+    """Write ServingRuntime, InferenceService, claim and kustomization of a deployment spec.
+
+    multinode render -f llama.yaml --platform kserve-0.19.0 --out llama/
+
+    multinode render -f llama.yaml --target lws
+    """
     if not out:
         raise MultinodeError(ExitCode.USAGE, "--out is empty.", hint="Name a folder, or - for a stream.")
     spec = load(file)
     made = rendered(spec, chosen(platform, kserve), target)
     for note in made.notes:
-        typer.echo(f"note: {note}", err=True)
+        click.echo(f"note: {note}", err=True)
     if out == STREAM:
-        typer.echo(made.stream(), nl=False)
+        click.echo(made.stream(), nl=False)
     else:
         for path in write(Path(out), {name: made.text(name) for name in made.files}, force=force):
-            typer.echo(path, err=True)
+            click.echo(path, err=True)
     for note in secret_notes(spec):
-        typer.echo(f"note: {note}", err=True)
+        click.echo(f"note: {note}", err=True)

@@ -4,9 +4,8 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from vllm_multinode.cli.cluster_options import say
+from vllm_multinode.cli.declare import Option
 from vllm_multinode.cli.service_options import Asked, over_services
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -19,7 +18,7 @@ _BETWEEN = 1.0
 def report(
     asked: Asked,
     *,
-    out: Annotated[Path, typer.Option("--out", help="The file, such as report.tar.gz.")] = Path(
+    out: Annotated[Path, Option("--out", help="The file, such as report.tar.gz.")] = Path(
         "multinode-report.tar.gz"
     ),
 ) -> int:

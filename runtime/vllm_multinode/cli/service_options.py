@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Final, Literal, ParamSpec
 
-import typer
-
 from vllm_multinode.cli.cluster_options import Context, Kubeconfig, Login, LoginSource, Namespace
+from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
@@ -20,17 +19,17 @@ Output = Literal["text", "json"]
 
 ServiceName = Annotated[
     str,
-    typer.Argument(
+    Argument(
         metavar="[NAME]",
         help="An InferenceService, LeaderWorkerSet or deployment; with --local a run. All where left out.",
         show_default=False,
     ),
 ]
 Labels = Annotated[
-    str, typer.Option("--selector", "-l", help="Only services with this label, as kubectl takes it.")
+    str, Option("--selector", "-l", help="Only services with this label, as kubectl takes it.")
 ]
-Local = Annotated[bool, typer.Option("--local", help="Runs of this machine (multinode local run).")]
-OutputFormat = Annotated[Output, typer.Option("--output", "-o", help="text, or json for programs.")]
+Local = Annotated[bool, Option("--local", help="Runs of this machine (multinode local run).")]
+OutputFormat = Annotated[Output, Option("--output", "-o", help="text, or json for programs.")]
 P = ParamSpec("P")
 
 

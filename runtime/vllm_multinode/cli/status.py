@@ -3,9 +3,8 @@
 import time
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from vllm_multinode.cli.cluster_options import say
+from vllm_multinode.cli.declare import Option
 from vllm_multinode.cli.service_options import (
     Asked,
     OutputFormat,
@@ -25,11 +24,11 @@ if TYPE_CHECKING:
 def status(
     asked: Asked,
     *,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Again and again until Ctrl-C.")] = False,
-    interval: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks of --watch.")] = 2,
+    watch: Annotated[bool, Option("--watch", "-w", help="Again and again until Ctrl-C.")] = False,
+    interval: Annotated[float, Option(min=0.2, help="Seconds between two looks of --watch.")] = 2,
     output: OutputFormat = "text",
 ) -> int:
-    """Show what services do: state, reason, nodes, weights, requests, recoveries and the way in.
+    """Show what services do: state, reason, nodes, requests, recoveries and the way in.
 
     multinode status llama -n models
 

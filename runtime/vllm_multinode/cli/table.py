@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-import typer
+import click
 
 _GAP: Final = "  "
 
@@ -24,11 +24,11 @@ def shorten(text: str, width: int) -> str:
 def echo(line: str) -> None:
     """Print a line; end the command without an error where nobody reads any more, as behind `| head`."""
     try:
-        typer.echo(line)
+        click.echo(line)
     except BrokenPipeError:
         # What is still buffered would be refused once more when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(0) from None
+        raise click.exceptions.Exit(0) from None
 
 
 class Table:

@@ -3,9 +3,8 @@
 import time
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from vllm_multinode.cli.cluster_options import say
+from vllm_multinode.cli.declare import Option
 from vllm_multinode.cli.service_options import (
     Asked,
     OutputFormat,
@@ -24,8 +23,8 @@ if TYPE_CHECKING:
 def top(
     asked: Asked,
     *,
-    once: Annotated[bool, typer.Option("--once", help="One interval, and end.")] = False,
-    interval: Annotated[float, typer.Option(min=0.2, max=60, help="Seconds between two looks.")] = 2,
+    once: Annotated[bool, Option("--once", help="One interval, and end.")] = False,
+    interval: Annotated[float, Option(min=0.2, max=60, help="Seconds between two looks.")] = 2,
     output: OutputFormat = "text",
 ) -> int:
     """Show tokens and requests per second, the KV cache and the nodes' heartbeats, live.

@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-import typer
+import click
 
 from vllm_multinode.authoring.inputs import read_text
 from vllm_multinode.authoring.planned import spec_text
 from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.cli.cluster_options import Context, Kubeconfig, Login, Namespace, say
+from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.cli.deploy import apply
 from vllm_multinode.cli.engine_options import PipelineParallel, TensorParallel
 from vllm_multinode.cli.model_source import named_model
@@ -46,73 +47,76 @@ _SPEC: Final = "the planned spec"
 
 
 def up(
-    model: Annotated[str, typer.Argument(help="hf://org/name[@revision], or a name of the catalogue.")],
+    model: Annotated[str, Argument(help="hf://org/name[@revision], or a name of the catalogue.")],
     *,
     gpu: Annotated[
         str,
-        typer.Option(
+        Option(
             help="An accelerator or a node shape; what the cluster has free by default.", show_default=False
         ),
     ] = "",
     gpu_memory: Annotated[
-        float | None, typer.Option(help="With --gpu: GiB of one, instead of what the catalogue says.")
+        float | None, Option(help="With --gpu: GiB of one, instead of what the catalogue says.")
     ] = None,
-    gpus_per_node: Annotated[str, typer.Option(help="With --gpu: GPUs of a node.", show_default=False)] = "",
-    nodes: Annotated[int | None, typer.Option(min=1, max=1024, help="With --gpu: nodes there are.")] = None,
+    gpus_per_node: Annotated[str, Option(help="With --gpu: GPUs of a node.", show_default=False)] = "",
+    nodes: Annotated[int | None, Option(min=1, max=1024, help="With --gpu: nodes there are.")] = None,
     context_tokens: Annotated[
-        int, typer.Option("--context", min=0, help="Tokens of a request; 0 for the model's limit.")
+        int, Option("--context", min=0, help="Tokens of a request; 0 for the model's limit.")
     ] = 0,
-    concurrency: Annotated[int, typer.Option(min=1, help="Requests at once.")] = 1,
+    concurrency: Annotated[int, Option(min=1, help="Requests at once.")] = 1,
     nodes_come: Annotated[
         bool,
-        typer.Option("--nodes-come", help="With --gpu: nodes are added on demand, and need not be free now."),
+        Option("--nodes-come", help="With --gpu: nodes are added on demand, and need not be free now."),
     ] = False,
     executor: Annotated[
         ExecutorName | None,
-        typer.Option(
+        Option(
             help="What spreads the engine over the nodes; mp, where the image has it.", show_default=False
         ),
     ] = None,
     tensor_parallel: TensorParallel = 0,
     pipeline_parallel: PipelineParallel = 0,
     source: Annotated[
-        str, typer.Option(help="Where the weights come from, instead of the hub.", show_default=False)
+        str, Option(help="Where the weights come from, instead of the hub.", show_default=False)
     ] = "",
     source_secret: Annotated[
         str,
-        typer.Option(help=f"Secret for the source; {TOKEN_SECRET} for a gated model.", show_default=False),
+        Option(help=f"Secret for the source; {TOKEN_SECRET} for a gated model.", show_default=False),
     ] = "",
     storage_class: Annotated[
-        str, typer.Option(help="Of the claim; the cluster's default by default.", show_default=False)
+        str, Option(help="Of the claim; the cluster's default by default.", show_default=False)
     ] = "",
     image: Annotated[
-        str, typer.Option(help="Image of vLLM; its released one by default.", show_default=False)
+        str, Option(help="Image of vLLM; its released one by default.", show_default=False)
     ] = "",
-    name: Annotated[
-        str, typer.Option(help="Of the service; the model's by default.", show_default=False)
-    ] = "",
-    target: Annotated[RenderTarget, typer.Option(help="What it is rendered for.")] = "kserve",
+    name: Annotated[str, Option(help="Of the service; the model's by default.", show_default=False)] = "",
+    target: Annotated[RenderTarget, Option(help="What it is rendered for.")] = "kserve",
     platform: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help=f"{NAMES}; {VARIABLE}, or what the cluster runs, by default."),
+        Option(metavar="NAME", help=f"{NAMES}; {VARIABLE}, or what the cluster runs, by default."),
     ] = None,
     kserve: Kserve = None,
     out: Annotated[
-        str | None, typer.Option(help="Write the folder for kubectl apply -k instead.", show_default=False)
+        str | None, Option(help="Write the folder for kubectl apply -k instead.", show_default=False)
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask.")] = False,
     namespace: Namespace = "",
     create_namespace: Annotated[
-        bool, typer.Option("--create-namespace", help="Make the namespace where it is missing.")
+        bool, Option("--create-namespace", help="Make the namespace where it is missing.")
     ] = False,
     timeout: Annotated[
-        float, typer.Option(min=1, help="Seconds to wait for the model, and again to serve.")
+        float, Option(min=1, help="Seconds to wait for the model, and again to serve.")
     ] = 14400,
     kube_context: Context = "",
     kubeconfig: Kubeconfig = "",
     login: Login = "kubeconfig",
 ) -> int:
-    """From a model's name to a service that answers: plan, render, check, deploy and wait."""
+    """From a model's name to a service that answers: plan, render, check, deploy and wait.
+
+    multinode up llama-3.1-405b-instruct-fp8 -n models
+
+    multinode up hf://meta-llama/Llama-3.3-70B-Instruct --gpu H100-SXM --out llama/
+    """
     if out == "":
         raise MultinodeError(ExitCode.USAGE, "--out is empty.", hint="Name a folder, or leave it out.")
     brought = delivery(model, Delivery(source, source_secret, storage_class, image))
@@ -201,7 +205,7 @@ def _write(
     tell(release)
     made = render(spec, release, target)
     for note in (*made.notes, *secret_notes(spec)):
-        typer.echo(f"note: {note}", err=True)
+        click.echo(f"note: {note}", err=True)
     write(Path(out), {name: made.text(name) for name in made.files})
     say(f"Written: {out}. Apply it with `kubectl apply -k {out}`.")
     return ExitCode.OK
@@ -213,7 +217,7 @@ def _confirm(spec: DeploymentSpec, namespace: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise MultinodeError(ExitCode.USAGE, "there is nobody to ask here.", hint="Say --yes.")
-    typer.confirm(f"Deploy {spec.name} to namespace {namespace}?", abort=True)
+    click.confirm(f"Deploy {spec.name} to namespace {namespace}?", abort=True)
 
 
 def _last_words(spec: DeploymentSpec, cluster: "Cluster", target: RenderTarget) -> Iterator[str]:

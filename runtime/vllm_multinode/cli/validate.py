@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
+import click
 
 from vllm_multinode.authoring import inputs
 from vllm_multinode.authoring.inputs import Inputs
@@ -14,6 +14,7 @@ from vllm_multinode.authoring.rules import SEVERITIES, Finding, judge, merged
 from vllm_multinode.authoring.rules.claims import claims_elsewhere
 from vllm_multinode.authoring.rules.fields import KINDS
 from vllm_multinode.authoring.rules.known import origins
+from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.cli.file_options import Parameters, Remote, reading, sources, tell_foreign
 from vllm_multinode.cli.platform_options import KserveVersions, Platforms, all_chosen, tell
 from vllm_multinode.contract.errors import MultinodeError
@@ -31,31 +32,34 @@ Check = Callable[[Sequence[Document]], list[Finding]]
 
 
 def validate(
-    more: Annotated[list[str] | None, typer.Argument(metavar="FILE...", help="More files.")] = None,
+    more: Annotated[list[str] | None, Argument(metavar="FILE...", help="More files.")] = None,
     *,
     file: Annotated[
         list[str] | None,
-        typer.Option("--file", "-f", help="Manifests, a Template, a spec, a folder, or - for stdin."),
+        Option("--file", "-f", help="Manifests, a Template, a spec, a folder, or - for stdin."),
     ] = None,
     platform: Platforms = None,
     kserve: KserveVersions = None,
-    output: Annotated[Output, typer.Option("--output", "-o", help="How to print findings.")] = "text",
+    output: Annotated[Output, Option("--output", "-o", help="How to print findings.")] = "text",
     model: Annotated[
-        str, typer.Option(help="The model, as `plan` takes it: checks that sizes fit it.", show_default=False)
+        str, Option(help="The model, as `plan` takes it: checks that sizes fit it.", show_default=False)
     ] = "",
     gpu: Annotated[
         str,
-        typer.Option(
+        Option(
             help="What the nodes have, as `plan` takes it: checks that the model fits.", show_default=False
         ),
     ] = "",
     param: Parameters = None,
     remote: Remote = False,
-    fix: Annotated[
-        bool, typer.Option("--fix", help="Fix in the files what can be fixed without a guess.")
-    ] = False,
+    fix: Annotated[bool, Option("--fix", help="Fix in the files what can be fixed without a guess.")] = False,
 ) -> int:
-    """Say what will be refused and what will never serve; exit code 4 where there is any."""
+    """Say what will be refused and what will never serve; exit code 4 where there is any.
+
+    multinode validate -f llama/ --platform openshift-ai-2.25
+
+    multinode validate llama.yaml --platform all -o json
+    """
     named = sources(file, more)
     releases = all_chosen(platform, kserve)
     for release in releases:
@@ -78,7 +82,7 @@ def validate(
         raise inputs.not_checked(given, named, KINDS)
     _print(findings, releases, output)
     for release, error in refused.items():
-        typer.echo(f"note: {release.label}: {error}", err=True)
+        click.echo(f"note: {release.label}: {error}", err=True)
     _notes(given, findings, releases, len(checked) + len(given.specs))
     stops = bool(refused) or any(finding.blocks for finding in findings)
     return ExitCode.WILL_NOT_SERVE if stops else ExitCode.OK
@@ -106,10 +110,10 @@ def _judged(
 
 def _print(findings: Sequence[Finding], releases: tuple[Release, ...], output: Output) -> None:
     if output == "json":
-        typer.echo(json.dumps([as_object(finding) for finding in findings], indent=2))
+        click.echo(json.dumps([as_object(finding) for finding in findings], indent=2))
         return
     for line in as_lines(findings, releases):
-        typer.echo(line)
+        click.echo(line)
 
 
 def _model(name: str) -> "Source | None":
@@ -134,7 +138,7 @@ def _named_model(given: Inputs) -> "Source":
     if source is None:
         what = "--gpu needs to know the model, and the files name none of the catalogue."
         raise MultinodeError(ExitCode.USAGE, what, hint="Name it with --model.")
-    typer.echo(f"note: sizes are held against {source.name}, which the path of the model names.", err=True)
+    click.echo(f"note: sizes are held against {source.name}, which the path of the model names.", err=True)
     return source
 
 
@@ -158,11 +162,11 @@ def _fix(
             else "is a Template" * (document.parameters is not None)
         )
         if why:
-            typer.echo(f"note: {document.file} {why}; --fix leaves its files alone.", err=True)
+            click.echo(f"note: {document.file} {why}; --fix leaves its files alone.", err=True)
             break
     for fixed in apply_fixes(given.documents, check, releases):
         for finding in fixed.findings:
-            typer.echo(f"fixed: {finding.file}:{finding.line}: {finding.rule} {finding.path}", err=True)
+            click.echo(f"fixed: {finding.file}:{finding.line}: {finding.rule} {finding.path}", err=True)
     return inputs.read(named, how)
 
 
@@ -170,12 +174,12 @@ def _notes(given: Inputs, findings: Sequence[Finding], releases: Sequence[Releas
     """What was not checked or assumed, and a count: on stderr, so that stdout holds findings alone."""
     tell_foreign(given)
     for text in (*origins(given.documents, releases), *claims_elsewhere(given.documents)):
-        typer.echo(f"note: {shown(text)}", err=True)
+        click.echo(f"note: {shown(text)}", err=True)
     counts = {severity: sum(one.severity == severity for one in findings) for severity in SEVERITIES}
     told = ", ".join(f"{count} {severity}" for severity, count in counts.items() if count)
     checked = f"{count} object{'' if count == 1 else 's'}, {listed(releases)}"
-    typer.echo(f"{told or 'nothing found'} ({checked})", err=True)
+    click.echo(f"{told or 'nothing found'} ({checked})", err=True)
     blocked = {release for finding in findings if finding.blocks for release in finding.releases}
     serving = [release for release in releases if release not in blocked]
     if blocked and serving:
-        typer.echo(f"nothing is refused or stalls with {listed(serving)}", err=True)
+        click.echo(f"nothing is refused or stalls with {listed(serving)}", err=True)

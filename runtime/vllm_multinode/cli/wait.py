@@ -3,9 +3,8 @@
 import time
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from vllm_multinode.cli.cluster_options import Context, Kubeconfig, Login, Namespace, say
+from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.contract.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -17,18 +16,23 @@ if TYPE_CHECKING:
 
 
 def wait(
-    name: Annotated[str, typer.Argument(help="An InferenceService, a LeaderWorkerSet or a deployment.")],
+    name: Annotated[str, Argument(help="An InferenceService, a LeaderWorkerSet or a deployment.")],
     *,
     namespace: Namespace = "",
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait.")] = 3600,
+    timeout: Annotated[float, Option(min=1, help="Seconds to wait.")] = 3600,
     ask: Annotated[
-        str, typer.Option(help="Let the model go on from this, once it serves.", show_default=False)
+        str, Option(help="Let the model go on from this, once it serves.", show_default=False)
     ] = "",
     context: Context = "",
     kubeconfig: Kubeconfig = "",
     login: Login = "kubeconfig",
 ) -> int:
-    """Show each pod's state until the service serves; exit code 75 and the reason where it will not."""
+    """Show each pod's state until the service serves; exit code 75 where it will not.
+
+    multinode wait llama -n models
+
+    multinode wait llama --timeout 600 --ask 'Once upon a time'
+    """
     from vllm_multinode.cluster.client import Cluster
     from vllm_multinode.cluster.routers import routers_of
     from vllm_multinode.cluster.wait import targets

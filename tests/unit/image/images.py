@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 ABSENT = (
-    *("typer", "rich", "ray", "boto", "vllm_multinode", "__editable__", "vllm", "_vllm"),
+    *("click", "rich", "ray", "boto", "vllm_multinode", "__editable__", "vllm", "_vllm"),
     # The environment that plays the image brings its own.
     *("pip", "uv", "setuptools", "pkg_resources", "_distutils_hack"),
 )
@@ -18,7 +18,7 @@ ABSENT = (
 
 
 def make_image(image: Path) -> Path:
-    """What a vLLM image has: a vLLM and what that needs, and neither typer nor rich nor Ray."""
+    """What a vLLM image has: a vLLM and what that needs, and neither click nor rich nor Ray."""
     venv.create(image, symlinks=True, with_pip=True)
     packages = next(image.glob("lib/python*/site-packages"))
     for entry in Path(pytest.__file__).parents[1].iterdir():

@@ -12,7 +12,7 @@ import yaml
 from vllm_multinode.authoring.render.application import FILE
 from vllm_multinode.authoring.render.images import RELEASED
 from vllm_multinode.authoring.render.names import LAUNCHER_FOLDER, USER
-from vllm_multinode.cli.fetch import _parser
+from vllm_multinode.cli.fetch import parser
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.k8s import kustomize
@@ -48,7 +48,7 @@ def test_a_job_runs_a_command_line_that_can_be_read(folder: str) -> None:
     (container,) = pod(folder)["containers"]
     assert container["command"] == ["python3", f"{LAUNCHER_FOLDER}/{FILE}"]
     assert container["args"][0] == "fetch"
-    given = _parser().parse_args(container["args"][1:])
+    given = parser().parse_args(container["args"][1:])
     open_source(given.source, {})
     mounted = {one["mountPath"] for one in container["volumeMounts"] if not one.get("readOnly")}
     assert Path("/", given.directory.parts[1]).as_posix() in mounted

@@ -27,9 +27,10 @@ LIMIT: Final = 256 * 1024
 _PACKAGES: Final = ("checkpoint", "contract", "engines", "launcher", "plugin", "storage")
 _FILES: Final = ("__init__.py", "cli/__init__.py", "cli/fetch.py", "cli/main.py", "cli/output.py")
 _MAIN: Final = "cli/application.py"
-_EXTRAS: Final = ("launcher", "storage")
+_UNUSED: Final = ("click", "rich")
+"""Of what the package always needs: what is in no pod."""
 _PLUGINS: Final = "vllm.platform_plugins"
-_EXTRA: Final = re.compile(r"extra\s*==\s*['\"]([^'\"]+)['\"]")
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 # The oldest time that a zip file can hold: the same content is the same file, whenever it is made.
 _TIME: Final = (1980, 1, 1, 0, 0, 0)
 _DIGEST_LENGTH: Final = 10
@@ -139,11 +140,11 @@ def _metadata(whole_version: str) -> dict[str, bytes]:
 
 
 def _requirements() -> set[str]:
-    """What the package needs by itself and for the roles and `fetch`, as its own metadata says it."""
+    """What head, worker, live and `fetch` need, as the package's own metadata says it."""
     found = set()
     for line in importlib.metadata.requires(DISTRIBUTION) or []:
         need, _, marker = (part.strip() for part in line.partition(";"))
-        extras = _EXTRA.findall(marker)
-        if not need.startswith(DISTRIBUTION) and (not extras or set(extras) & set(_EXTRAS)):
+        name = _NAME.match(need)
+        if "extra" not in marker and name is not None and name[0] not in _UNUSED:
             found.add(need)
     return found
