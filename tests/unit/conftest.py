@@ -1,7 +1,27 @@
 """What every unit test shares."""
 
+import resource
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import HealthCheck, settings
+
+_GIB = 1 << 30
+_MOST_MEMORY = 8 * _GIB
 
 # How fast a machine is must not decide whether a property holds.
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any-machine")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _bounded_memory() -> Iterator[None]:
+    """Let a test that would take the machine's memory end in a MemoryError with its name.
+
+    Without it the kernel ends the whole run, and says nothing of the test.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    most = _MOST_MEMORY if hard == resource.RLIM_INFINITY else min(_MOST_MEMORY, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
