@@ -18,6 +18,7 @@ USUAL: Final = (
         "rules",
         "causes",
         "exit_codes",
+        "runbook",
         "variables",
         "spec",
         "gitops",

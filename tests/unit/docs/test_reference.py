@@ -5,7 +5,7 @@ from types import ModuleType
 
 import pytest
 
-from generators import causes, exit_codes, rules, variables
+from generators import causes, exit_codes, rules, runbook, variables
 from vllm_multinode.authoring.rules import RULES
 from vllm_multinode.cluster.causes import CAUSES
 from vllm_multinode.contract import env
@@ -16,7 +16,9 @@ from vllm_multinode.platforms.releases import RELEASES, Release
 DOCS = Path(__file__).parents[3] / "docs"
 
 
-@pytest.mark.parametrize("generator", [causes, exit_codes, rules, variables], ids=lambda one: one.__name__)
+@pytest.mark.parametrize(
+    "generator", [causes, exit_codes, rules, runbook, variables], ids=lambda one: one.__name__
+)
 def test_page_is_generated(generator: ModuleType) -> None:
     for path, text in generator.files().items():
         assert path.read_text(encoding="utf-8") == text, f"run scripts/generate {path.stem}"
@@ -31,6 +33,13 @@ def test_every_rule_has_a_row() -> None:
 def test_every_cause_has_a_section() -> None:
     page = (DOCS / "causes.md").read_text(encoding="utf-8").splitlines()
     assert all(page.count(f"### {cause}") == 1 for cause in CAUSES)
+
+
+def test_every_cause_and_exit_code_is_in_the_runbook() -> None:
+    page = (DOCS / "runbook/index.md").read_text(encoding="utf-8")
+    assert all(f"(../causes.md#{cause})" in page for cause in CAUSES)
+    assert all(f"(../exit-codes.md#{code.value})" in page for code in ExitCode)
+    assert all((DOCS / f"runbook/{name}.md").is_file() for name in runbook.SYMPTOMS)
 
 
 def test_every_exit_code_has_one_row() -> None:
