@@ -19,6 +19,7 @@ USUAL: Final = (
         "causes",
         "exit_codes",
         "runbook",
+        "commands",
         "variables",
         "spec",
         "gitops",

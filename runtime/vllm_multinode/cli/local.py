@@ -407,7 +407,9 @@ def make_model_(
 @app.declare()
 def install(
     *,
-    python: Annotated[Path, Option(help="The environment's Python.")] = Path(sys.executable),
+    python: Annotated[
+        Path, Option(help="The environment's Python; this one by default.", show_default=False)
+    ] = Path(sys.executable),
 ) -> None:
     """Install the engine's CPU build and Ray beside this package.
 
