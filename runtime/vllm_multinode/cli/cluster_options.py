@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import click
 
+from vllm_multinode.cli import completions
 from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -18,13 +19,23 @@ Namespace = Annotated[
     str, Option("--namespace", "-n", help="Namespace; the kubeconfig's by default.", show_default=False)
 ]
 Context = Annotated[str, Option(help="Context of the kubeconfig.", show_default=False)]
-Kubeconfig = Annotated[str, Option(help="Instead of KUBECONFIG and ~/.kube/config.", show_default=False)]
+Kubeconfig = Annotated[
+    str,
+    Option(help="Instead of KUBECONFIG and ~/.kube/config.", show_default=False, complete=completions.files),
+]
 Login = Annotated[LoginSource, Option(help="Whose login: the kubeconfig's, or what oc uses now.")]
 Files = Annotated[
     list[str] | None,
-    Option("--file", "-f", help="Manifests, a Template, a spec, a folder, or - for stdin; repeatable."),
+    Option(
+        "--file",
+        "-f",
+        help="Manifests, a Template, a spec, a folder, or - for stdin; repeatable.",
+        complete=completions.files,
+    ),
 ]
-MoreFiles = Annotated[list[str] | None, Argument(help="The same without -f.", show_default=False)]
+MoreFiles = Annotated[
+    list[str] | None, Argument(help="The same without -f.", show_default=False, complete=completions.files)
+]
 
 
 def settle_namespace(cluster: "Cluster", asked: str, found: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import click
 
 from vllm_multinode.authoring.render import Target
+from vllm_multinode.cli import completions
 from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.cli.file_options import Parameters, Remote, reading, sources
 from vllm_multinode.cli.platform_options import Kserve, Platform, chosen
@@ -24,7 +25,12 @@ Output = Literal["text", "json"]
 def convert(
     files: Annotated[
         list[str] | None,
-        Argument(metavar="SOURCE…", help="Files or folders; - for standard input.", show_default=False),
+        Argument(
+            metavar="SOURCE…",
+            help="Files or folders; - for standard input.",
+            show_default=False,
+            complete=completions.files,
+        ),
     ] = None,
     *,
     kind: Annotated[
@@ -34,7 +40,12 @@ def convert(
     platform: Platform = None,
     kserve: Kserve = None,
     target: Annotated[Target, Option(help="An InferenceService, or a LeaderWorkerSet.")] = "kserve",
-    out: Annotated[str, Option(help="Folder for spec, manifests and report.", show_default=False)] = "",
+    out: Annotated[
+        str,
+        Option(
+            help="Folder for spec, manifests and report.", show_default=False, complete=completions.folders
+        ),
+    ] = "",
     output: Annotated[Output, Option("--output", "-o", help="How to print it.")] = "text",
     parameters: Parameters = None,
     remote: Remote = False,

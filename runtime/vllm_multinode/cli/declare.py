@@ -75,6 +75,9 @@ class Command(click.Command):
         super().__init__(*arguments, **more)
         self.texts = texts
 
+    def format_arguments(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Nothing: they stand with the options, as older releases of click have it."""
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Arguments and options, each below its heading, and the examples."""
         write_options(self.get_params(ctx), ctx, formatter)
@@ -96,6 +99,9 @@ class Group(click.Group):
             return function
 
         return decorate
+
+    def format_arguments(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Nothing: a group has none."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Options, commands and examples; no line is cut."""

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Annotated
 
+from vllm_multinode.cli import completions
 from vllm_multinode.cli.cluster_options import (
     Context,
     Files,
@@ -21,7 +22,12 @@ if TYPE_CHECKING:
 
 
 def delete(
-    name: Annotated[str, Argument(help="The deployment; or -f names its files.", show_default=False)] = "",
+    name: Annotated[
+        str,
+        Argument(
+            help="The deployment; or -f names its files.", show_default=False, complete=completions.services
+        ),
+    ] = "",
     files: Files = None,
     *,
     param: Parameters = None,

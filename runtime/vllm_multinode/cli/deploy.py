@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
+from vllm_multinode.cli import completions
 from vllm_multinode.cli.cluster_options import (
     Context,
     Files,
@@ -34,7 +35,11 @@ def deploy(
     remote: Remote = False,
     platform: Annotated[
         str | None,
-        Option(metavar="NAME", help=f"{NAMES}; {VARIABLE}, or what the cluster runs, by default."),
+        Option(
+            metavar="NAME",
+            help=f"{NAMES}; {VARIABLE}, or what the cluster runs, by default.",
+            complete=completions.platforms,
+        ),
     ] = None,
     kserve: Kserve = None,
     target: Annotated[RenderTarget, Option(help="What a spec is rendered for.")] = "kserve",

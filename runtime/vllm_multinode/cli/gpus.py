@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 import click
 
+from vllm_multinode.cli import completions
 from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.cli.table import Table, terminal_width, widest
 from vllm_multinode.contract.errors import MultinodeError
@@ -19,7 +20,11 @@ Output = Literal["text", "json"]
 def gpus(
     search: Annotated[
         list[str] | None,
-        Argument(help="Parts of a GPU's, a label's or a node shape's name.", show_default=False),
+        Argument(
+            help="Parts of a GPU's, a label's or a node shape's name.",
+            show_default=False,
+            complete=completions.gpus,
+        ),
     ] = None,
     *,
     output: Annotated[Output, Option("--output", "-o", help="How to print the list.")] = "text",

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import click
 
+from vllm_multinode.cli import completions
 from vllm_multinode.cli.declare import Argument, Option, group
 from vllm_multinode.cli.platform_options import Kserve, Platform, chosen, tell
 from vllm_multinode.cli.service_options import OutputFormat, as_json
@@ -43,8 +44,11 @@ app = group(
     _before,
 )
 
-RunName = Annotated[str | None, Option("--run", help="The run's name; needed where there are several.")]
-NodeName = Annotated[str, Argument(help="A node (head, worker-1) or its pod.")]
+RunName = Annotated[
+    str | None,
+    Option("--run", help="The run's name; needed where there are several.", complete=completions.runs),
+]
+NodeName = Annotated[str, Argument(help="A node (head, worker-1) or its pod.", complete=completions.nodes)]
 Grace = Annotated[float | None, Option(min=0, help="Seconds between SIGTERM and SIGKILL; 60 by default.")]
 
 
@@ -324,7 +328,9 @@ def start(node: NodeName, *, run: RunName = None) -> None:
 
 @app.declare()
 def stop(
-    node: Annotated[str | None, Argument(help="A node; without one the whole run ends.")] = None,
+    node: Annotated[
+        str | None, Argument(help="A node; without one the whole run ends.", complete=completions.nodes)
+    ] = None,
     *,
     grace: Grace = None,
     run: RunName = None,

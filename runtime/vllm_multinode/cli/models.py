@@ -5,6 +5,7 @@ from typing import Annotated, Final, Literal
 
 import click
 
+from vllm_multinode.cli import completions
 from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.cli.table import Table, terminal_width, widest
 from vllm_multinode.contract.errors import MultinodeError
@@ -24,12 +25,17 @@ _LEGEND: Final = (
 def models(
     search: Annotated[
         list[str] | None,
-        Argument(help="Parts of the name; all models without any.", show_default=False),
+        Argument(
+            help="Parts of the name; all models without any.", show_default=False, complete=completions.models
+        ),
     ] = None,
     *,
     gpu: Annotated[
         list[str] | None,
-        Option(help="Show the smallest deployment on this GPU; repeatable. H100 and H200 by default."),
+        Option(
+            help="Show the smallest deployment on this GPU; repeatable. H100 and H200 by default.",
+            complete=completions.gpus,
+        ),
     ] = None,
     context: Annotated[int, Option(min=1, help="Tokens of a request of these deployments.")] = CONTEXT,
     output: Annotated[Output, Option("--output", "-o", help="How to print the list.")] = "text",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import click
 
+from vllm_multinode.cli import completions
 from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.cli.engine_options import (
     DEFAULT_VLLM,
@@ -83,11 +84,17 @@ def plan(
         Argument(
             help="A folder, a config.json, hf://org/name[@revision], or a name of the catalogue.",
             show_default=False,
+            complete=completions.models,
         ),
     ] = "",
     *,
     gpu: Annotated[
-        str, Option(help="An accelerator, or a node shape such as p5.48xlarge.", show_default=False)
+        str,
+        Option(
+            help="An accelerator, or a node shape such as p5.48xlarge.",
+            show_default=False,
+            complete=completions.gpus,
+        ),
     ] = "",
     gpus_per_node: Annotated[
         str, Option(help="GPUs of a node; a list (8,8,4) for nodes that differ.", show_default=False)
@@ -120,7 +127,11 @@ def plan(
     speculative_config: SpeculativeConfig = "",
     against: Annotated[
         str,
-        Option(help="An engine's log to hold the plan against; - for stdin.", show_default=False),
+        Option(
+            help="An engine's log to hold the plan against; - for stdin.",
+            show_default=False,
+            complete=completions.files,
+        ),
     ] = "",
     explain: Annotated[bool, Option("--explain", help="Print every formula with its numbers.")] = False,
     output: Annotated[
@@ -150,7 +161,11 @@ def plan(
     ] = None,
     kubeconfig: Annotated[
         str,
-        Option(help="--from-cluster: instead of KUBECONFIG and ~/.kube/config.", show_default=False),
+        Option(
+            help="--from-cluster: instead of KUBECONFIG and ~/.kube/config.",
+            show_default=False,
+            complete=completions.files,
+        ),
     ] = "",
     kube_context: Annotated[
         str, Option(help="--from-cluster: context of the kubeconfig.", show_default=False)

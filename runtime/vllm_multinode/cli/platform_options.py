@@ -6,6 +6,7 @@ from typing import Annotated, Final
 
 import click
 
+from vllm_multinode.cli import completions
 from vllm_multinode.cli.declare import Option
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -18,14 +19,31 @@ NAMES: Final = "kserve-0.19.0, openshift-ai-2.25, …"
 _PLATFORM_HELP: Final = f"{NAMES}; {VARIABLE}, or {DEFAULT.name}, by default."
 _KSERVE_HELP: Final = "The same by KServe's number alone: 0.19.0."
 
-Platform = Annotated[str | None, Option(metavar="NAME", help=_PLATFORM_HELP, show_default=False)]
-Kserve = Annotated[str | None, Option(metavar="VERSION", help=_KSERVE_HELP, show_default=False)]
+Platform = Annotated[
+    str | None,
+    Option(metavar="NAME", help=_PLATFORM_HELP, show_default=False, complete=completions.platforms),
+]
+Kserve = Annotated[
+    str | None,
+    Option(metavar="VERSION", help=_KSERVE_HELP, show_default=False, complete=completions.kserve_versions),
+]
 Platforms = Annotated[
     list[str] | None,
-    Option("--platform", metavar="NAME", help=f"{_PLATFORM_HELP} Repeatable; {ALL} for every one."),
+    Option(
+        "--platform",
+        metavar="NAME",
+        help=f"{_PLATFORM_HELP} Repeatable; {ALL} for every one.",
+        complete=completions.all_platforms,
+    ),
 ]
 KserveVersions = Annotated[
-    list[str] | None, Option("--kserve", metavar="VERSION", help=f"{_KSERVE_HELP} Repeatable.")
+    list[str] | None,
+    Option(
+        "--kserve",
+        metavar="VERSION",
+        help=f"{_KSERVE_HELP} Repeatable.",
+        complete=completions.kserve_versions,
+    ),
 ]
 
 

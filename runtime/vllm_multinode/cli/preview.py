@@ -9,6 +9,7 @@ import click
 from vllm_multinode.authoring import inputs
 from vllm_multinode.authoring.preview import Preview, preview_documents
 from vllm_multinode.authoring.rules.known import origins
+from vllm_multinode.cli import completions
 from vllm_multinode.cli.declare import Option
 from vllm_multinode.cli.file_options import Parameters, Remote, reading, tell_foreign
 from vllm_multinode.cli.platform_options import Kserve, Platform, chosen, tell
@@ -23,14 +24,27 @@ _KINDS = ("InferenceService", "LeaderWorkerSet")
 def preview(
     file: Annotated[
         list[str],
-        Option("--file", "-f", help="Manifests, a Template, a spec, a folder, or - for stdin."),
+        Option(
+            "--file",
+            "-f",
+            help="Manifests, a Template, a spec, a folder, or - for stdin.",
+            complete=completions.files,
+        ),
     ],
     *,
     platform: Platform = None,
     kserve: Kserve = None,
-    runtime: Annotated[list[str] | None, Option(help="A further file that holds ServingRuntimes.")] = None,
+    runtime: Annotated[
+        list[str] | None,
+        Option(help="A further file that holds ServingRuntimes.", complete=completions.files),
+    ] = None,
     generation: Annotated[int, Option(min=1, help="metadata.generation of the InferenceServices now.")] = 1,
-    diff: Annotated[str, Option(metavar="OTHER", help="Manifests to come: say what the update does.")] = "",
+    diff: Annotated[
+        str,
+        Option(
+            metavar="OTHER", help="Manifests to come: say what the update does.", complete=completions.files
+        ),
+    ] = "",
     param: Parameters = None,
     remote: Remote = False,
     output: Annotated[Output, Option("--output", "-o", help="How to print it.")] = "table",

@@ -10,6 +10,7 @@ from vllm_multinode.authoring.render import Target
 from vllm_multinode.authoring.render import render as rendered
 from vllm_multinode.authoring.render.fetch import secret_command
 from vllm_multinode.authoring.spec import DeploymentSpec, load
+from vllm_multinode.cli import completions
 from vllm_multinode.cli.declare import Option
 from vllm_multinode.cli.platform_options import Kserve, Platform, chosen
 from vllm_multinode.contract.errors import MultinodeError
@@ -37,12 +38,17 @@ def secret_notes(spec: DeploymentSpec) -> tuple[str, ...]:
 
 
 def render(
-    file: Annotated[str, Option("--file", "-f", help="The deployment spec; - for standard input.")],
+    file: Annotated[
+        str,
+        Option("--file", "-f", help="The deployment spec; - for standard input.", complete=completions.files),
+    ],
     *,
     platform: Platform = None,
     kserve: Kserve = None,
     target: Annotated[Target, Option(help="An InferenceService, or a LeaderWorkerSet.")] = "kserve",
-    out: Annotated[str, Option(help="Folder to write to; - prints one stream.")] = STREAM,
+    out: Annotated[
+        str, Option(help="Folder to write to; - prints one stream.", complete=completions.folders)
+    ] = STREAM,
     force: Annotated[
         bool, Option("--force", help="Overwrite files that this command did not write.")
     ] = False,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Final, Literal, ParamSpec
 
+from vllm_multinode.cli import completions
 from vllm_multinode.cli.cluster_options import Context, Kubeconfig, Login, LoginSource, Namespace
 from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.contract.errors import MultinodeError
@@ -23,6 +24,7 @@ ServiceName = Annotated[
         metavar="[NAME]",
         help="An InferenceService, LeaderWorkerSet or deployment; with --local a run. All where left out.",
         show_default=False,
+        complete=completions.services,
     ),
 ]
 Labels = Annotated[

@@ -12,6 +12,7 @@ import click
 from vllm_multinode.authoring.inputs import read_text
 from vllm_multinode.authoring.planned import spec_text
 from vllm_multinode.authoring.spec import DeploymentSpec
+from vllm_multinode.cli import completions
 from vllm_multinode.cli.cluster_options import Context, Kubeconfig, Login, Namespace, say
 from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.cli.deploy import apply
@@ -47,12 +48,17 @@ _SPEC: Final = "the planned spec"
 
 
 def up(
-    model: Annotated[str, Argument(help="hf://org/name[@revision], or a name of the catalogue.")],
+    model: Annotated[
+        str,
+        Argument(help="hf://org/name[@revision], or a name of the catalogue.", complete=completions.models),
+    ],
     *,
     gpu: Annotated[
         str,
         Option(
-            help="An accelerator or a node shape; what the cluster has free by default.", show_default=False
+            help="An accelerator or a node shape; what the cluster has free by default.",
+            show_default=False,
+            complete=completions.gpus,
         ),
     ] = "",
     gpu_memory: Annotated[
@@ -93,11 +99,20 @@ def up(
     target: Annotated[RenderTarget, Option(help="What it is rendered for.")] = "kserve",
     platform: Annotated[
         str | None,
-        Option(metavar="NAME", help=f"{NAMES}; {VARIABLE}, or what the cluster runs, by default."),
+        Option(
+            metavar="NAME",
+            help=f"{NAMES}; {VARIABLE}, or what the cluster runs, by default.",
+            complete=completions.platforms,
+        ),
     ] = None,
     kserve: Kserve = None,
     out: Annotated[
-        str | None, Option(help="Write the folder for kubectl apply -k instead.", show_default=False)
+        str | None,
+        Option(
+            help="Write the folder for kubectl apply -k instead.",
+            show_default=False,
+            complete=completions.folders,
+        ),
     ] = None,
     yes: Annotated[bool, Option("--yes", "-y", help="Do not ask.")] = False,
     namespace: Namespace = "",

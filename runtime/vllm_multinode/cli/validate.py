@@ -14,6 +14,7 @@ from vllm_multinode.authoring.rules import SEVERITIES, Finding, judge, merged
 from vllm_multinode.authoring.rules.claims import claims_elsewhere
 from vllm_multinode.authoring.rules.fields import KINDS
 from vllm_multinode.authoring.rules.known import origins
+from vllm_multinode.cli import completions
 from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.cli.file_options import Parameters, Remote, reading, sources, tell_foreign
 from vllm_multinode.cli.platform_options import KserveVersions, Platforms, all_chosen, tell
@@ -32,22 +33,36 @@ Check = Callable[[Sequence[Document]], list[Finding]]
 
 
 def validate(
-    more: Annotated[list[str] | None, Argument(metavar="FILE...", help="More files.")] = None,
+    more: Annotated[
+        list[str] | None, Argument(metavar="FILE...", help="More files.", complete=completions.files)
+    ] = None,
     *,
     file: Annotated[
         list[str] | None,
-        Option("--file", "-f", help="Manifests, a Template, a spec, a folder, or - for stdin."),
+        Option(
+            "--file",
+            "-f",
+            help="Manifests, a Template, a spec, a folder, or - for stdin.",
+            complete=completions.files,
+        ),
     ] = None,
     platform: Platforms = None,
     kserve: KserveVersions = None,
     output: Annotated[Output, Option("--output", "-o", help="How to print findings.")] = "text",
     model: Annotated[
-        str, Option(help="The model, as `plan` takes it: checks that sizes fit it.", show_default=False)
+        str,
+        Option(
+            help="The model, as `plan` takes it: checks that sizes fit it.",
+            show_default=False,
+            complete=completions.models,
+        ),
     ] = "",
     gpu: Annotated[
         str,
         Option(
-            help="What the nodes have, as `plan` takes it: checks that the model fits.", show_default=False
+            help="What the nodes have, as `plan` takes it: checks that the model fits.",
+            show_default=False,
+            complete=completions.gpus,
         ),
     ] = "",
     param: Parameters = None,

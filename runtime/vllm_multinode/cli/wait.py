@@ -3,6 +3,7 @@
 import time
 from typing import TYPE_CHECKING, Annotated
 
+from vllm_multinode.cli import completions
 from vllm_multinode.cli.cluster_options import Context, Kubeconfig, Login, Namespace, say
 from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -16,7 +17,12 @@ if TYPE_CHECKING:
 
 
 def wait(
-    name: Annotated[str, Argument(help="An InferenceService, a LeaderWorkerSet or a deployment.")],
+    name: Annotated[
+        str,
+        Argument(
+            help="An InferenceService, a LeaderWorkerSet or a deployment.", complete=completions.services
+        ),
+    ],
     *,
     namespace: Namespace = "",
     timeout: Annotated[float, Option(min=1, help="Seconds to wait.")] = 3600,
