@@ -93,7 +93,8 @@ def _look(folder: Path) -> str:
     forward = f"`kubectl port-forward {head} 8080 8081`, then `curl localhost:8081/status`"
     if names & {"route", "route-reencrypt"}:
         url = f"https://$(oc get route {service} -o jsonpath={{.spec.host}})/v1/models"
-        return f"{shown}{forward} for the group; `curl {url}`"
+        read = f"oc get secret {service}-api-key -o jsonpath={{.data.api-key}} | base64 -d"
+        return f'{shown}{forward} for the group; `curl -H "Authorization: Bearer $({read})" {url}`'
     return f"{shown}{forward} for the group and `curl localhost:8080/v1/models`"
 
 

@@ -119,8 +119,16 @@ def test_no_member_is_led_to_a_foreign_head(policy: Object) -> None:
     for who in (STRANGER, OUTSIDE, OUTSIDE_6):
         for _, _, port in sockets():
             assert not allowed(policy["egress"], "to", who, port), (who, port)
-        # Names, and https.
         assert allowed(policy["egress"], "to", who, 53)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_pods_reach_https_only_where_a_proxy_asks_the_kubernetes_api(
+    policy: Object, request: pytest.FixtureRequest
+) -> None:
+    on_openshift = "template" in request.node.callspec.id
+    assert allowed(policy["egress"], "to", OUTSIDE, 443) is on_openshift
+    assert allowed(policy["egress"], "to", OUTSIDE, 6443) is on_openshift
 
 
 def test_whom_the_user_names_is_all_that_reaches_the_api() -> None:

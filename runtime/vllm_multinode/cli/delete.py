@@ -14,6 +14,7 @@ from vllm_multinode.cli.cluster_options import (
 )
 from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.cli.file_options import Parameters, Remote, reading
+from vllm_multinode.cli.source_size import whatever_size
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
@@ -58,7 +59,7 @@ def delete(
     how = reading(param, remote)
     if name and (param or remote):
         raise MultinodeError(ExitCode.USAGE, "--param and --remote are for files.", hint="Leave them out.")
-    read = givens.read(files, how) if files else None
+    read = whatever_size(givens.read(files, how)) if files else None
     given = givens.for_release(read) if read is not None else None
     with Cluster.connect(
         kubeconfig=kubeconfig, context=context, namespace=namespace, source=login

@@ -19,6 +19,7 @@ from vllm_multinode.cli.declare import Option
 from vllm_multinode.cli.file_options import Parameters, Remote, reading, sources, tell_foreign
 from vllm_multinode.cli.platform_options import NAMES, VARIABLE, Kserve, named
 from vllm_multinode.cli.prepare import Manner, RenderTarget, prepared, release_for
+from vllm_multinode.cli.source_size import sized
 from vllm_multinode.contract.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def deploy(
 
     require_client()
     # A mistake in a file is told before a cluster is asked.
-    read = givens.read(files_named, reading(param, remote))
+    read = sized(givens.read(files_named, reading(param, remote)))
     given = givens.for_release(read, asked, target, name)
     tell_foreign(read)
     with Cluster.connect(
@@ -181,9 +182,9 @@ def _leftovers(cluster: "Cluster", deployed: "Deployed", name: str, *, prune: bo
 
 
 def _wait(cluster: "Cluster", given: "Given", timeout: float) -> None:
+    from vllm_multinode.authoring.render.router import is_router
     from vllm_multinode.cli.wait import follow
     from vllm_multinode.cluster import ownership
-    from vllm_multinode.cluster.routers import is_router
     from vllm_multinode.cluster.wait import Target
 
     services = [one for one in given.documents if one.kind in ownership.SERVICES]

@@ -61,8 +61,9 @@ def prepared(cluster: "Cluster", files: "Inputs", manner: Manner) -> "tuple[Give
     Raises:
         MultinodeError: what will not serve, is missing, or is refused by the cluster.
     """
+    from vllm_multinode.authoring.spec.file import from_document
     from vllm_multinode.cluster import given as givens
-    from vllm_multinode.cluster import needs, pods_needed
+    from vllm_multinode.cluster import needs, pods_needed, pools
     from vllm_multinode.cluster.deploy import Deployment
     from vllm_multinode.cluster.token import with_tokens
 
@@ -71,6 +72,9 @@ def prepared(cluster: "Cluster", files: "Inputs", manner: Manner) -> "tuple[Give
         say(sentence)
     given = givens.for_release(files, manner.release, manner.target, manner.name)
     check(cluster, given, manner.release, force=manner.force)
+    for document in files.specs:
+        if told := pools.check(cluster, from_document(document)):
+            warn(told)
     wanted = Deployment(
         name=given.name,
         bodies=with_tokens(cluster, [document.body for document in given.documents]),

@@ -13,6 +13,7 @@ from vllm_multinode.cli import completions
 from vllm_multinode.cli.declare import Option
 from vllm_multinode.cli.file_options import Parameters, Remote, reading, tell_foreign
 from vllm_multinode.cli.platform_options import Kserve, Platform, chosen, tell
+from vllm_multinode.cli.source_size import sized
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.k8s.documents import Document
 from vllm_multinode.platforms.releases import Release
@@ -59,7 +60,7 @@ def preview(
     tell(release)
     how = reading(param, remote)
     shared = inputs.read(runtime, how).documents if runtime else ()
-    given = inputs.read(file, how)
+    given = sized(inputs.read(file, how))
     if not given.specs and not any(document.kind in _KINDS for document in given.documents):
         raise inputs.not_checked(given, file, _KINDS)
     documents = [*shared, *given.rendered(release)]
@@ -67,7 +68,7 @@ def preview(
         click.echo(f"note: {text}", err=True)
     tell_foreign(given)
     if diff:
-        later = [*shared, *inputs.read([diff], how).rendered(release)]
+        later = [*shared, *sized(inputs.read([diff], how)).rendered(release)]
         found = _print_update(documents, later, release, generation, output)
     else:
         found = preview_documents(documents, release, generation)

@@ -13,6 +13,7 @@ from vllm_multinode.authoring.spec import DeploymentSpec, load
 from vllm_multinode.cli import completions
 from vllm_multinode.cli.declare import Option
 from vllm_multinode.cli.platform_options import Kserve, Platform, chosen
+from vllm_multinode.cli.source_size import asked_size
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
@@ -61,7 +62,7 @@ def render(
     """
     if not out:
         raise MultinodeError(ExitCode.USAGE, "--out is empty.", hint="Name a folder, or - for a stream.")
-    spec = load(file)
+    spec = load(file, asked_size)
     made = rendered(spec, chosen(platform, kserve), target)
     for note in made.notes:
         click.echo(f"note: {note}", err=True)

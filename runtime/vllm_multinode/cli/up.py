@@ -1,5 +1,6 @@
 """`multinode up`: from a model's name to a service that answers."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -11,6 +12,7 @@ import click
 
 from vllm_multinode.authoring.inputs import read_text
 from vllm_multinode.authoring.planned import spec_text
+from vllm_multinode.authoring.render.publish import service_name
 from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.cli import completions
 from vllm_multinode.cli.cluster_options import Context, Kubeconfig, Login, Namespace, say
@@ -22,20 +24,25 @@ from vllm_multinode.cli.plan import Wishes
 from vllm_multinode.cli.platform_options import NAMES, VARIABLE, Kserve, chosen, named, tell
 from vllm_multinode.cli.prepare import Manner, RenderTarget, prepared, release_for
 from vllm_multinode.cli.render import secret_notes
+from vllm_multinode.cli.selector import labels_of
 from vllm_multinode.cli.up_plan import (
     TOKEN_SECRET,
     Delivery,
     Hardware,
+    check_image,
     decisions,
     delivery,
+    mirror_note,
     planned,
+    settings,
+    variables,
     with_source,
 )
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.sizing.planner.memory import UTILIZATION
-from vllm_multinode.sizing.planner.request import CLAIM_GBS, Settings
+from vllm_multinode.sizing.planner.request import CLAIM_GBS
 
 if TYPE_CHECKING:
     from vllm_multinode.cluster.client import Cluster
@@ -65,7 +72,15 @@ def up(
         float | None, Option(help="With --gpu: GiB of one, instead of what the catalogue says.")
     ] = None,
     gpus_per_node: Annotated[str, Option(help="With --gpu: GPUs of a node.", show_default=False)] = "",
-    nodes: Annotated[int | None, Option(min=1, max=1024, help="With --gpu: nodes there are.")] = None,
+    nodes: Annotated[
+        int | None,
+        Option(min=1, max=1024, help="Nodes there are, or that it may take of --selector's."),
+    ] = None,
+    selector: Annotated[
+        list[str] | None,
+        Option("--selector", "-l", help="Only nodes with these labels (KEY=VALUE, by commas or repeated)."),
+    ] = None,
+    replicas: Annotated[int, Option(min=1, max=1024, help="Groups side by side, behind a router.")] = 1,
     context_tokens: Annotated[
         int, Option("--context", min=0, help="Tokens of a request; 0 for the model's limit.")
     ] = 0,
@@ -89,6 +104,13 @@ def up(
         str,
         Option(help=f"Secret for the source; {TOKEN_SECRET} for a gated model.", show_default=False),
     ] = "",
+    source_env: Annotated[
+        list[str] | None,
+        Option(
+            metavar="NAME[=VALUE]",
+            help="Variable of the Job that fetches, as HF_ENDPOINT of a mirror or HTTPS_PROXY; repeatable.",
+        ),
+    ] = None,
     storage_class: Annotated[
         str, Option(help="Of the claim; the cluster's default by default.", show_default=False)
     ] = "",
@@ -134,13 +156,16 @@ def up(
     """
     if out == "":
         raise MultinodeError(ExitCode.USAGE, "--out is empty.", hint="Name a folder, or leave it out.")
-    brought = delivery(model, Delivery(source, source_secret, storage_class, image))
+    passed_on = variables(source_env or (), os.environ)
+    brought = delivery(model, Delivery(source, source_secret, passed_on, storage_class, image))
     found = named_model(model)
     asked = named(platform, kserve)
-    hardware = Hardware(gpu, gpu_memory, gpus_per_node, nodes, nodes_come)
+    pool = labels_of(selector or ())
+    hardware = Hardware(gpu, gpu_memory, gpus_per_node, nodes, nodes_come, pool, replicas)
+    first = executor or DEFAULT_EXECUTOR
     wishes = Wishes(
-        context_tokens, concurrency, "auto", executor or DEFAULT_EXECUTOR, UTILIZATION, CLAIM_GBS,
-        tensor_parallel, pipeline_parallel, Settings(),
+        context_tokens, concurrency, "auto", first, UTILIZATION, CLAIM_GBS, tensor_parallel,
+        pipeline_parallel, settings("", first, image),
     )  # fmt: skip
     # A folder for GPUs that are named needs no cluster.
     alone = bool(out and gpu)
@@ -150,14 +175,19 @@ def up(
             release = release_for(cluster, asked, needs_kserve=target == "kserve") if not out else asked
             engine = _engine(cluster, release, image)
         fields = _engine_fields(engine, executor)
-        wishes = replace(wishes, executor=fields.get("executor", wishes.executor))
-        spec, plan = planned(wishes, found, hardware, name, cluster)
+        of_platform = wishes
+        if engine is not None and fields:
+            own: ExecutorName = fields["executor"]
+            of_platform = replace(wishes, executor=own, settings=settings(engine.version, own, engine.image))
+        spec, plan = planned(of_platform, found, hardware, name, cluster)
         if engine is not None and spec.accelerator.type != "nvidia":
             # The platform's image is made for these alone.
             engine, fields = None, {}
-            wishes = replace(wishes, executor=executor or DEFAULT_EXECUTOR)
             spec, plan = planned(wishes, found, hardware, name, cluster)
         spec = with_source(spec, brought, fields)
+        check_image(spec)
+        if note := mirror_note(spec, os.environ):
+            say(note)
         for line in (*_of_engine(engine, fields), *decisions(spec, plan)):
             say(line)
         text = spec_text(spec, plan)
@@ -237,7 +267,7 @@ def _confirm(spec: DeploymentSpec, namespace: str, *, yes: bool) -> None:
 
 def _last_words(spec: DeploymentSpec, cluster: "Cluster", target: RenderTarget) -> Iterator[str]:
     """How to ask the model something, and how to take all of it away."""
-    service = f"{spec.name}-api" if target == "lws" else f"{spec.name}-predictor"
+    service = f"{spec.name}-predictor" if target == "kserve" and spec.replicas == 1 else service_name(spec)
     body = f'{{"model": "{spec.name}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
     yield f"kubectl port-forward -n {cluster.namespace} service/{service} 8080:80"
     key = ""

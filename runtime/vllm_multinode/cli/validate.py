@@ -18,6 +18,7 @@ from vllm_multinode.cli import completions
 from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.cli.file_options import Parameters, Remote, reading, sources, tell_foreign
 from vllm_multinode.cli.platform_options import KserveVersions, Platforms, all_chosen, tell
+from vllm_multinode.cli.source_size import sized
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.text import shown
@@ -80,7 +81,7 @@ def validate(
     for release in releases:
         tell(release)
     how = reading(param, remote)
-    given = inputs.read(named, how)
+    given = sized(inputs.read(named, how))
     source, accelerator = _model(model), _gpu(gpu)
     if accelerator is not None and source is None:
         source = _named_model(given)
@@ -182,7 +183,7 @@ def _fix(
     for fixed in apply_fixes(given.documents, check, releases):
         for finding in fixed.findings:
             click.echo(f"fixed: {finding.file}:{finding.line}: {finding.rule} {finding.path}", err=True)
-    return inputs.read(named, how)
+    return sized(inputs.read(named, how))
 
 
 def _notes(given: Inputs, findings: Sequence[Finding], releases: Sequence[Release], count: int) -> None:

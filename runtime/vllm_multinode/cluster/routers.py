@@ -1,10 +1,10 @@
 """Waits for the router before several replicas."""
 
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
-from vllm_multinode.authoring.render.router import NAME
+from vllm_multinode.authoring.render.router import is_router
 from vllm_multinode.cluster import pod_states
 from vllm_multinode.cluster.client import Cluster
 from vllm_multinode.cluster.deploy import objects_of
@@ -12,17 +12,9 @@ from vllm_multinode.cluster.transport import Object
 from vllm_multinode.cluster.wait import Patience
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.labels import COMPONENT
 
 DEPLOYMENT: Final = ("apps/v1", "Deployment")
 _POLL: Final = 2.0
-
-
-def is_router(body: Mapping[str, Any]) -> bool:
-    """Whether an object is the Deployment of a router."""
-    template = (body.get("spec") or {}).get("template") or {}
-    labels = (template.get("metadata") or {}).get("labels") or {}
-    return body.get("kind") == DEPLOYMENT[1] and labels.get(COMPONENT) == NAME
 
 
 def routers_of(cluster: Cluster, name: str) -> list[str]:

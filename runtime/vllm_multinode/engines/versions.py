@@ -7,6 +7,8 @@ Version = tuple[int, ...]
 
 IMAGE: Final = "0.32.0"
 """The version of vLLM that the image carries."""
+LAST_WITH_RAY: Final = "0.17.1"
+"""The last version whose released image for CUDA has Ray; the distribution requires it until then."""
 
 _NUMBER: Final = re.compile(r"v?(\d{1,9}(?:\.\d{1,9})+)(?!\d)")
 

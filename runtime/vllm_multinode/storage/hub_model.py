@@ -4,8 +4,6 @@ No weight is read. A checkpoint of many files is known by its configuration and 
 the header is read as well, by a range request.
 """
 
-import queue
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,6 +13,7 @@ from vllm_multinode.checkpoint.safetensors import PREFIX, Tensor, header_bytes, 
 from vllm_multinode.checkpoint.shards import indexed_files, weight_files
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.storage.sources.bounded import within
 from vllm_multinode.storage.sources.hub import Hub
 from vllm_multinode.storage.sources.open import open_source
 from vllm_multinode.storage.sources.source import Item, PassingError, no_address
@@ -60,33 +59,16 @@ def read_hub_model(address: str, environment: Mapping[str, str], longest: float 
     hub = open_source(address, environment)
     if not isinstance(hub, Hub):
         raise no_address(address)
-    answers: queue.Queue[HubModel | BaseException] = queue.Queue()
-
-    def ask() -> None:
-        try:
-            answers.put(_read(hub))
-        except Exception as error:  # noqa: BLE001 (raised again where the answer is waited for)
-            answers.put(error)
-
-    # A server that sends a byte now and then keeps every read alive: only a thread can be left behind.
-    threading.Thread(target=ask, name="hub", daemon=True).start()
     try:
-        answer = answers.get(timeout=longest)
-    except queue.Empty:
-        what = f"the hub's answer is not complete after {longest:g} s."
-        hint = "Try again, or set HF_ENDPOINT to a nearer mirror."
-        raise MultinodeError(ExitCode.SOURCE_UNREACHABLE, what, where=hub.name, hint=hint) from None
-    if isinstance(answer, PassingError):
-        hint = "Try again, or check HF_ENDPOINT and the proxy."
-        raise MultinodeError(ExitCode.SOURCE_UNREACHABLE, f"{answer}.", where=hub.name, hint=hint) from answer
-    if isinstance(answer, MultinodeError):
+        return within(longest, lambda: _read(hub), "the hub's answer")
+    except PassingError as error:
+        hint = "Try again, set HF_ENDPOINT to a nearer mirror, or check the proxy."
+        raise MultinodeError(ExitCode.SOURCE_UNREACHABLE, f"{error}.", where=hub.name, hint=hint) from error
+    except MultinodeError as error:
         # What reads local files says to copy them again.
-        damaged = answer.code in (ExitCode.MODEL_CONFIG, ExitCode.SHARD_TRUNCATED)
-        hint = "Check HF_ENDPOINT and the repository." if damaged else answer.hint
-        raise MultinodeError(answer.code, answer.what, where=answer.where or hub.name, hint=hint) from answer
-    if isinstance(answer, BaseException):
-        raise answer
-    return answer
+        damaged = error.code in (ExitCode.MODEL_CONFIG, ExitCode.SHARD_TRUNCATED)
+        hint = "Check HF_ENDPOINT and the repository." if damaged else error.hint
+        raise MultinodeError(error.code, error.what, where=error.where or hub.name, hint=hint) from error
 
 
 def _read(hub: Hub) -> HubModel:

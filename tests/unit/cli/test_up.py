@@ -295,12 +295,6 @@ def test_deploy_refuses_an_mp_that_the_platform_s_engine_lacks(
     assert api.written() == []
 
 
-def test_a_size_that_nobody_knows_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = write_spec(tmp_path, model={"source": "hf://org/unknown"})
-    assert run(["render", "-f", file]) == ExitCode.SPEC
-    assert "write the size of its weights, such as size: 131Gi" in capsys.readouterr().err
-
-
 def test_a_folder_names_the_secret_of_a_gated_model_with_its_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -311,3 +305,73 @@ def test_a_folder_names_the_secret_of_a_gated_model_with_its_command(
 def test_an_empty_out_is_not_taken_for_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*COMMAND, "--out", ""]) == ExitCode.USAGE
     assert "--out is empty" in capsys.readouterr().err
+
+
+def test_replicas_get_nodes_and_a_router(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*COMMAND, "--replicas", "2", "--out", str(tmp_path / "llama")]) == ExitCode.OK
+    printed = capsys.readouterr()
+    assert "Nodes: 2 groups of 2 with 2 x H100-SXM-80GB each\n" in printed.out
+    assert "Replicas: 2, behind 2 pods of vllm-router\n" in printed.out
+    services = (tmp_path / "llama/inference-service.yaml").read_text()
+    assert "name: llama-3-3-70b-instruct-0\n" in services
+    assert "name: llama-3-3-70b-instruct-1\n" in services
+    assert (tmp_path / "llama/router.yaml").exists()
+
+
+def test_replicas_for_which_there_are_too_few_nodes(api: StubApi, capsys: pytest.CaptureFixture[str]) -> None:
+    secret(api)
+    nodes = [*COMMAND, "--nodes", "2", "--replicas", "2", "--yes"]
+    assert run(nodes) == ExitCode.DOES_NOT_FIT
+    assert "2 replicas of 2 nodes x 2 GPUs (TP 2, PP 2) are asked for" in capsys.readouterr().err
+    assert run([*COMMAND, "--replicas", "2", "--yes"]) == ExitCode.DOES_NOT_FIT
+    assert "4 nodes with 2 x H100-SXM-80GB free are needed, and 2 have them" in capsys.readouterr().err
+    assert api.written() == []
+
+
+def test_only_nodes_of_the_pool_are_taken(
+    api: StubApi, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    secret(api)
+    pool = ["--selector", "pool=b"]
+    assert run([*COMMAND, *pool, "--yes"]) == ExitCode.DOES_NOT_FIT
+    assert "None of the cluster's 2 nodes has the labels pool=b" in capsys.readouterr().err
+    assert run([*COMMAND, *pool, "--nodes", "2", "--out", str(tmp_path / "llama")]) == ExitCode.OK
+    assert "pool: b" in (tmp_path / "llama/inference-service.yaml").read_text()
+
+
+def test_ray_without_an_image_takes_the_last_release_that_has_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*COMMAND, "--executor", "ray", "--out", str(tmp_path / "llama")]) == ExitCode.OK
+    assert "The image is that of vLLM 0.17.1, the last release that has Ray" in capsys.readouterr().err
+    runtime = (tmp_path / "llama/serving-runtime.yaml").read_text()
+    assert runtime.count("image: docker.io/vllm/vllm-openai:v0.17.1\n") == 2
+
+
+def test_ray_where_no_released_image_has_it_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "llama")
+    amd = ["up", "llama-3.3-70b-instruct", "--gpu", "MI300X", "--executor", "ray", "--out", out]
+    assert run(amd) == ExitCode.USAGE
+    assert "no released image of vLLM for accelerators of type amd is known to have Ray" in (
+        capsys.readouterr().err
+    )
+    assert not (tmp_path / "llama").exists()
+    assert run([*amd, "--image", "registry.example/vllm:1"]) == ExitCode.OK
+
+
+def test_a_mirror_is_handed_on_to_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example")
+    out = ["--out", str(tmp_path / "llama")]
+    assert run([*COMMAND, *out]) == ExitCode.OK
+    assert "--source-env HF_ENDPOINT hands it on" in capsys.readouterr().out
+    assert run([*COMMAND, *out, "--source-env", "HF_ENDPOINT", "--source-env", "NO_PROXY=a"]) == ExitCode.OK
+    assert "hands it on" not in capsys.readouterr().out
+    job = (tmp_path / "llama/fetch.yaml").read_text()
+    assert "- name: HF_ENDPOINT\n          value: https://mirror.example\n" in job
+    assert "- name: NO_PROXY\n          value: a\n" in job
+    assert run([*COMMAND, *out, "--source-env", "NO_SUCH_VARIABLE"]) == ExitCode.USAGE
+    assert "it is not set here" in capsys.readouterr().err

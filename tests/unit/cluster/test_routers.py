@@ -7,10 +7,11 @@ import pytest
 
 from unit.cluster.stub_api import StubApi
 from vllm_multinode.authoring.render import render
+from vllm_multinode.authoring.render.router import is_router
 from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.cluster.client import Cluster
 from vllm_multinode.cluster.deploy import Deployment, deploy
-from vllm_multinode.cluster.routers import await_router, is_router, routers_of
+from vllm_multinode.cluster.routers import await_router, routers_of
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from vllm_multinode.authoring.render.router import is_router
 from vllm_multinode.authoring.rules import judge
 from vllm_multinode.contract.finding import Finding
 from vllm_multinode.k8s.documents import Document
@@ -24,12 +25,14 @@ class Preview:
         release: of KServe or OpenShift AI.
         groups: one for each InferenceService that leads to pods, in the order of the input.
         findings: what `multinode validate` says of the objects for this release.
+        routers: Deployments of the router before several groups, which are applied beside the services.
         notes: what is not shown, and what holds for every service of this release.
     """
 
     release: Release
     groups: tuple[Group, ...] = ()
     findings: tuple[Finding, ...] = field(default=(), repr=False)
+    routers: tuple[Body, ...] = field(default=(), repr=False)
     notes: tuple[str, ...] = ()
 
     @property
@@ -56,7 +59,8 @@ def preview_documents(documents: Sequence[Document], release: Release, generatio
         generation: metadata.generation of the InferenceServices, which their Services are named after.
     """
     findings, simulation = judge(documents, release, generation=generation)
-    return Preview(release, simulation.groups, tuple(findings), simulation.notes)
+    routers = tuple(one.body for one in documents if is_router(one.body))
+    return Preview(release, simulation.groups, tuple(findings), routers, simulation.notes)
 
 
 def preview(bodies: Sequence[Mapping[str, Any]], platform: str | Release, *, generation: int = 1) -> Preview:

@@ -4,8 +4,9 @@ from typing import Any
 
 from vllm_multinode.authoring.preview import Preview
 from vllm_multinode.authoring.preview.update import Update
+from vllm_multinode.authoring.render.router import heads_of
 from vllm_multinode.authoring.report import as_object as finding_object
-from vllm_multinode.platforms.simulation import Group
+from vllm_multinode.platforms.simulation import Body, Group
 
 
 def as_object(found: Preview) -> dict[str, Any]:
@@ -15,6 +16,7 @@ def as_object(found: Preview) -> dict[str, Any]:
         "remark": found.release.remark,
         "serves": found.serves,
         "groups": [_group_object(group) for group in found.groups],
+        "routers": [_router_object(router) for router in found.routers],
         "findings": [finding_object(finding) for finding in found.findings],
         "notes": list(found.notes),
         "objects": found.objects,
@@ -32,6 +34,14 @@ def update_object(one: Update) -> dict[str, Any]:
         "moreGpus": one.more_gpus,
         "rollouts": [rollout._asdict() for rollout in one.rollouts],
         "differences": [difference._asdict() for difference in one.differences],
+    }
+
+
+def _router_object(router: Body) -> dict[str, Any]:
+    return {
+        "name": router["metadata"]["name"],
+        "pods": router["spec"].get("replicas", 1),
+        "heads": list(heads_of(router)),
     }
 
 

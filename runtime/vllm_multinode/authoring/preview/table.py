@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from vllm_multinode.authoring.preview import Preview
 from vllm_multinode.authoring.preview.update import Update, gpus_of, surge
+from vllm_multinode.authoring.render.router import container_of, heads_of
 from vllm_multinode.authoring.report import as_lines
 from vllm_multinode.contract import env
 from vllm_multinode.platforms.names import GENERATION_LABEL
@@ -20,6 +21,8 @@ def as_text(found: Preview) -> str:
     lines = [found.release.label]
     for group in found.groups:
         lines += ["", *_group(group)]
+    for router in found.routers:
+        lines += ["", *_router(router)]
     if not found.groups:
         lines += ["", "Nothing is made."]
     if found.findings or found.notes:
@@ -65,6 +68,13 @@ def _group(group: Group) -> Iterator[str]:
     if len(group.roles) > 1 and group.kind == "InferenceService":
         yield ""
         yield f"  {_update_cost(group)}"
+
+
+def _router(body: Body) -> Iterator[str]:
+    """The router before several groups, which is applied as it stands."""
+    yield f"Deployment {body['metadata']['name']}, the router before these heads"
+    yield f"  {body['spec'].get('replicas', 1)} pods of {container_of(body).get('image', 'no image')}"
+    yield from (f"  {head}" for head in heads_of(body))
 
 
 def _summary(group: Group) -> str:

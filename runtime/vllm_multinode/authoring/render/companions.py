@@ -8,7 +8,7 @@ from typing import Any
 
 from vllm_multinode.authoring.render import application, fetch, publish, router
 from vllm_multinode.authoring.render.images import default_image
-from vllm_multinode.authoring.render.pod import metadata, said
+from vllm_multinode.authoring.render.pod import metadata, said, written_variables
 from vllm_multinode.authoring.spec import Claim, DeploymentSpec
 from vllm_multinode.contract import labels, ports
 from vllm_multinode.k8s.quantity import parse
@@ -67,8 +67,8 @@ def fetch_job(spec: DeploymentSpec, user: int | None) -> Object | None:
         metadata(spec, ""),
         claim=spec.claim,
         arguments=fetch.arguments(source, spec.model.folder),
-        access=fetch.access(source, spec.model.source_secret),
-        image=spec.image or default_image(spec.install, spec.accelerator.type),
+        access=fetch.access(source, spec.model.source_secret, written_variables(spec.model.source_env)),
+        image=spec.image or default_image(spec.install, spec.accelerator.type, spec.executor),
         install=spec.install,
         user=user,
     )
@@ -93,7 +93,8 @@ def service(spec: DeploymentSpec) -> Object:
 
 
 _DNS = [{"port": port, "protocol": protocol} for port in (53, 5353) for protocol in ("UDP", "TCP")]
-_HTTPS = [{"port": port, "protocol": "TCP"} for port in (443, 6443)]
+# Of the Service before the Kubernetes API, and of the API server itself, which is what most networks look at.
+_KUBERNETES_API = [{"port": port, "protocol": "TCP"} for port in (443, 6443)]
 
 
 _MONITORING = [
@@ -132,8 +133,9 @@ def network_policy(spec: DeploymentSpec, proxy_port: int | None = None) -> Objec
     """Clients reach the API; every other port is open to the group alone, and its pods reach little else.
 
     A worker is led by its head's name. Where its pods may go to the group alone, a name that leads elsewhere
-    leads nowhere. Names are resolved (OpenShift's resolver listens on 5353), and https stays open for the
-    Kubernetes API, which proxies and initializers ask, and for object stores and hubs.
+    leads nowhere. Names are resolved (OpenShift's resolver listens on 5353). The model is on a claim or in an
+    image, which the node mounts, so the pods themselves download nothing. Only a proxy before the head asks
+    the Kubernetes API, about callers' tokens.
 
     Args:
         spec: what is meant.
@@ -156,7 +158,12 @@ def network_policy(spec: DeploymentSpec, proxy_port: int | None = None) -> Objec
                     "ports": [{"port": ports.SUPERVISOR, "protocol": "TCP"}],
                 },
             ],
-            "egress": [{"to": [{"podSelector": group}]}, {"ports": _DNS}, {"ports": _HTTPS}],
+            "egress": [
+                {"to": [{"podSelector": group}]},
+                {"ports": _DNS},
+                *([{"ports": _KUBERNETES_API}] if proxy_port is not None else []),
+                *([{"to": list(spec.network.egress_to)}] if spec.network.egress_to else []),
+            ],
         },
     }
 

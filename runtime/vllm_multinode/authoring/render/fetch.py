@@ -1,7 +1,7 @@
 """The Job that fills a claim: `multinode fetch` in the same image, with the same launcher, as the service."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from vllm_multinode.authoring.render.container import (
@@ -71,8 +71,19 @@ def arguments(source: str, folder: str) -> list[str]:
     return [source, f"{FOLDER}/{folder}"]
 
 
-def access(source: str, secret: str | None) -> Access:
-    """What a source asks for: a token, keys, a pull secret, or a claim to read from."""
+def access(source: str, secret: str | None, variables: Sequence[Object] = ()) -> Access:
+    """What a source asks for: a token, keys, a pull secret, or a claim to read from.
+
+    Args:
+        source: its address.
+        secret: with what it asks for.
+        variables: of the user's own, such as those of a mirror or a proxy.
+    """
+    found = _access(source, secret)
+    return replace(found, env=[*found.env, *variables])
+
+
+def _access(source: str, secret: str | None) -> Access:
     scheme, _, address = source.partition("://")
     if scheme == "file":
         claim = {"claimName": address.partition("/")[0], "readOnly": True}

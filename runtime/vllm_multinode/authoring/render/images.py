@@ -1,4 +1,4 @@
-"""Images that have vLLM: the released ones that the launcher is mounted into, and our own with Ray."""
+"""Images that have vLLM: the released ones that the launcher is mounted into, and those that are built."""
 
 import importlib.metadata
 from collections.abc import Mapping
@@ -6,7 +6,8 @@ from typing import Final
 
 from vllm_multinode.authoring.spec.accelerators import AcceleratorType
 from vllm_multinode.authoring.spec.parts import Install
-from vllm_multinode.engines.versions import IMAGE
+from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, EXECUTORS, ExecutorName
+from vllm_multinode.engines.versions import IMAGE, LAST_WITH_RAY
 
 _VLLM: Final = f"v{IMAGE}"
 _GAUDI: Final = "1.24.0/ubuntu24.04/habanalabs/vllm-0.19.0-ptfork-2.10.0:1.24.0-1007"
@@ -20,6 +21,11 @@ RELEASED: Final[Mapping[AcceleratorType, str]] = {
 }
 """The releases that runtime/Containerfile builds on. None has Ray: vLLM does not require it any more."""
 
+WITH_RAY: Final[Mapping[AcceleratorType, str]] = {
+    "nvidia": f"docker.io/vllm/vllm-openai:v{LAST_WITH_RAY}",
+}
+"""The last releases with Ray; for other accelerators one has to be built."""
+
 _BUILT_TAGS: Final[Mapping[AcceleratorType, str]] = {
     "amd": "-rocm",
     "intel": "-xpu",
@@ -28,13 +34,18 @@ _BUILT_TAGS: Final[Mapping[AcceleratorType, str]] = {
 }
 
 
-def default_image(install: Install, accelerator: AcceleratorType = "nvidia") -> str:
+def default_image(
+    install: Install, accelerator: AcceleratorType = "nvidia", executor: ExecutorName = DEFAULT_EXECUTOR
+) -> str:
     """The image where a spec names none.
 
     Args:
         install: how the launcher comes into it.
         accelerator: what vLLM in it is made for.
+        executor: that it has to have.
     """
+    if install == "configMap" and EXECUTORS[executor].needs_ray and accelerator in WITH_RAY:
+        return WITH_RAY[accelerator]
     if install == "configMap":
         return RELEASED[accelerator]
     version = importlib.metadata.version("vllm-multinode")

@@ -101,7 +101,7 @@ def _container(spec: DeploymentSpec, role: Role, user: int | None) -> Object:
         role,
         spec.executor,
         name=role,
-        image=default_image(spec.install, spec.accelerator.type),
+        image=default_image(spec.install, spec.accelerator.type, spec.executor),
         generation_label=_REVISION,
         install=spec.install,
         user=user,

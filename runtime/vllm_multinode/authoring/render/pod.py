@@ -84,7 +84,7 @@ def image(spec: DeploymentSpec) -> str | None:
     kind = spec.accelerator.type
     if spec.image is not None or kind == "nvidia" or not spec.writes_runtime:
         return spec.image
-    return default_image(spec.install, kind)
+    return default_image(spec.install, kind, spec.executor)
 
 
 def volumes(spec: DeploymentSpec, role: Role) -> list[Object]:
@@ -133,6 +133,11 @@ def environment(spec: DeploymentSpec) -> list[Object]:
     rdma = spec.network.rdma.env if spec.network.rdma is not None else {}
     variables: dict[str, str | EnvSource] = {name: value for name, value in ours.items() if value is not None}
     variables |= {**rdma, **spec.env}
+    return written_variables(variables)
+
+
+def written_variables(variables: Mapping[str, str | EnvSource]) -> list[Object]:
+    """Variables as a container has them."""
     return [
         {"name": name, **(written(value) if isinstance(value, EnvSource) else {"value": value})}
         for name, value in variables.items()

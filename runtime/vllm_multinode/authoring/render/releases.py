@@ -11,6 +11,7 @@ from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.executors import EXECUTORS
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.engines.support import can_run
+from vllm_multinode.engines.versions import LAST_WITH_RAY
 from vllm_multinode.platforms.kserve import auth_proxy
 from vllm_multinode.platforms.kserve.nodes import layout
 from vllm_multinode.platforms.releases import Release, alternative
@@ -127,6 +128,11 @@ def notes(spec: DeploymentSpec, release: Release) -> Iterator[str]:
         )
     elif release.names_engine_image and spec.image is None and spec.writes_runtime:
         yield from _engine_notes(release)
+    elif EXECUTORS[spec.executor].needs_ray and spec.image is None and spec.writes_runtime:
+        yield (
+            f"The image is that of vLLM {LAST_WITH_RAY}, the last release that has Ray: name a newer one "
+            "with Ray in image, or leave executor out for vLLM's own, which needs none."
+        )
     resource = spec.accelerator_resource
     if not accelerators(spec):
         yield (

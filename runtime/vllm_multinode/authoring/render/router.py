@@ -6,6 +6,7 @@ counts the requests under way: with both balance thresholds at their least, each
 the fewest, and among equals to the one that has seen the prompt's beginning.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -46,6 +47,8 @@ _FLAGS: Final = (
     "--worker-startup-check-interval=2",
     "--request-timeout-secs=7200",
 )
+_URLS, _SELECTOR = _HEADS = ("--worker-urls", "--selector")
+"""What says where the heads are."""
 _FIRST_HEAD_SECONDS: Final = 86400
 """It waits so long for the first of the heads, and begins again; models may have to be fetched."""
 _POD_SECONDS: Final = 60
@@ -72,7 +75,7 @@ def arguments(
 
 def to_heads(urls: Sequence[str]) -> list[str]:
     """Heads by address."""
-    return [f"--worker-startup-timeout-secs={_FIRST_HEAD_SECONDS}", "--worker-urls", *urls]
+    return [f"--worker-startup-timeout-secs={_FIRST_HEAD_SECONDS}", _URLS, *urls]
 
 
 def to_pods(selector: Sequence[str], namespace: str) -> list[str]:
@@ -87,7 +90,7 @@ def to_pods(selector: Sequence[str], namespace: str) -> list[str]:
         "--service-discovery",
         f"--service-discovery-namespace={namespace}",
         f"--service-discovery-port={ports.API}",
-        "--selector",
+        _SELECTOR,
         *selector,
     ]
 
@@ -162,6 +165,30 @@ def deployment(
             },
         },
     }
+
+
+def is_router(body: Mapping[str, Any]) -> bool:
+    """Whether an object is the Deployment of a router."""
+    template = (body.get("spec") or {}).get("template") or {}
+    own = (template.get("metadata") or {}).get("labels") or {}
+    return body.get("kind") == "Deployment" and own.get(labels.COMPONENT) == NAME
+
+
+def container_of(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The router's own container; empty where there is none."""
+    pod = body["spec"]["template"].get("spec") or {}
+    return next((one for one in pod.get("containers") or [] if one.get("name") == NAME), {})
+
+
+def heads_of(body: Mapping[str, Any]) -> tuple[str, ...]:
+    """Where a router's heads are, as its arguments say: their URLs, or the labels of their pods."""
+    given = [str(one) for one in container_of(body).get("args") or []]
+    for flag in _HEADS:
+        if flag in given:
+            return tuple(
+                itertools.takewhile(lambda one: not one.startswith("--"), given[given.index(flag) + 1 :])
+            )
+    return ()
 
 
 def disruption_budget(metadata: Object, own: Mapping[str, str]) -> Object:

@@ -47,9 +47,9 @@ def serving_runtime(
         "prometheus.io/port": str(ports.API),
         "prometheus.io/path": "/metrics",
     }
+    image = image or default_image(install, executor=executor)
     containers = {
-        role: _container(role, executor, accelerator, image or default_image(install), install, user)
-        for role in get_args(Role)
+        role: _container(role, executor, accelerator, image, install, user) for role in get_args(Role)
     }
     return {
         "apiVersion": "serving.kserve.io/v1alpha1",

@@ -50,7 +50,7 @@ def objects(spec: DeploymentSpec, user: int | None) -> list[Object]:
         return []
     name = f"{spec.name}-secrets"
     meta = metadata(spec, name)
-    image = spec.image or default_image(spec.install, spec.accelerator.type)
+    image = spec.image or default_image(spec.install, spec.accelerator.type, spec.executor)
     secrets = [empty(metadata(spec, one.name)) for one in wanted]
     job = filler_job(meta, wanted, image, user)
     # A Job cannot be changed, so another one has another name.

@@ -18,6 +18,9 @@ RESOURCES: Final[dict[AcceleratorType, str]] = {
 COUNTED: Final = frozenset({"nvidia.com/gpu", "amd.com/gpu", "intel.com/gpu", "habana.ai/gaudi"})
 """What KServe counts nodes by. Every other resource but cpu, memory and storage it wants to be told of."""
 
+RELEASED_WITH_RAY: Final = frozenset[AcceleratorType]({"nvidia"})
+"""Whose vLLM has a released image with Ray in it."""
+
 _PRODUCT_LABELS: Final[dict[AcceleratorType, str]] = {
     "nvidia": "nvidia.com/gpu.product",  # GPU feature discovery
     "amd": "amd.com/gpu.product-name",  # AMD's node labeller

@@ -19,6 +19,8 @@ from vllm_multinode.platforms import names as kserve
 if TYPE_CHECKING:
     from vllm_multinode.authoring.spec.deployment import DeploymentSpec
 
+UNKNOWN_SIZE: Final = "unknown_size"
+"""The kind of the fault that a claim's size is not known."""
 _LEAST_SHARED_MEMORY: Final = 512 * 1024**2
 _KSERVE_NAME: Final = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -38,6 +40,8 @@ _RENDERED: Final = frozenset(
     }
 )
 _RESERVED: Final = env.KSERVE | env.LWS | env.DOWNWARD | _RENDERED
+_SECRETS: Final = (env.HF_TOKEN, "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+"""Variables of a fetch that no Job may hold as they are."""
 _OWN_ANNOTATIONS: Final = {
     kserve.DEPLOYMENT_MODE: "it follows from KServe's version",
     kserve.AUTOSCALER_CLASS: "it follows from KServe's version",
@@ -58,7 +62,7 @@ def check(spec: "DeploymentSpec") -> None:
             type(spec).__name__,
             [
                 InitErrorDetails(
-                    type=PydanticCustomError("contradiction", "{message}", {"message": fault.message}),
+                    type=PydanticCustomError(fault.kind, "{message}", {"message": fault.message}),
                     loc=fault.path,
                     input=None,
                 )
@@ -97,6 +101,8 @@ def _model(spec: "DeploymentSpec") -> Iterator[Fault]:
 
 def _source(spec: "DeploymentSpec") -> Iterator[Fault]:
     model = spec.model
+    if model.source_env and model.source is None:
+        yield Fault(("model", "source_env"), "no Job fetches without a source; leave it out")
     if model.source_secret is not None and (model.source or "file://").startswith("file://"):
         yield Fault(("model", "source_secret"), "no source asks for it; leave it out")
     if model.source is not None and not _is_folder(model.folder):
@@ -110,12 +116,12 @@ def _claim_size(spec: "DeploymentSpec") -> Iterator[Fault]:
     if not written or spec.claim is None:
         return
     if stated is None and spec.weights is None:
-        source = model.source or ""
-        plan = f" (`multinode plan {source} --gpu TYPE` prints it)" if source.startswith("hf://") else ""
+        on_a_claim = (model.source or "").startswith("file://")
+        why = "only the cluster sees what is on a claim" if on_a_claim else "the catalogue lacks the model"
         yield Fault(
             ("model", "size"),
-            "the claim's size is not known, because the catalogue does not have the model; write the size of "
-            f"its weights, such as size: 131Gi{plan}",
+            f"the claim's size is not known: {why}; write the size of its weights, such as size: 131Gi",
+            UNKNOWN_SIZE,
         )
     elif stated is not None and model.size is not None and parse(stated) < parse(model.size):
         yield Fault(
@@ -168,17 +174,29 @@ def _names(spec: "DeploymentSpec") -> Iterator[Fault]:
 
 def _environment(spec: "DeploymentSpec") -> Iterator[Fault]:
     rdma = spec.network.rdma.env if spec.network.rdma else {}
-    for path, names in ((("env",), spec.env), (("network", "rdma", "env"), rdma)):
-        for name in names:
+    fetching = spec.model.source_env
+    every = ((("env",), spec.env), (("network", "rdma", "env"), rdma), (("model", "source_env"), fetching))
+    for path, variables in every:
+        for name, value in variables.items():
             if not _VARIABLE.fullmatch(name):
                 yield Fault((*path, name), f"'{name}' is no name of a variable")
             elif name in _RESERVED:
                 yield Fault((*path, name), f"{name} is set by {_setter(name)}; leave it out")
-    for name, value in spec.env.items():
+            if isinstance(value, EnvSource) and len(value.value_from.model_dump(exclude_none=True)) != 1:
+                yield Fault((*path, name), f"valueFrom of {name} wants one source, such as secretKeyRef")
+    for name in spec.env:
         if name in rdma:
             yield Fault(("env", name), f"{name} stands in network.rdma.env too; keep one")
-        if isinstance(value, EnvSource) and len(value.value_from.model_dump(exclude_none=True)) != 1:
-            yield Fault(("env", name), f"valueFrom of {name} wants one source, such as secretKeyRef")
+
+
+def _secrets(spec: "DeploymentSpec") -> Iterator[Fault]:
+    """What is secret stands in a Secret, once."""
+    fetching = spec.model.source_env
+    for name in _SECRETS:
+        if isinstance(fetching.get(name), str):
+            yield Fault(("model", "source_env", name), "whoever reads Jobs would read it; name sourceSecret")
+    if env.HF_TOKEN in fetching and spec.model.source_secret is not None:
+        yield Fault(("model", "source_env", env.HF_TOKEN), "it comes from sourceSecret; keep one")
 
 
 def _setter(name: str) -> str:
@@ -292,6 +310,7 @@ _CHECKS = (
     _sizes,
     _names,
     _environment,
+    _secrets,
     _arguments,
     exposure.network,
     exposure.publish,

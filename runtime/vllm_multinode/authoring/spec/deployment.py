@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from vllm_multinode.authoring.spec.accelerators import RESOURCES
+from vllm_multinode.authoring.spec.accelerators import RELEASED_WITH_RAY, RESOURCES
 from vllm_multinode.authoring.spec.base import (
     Annotations,
     Count,
@@ -67,7 +67,8 @@ class DeploymentSpec(Part):
     image: str | None = Field(
         None,
         min_length=1,
-        description="Image of head and workers; the released one of vLLM for the accelerator if absent.",
+        description="Image of head and workers; the released one of vLLM for the accelerator if absent, for "
+        "Ray the last one that has it.",
     )
     runtime: RuntimeChoice | None = Field(
         None, description="ServingRuntime to use, or to write under a name."
@@ -205,7 +206,8 @@ class DeploymentSpec(Part):
         """How the launcher comes into the pods."""
         if self.runtime is not None and self.runtime.install is not None:
             return self.runtime.install
-        return "image" if EXECUTORS[self.executor].needs_ray and self.image is None else "configMap"
+        has_image = self.image is not None or self.accelerator.type in RELEASED_WITH_RAY
+        return "image" if EXECUTORS[self.executor].needs_ray and not has_image else "configMap"
 
     @property
     def accelerator_resource(self) -> str:

@@ -1,10 +1,17 @@
 """One contradiction of a deployment spec."""
 
-from typing import NamedTuple
+from typing import LiteralString, NamedTuple
 
 
 class Fault(NamedTuple):
-    """One contradiction: the field to correct, by its names in Python, and what is wrong with it."""
+    """One contradiction.
+
+    Attributes:
+        path: the field to correct, by its names in Python.
+        message: what is wrong with it.
+        kind: of pydantic's error.
+    """
 
     path: tuple[str | int, ...]
     message: str
+    kind: LiteralString = "contradiction"

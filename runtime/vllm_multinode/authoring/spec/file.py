@@ -2,7 +2,7 @@
 
 import difflib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -11,6 +11,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 
 from vllm_multinode.authoring.foreign import DATA_PARALLEL
+from vllm_multinode.authoring.spec.checks import UNKNOWN_SIZE
 from vllm_multinode.authoring.spec.deployment import DeploymentSpec
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -20,6 +21,8 @@ from vllm_multinode.k8s.pipes import open_file
 
 STDIN: Final = "-"
 _MOST_NAMED = 3
+_OF_LITERAL: Final = "literal_error"
+"""Pydantic's kind of what is none of some values."""
 _ELSEWHERE: Final = {
     "args": "arguments",
     "engineArgs": "arguments",
@@ -45,8 +48,16 @@ _DATA_PARALLEL: Final = frozenset(
 """Fields of LLMInferenceService's parallelism, and of charts, that one engine has no place for."""
 
 
-def load(source: str | Path) -> DeploymentSpec:
+Ask = Callable[[Mapping[str, Any], str], str | None]
+"""Says the size of a model, a mapping as in a spec of the file that is named, where its source tells."""
+
+
+def load(source: str | Path, ask: Ask | None = None) -> DeploymentSpec:
     """The deployment spec of a file, or of standard input ("-").
+
+    Args:
+        source: the file.
+        ask: for the size of a model that neither the spec nor the catalogue tells.
 
     Raises:
         MultinodeError: MANIFEST where it cannot be read or is no YAML; SPEC for an unknown field or a value
@@ -55,22 +66,23 @@ def load(source: str | Path) -> DeploymentSpec:
     where = str(source)
     try:
         if where == STDIN:
-            return loads(read_text(sys.stdin.buffer, where), where)
+            return loads(read_text(sys.stdin.buffer, where), where, ask)
         with open_file(Path(source)) as file:
             text = read_text(file, where)
     except (OSError, ValueError) as error:
         # ValueError: a NUL in the name.
         what = f"cannot be read: {getattr(error, 'strerror', None) or error}."
         raise MultinodeError(ExitCode.MANIFEST, what, where=repr(where)[1:-1]) from error
-    return loads(text, where)
+    return loads(text, where, ask)
 
 
-def loads(text: str, where: str = STDIN) -> DeploymentSpec:
+def loads(text: str, where: str = STDIN, ask: Ask | None = None) -> DeploymentSpec:
     """The deployment spec of a text in YAML or JSON.
 
     Args:
         text: one document.
         where: the file's name, for messages.
+        ask: as `load`'s.
 
     Raises:
         MultinodeError: as `load`.
@@ -81,7 +93,7 @@ def loads(text: str, where: str = STDIN) -> DeploymentSpec:
     if len(roots) > 1:
         what = f"holds {len(roots)} documents; a deployment spec is one."
         raise _refusal(where, roots[1].line, what, "Give each spec a file of its own.")
-    return _from_root(roots[0], where)
+    return _from_root(roots[0], where, ask)
 
 
 def from_document(document: Document) -> DeploymentSpec:
@@ -95,7 +107,21 @@ def from_document(document: Document) -> DeploymentSpec:
     return _from_root(document.root, document.file)
 
 
-def _from_root(root: Node, where: str) -> DeploymentSpec:
+def needs_size(document: Document) -> bool:
+    """Whether the size of a spec's claim is the source's to say: neither the spec nor the catalogue does."""
+    try:
+        DeploymentSpec.model_validate(document.body)
+    except ValidationError as error:
+        return _lacks_size(error)
+    return False
+
+
+def _lacks_size(error: ValidationError) -> bool:
+    """Whether nothing but the size is wrong: until the rest is right, no source is asked."""
+    return [one["type"] for one in error.errors(include_url=False)] == [UNKNOWN_SIZE]
+
+
+def _from_root(root: Node, where: str, ask: Ask | None = None) -> DeploymentSpec:
     if not isinstance(root.value, dict):
         raise _refusal(where, root.line, "is no mapping of fields.", "Begin with name: and model:.")
     data = root.data()
@@ -106,7 +132,10 @@ def _from_root(root: Node, where: str) -> DeploymentSpec:
     try:
         return DeploymentSpec.model_validate(data)
     except ValidationError as error:
-        raise _first_of(error, root, where) from error
+        size = ask(data["model"], where) if ask is not None and _lacks_size(error) else None
+        if size is None:
+            raise _first_of(error, root, where) from error
+    return DeploymentSpec.model_validate({**data, "model": {**data["model"], "size": size}})
 
 
 def _refusal(where: str, line: int, what: str, hint: str = "") -> MultinodeError:
@@ -118,10 +147,16 @@ def _first_of(error: ValidationError, root: Node, where: str) -> MultinodeError:
     """The first fault in the order of the file, what is missing last, and which others there are."""
     texts: dict[tuple[str | int, ...], str] = {}
     missing = set()
-    for one in error.errors(include_url=False):
-        path = _in_file(one["loc"], root)
-        texts.setdefault(path, _message(one["type"], one["msg"], path))
-        if one["type"] == "missing":
+    found = [(_in_file(one["loc"], root), one) for one in error.errors(include_url=False)]
+    for path, one in found:
+        if one["type"] == _OF_LITERAL and any(
+            other[: len(path)] == path for other, another in found if another["type"] != _OF_LITERAL
+        ):
+            # The other form of a field that is wrong in this one.
+            continue
+        or_false = any(other == path and another["type"] == _OF_LITERAL for other, another in found)
+        texts.setdefault(path, _message(one["type"], one["msg"], path, or_false=or_false))
+        if one["type"] in ("missing", UNKNOWN_SIZE):
             missing.add(path)
     lines = {path: root.find(path)[1] for path in texts}
     first, *others = sorted(texts, key=lambda path: (path in missing, lines[path]))
@@ -148,7 +183,8 @@ def _in_file(loc: tuple[int | str, ...], root: Node) -> tuple[str | int, ...]:
     for index, step in enumerate(loc):
         written = _as_written(step, node, model)
         if written is None:
-            if index == len(loc) - 1 and model is not None:
+            # What is no field is pydantic's name of a union's member.
+            if index == len(loc) - 1 and _field(model, str(step)) is not None and model is not None:
                 path.append(_alias(model, str(step)))
             continue
         path.append(written)
@@ -203,15 +239,28 @@ def _model_of(field: FieldInfo) -> type[BaseModel] | None:
     return None
 
 
-def _message(kind: str, text: str, path: Sequence[str | int]) -> str:
+def _message(kind: str, text: str, path: Sequence[str | int], *, or_false: bool = False) -> str:
     if kind == "missing":
         return "is missing."
+    if kind in ("model_type", "model_attributes_type") and (part := _part_at(path)) is not None:
+        names = [field.alias or name for name, field in part.model_fields.items() if field.is_required()]
+        wanted = " and ".join(names) or next(field.alias or name for name, field in part.model_fields.items())
+        return f"should be a mapping, with {wanted} in it{', or false' if or_false else ''}."
     if kind == "string_type":
         return "should be a text; quote it."
     if kind == "extra_forbidden":
         return f"is no field of a deployment spec.{_nearest(path)}"
     text = text.removeprefix("Value error, ").replace("Input should be", "should be")
     return f"{text.rstrip('.')}."
+
+
+def _part_at(path: Sequence[str | int]) -> type[BaseModel] | None:
+    """The part that a field holds; None where it holds none."""
+    model: type[BaseModel] | None = DeploymentSpec
+    for step in path:
+        field = _field(model, str(step))
+        model = _model_of(field) if field is not None else model if isinstance(step, int) else None
+    return model
 
 
 def _nearest(path: Sequence[str | int]) -> str:

@@ -70,6 +70,11 @@ class Network(Part):
         description="Who may reach the supervisor's port beside members and monitoring, such as the "
         "addresses of the API server, through which `multinode wait` asks.",
     )
+    egress_to: tuple[Peer, ...] = Field(
+        (),
+        description="Whom the pods may reach beside each other and the resolver, such as a collector of "
+        "traces, a store for KV blocks or servers of tools.",
+    )
     attachments: tuple[str, ...] = Field(
         (), description="Further networks of the pods, by NetworkAttachmentDefinition (Multus)."
     )

@@ -37,6 +37,34 @@ Source = Annotated[str, AfterValidator(_source)]
 """The address of a model outside the cluster, or on another claim."""
 
 
+class KeyRef(Part):
+    """One key of a Secret or ConfigMap, as Kubernetes has it."""
+
+    name: Name = Field(description="The Secret or ConfigMap.")
+    key: str = Field(min_length=1, description="The key in it.")
+    optional: bool | None = Field(None, description="Whether the pod starts without it.")
+
+
+class FieldRef(Part):
+    """One field of the pod, as Kubernetes has it."""
+
+    field_path: str = Field(min_length=1, description="Such as spec.nodeName.")
+
+
+class ValueSource(Part):
+    """Where a variable's value stands: one of these."""
+
+    secret_key_ref: KeyRef | None = Field(None, description="A key of a Secret.")
+    config_map_key_ref: KeyRef | None = Field(None, description="A key of a ConfigMap.")
+    field_ref: FieldRef | None = Field(None, description="A field of the pod.")
+
+
+class EnvSource(Part):
+    """A variable whose value stands elsewhere."""
+
+    value_from: ValueSource = Field(description="Where, as in a container's env.")
+
+
 class Claim(Part):
     """A PersistentVolumeClaim to write beside the service."""
 
@@ -68,13 +96,18 @@ class Model(Part):
         description="Secret with what the source asks for: the key token for hf, AWS_ACCESS_KEY_ID and its "
         "like for s3, .dockerconfigjson for oci.",
     )
+    source_env: Mapping[str, Text | EnvSource] = Field(
+        default_factory=dict,
+        description="Variables of the Job that fetches: HF_ENDPOINT of a mirror, HTTPS_PROXY and NO_PROXY, "
+        "AWS_ENDPOINT_URL of a store; a value, or valueFrom.",
+    )
     served_name: str | None = Field(
         None, min_length=1, description="Name that clients ask for; the name of the service if absent."
     )
     size: Quantity | None = Field(
         None,
         description="Size of the weights, such as 131Gi, for the claim and the startup budget; what the "
-        "catalogue says of a model of the hub if absent.",
+        "catalogue says of a model of the hub if absent, or what the source itself lists.",
     )
     create_claim: Claim | None = Field(None, description="Write the claim too, with this size and class.")
 
@@ -222,8 +255,8 @@ class Runtime(Part):
     install: Install | None = Field(
         None,
         description="How the launcher comes into the pods: configMap mounts it into an image of vLLM, image "
-        "takes one that scripts/build-image made. configMap if absent; image for Ray where no image is "
-        "named, since the released ones have no Ray.",
+        "takes one that scripts/build-image made. configMap if absent; image for Ray on other accelerators "
+        "than NVIDIA's where no image is named, since no released one of theirs is known to have Ray.",
     )
 
 
@@ -233,34 +266,6 @@ class Router(Part):
     image: str | None = Field(
         None, min_length=1, description="Its image; a released one of vllm-router if absent."
     )
-
-
-class KeyRef(Part):
-    """One key of a Secret or ConfigMap, as Kubernetes has it."""
-
-    name: Name = Field(description="The Secret or ConfigMap.")
-    key: str = Field(min_length=1, description="The key in it.")
-    optional: bool | None = Field(None, description="Whether the pod starts without it.")
-
-
-class FieldRef(Part):
-    """One field of the pod, as Kubernetes has it."""
-
-    field_path: str = Field(min_length=1, description="Such as spec.nodeName.")
-
-
-class ValueSource(Part):
-    """Where a variable's value stands: one of these."""
-
-    secret_key_ref: KeyRef | None = Field(None, description="A key of a Secret.")
-    config_map_key_ref: KeyRef | None = Field(None, description="A key of a ConfigMap.")
-    field_ref: FieldRef | None = Field(None, description="A field of the pod.")
-
-
-class EnvSource(Part):
-    """A variable whose value stands elsewhere."""
-
-    value_from: ValueSource = Field(description="Where, as in a container's env.")
 
 
 def _secret(value: object) -> object:

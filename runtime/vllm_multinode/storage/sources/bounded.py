@@ -8,15 +8,48 @@ import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
-from typing import Final
+from typing import Final, TypeVar, cast
 
 from vllm_multinode.storage.sources.source import PassingError
+
+T = TypeVar("T")
 
 STALL: Final = 30.0
 """Seconds without a whole piece after which a source counts as one that gives nothing."""
 _LOOK: Final = 0.5
 
 _Waiting = queue.Queue[bytes | BaseException | None]
+
+
+def within(seconds: float, call: Callable[[], T], what: str) -> T:
+    """What a call returns, if it does so in time.
+
+    Args:
+        seconds: that it may take.
+        call: runs in another thread, which is left behind where it takes longer: a server that sends a byte
+            now and then keeps every read alive.
+        what: is not complete then, for the message.
+
+    Raises:
+        PassingError: it took longer.
+        Exception: what the call raises.
+    """
+    answers: queue.Queue[tuple[T | None, Exception | None]] = queue.Queue()
+
+    def ask() -> None:
+        try:
+            answers.put((call(), None))
+        except Exception as error:  # noqa: BLE001 - raised again where the answer is waited for
+            answers.put((None, error))
+
+    threading.Thread(target=ask, name="ask", daemon=True).start()
+    try:
+        answer, error = answers.get(timeout=seconds)
+    except queue.Empty:
+        raise PassingError(f"{what} is not complete after {seconds:g} s") from None
+    if error is not None:
+        raise error
+    return cast("T", answer)
 
 
 def paced(pieces: Iterator[bytes], who: str, cut: Callable[[], None] | None = None) -> Generator[bytes]:

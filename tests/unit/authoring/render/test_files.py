@@ -37,6 +37,12 @@ def spec(fields: dict[str, Any] | None = None) -> DeploymentSpec:
         pytest.param(
             {"executor": "ray"},
             "kserve",
+            ["serving-runtime.yaml", "inference-service.yaml", "launcher.yaml"],
+            id="the-last-release-with-ray",
+        ),
+        pytest.param(
+            {"executor": "ray", "accelerator": {"type": "amd"}},
+            "kserve",
             ["serving-runtime.yaml", "inference-service.yaml"],
             id="image-with-ray",
         ),
@@ -185,8 +191,19 @@ def test_network_policy_lets_a_groups_pods_reach_no_foreign_head() -> None:
     assert "Egress" in policy["spec"]["policyTypes"]
     to_group, *elsewhere = policy["spec"]["egress"]
     assert to_group == {"to": [{"podSelector": {"matchLabels": {"app.kubernetes.io/part-of": "a"}}}]}
-    reached = {port["port"] for rule in elsewhere for port in rule["ports"]}
+    assert {port["port"] for rule in elsewhere for port in rule["ports"]} == {53, 5353}
+
+
+def test_only_a_proxy_before_the_head_reaches_the_kubernetes_api() -> None:
+    (policy,) = render(spec({}), "openshift-ai-3.0").files["network-policy.yaml"]
+    reached = {port["port"] for rule in policy["spec"]["egress"] for port in rule.get("ports", [])}
     assert reached == {53, 5353, 443, 6443}
+
+
+def test_whom_the_user_names_is_reached_too() -> None:
+    made = render(spec({"network": {"egressTo": ["10.9.0.0/16"]}}))
+    (policy,) = made.files["network-policy.yaml"]
+    assert policy["spec"]["egress"][-1] == {"to": [{"ipBlock": {"cidr": "10.9.0.0/16"}}]}
 
 
 def test_the_same_runtime_for_every_spec() -> None:

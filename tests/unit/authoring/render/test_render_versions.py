@@ -123,8 +123,12 @@ def test_notes(version: str, fields: dict[str, Any], says: str) -> None:
     [
         pytest.param("openshift-ai-3.4", {}, "supports the one that its template names", id="red-hat-image"),
         pytest.param("openshift-ai-3.4", {"image": "a/b:1"}, "", id="image-named"),
+        pytest.param("kserve-0.19.0", {"executor": "ray"}, "that of vLLM 0.17.1, the last", id="ray"),
         pytest.param(
-            "kserve-0.19.0", {"executor": "ray"}, "vllm-multinode:0.1.0 is in no registry", id="ray"
+            "kserve-0.19.0",
+            {"executor": "ray", "accelerator": {"type": "amd"}},
+            "vllm-multinode:0.1.0-rocm is in no registry",
+            id="ray-on-amd",
         ),
         pytest.param("kserve-0.19.0", {"executor": "ray", "image": "a/b:1"}, "", id="ray-image-named"),
     ],

@@ -65,6 +65,18 @@ def test_file_and_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         pytest.param(
             f"{_LEAST}sharedMemory: 12 GB\n", 3, "sharedMemory: '12 GB' is no quantity", id="quantity"
         ),
+        pytest.param(
+            f"{_LEAST}apiKeySecret: true\n",
+            3,
+            "apiKeySecret: should be a mapping, with name in it, or false.$",
+            id="neither-form",
+        ),
+        pytest.param(
+            f"{_LEAST}tokenSecret: {{nme: x}}\n",
+            3,
+            r"tokenSecret.nme: .* mean name\? Also wrong: tokenSecret.name \(line 3\).$",
+            id="wrong-in-one-form",
+        ),
         pytest.param(f"{_LEAST}context: long\n", 3, "context: 'long' is neither", id="context"),
         pytest.param(f"{_LEAST}arguments: 5\n", 3, "arguments: write a mapping", id="arguments"),
         pytest.param(f"{_LEAST}env: {{A: [1]}}\n", 3, "env.A: ", id="list-as-value"),
