@@ -30,7 +30,6 @@ from vllm_multinode.launcher.recovery import Budget, Cause, Incident
 from vllm_multinode.launcher.rendezvous import Rendezvous
 from vllm_multinode.launcher.shared_arguments import for_workers, warn_of_secrets
 from vllm_multinode.launcher.sizes import check_sizes
-from vllm_multinode.launcher.stacks import write_stacks
 from vllm_multinode.launcher.states import State
 from vllm_multinode.launcher.watchdog import EngineApi, watch
 
@@ -193,9 +192,7 @@ class Head(Supervision):
             await self._requests.cut(
                 self.hide(f"the engine starts again: {incident.reason}"), self._start_took
             )
-        if incident.cause is Cause.HUNG:
-            await write_stacks()
-        await self._stop_epoch(epoch, self.last_incident)
+        await self._stop_epoch(epoch, self.last_incident, stacks=incident.cause is Cause.HUNG)
         return wait
 
     def _recover(self, reason: str, wait: float) -> None:
@@ -233,14 +230,16 @@ class Head(Supervision):
             arguments=self.settings.arguments,
         )
 
-    async def _stop_epoch(self, epoch: int, reason: str, timeout: float = _STOP_TIMEOUT) -> None:
-        """Stop the engine on every node at the same time."""
+    async def _stop_epoch(
+        self, epoch: int, reason: str, timeout: float = _STOP_TIMEOUT, *, stacks: bool = False
+    ) -> None:
+        """Stop the engine on every node at the same time: what hangs on one, another may wait for."""
         assert self._rendezvous is not None  # noqa: S101 - called after _prepare
-        workers = self._rendezvous.stop_engines(epoch, reason, timeout)
+        workers = self._rendezvous.stop_engines(epoch, reason, timeout, stacks=stacks)
         if self.engine is None:
             await workers
         else:
-            await asyncio.gather(workers, self.kill_engine())
+            await asyncio.gather(workers, self.kill_engine(stacks=stacks))
         if self._requests is not None:
             self._requests.close()
             self._requests = None

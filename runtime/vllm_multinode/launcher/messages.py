@@ -147,6 +147,7 @@ class Stop(Frozen):
     type: Literal["stop"] = "stop"
     epoch: Epoch
     reason: Line
+    stacks: bool = Field(default=False, description="write first what its processes do: it hangs")
 
 
 FromWorker = Annotated[

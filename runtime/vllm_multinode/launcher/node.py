@@ -34,6 +34,7 @@ from vllm_multinode.launcher.recovery import Cause, Incident
 from vllm_multinode.launcher.settings import Settings, Sizes
 from vllm_multinode.launcher.shared_memory import clean_shared_memory, list_shared_memory
 from vllm_multinode.launcher.sizes import stages_of_node
+from vllm_multinode.launcher.stacks import write_stacks
 from vllm_multinode.launcher.states import Status
 from vllm_multinode.launcher.tls import supervisors_tls
 from vllm_multinode.launcher.watchdog import EngineApi
@@ -176,11 +177,17 @@ class Supervision:
         """A signal has asked to stop."""
         return self._stop.is_set()
 
-    async def kill_engine(self) -> None:
-        """End every process of the engine and remove what it left in /dev/shm; says so if one survives."""
+    async def kill_engine(self, *, stacks: bool = False) -> None:
+        """End every process of the engine and remove what it left in /dev/shm; says so if one survives.
+
+        Args:
+            stacks: write before what its processes do.
+        """
         engine, self.engine = self.engine, None
         if engine is None:
             return
+        if stacks:
+            await write_stacks()
         try:
             await engine.kill()
         except TimeoutError:

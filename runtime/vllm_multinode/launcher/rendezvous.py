@@ -283,9 +283,9 @@ class Rendezvous:
         for connection in list(self._connections.values()):
             await connection.send(text)
 
-    async def stop_engines(self, epoch: int, reason: str, timeout: float) -> None:
+    async def stop_engines(self, epoch: int, reason: str, timeout: float, *, stacks: bool = False) -> None:
         """Stop the engine of `epoch` on every member; who does not confirm in time is lost."""
-        await self.broadcast(Stop(epoch=epoch, reason=reason))
+        await self.broadcast(Stop(epoch=epoch, reason=reason, stacks=stacks))
         deadline = _now() + timeout
         while late := [pod for pod, member in self.group.members.items() if member.stopped_epoch < epoch]:
             self._stopped.clear()

@@ -237,7 +237,7 @@ class Worker(Supervision):
         elif isinstance(said, Start):
             await self._start(said)
         elif isinstance(said, Stop):
-            await self._stop_engine()
+            await self._stop_engine(stacks=said.stacks)
             self.status.set(State.RECOVERING, said.reason)
             await self._send(EngineStopped(epoch=said.epoch))
             self._released.set()
@@ -299,10 +299,10 @@ class Worker(Supervision):
     async def _report_frozen(self, epoch: int) -> None:
         await self._send(EngineExited(epoch=epoch, reason=await stopped(self._heartbeat)))
 
-    async def _stop_engine(self) -> None:
+    async def _stop_engine(self, *, stacks: bool = False) -> None:
         for task in list(self._watching):
             task.cancel()
-        await self.kill_engine()
+        await self.kill_engine(stacks=stacks)
 
     async def _leave(self) -> None:
         """After SIGTERM: the engine stays until the head has let running requests finish."""

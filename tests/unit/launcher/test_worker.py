@@ -250,6 +250,19 @@ async def test_it_runs_its_share_until_it_is_told_to_stop(launcher: Launcher, he
         await running(alone, 2)
 
 
+async def test_it_writes_the_stacks_of_an_engine_that_hangs_before_it_stops_it(
+    launcher: Launcher, head: Head
+) -> None:
+    async with worker(launcher) as alone:
+        link = await head.joined()
+        await link.say(start(launcher, epoch=1))
+        await running(alone, 2)
+        await link.say(Stop(epoch=1, reason="hung: 1 requests under way", stacks=True))
+        assert (await link.hears(EngineStopped)).epoch == 1
+        assert alone.left() == []
+        assert "stacks of the engine's processes follow" in alone.stderr.read_text()
+
+
 async def test_an_engine_that_ends_is_reported_with_its_epoch(launcher: Launcher, head: Head) -> None:
     async with worker(launcher, STAND_IN="exit"):
         link = await head.joined()
