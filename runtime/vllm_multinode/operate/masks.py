@@ -4,16 +4,8 @@ import re
 from typing import Final
 
 from vllm_multinode.launcher.masking import MASK, is_secret_option
+from vllm_multinode.terminal.secret_shapes import KEY_BLOCK, PRE_AUTHENTICATED, SIGNED, TOKEN, USER_INFO
 
-_TOKENS: Final = re.compile(
-    r"\bhf_[A-Za-z0-9]{16,}\b"
-    r"|\bsk-[A-Za-z0-9_-]{16,}"
-    r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"
-    r"|\bsha256~[\w-]{20,}"
-    r"|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"
-    r"|(?<=://)[^/@\s]+(?=@)"
-)
-"""Of the Hugging Face Hub, OpenAI's kind, AWS, OpenShift, JSON web tokens, and the user of a URL."""
 _BEARER: Final = re.compile(r"(\b(?:bearer|basic)\s+)[\w.~+/=-]{8,}", re.IGNORECASE)
 _NAMED: Final = re.compile(
     r"""(?P<name>[A-Za-z][\w.-]*)(?P<between>["']?\s*[=:]\s*["']?)(?P<value>[^\s"',;})\]]+)"""
@@ -21,16 +13,14 @@ _NAMED: Final = re.compile(
 _OPTION: Final = re.compile(
     r"(?P<name>--[A-Za-z][\w.-]*)(?P<between>['\"]?,?\s+['\"]?)(?P<value>[^\s\"',)\]]+)"
 )
-_KEY_BLOCK: Final = re.compile(
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
-)
 _NO_SECRETS: Final = frozenset({"none", "null", "true", "false", "***"})
 
 
 def without_secrets(text: str) -> str:
     """The text with every token, key and password hidden, by its shape or by the name before it."""
-    text = _KEY_BLOCK.sub(MASK, text)
-    text = _TOKENS.sub(MASK, text)
+    for shape in (KEY_BLOCK, TOKEN, USER_INFO, PRE_AUTHENTICATED):
+        text = shape.sub(MASK, text)
+    text = SIGNED.sub(rf"\g<name>{MASK}", text)
     text = _BEARER.sub(rf"\1{MASK}", text)
     return _OPTION.sub(_hidden, _NAMED.sub(_hidden, text))
 
