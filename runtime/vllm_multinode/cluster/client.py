@@ -129,6 +129,7 @@ class Cluster:
         everywhere: bool = False,
         labels: str = "",
         fields: str = "",
+        page_size: int = _PAGE,
     ) -> tuple[list[Object], str]:
         """The objects of a kind, and the resourceVersion to watch from.
 
@@ -138,10 +139,11 @@ class Cluster:
             everywhere: in every namespace.
             labels: selector.
             fields: selector.
+            page_size: objects that one request asks for.
         """
         namespace = "" if everywhere else self._place(resource, namespace)
         asked = Asked("list", resource.full, namespace)
-        query = {"limit": str(_PAGE), "labelSelector": labels, "fieldSelector": fields}
+        query = {"limit": str(page_size), "labelSelector": labels, "fieldSelector": fields}
         items: list[Object] = []
         for _ in range(_MOST_PAGES):
             page = self._transport.json(asked, "GET", resource.path(namespace), query=query) or {}
@@ -255,14 +257,25 @@ class Cluster:
         *,
         body: Mapping[str, Any] | None = None,
         timeout: float = 5,
+        tls: bool = False,
     ) -> tuple[int, bytes]:
         """HTTP to a pod through the API server; the pod's own status and body.
+
+        Args:
+            namespace: of the pod.
+            pod: its name.
+            port: that it listens on.
+            path: without the first slash.
+            body: to be posted; None for a GET.
+            timeout: seconds.
+            tls: the port speaks TLS; the API server does not ask whom its certificate is for.
 
         Raises:
             MultinodeError: the API server was not reached, or does not allow it (FORBIDDEN).
         """
         asked = Asked("create" if body else "get", "pods/proxy", namespace, pod, "Pod")
-        url = f"/api/v1/namespaces/{quote(namespace)}/pods/{quote(pod)}:{port}/proxy/{path.lstrip('/')}"
+        target = f"{'https:' if tls else ''}{quote(pod)}:{port}"
+        url = f"/api/v1/namespaces/{quote(namespace)}/pods/{target}/proxy/{path.lstrip('/')}"
         response = self._transport.send(
             asked, "POST" if body else "GET", url, body=body, timeout=timeout, retry=False, tolerate=True
         )

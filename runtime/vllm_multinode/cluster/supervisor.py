@@ -1,6 +1,7 @@
 """What the head's supervisor and its engine say, asked through the API server."""
 
 import json
+import ssl
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -12,6 +13,7 @@ from vllm_multinode.contract import env, ports
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.frozen import Frozen
+from vllm_multinode.launcher.tls import ApiTls, api_tls
 
 _STATUS_TIMEOUT: Final = 3.0
 _ASK_TIMEOUT: Final = 120.0
@@ -79,11 +81,17 @@ def engine_metrics(cluster: Cluster, pod: Object, timeout: float = _STATUS_TIMEO
         MultinodeError: FORBIDDEN where the login may not use the pods' proxy; or the API is not reached.
     """
     metadata = pod["metadata"]
-    port = _port(pod, env.PORT, ports.API)
+    port, tls = _port(pod, env.PORT, ports.API), _tls(pod) is not None
     code, body = cluster.ask_pod(
-        str(metadata["namespace"]), str(metadata["name"]), port, "metrics", timeout=timeout
+        str(metadata["namespace"]), str(metadata["name"]), port, "metrics", timeout=timeout, tls=tls
     )
     return body.decode(errors="replace") if code == HTTPStatus.OK else None
+
+
+def wants_client_certificate(pod: Object) -> bool:
+    """Whether the head's API lets nobody in who presents no certificate, as the API server does not."""
+    tls = _tls(pod)
+    return tls is not None and tls.wanted == ssl.CERT_REQUIRED
 
 
 def read_status(found: Mapping[str, Any]) -> HeadStatus | None:
@@ -143,10 +151,16 @@ def _engine(
     cluster: Cluster, pod: Object, path: str, body: dict[str, Any] | None, key: str | None
 ) -> dict[str, Any]:
     metadata = pod["metadata"]
-    port = _port(pod, env.PORT, ports.API)
+    port, tls = _port(pod, env.PORT, ports.API), _tls(pod) is not None
     if key is None:
         code, data = cluster.ask_pod(
-            str(metadata["namespace"]), str(metadata["name"]), port, path, body=body, timeout=_ASK_TIMEOUT
+            str(metadata["namespace"]),
+            str(metadata["name"]),
+            port,
+            path,
+            body=body,
+            timeout=_ASK_TIMEOUT,
+            tls=tls,
         )
     else:
         code, data = forward.ask(cluster, pod, port, path, key=key, body=body, timeout=_ASK_TIMEOUT)
@@ -163,6 +177,16 @@ def _engine(
             hint="See the pod's log.",
         )
     return found
+
+
+def _tls(pod: Object) -> ApiTls | None:
+    """How a head's API speaks TLS, by its arguments; None where it does not, or would not start by them."""
+    containers = pod["spec"].get("containers") or []
+    arguments = [str(one) for container in containers for one in container.get("args") or []]
+    try:
+        return api_tls(arguments, None)
+    except MultinodeError:
+        return None
 
 
 def _port(pod: Object, variable: str, default: int) -> int:

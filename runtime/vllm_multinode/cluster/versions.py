@@ -66,12 +66,22 @@ _DEPLOYMENTS: Final = Resource("apps/v1", "Deployment", "deployments", namespace
 def controller(cluster: Cluster) -> Controller | None:
     """KServe's controller; None where there is none, or this login may not look."""
     try:
-        found, _ = cluster.list(_DEPLOYMENTS, everywhere=True, labels=f"control-plane={_CONTROLLER}")
+        return listed_controller(cluster)
     except MultinodeError as error:
         if error.code != ExitCode.FORBIDDEN:
             raise
-        bodies = (_get(cluster, "apps/v1", "Deployment", _CONTROLLER, namespace) for namespace in _NAMESPACES)
-        found = [body for body in bodies if body is not None]
+    bodies = (_get(cluster, "apps/v1", "Deployment", _CONTROLLER, namespace) for namespace in _NAMESPACES)
+    found = next((body for body in bodies if body is not None), None)
+    return None if found is None else _described(found)
+
+
+def listed_controller(cluster: Cluster) -> Controller | None:
+    """The same by one request; None where there is none.
+
+    Raises:
+        MultinodeError: FORBIDDEN: this login may not list deployments of all namespaces.
+    """
+    found, _ = cluster.list(_DEPLOYMENTS, everywhere=True, labels=f"control-plane={_CONTROLLER}")
     return _described(found[0]) if found else None
 
 

@@ -16,9 +16,10 @@ from vllm_multinode.cluster.supervisor import (
     engine_metrics,
     read_status,
     supervisor_status,
+    wants_client_certificate,
 )
 from vllm_multinode.cluster.transport import Object
-from vllm_multinode.cluster.versions import Controller, controller
+from vllm_multinode.cluster.versions import Controller, listed_controller
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.operate.numbers import Numbers
@@ -36,6 +37,8 @@ _ANSWER: Final = 1.5
 """Seconds for a supervisor or an engine, which answer from memory."""
 _LOG_LINES: Final = 600
 _AT_ONCE: Final = 4
+_ALL: Final = 10_000
+"""Objects of one list: a second page would be a second request."""
 _NOTHING: Final[list[Object]] = []
 
 # Kubernetes' own kinds, and the two that services are of: no discovery is needed for what never changes.
@@ -114,8 +117,8 @@ class ClusterSource:
         """
         looks = Looks()
         services = self._services(name, labels, looks)
-        pods = looks.ask("pods", lambda: self._pods(services), _NOTHING)
-        events = looks.ask("events", lambda: self.cluster.list(EVENTS, fields="type!=Normal")[0], _NOTHING)
+        pods = self._pods(services, looks)
+        events = looks.ask("events", lambda: self._list(EVENTS, fields="type!=Normal"), _NOTHING)
         now = time.time()
         seen = [self._snapshot(service, pods, events, now) for service in services]
         supervisors, engines = self._ask_heads(seen, looks)
@@ -142,7 +145,7 @@ class ClusterSource:
         for resource in (INFERENCE_SERVICES, LEADER_WORKER_SETS):
             looks.asked += 1
             try:
-                listed, _ = self.cluster.list(resource, labels=labels)
+                listed = self._list(resource, labels=labels)
             except MultinodeError as error:
                 if error.code not in (ExitCode.KIND_MISSING, ExitCode.FORBIDDEN):
                     raise
@@ -161,14 +164,17 @@ class ClusterSource:
         named = bool(service["metadata"]["name"] == name)
         return named or f"{self.cluster.namespace}/{name}" in ownership.deployments(service)
 
-    def _pods(self, services: Sequence[Object]) -> list[Object]:
+    def _list(self, resource: Resource, *, labels: str = "", fields: str = "") -> list[Object]:
+        return self.cluster.list(resource, labels=labels, fields=fields, page_size=_ALL)[0]
+
+    def _pods(self, services: Sequence[Object], looks: Looks) -> list[Object]:
         """Of these services: one label where one is asked for, all that carry a label otherwise."""
         found: list[Object] = []
         for kind, label in ownership.POD_LABELS.items():
             named = [str(one["metadata"]["name"]) for one in services if one["kind"] == kind]
             if named:
                 selector = f"{label}={named[0]}" if len(named) == 1 else label
-                found += self.cluster.list(PODS, labels=selector)[0]
+                found += looks.ask("pods", partial(self._list, PODS, labels=selector), _NOTHING)
         return found
 
     def _snapshot(
@@ -204,6 +210,10 @@ class ClusterSource:
         )
         # An engine that its own supervisor does not call up yet has nothing to say.
         counted = [pod for pod in counted if _may_serve(supervisors.get(pod_name(pod)))]
+        closed = [pod_name(pod) for pod in counted if wants_client_certificate(pod)]
+        counted = [pod for pod in counted if pod_name(pod) not in closed]
+        if closed:
+            looks.unseen.append(f"counters of {', '.join(closed)}: the API asks for a client's certificate.")
         texts = self._ask_all(
             counted, lambda pod: engine_metrics(self.cluster, pod, _ANSWER), looks, "the engine's counters"
         )
@@ -243,17 +253,25 @@ class ClusterSource:
         """What may say why one does not serve."""
         pods = [pod for one in seen for pod in one.current]
         logs: dict[str, str] = {}
-        for pod in [pod for pod in pods if is_head(pod) and _has_run(pod)][:1]:
-            question = partial(self.cluster.log, pod_name(pod), lines=_LOG_LINES, container=container_of(pod))
-            logs[pod_name(pod)] = looks.ask("logs", question, "")
+        written = [pod for pod in pods if _has_run(pod)]
+        self._read_logs([pod for pod in written if is_head(pod)][:1], logs, looks)
         claims: dict[str, Object] = {}
         if any(not _runs(pod) for pod in pods):
-            listed = looks.ask("claims", lambda: self.cluster.list(CLAIMS)[0], _NOTHING)
+            listed = looks.ask("claims", lambda: self._list(CLAIMS), _NOTHING)
             claims = {str(one["metadata"]["name"]): one for one in listed}
         running = None
         if any(not one.status.get("conditions") and not one.current for one in seen):
-            running = looks.ask("KServe's controller", lambda: controller(self.cluster), None)
+            running = looks.ask("KServe's controller", lambda: listed_controller(self.cluster), None)
+        if len(seen) == 1:
+            # What is left is for the workers', whose ranks speak there.
+            self._read_logs([pod for pod in written if not is_head(pod)][: looks.left], logs, looks)
         return logs, claims, running
+
+    def _read_logs(self, pods: Sequence[Object], logs: dict[str, str], looks: Looks) -> None:
+        def last_lines(pod: Object) -> str:
+            return self.cluster.log(pod_name(pod), lines=_LOG_LINES, container=container_of(pod))
+
+        logs |= self._ask_all(pods, last_lines, looks, "logs")
 
     def _observation(
         self,

@@ -10,7 +10,7 @@ from vllm_multinode.contract.text import shown
 from vllm_multinode.operate import numbers
 from vllm_multinode.operate.numbers import Numbers
 from vllm_multinode.operate.observation import Observation, pod_name
-from vllm_multinode.operate.reading import incidents, text
+from vllm_multinode.operate.reading import incidents, items, text, whole
 
 _FULL: Final = 0.95
 _MANY: Final = 8
@@ -38,6 +38,12 @@ _LAST_WORDS: Final = (
     ("nccl-error", r"NCCL error|ncclSystemError|ncclRemoteError|ncclInternalError|unhandled system error"),
 )
 """Cause -> what an engine writes when it ends of it; vLLM's, torch's, NCCL's and huggingface_hub's words."""
+_ALIKE: Final = 0.6
+"""Of the largest room; embeddings and the head take less than the rest from first and last stages."""
+_ROOM: Final = re.compile(
+    r"^(?:.*?\((\w*Worker\w*)[^)]*\))?.*Available KV cache memory: ([\d.,]+) GiB", re.MULTILINE
+)
+"""vLLM's line of each rank as it starts."""
 _SOCKETS: Final = re.compile(r"NET/Socket|Using network Socket")
 _RDMA_DEVICE: Final = re.compile(r"rdma|infiniband|roce|vpc\.amazonaws\.com/efa", re.IGNORECASE)
 _RDMA_VARIABLE: Final = ("NCCL_IB_HCA", "FI_PROVIDER")
@@ -55,6 +61,25 @@ def of_engine(seen: Observation) -> Iterator[Trouble]:
         else:
             yield from _counters(pod, found)
     yield from _network(seen)
+    yield from _unlike(seen)
+
+
+def _unlike(seen: Observation) -> Iterator[Trouble]:
+    """Ranks that have much less room for the cache than others, or nodes with fewer GPUs."""
+    room: dict[str, float] = {}
+    for pod in map(pod_name, seen.snapshot.current):
+        for found in _ROOM.finditer(seen.logs.get(pod, "")):
+            # Of several starts the last one counts.
+            room[f"{found[1] or 'worker'} of pod {pod}"] = float(found[2].replace(",", ""))
+    least, most = min(room, key=room.__getitem__, default=""), max(room, key=room.__getitem__, default="")
+    if room and room[least] < _ALIKE * room[most]:
+        what = f"has {room[least]:g} GiB for its KV cache, and {most} has {room[most]:g} GiB."
+        yield of_cause("stages-unlike", least, what)
+    gpus = {text(one, "name"): whole(one, "gpus") for one in items(seen.head_status, "members")}
+    counts = {name: count for name, count in gpus.items() if count is not None}
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{name} {count}" for name, count in counts.items())
+        yield of_cause("stages-unlike", seen.title, f"has nodes with unlike numbers of GPUs: {told}.")
 
 
 def _counters(pod: str, found: Numbers) -> Iterator[Trouble]:

@@ -16,6 +16,9 @@ _STAMP: Final = re.compile(r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z) ?")
 _SUPERVISOR: Final = re.compile(
     r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (?:\S+ )?(?:DEBUG|INFO|WARNING|ERROR|CRITICAL) "
 )
+_OF_VLLM: Final = re.compile(r"\b(?:DEBUG|INFO|WARNING|ERROR|CRITICAL) (\d\d-\d\d \d\d:\d\d:\d\d) ")
+_OF_RAY: Final = re.compile(r"^(?:\([^)]*\) )?(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3})")
+_DAY: Final = 86_400
 _COLOURS: Final = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _MATTERS: Final = re.compile(
     r"\b(?:ERROR|CRITICAL|FATAL)\b|Traceback \(most recent|^\S*(?:Error|Exception)\b:?|NCCL WARN"
@@ -76,7 +79,8 @@ def read(
             at, line = _time_of(line, at), _STAMP.sub("", line, count=1)
         writer, line, own = _written_by(line)
         if not stamped:
-            at = own or at
+            # Lines of one log stay in their order, whatever clocks their writers have.
+            at = max(own or at, at)
         yield Line(at, node, role, pod, writer, without_secrets(shown(line, _LONGEST)))
 
 
@@ -92,7 +96,27 @@ def _written_by(line: str) -> tuple[Writer, str, float | None]:
     if _SUPERVISOR.match(line):
         stamp = _STAMP.match(line)
         return "supervisor", _STAMP.sub("", line, count=1), _parsed(stamp[1]) if stamp else None
-    return ("supervisor" if line.startswith("multinode: ") else "engine"), line, None
+    return ("supervisor" if line.startswith("multinode: ") else "engine"), line, _own_time(line)
+
+
+def _own_time(line: str) -> float | None:
+    """Of a line of vLLM's or Ray's, which write this machine's time; vLLM leaves the year out."""
+    if found := _OF_RAY.match(line):
+        return _read_time(found[1], "%Y-%m-%d %H:%M:%S,%f")
+    if found := _OF_VLLM.search(line[:200]):
+        now = datetime.now().astimezone()
+        at = _read_time(f"{now.year}-{found[1]}", "%Y-%m-%d %H:%M:%S")
+        if at is not None and at > now.timestamp() + _DAY:
+            return _read_time(f"{now.year - 1}-{found[1]}", "%Y-%m-%d %H:%M:%S")
+        return at
+    return None
+
+
+def _read_time(text: str, form: str) -> float | None:
+    try:
+        return datetime.strptime(text, form).astimezone().timestamp()
+    except ValueError:
+        return None
 
 
 def _time_of(line: str, otherwise: float) -> float:

@@ -129,7 +129,9 @@ def _engines(status: ServiceStatus) -> Iterator[str]:
 def _incidents(status: ServiceStatus, now: float, width: int) -> Iterator[str]:
     if not status.recoveries and not status.incidents:
         return
-    causes = ", ".join(f"{count} {cause}" for cause, count in sorted(status.recoveries_by_cause.items()))
+    causes = ", ".join(
+        f"{count} {cause}" for cause, count in sorted(status.recoveries_by_cause.items()) if count
+    )
     yield from folded(f"recoveries: {status.recoveries}" + (f" ({causes})" if causes else ""), width)
     for one in status.incidents[-_INCIDENTS:]:
         when = f"{clock(one.at)}, {age(now - one.at)} ago, " if one.at else ""

@@ -212,6 +212,19 @@ CASES = [
         BUSY | {"vllm:num_preemptions_total": 30.0, "vllm:request_success_total": 100.0},
     ),
     Case("rdma-unused", with_rdma(), SERVES, BUSY, "pod: NCCL INFO NET/Socket : Using [0]eth0:10.0.0.4<0>"),
+    Case(
+        "stages-unlike", [serving(), *both()], SERVES, BUSY,
+        "(EngineCore pid=9) (Worker_PP0 pid=7) INFO 11-28 10:00:00 [gpu_worker.py:760] "
+        "Available KV cache memory: 40.1 GiB\n"
+        "(Worker_PP1 pid=8) INFO 11-28 10:00:00 [gpu_worker.py:760] Available KV cache memory: 9.6 GiB",
+        words="Worker_PP1",
+    ),
+    Case(
+        "stages-unlike", [serving(), *both()],
+        SERVES | {"members": [
+            {"name": HEAD, "rank": 0, "gpus": 8}, {"name": WORKER, "rank": 1, "gpus": 4, "silent_s": 0.1},
+        ]}, BUSY, words=f"{WORKER} 4",
+    ),
     log_case("gpu-memory", "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."),
     log_case("cache-too-small", "ValueError: No available memory for the cache blocks. Try increasing"),
     log_case("driver-too-old", "RuntimeError: The NVIDIA driver on your system is too old"),

@@ -154,3 +154,30 @@ def test_whatever_a_supervisor_says_is_shown_or_left_out(
     more = ["--once", "--interval", "0.2"] if command == "top" else []
     assert run([command, "llm", *more]) in (ExitCode.OK, ExitCode.NOT_SERVING, ExitCode.SERVES_BADLY)
     assert "\x1b" not in capsys.readouterr().out
+
+
+def test_an_engine_that_speaks_tls_is_asked_so(api: StubApi, cluster: Cluster) -> None:
+    head, worker = both()
+    head["spec"]["containers"][0]["args"] = [
+        "head",
+        "--ssl-certfile=/tls/tls.crt",
+        "--ssl-keyfile",
+        "/tls/tls.key",
+    ]
+    put(api, Case("", [serving(), head, worker], SERVES, None))
+    api.metrics["https:llm-predictor-0:8080"] = "vllm:num_requests_running 3\n"
+    found = examine(cluster)
+    assert (found.verdict, found.unseen) == ("nothing wrong", ())
+    api.metrics.clear()
+    assert [one.cause for one in examine(cluster).findings] == ["engine-silent"]
+
+
+def test_an_engine_that_wants_a_client_s_certificate_is_not_called_silent(
+    api: StubApi, cluster: Cluster
+) -> None:
+    head, worker = both()
+    head["spec"]["containers"][0]["args"] = ["head", "--ssl-certfile", "/tls.crt", "--ssl-cert-reqs", "2"]
+    put(api, Case("", [serving(), head, worker], SERVES, None))
+    found = examine(cluster)
+    assert found.verdict == "nothing wrong"
+    assert any("a client's certificate" in sentence for sentence in found.unseen)

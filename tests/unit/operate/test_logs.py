@@ -1,6 +1,7 @@
 """`multinode logs`: one stream of all nodes, without secrets."""
 
 import json
+from datetime import datetime
 
 import pytest
 
@@ -133,3 +134,26 @@ def test_no_secret_is_shown(text: str) -> None:
 )
 def test_what_is_no_secret_is_shown(text: str) -> None:
     assert without_secrets(text) == text
+
+
+@pytest.mark.parametrize(
+    ("line", "written"),
+    [
+        pytest.param("(APIServer pid=1) INFO 03-05 10:20:30 [api.py:1] x", "03-05 10:20:30", id="vllm"),
+        pytest.param("2026-03-05 10:20:30,123 INFO scripts.py:1 -- x", "03-05 10:20:30", id="ray"),
+        pytest.param("(raylet) 2026-03-05 10:20:30,123 WARNING x", "03-05 10:20:30", id="ray-forwarded"),
+        pytest.param("INFO 99-99 10:20:30 [api.py:1] x", None, id="no-date"),
+        pytest.param("plain", None, id="none"),
+    ],
+)
+def test_lines_that_only_their_writer_has_stamped(line: str, written: str | None) -> None:
+    (found,) = read(line, node="0", role="head", pod="p", began=1.0)
+    if written is None:
+        assert found.at == 1.0
+    else:
+        assert datetime.fromtimestamp(found.at).astimezone().strftime("%m-%d %H:%M:%S") == written
+
+
+def test_lines_of_one_log_stay_in_their_order() -> None:
+    text = "2026-03-05 10:20:30,000 INFO a\n2026-03-05 10:20:29,000 INFO b\nc\n"
+    assert [one.text[-1] for one in merged([read(text, node="0", role="head", pod="p")])] == ["a", "b", "c"]

@@ -153,6 +153,15 @@ ENGINES: Final = (
         "multinode top {name} -n {namespace}",
     ),
     Cause(
+        "stages-unlike",
+        "engine",
+        "harms",
+        "The nodes of one engine have unlike room or GPUs: the weakest of them bounds all.",
+        "Give every node the same GPUs, and let nothing else use them; see `multinode plan`.",
+        "Available KV cache memory in the nodes' logs; `/status` of the head: gpus",
+        "multinode status {name} -n {namespace}",
+    ),
+    Cause(
         "rdma-unused",
         "engine",
         "harms",
