@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
+from certificates import Authority
 from unit.launcher.alone import Alone
 from unit.launcher.launching import Launcher, until
 from unit.launcher.members import Pod, connect
@@ -46,6 +47,16 @@ def stop(alone: Alone) -> None:
     alone.send_signal(signal.SIGTERM)
     assert alone.wait() == 0, alone.output()
     assert alone.left() == []
+
+
+def mutual_tls(folder: Path) -> list[str]:
+    """Options of an engine that asks clients for a certificate; its supervisor presents the engine's own."""
+    authority = Authority(folder)
+    own = authority.issue("llm")
+    return [
+        *("--ssl-certfile", own.file, "--ssl-keyfile", str(own.key)),
+        *("--ssl-ca-certs", str(authority.file), "--ssl-cert-reqs", "2"),
+    ]
 
 
 class TestOneNode:
@@ -111,6 +122,22 @@ class TestOneNode:
             status = launcher.status()
             assert status["recoveries"] == 1
             assert status["last_incident"].startswith("hung: 1 requests under way")
+            stop(alone)
+
+    async def test_behind_mutual_tls_a_canary_tells_a_count_that_leaks_from_a_hang(
+        self, launcher: Launcher, tmp_path: Path
+    ) -> None:
+        options = mutual_tls(tmp_path)
+        hang = {"MULTINODE_HANG_TIMEOUT": "1", "STAND_IN_HUNG": str(tmp_path / "hung")}
+        with launcher.run("head", *options, STAND_IN="leak", **hang) as alone:
+            await serving(launcher, alone)
+            await until(lambda: "asked for /v1/completions" in alone.stdout.read_text(), alone)
+            status = launcher.status()
+            assert (status["state"], status["recoveries"]) == ("serving", 0)
+            stop(alone)
+        with launcher.run("head", *options, STAND_IN="hang-once", **hang) as alone:
+            await serving(launcher, alone, epoch=2)
+            assert launcher.status()["last_incident"].startswith("hung: 1 requests under way")
             stop(alone)
 
     async def test_a_killed_engine_is_started_again(self, launcher: Launcher) -> None:
