@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from saturate.kinds import Kind, short
+from saturate.kinds import Body, Kind, short
 
 _UNREAD: Final = 5
 _LEAVERS: Final = 5
@@ -49,7 +49,7 @@ class Load:
                 async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
                     for _ in range(self._clients):
                         group.create_task(self._waits(session))
-                    for _ in range(_LEAVERS if self._kind.streams else 0):
+                    for _ in range(_LEAVERS):
                         group.create_task(self._leaves())
                     for _ in range(_UNREAD if self._kind.streams else 0):
                         group.create_task(self._reads_nothing())
@@ -72,12 +72,23 @@ class Load:
 
     async def _leaves(self) -> None:
         while True:
+            if not self._kind.streams:
+                await self._leaves_before_the_answer()
+                continue
             writer, reader = await self._streaming(40)
             with contextlib.suppress(ConnectionError):
                 # The headers come at once, the first token once it has its turn: it leaves at either.
                 await reader.read(64 if self.left % 2 else 1024)
             writer.transport.abort()
             self.left += 1
+
+    async def _leaves_before_the_answer(self) -> None:
+        """An answer that does not stream comes whole: it leaves while it waits for its turn."""
+        path, body = self._kind.asks[self._names[0]][1](self._chance)
+        writer, _ = await self._sent(path, body)
+        await asyncio.sleep(self._chance.random())
+        writer.transport.abort()
+        self.left += 1
 
     async def _reads_nothing(self) -> None:
         while True:
@@ -88,7 +99,10 @@ class Load:
 
     async def _streaming(self, tokens: int) -> tuple[asyncio.StreamWriter, asyncio.StreamReader]:
         path, body = short(self._chance)
-        text = json.dumps(body | {"max_tokens": tokens})
+        return await self._sent(path, body | {"max_tokens": tokens})
+
+    async def _sent(self, path: str, body: Body) -> tuple[asyncio.StreamWriter, asyncio.StreamReader]:
+        text = json.dumps(body)
         parts = urlsplit(self._api)
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port, limit=4096)
         head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -98,8 +112,8 @@ class Load:
     def lines(self) -> Iterator[str]:
         """What became of the requests."""
         yield ", ".join(f"{name} {count}" for name, count in sorted(self.answered.items())) + " answered"
-        if self._kind.streams:
-            yield f"{self.left} left in mid-stream, {self.unread} read nothing for {_UNREAD_FOR:.0f} s"
+        left = "in mid-stream" if self._kind.streams else "before the answer"
+        yield f"{self.left} left {left}, {self.unread} read nothing for {_UNREAD_FOR:.0f} s"
         for what, count in self.refused.items():
             yield f"{count} times: {what}"
 
