@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import click
 
+from vllm_multinode.authoring.folder import REPORT, replace
 from vllm_multinode.authoring.render import Target
 from vllm_multinode.cli import completions
 from vllm_multinode.cli.declare import Argument, Option
@@ -14,7 +15,6 @@ from vllm_multinode.cli.platform_options import Kserve, Platform, chosen
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.convert import convert as converted
 from vllm_multinode.convert.conversion import Kind
-from vllm_multinode.convert.folder import REPORT, write
 from vllm_multinode.convert.rendering import rendered
 from vllm_multinode.convert.report import as_lines, as_markdown, as_object, spec_yaml, texts
 from vllm_multinode.convert.sources import read_sources
@@ -72,7 +72,7 @@ def convert(
             for service, content in each.items()
             for name, text in content.items()
         }
-        for path in write(Path(out), {**written, REPORT: as_markdown(conversion)}):
+        for path in replace(Path(out), {**written, REPORT: as_markdown(conversion)}):
             click.echo(path, err=True)
     if output == "text":
         for line in as_lines(conversion):

@@ -6,6 +6,7 @@ from typing import Annotated
 import click
 
 from vllm_multinode.authoring.folder import write
+from vllm_multinode.authoring.kept import with_spec
 from vllm_multinode.authoring.render import Target
 from vllm_multinode.authoring.render import render as rendered
 from vllm_multinode.authoring.render.fetch import secret_command
@@ -63,13 +64,14 @@ def render(
     if not out:
         raise MultinodeError(ExitCode.USAGE, "--out is empty.", hint="Name a folder, or - for a stream.")
     spec = load(file, asked_size)
-    made = rendered(spec, chosen(platform, kserve), target)
+    release = chosen(platform, kserve)
+    made = rendered(spec, release, target)
     for note in made.notes:
         click.echo(f"note: {note}", err=True)
     if out == STREAM:
         click.echo(made.stream(), nl=False)
     else:
-        for path in write(Path(out), {name: made.text(name) for name in made.files}, force=force):
+        for path in write(Path(out), with_spec(made, spec, release, target), force=force):
             click.echo(path, err=True)
     for note in secret_notes(spec):
         click.echo(f"note: {note}", err=True)

@@ -244,6 +244,7 @@ def _write(
     spec: DeploymentSpec, out: str, target: RenderTarget, platform: str | None, kserve: str | None
 ) -> int:
     from vllm_multinode.authoring.folder import write
+    from vllm_multinode.authoring.kept import with_spec
     from vllm_multinode.authoring.render import render
 
     release = chosen(platform, kserve)
@@ -251,7 +252,7 @@ def _write(
     made = render(spec, release, target)
     for note in (*made.notes, *secret_notes(spec)):
         click.echo(f"note: {note}", err=True)
-    write(Path(out), {name: made.text(name) for name in made.files})
+    write(Path(out), with_spec(made, spec, release, target))
     say(f"Written: {out}. Apply it with `kubectl apply -k {out}`.")
     return ExitCode.OK
 

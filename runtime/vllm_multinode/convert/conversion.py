@@ -6,11 +6,12 @@ from typing import Any, Final, Literal, get_args
 
 from pydantic import ValidationError
 
+from vllm_multinode.authoring.render import Target
 from vllm_multinode.authoring.rules.known import known_runtimes
 from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.convert import eks, kaito, kserve, llmisvc, lws, oci, ray_serve, sizes
+from vllm_multinode.convert import eks, kaito, kserve, llmisvc, lws, oci, own, ray_serve, sizes
 from vllm_multinode.convert.draft import Draft
 from vllm_multinode.convert.record import Record, Row
 from vllm_multinode.k8s.documents import Document
@@ -42,6 +43,10 @@ _ALONE: Final[Mapping[Kind, Callable[[Record], list[Draft]]]] = {
 """Kinds whose documents need no other one."""
 
 
+_OWN: Final = (None, "kserve", "openshift-ai", "lws")
+"""Kinds that manifests of our own are of."""
+
+
 @dataclass(frozen=True)
 class Service:
     """One service of a source.
@@ -54,6 +59,8 @@ class Service:
         fields: of the spec, as far as they are known.
         by_hand: what is left to do, a sentence each.
         notes: what was decided, a sentence each.
+        platform: name of the release that the source was rendered for; empty for a source of others.
+        target: that it was rendered for; None for a source of others.
     """
 
     name: str
@@ -63,6 +70,8 @@ class Service:
     fields: Mapping[str, Any]
     by_hand: tuple[str, ...]
     notes: tuple[str, ...]
+    platform: str = ""
+    target: Target | None = None
 
 
 @dataclass(frozen=True)
@@ -107,10 +116,13 @@ def convert(
         MultinodeError: MANIFEST where no document is of a known kind; SPEC for two services of one name.
     """
     records = [Record(one.body, _label(one, documents)) for one in documents]
+    ours = own.take(documents, records, release) if kind in _OWN else []
     drafts: list[tuple[Draft, Record]] = []
     known = known_runtimes(documents, release)
-    recognised = False
+    recognised = bool(ours)
     for record in records:
+        if record.is_answered(()):
+            continue
         found = kind or kind_of(record.body)
         if found is None or (kind is not None and not _RECOGNISE[kind](record.body)):
             continue
@@ -119,7 +131,7 @@ def convert(
         drafts += [(draft, record) for draft in made if not record.is_refused]
     if not recognised:
         raise _unknown(documents, kind)
-    services = tuple(_service(draft, record) for draft, record in drafts)
+    services = (*map(_own, ours), *(_service(draft, record) for draft, record in drafts))
     for record in records:
         _companion(record)
     _check_names(services)
@@ -146,6 +158,15 @@ def _convert_one(
         yield from _ALONE[kind](record)
 
 
+def _own(ours: own.Own) -> Service:
+    spec, fault = _spec(ours.fields)
+    by_hand = (fault,) if fault else ()
+    label = ours.record.label
+    return Service(
+        ours.name, ours.name, label, spec, ours.fields, by_hand, ours.notes, ours.platform, ours.target
+    )
+
+
 def _service(draft: Draft, record: Record) -> Service:
     sizes.complete(draft)
     name = draft.service
@@ -155,7 +176,7 @@ def _service(draft: Draft, record: Record) -> Service:
     for path in (("metadata", "name"),):
         if record.get(*path) is not None and not record.is_answered(path):
             record.changed(path, "name", "") if name != draft.name else record.carried(path, "name")
-    spec, fault = _spec(draft)
+    spec, fault = _spec(draft.fields)
     if fault:
         draft.todo(fault)
     return Service(
@@ -177,10 +198,10 @@ def _companion(record: Record) -> None:
         )
 
 
-def _spec(draft: Draft) -> tuple[DeploymentSpec | None, str]:
+def _spec(fields: Mapping[str, Any]) -> tuple[DeploymentSpec | None, str]:
     """The spec, or what is wrong with its fields."""
     try:
-        return DeploymentSpec.model_validate(draft.fields), ""
+        return DeploymentSpec.model_validate(fields), ""
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(step) for step in first["loc"])
