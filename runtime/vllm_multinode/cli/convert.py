@@ -1,6 +1,7 @@
 """`multinode convert`: bring what runs elsewhere."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,13 +12,14 @@ from vllm_multinode.authoring.render import Target
 from vllm_multinode.cli import completions
 from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.cli.file_options import Parameters, Remote, reading, sources
-from vllm_multinode.cli.platform_options import Kserve, Platform, chosen
+from vllm_multinode.cli.platform_options import Kserve, Platform, named
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.convert import convert as converted
 from vllm_multinode.convert.conversion import Kind
 from vllm_multinode.convert.rendering import rendered
 from vllm_multinode.convert.report import as_lines, as_markdown, as_object, spec_yaml, texts
 from vllm_multinode.convert.sources import read_sources
+from vllm_multinode.platforms.releases import DEFAULT
 
 Output = Literal["text", "json"]
 
@@ -39,7 +41,10 @@ def convert(
     ] = None,
     platform: Platform = None,
     kserve: Kserve = None,
-    target: Annotated[Target, Option(help="An InferenceService, or a LeaderWorkerSet.")] = "kserve",
+    target: Annotated[
+        Target | None,
+        Option(help="An InferenceService, or a LeaderWorkerSet; kserve by default.", show_default=False),
+    ] = None,
     out: Annotated[
         str,
         Option(
@@ -58,14 +63,14 @@ def convert(
 
     multinode convert --from kaito workspace.yaml -o json
     """
-    given, release = read_sources(sources(files), reading(parameters, remote)), chosen(platform, kserve)
-    conversion, manifests = rendered(converted(given, kind, release), release, target)
+    given, release = read_sources(sources(files), reading(parameters, remote)), named(platform, kserve)
+    conversion, manifests = rendered(converted(given, kind, release or DEFAULT), release, target)
     if output == "json":
         click.echo(json.dumps(as_object(conversion), indent=2, ensure_ascii=False))
     elif not out:
         click.echo("---\n".join(map(spec_yaml, conversion.services)), nl=False)
     if out and conversion.code is not ExitCode.NOT_CONVERTED:
-        each = texts(conversion, manifests)
+        each = texts(conversion, {name: one.texts for name, one in manifests.items()})
         alone = len(each) == 1
         written = {
             (name if alone else f"{service}/{name}"): text
@@ -75,6 +80,6 @@ def convert(
         for path in replace(Path(out), {**written, REPORT: as_markdown(conversion)}):
             click.echo(path, err=True)
     if output == "text":
-        for line in as_lines(conversion):
+        for line in as_lines(conversion, shutil.get_terminal_size().columns):
             click.echo(line, err=True)
     return conversion.code

@@ -136,9 +136,7 @@ def convert(
         _companion(record)
     _check_names(services)
     rows = tuple(row for record in records for row in record.rows())
-    refused = tuple(
-        f"{row.document}: {row.source_path}: {row.why}" for row in rows if row.status == "refused"
-    )
+    refused = tuple(f"{record.label}: {path}: {why}" for record in records for path, why in record.refusals())
     return Conversion(services, rows, refused)
 
 
@@ -188,7 +186,9 @@ def _companion(record: Record) -> None:
     """What is said of a document that no service has asked for."""
     if record.is_answered(("kind",)) or record.is_refused:
         return
-    if record.body.get("kind") == "Secret":
+    if not record.body.get("kind") and kind_of(record.body) is None:
+        record.not_carried((), "It is no source that is known here.")
+    elif record.body.get("kind") == "Secret":
         record.not_carried(
             (), "A Secret's values are never copied. Apply it yourself, where the spec names it."
         )

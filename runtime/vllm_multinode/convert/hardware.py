@@ -10,6 +10,13 @@ from vllm_multinode.convert.engine_arguments import shown
 from vllm_multinode.convert.record import Path, Record
 from vllm_multinode.sizing import catalogue
 
+_UNKNOWN_MAKERS: Final[Mapping[str, str]] = {
+    "google.com/tpu": "TPUs",
+    "aws.amazon.com/neuron": "Neuron",
+    "huawei.com/": "Ascend",
+    "qualcomm.com/": "Cloud AI",
+}
+"""Accelerators that the launcher has not run on."""
 _TYPES: Final[Mapping[str, AcceleratorType]] = {
     **{resource: kind for kind, resource in RESOURCES.items() if kind != "none"},
     "gpu.intel.com/xe": "intel",
@@ -60,6 +67,8 @@ def _amount(record: Record, draft: Draft, path: Path, part: str, name: str, valu
         draft.set("resources.ephemeralStorage", value)
     elif name in _TYPES:
         take_gpus(record, draft, path, value, _TYPES[name])
+    elif maker := next((title for start, title in _UNKNOWN_MAKERS.items() if name.startswith(start)), ""):
+        record.refused(path, f"{maker} are not known here; multinode gpus lists what is.")
     elif "rdma" in name or name.endswith("/efa"):
         draft.set("network.rdma.resource", name)
         draft.set("network.rdma.count", _count(value) or 1)

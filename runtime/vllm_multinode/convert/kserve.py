@@ -39,6 +39,23 @@ _PREDICTOR_FIELDS: Final[Mapping[str, str]] = {
     "logger": "Raw deployments over several nodes have no agent.",
     "timeout": "vLLM answers as long as a request takes.",
 }
+_OTHER_FORMATS: Final = frozenset(
+    {
+        "lightgbm",
+        "mlflow",
+        "mleap",
+        "onnx",
+        "openvino_ir",
+        "paddle",
+        "pmml",
+        "sklearn",
+        "tensorflow",
+        "tensorrt",
+        "triton",
+        "xgboost",
+    }
+)
+"""Model formats of KServe that no engine for language models serves."""
 _MODEL_FIELDS: Final[Mapping[str, str]] = {
     "modelFormat": _RENDERED,
     "runtime": "The launcher's runtime is written in its place.",
@@ -74,6 +91,10 @@ def convert(record: Record, others: Sequence[Record], known: Mapping[str, Body])
     if record.get(*_MODEL) is None:
         why = "Its predictor has no model: name the runtime and the weights there."
         record.refused(_PREDICTOR if record.get(*_PREDICTOR) is not None else ("spec",), why)
+        return []
+    model_format = record.get(*_MODEL, "modelFormat", "name")
+    if str(model_format).lower() in _OTHER_FORMATS:
+        record.refused((*_MODEL, "modelFormat", "name"), f"vLLM serves no {model_format}.")
         return []
     _metadata(record, draft)
     runtime = _runtime_of(record, others)

@@ -127,6 +127,12 @@ class Record:
         """Whether the source is refused because of a value in this document."""
         return any(status == "refused" for status, _, _ in self._answers.values())
 
+    def refusals(self) -> Iterator[tuple[str, str]]:
+        """Path and reason of each refusal; a path stands for all that is below it."""
+        for path, (status, _, why) in self._answers.items():
+            if status == "refused":
+                yield written(path), why
+
     def has_version(self, *known: str) -> bool:
         """Whether the document's apiVersion is one of these; it is refused otherwise."""
         version = str(self.body.get("apiVersion", ""))

@@ -1,10 +1,10 @@
 """What is said of a conversion: a page in Markdown, an object for JSON, a few lines for a terminal."""
 
+import textwrap
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from vllm_multinode.authoring.render import Rendered
 from vllm_multinode.convert.conversion import Conversion, Service
 from vllm_multinode.convert.record import Row, Status
 from vllm_multinode.k8s.emit import to_yaml
@@ -16,6 +16,9 @@ _WORDS: Final[Mapping[Status, str]] = {
     "refused": "refused",
 }
 _ORDER: Final = tuple(_WORDS)
+_SHOWN: Final = 3
+"""Fields that a line of the terminal names; the report has all."""
+_NARROWEST: Final = 40
 
 
 def spec_yaml(service: Service) -> str:
@@ -77,35 +80,65 @@ def summary(conversion: Conversion) -> str:
     return f"{names or 'No service'}: {fields}."
 
 
-def as_lines(conversion: Conversion) -> Iterator[str]:
-    """For a terminal: what was not carried and what is left to do; the rest is in the report."""
-    yield summary(conversion)
+def as_lines(conversion: Conversion, width: int = 80) -> Iterator[str]:
+    """For a terminal: what was not carried and what is left to do; the rest is in the report.
+
+    Args:
+        conversion: what was converted.
+        width: columns of a line; a path that is longer stands in one line all the same.
+    """
+    yield from _wrapped(summary(conversion), width)
     for why in conversion.refused:
-        yield f"refused: {why}"
-    for row in conversion.rows if conversion.services else ():
-        if row.status == "not_carried":
-            yield f"not carried: {row.document}: {row.source_path}: {row.why}"
+        yield from _wrapped(f"refused: {why}", width)
+    if conversion.services:
+        yield from _not_carried(conversion.rows, width)
     for service in conversion.services:
+        yield f"{service.name}:"
         for note in service.notes:
-            yield f"{service.name}: {note}"
+            yield from _wrapped(f"  {note}", width)
         for sentence in service.by_hand:
-            yield f"{service.name}: by hand: {sentence}"
+            yield from _wrapped(f"  by hand: {sentence}", width)
 
 
-def texts(conversion: Conversion, rendered: Mapping[str, Rendered]) -> dict[str, dict[str, str]]:
+def _not_carried(rows: Sequence[Row], width: int) -> Iterator[str]:
+    """A few lines for each document: the fields that one reason holds for stand together."""
+    whole = Counter(row.document for row in rows)
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row.status == "not_carried":
+            reasons.setdefault((row.document, row.why), []).append(row.source_path)
+    document = ""
+    for (name, why), paths in reasons.items():
+        if name != document:
+            document = name
+            yield from _wrapped(f"not carried of {name}:", width)
+        more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
+        fields = f"{', '.join(paths[:_SHOWN])}{more}"
+        yield from _wrapped(f"  {'all of it' if len(paths) == whole[name] else fields}: {why}", width)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    first = " " * (len(text) - len(text.lstrip()))
+    return textwrap.wrap(
+        text.strip(), max(width, _NARROWEST), initial_indent=first, subsequent_indent=f"{first}  ",
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def texts(conversion: Conversion, manifests: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
     """The files of each service's folder, by the service's name.
 
     Args:
         conversion: what was converted.
-        rendered: of each service whose spec is complete.
+        manifests: the rendered files of each service whose spec is complete.
     """
-    files: dict[str, dict[str, str]] = {}
-    for service in conversion.services:
-        files[service.name] = {"deployment.yaml": spec_yaml(service)}
-        made = rendered.get(service.name)
-        if made is not None:
-            files[service.name] |= {f"manifests/{name}": made.text(name) for name in made.files}
-    return files
+    return {
+        service.name: {
+            "deployment.yaml": spec_yaml(service),
+            **{f"manifests/{name}": text for name, text in manifests.get(service.name, {}).items()},
+        }
+        for service in conversion.services
+    }
 
 
 def _list(title: str, sentences: tuple[str, ...]) -> str:

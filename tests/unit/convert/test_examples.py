@@ -65,7 +65,7 @@ def test_no_secret_reaches_an_output(name: str) -> None:
     conversion, manifests = rendered(convert(read_sources(sources(name), Reading())), DEFAULT)
     written = [as_markdown(conversion), json.dumps(as_object(conversion))]
     written += [spec_yaml(service) for service in conversion.services]
-    written += [made.stream() for made in manifests.values()]
+    written += [made.made.stream() for made in manifests.values()]
     for canary in CANARIES:
         assert not any(canary in text for text in written), canary
 
@@ -78,7 +78,7 @@ def test_what_comes_out_passes_validate(name: str, platform: str) -> None:
         convert(read_sources(sources(name), Reading()), release=release), release
     )
     for service, made in manifests.items():
-        findings = validate(from_text(made.stream(), service), [release])
+        findings = validate(from_text(made.made.stream(), service), [release])
         assert [finding.rule for finding in findings if finding.severity in BLOCKING] == []
     complete = {service.name for service in conversion.services if service.spec is not None}
     assert manifests.keys() == complete
