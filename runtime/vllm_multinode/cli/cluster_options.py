@@ -1,17 +1,11 @@
 """What every command that talks to a cluster has in common: its options, and how it says something."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import click
 
 from vllm_multinode.cli import completions
 from vllm_multinode.cli.declare import Argument, Option
-from vllm_multinode.contract.errors import MultinodeError
-from vllm_multinode.contract.exit_codes import ExitCode
-
-if TYPE_CHECKING:
-    from vllm_multinode.cluster.client import Cluster
 
 LoginSource = Literal["kubeconfig", "oc"]
 
@@ -36,24 +30,6 @@ Files = Annotated[
 MoreFiles = Annotated[
     list[str] | None, Argument(help="The same without -f.", show_default=False, complete=completions.files)
 ]
-
-
-def settle_namespace(cluster: "Cluster", asked: str, found: Sequence[str]) -> None:
-    """Work in the namespace that the objects themselves name, as kubectl does.
-
-    Raises:
-        MultinodeError: USAGE where -n says otherwise.
-    """
-    named = sorted({name for name in found if name})
-    if asked and any(name != asked for name in named):
-        other = next(name for name in named if name != asked)
-        raise MultinodeError(
-            ExitCode.USAGE,
-            f"-n {asked} was asked for, and an object is in namespace {other}.",
-            hint="Leave -n out, or the namespace in the object.",
-        )
-    if not asked and len(named) == 1:
-        cluster.namespace = named[0]
 
 
 def say(text: str) -> None:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Annotated
 
+from vllm_multinode.api.prepare import settle_namespace
 from vllm_multinode.cli import completions
 from vllm_multinode.cli.cluster_options import (
     Context,
@@ -10,7 +11,6 @@ from vllm_multinode.cli.cluster_options import (
     Login,
     Namespace,
     say,
-    settle_namespace,
 )
 from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.cli.file_options import Parameters, Remote, reading

@@ -1,8 +1,8 @@
 """`multinode deploy`: from a spec or manifests to a service that answers."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
+from vllm_multinode.api.prepare import Manner, RenderTarget, prepared, release_for, settle_namespace
 from vllm_multinode.cli import completions
 from vllm_multinode.cli.cluster_options import (
     Context,
@@ -12,13 +12,11 @@ from vllm_multinode.cli.cluster_options import (
     MoreFiles,
     Namespace,
     say,
-    settle_namespace,
     warn,
 )
 from vllm_multinode.cli.declare import Option
 from vllm_multinode.cli.file_options import Parameters, Remote, reading, sources, tell_foreign
 from vllm_multinode.cli.platform_options import NAMES, VARIABLE, Kserve, named
-from vllm_multinode.cli.prepare import Manner, RenderTarget, prepared, release_for
 from vllm_multinode.cli.source_size import sized
 from vllm_multinode.contract.exit_codes import ExitCode
 
@@ -91,10 +89,11 @@ def deploy(
         kubeconfig=kubeconfig, context=context, namespace=namespace, source=login
     ) as cluster:
         settle_namespace(cluster, namespace, [document.namespace for document in given.documents])
-        release = release_for(cluster, asked, needs_kserve=given.needs_kserve)
+        release = release_for(cluster, asked, needs_kserve=given.needs_kserve, say=say)
         manner = Manner(
             release, target, supported_engine(cluster, release) if read.specs else None, name,
             force=force, create_namespace=create_namespace, force_conflicts=force_conflicts, dry_run=dry_run,
+            say=say, warn=warn,
         )  # fmt: skip
         given, wanted = prepared(cluster, read, manner)
         apply(cluster, given, wanted, timeout=timeout if wait else None, prune=prune)
@@ -127,40 +126,13 @@ def apply(
 def _apply(
     cluster: "Cluster", given: "Given", wanted: "Deployment", *, timeout: float | None, prune: bool
 ) -> None:
-    from vllm_multinode.cluster import deploy as deploying
+    from vllm_multinode.api import applying
 
     waits = timeout is not None and not wanted.dry_run
-    told = _fetch(cluster, wanted, timeout) if timeout is not None and waits else set()
-
-    def tell(outcome: "Outcome") -> None:
-        # What the fetch came after has been told.
-        if outcome.result != "unchanged" or outcome.shown not in told:
-            _tell(outcome)
-
-    deployed = deploying.deploy(cluster, wanted, announce=say, done=tell)
+    deployed = applying.apply(cluster, wanted, timeout=timeout, say=say, done=_tell)
     _leftovers(cluster, deployed, given.name, prune=prune and not wanted.dry_run)
     if timeout is not None and waits:
         _wait(cluster, given, timeout)
-
-
-def _fetch(cluster: "Cluster", wanted: "Deployment", timeout: float) -> set[str]:
-    """Bring the model first: no accelerator waits for it. What was applied for it, as it is shown."""
-    from vllm_multinode.cluster import deploy as deploying
-    from vllm_multinode.cluster import ownership
-    from vllm_multinode.cluster.fetching import await_job, is_fetch
-
-    jobs = [str(body["metadata"]["name"]) for body in wanted.bodies if is_fetch(body)]
-    if not jobs:
-        return set()
-    # All of it is asked for first, so that no service is refused after hours of fetching.
-    deploying.deploy(cluster, replace(wanted, dry_run=True))
-    before = [body for body in wanted.bodies if body.get("kind") not in ownership.SERVICES]
-    deployed = deploying.deploy(cluster, replace(wanted, bodies=before), done=_tell)
-    for name in jobs:
-        say(f"Waiting for Job {cluster.namespace}/{name}, which brings the model")
-        await_job(cluster, name, timeout=timeout, show=say)
-        say(f"Job {cluster.namespace}/{name} is complete: the model is there")
-    return {outcome.shown for outcome in deployed.outcomes}
 
 
 def _tell(outcome: "Outcome") -> None:

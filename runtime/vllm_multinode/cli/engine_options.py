@@ -2,8 +2,8 @@
 
 from typing import Annotated, Literal
 
+from vllm_multinode.api.model_source import named_model
 from vllm_multinode.cli.declare import Option
-from vllm_multinode.cli.model_source import named_model
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.engines.versions import IMAGE

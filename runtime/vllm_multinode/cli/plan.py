@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import click
 
+from vllm_multinode.api.model_source import named_model
 from vllm_multinode.cli import completions
 from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.cli.engine_options import (
@@ -25,7 +26,6 @@ from vllm_multinode.cli.engine_options import (
     Vllm,
     settings_of,
 )
-from vllm_multinode.cli.model_source import named_model
 from vllm_multinode.cli.platform_options import Kserve, Platform, chosen
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, ExecutorName

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import click
 
+from vllm_multinode.api.model_source import named_model
+from vllm_multinode.api.prepare import Manner, RenderTarget, prepared, release_for
 from vllm_multinode.authoring.inputs import read_text
 from vllm_multinode.authoring.planned import spec_text
 from vllm_multinode.authoring.render.publish import service_name
 from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.cli import completions
-from vllm_multinode.cli.cluster_options import Context, Kubeconfig, Login, Namespace, say
+from vllm_multinode.cli.cluster_options import Context, Kubeconfig, Login, Namespace, say, warn
 from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.cli.deploy import apply
 from vllm_multinode.cli.engine_options import PipelineParallel, TensorParallel
-from vllm_multinode.cli.model_source import named_model
 from vllm_multinode.cli.plan import Wishes
 from vllm_multinode.cli.platform_options import NAMES, VARIABLE, Kserve, chosen, named, tell
-from vllm_multinode.cli.prepare import Manner, RenderTarget, prepared, release_for
 from vllm_multinode.cli.render import secret_notes
 from vllm_multinode.cli.selector import labels_of
 from vllm_multinode.cli.up_plan import (
@@ -172,7 +172,9 @@ def up(
     with nullcontext() if alone else _connected(kubeconfig, kube_context, namespace, login) as cluster:
         release, engine = asked, None
         if cluster is not None:
-            release = release_for(cluster, asked, needs_kserve=target == "kserve") if not out else asked
+            release = (
+                release_for(cluster, asked, needs_kserve=target == "kserve", say=say) if not out else asked
+            )
             engine = _engine(cluster, release, image)
         fields = _engine_fields(engine, executor)
         of_platform = wishes
@@ -193,7 +195,7 @@ def up(
         text = spec_text(spec, plan)
         if out or cluster is None:
             return _write(spec, out or "", target, platform, kserve)
-        manner = Manner(release, target, create_namespace=create_namespace)
+        manner = Manner(release, target, create_namespace=create_namespace, say=say, warn=warn)
         given, wanted = prepared(cluster, read_text(text, _SPEC), manner)
         _ask_everything(cluster, wanted)
         _confirm(spec, cluster.namespace, yes=yes)

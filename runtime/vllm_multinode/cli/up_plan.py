@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
+from vllm_multinode.api.model_source import HUB
 from vllm_multinode.authoring.planned import model_name, service_name, spec_of
 from vllm_multinode.authoring.spec import DeploymentSpec
-from vllm_multinode.cli.model_source import HUB
 from vllm_multinode.cli.plan import Wishes, of_offer, of_options
 from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError

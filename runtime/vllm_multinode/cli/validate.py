@@ -136,8 +136,8 @@ def _model(name: str) -> "Source | None":
     if not name:
         return None
     # What reads models is loaded where one is named.
+    from vllm_multinode.api.model_source import HUB, named_model
     from vllm_multinode.authoring.rules.model import read_model
-    from vllm_multinode.cli.model_source import HUB, named_model
 
     return named_model(name) if name.startswith(HUB) else read_model(name)
 

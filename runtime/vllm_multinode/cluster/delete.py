@@ -1,5 +1,6 @@
 """Deletes what a deployment made, and nothing else."""
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from typing import Final
 from vllm_multinode.cluster import ownership
 from vllm_multinode.cluster.client import Cluster
 from vllm_multinode.cluster.deploy import Item, objects_of, prepare
+from vllm_multinode.cluster.pauses import pause
 from vllm_multinode.cluster.transport import Object
 from vllm_multinode.cluster.updates import users_of_runtime
 from vllm_multinode.contract import labels
@@ -50,6 +52,7 @@ def delete(
     claim: bool = False,
     timeout: float = 300,
     say: Callable[[str], None] = lambda _: None,
+    cancel: threading.Event | None = None,
 ) -> Deleted:
     """Delete a deployment's objects and wait until they and their pods are gone.
 
@@ -60,6 +63,7 @@ def delete(
         claim: its claims too, with the model in them.
         timeout: seconds to wait; 0 does not wait.
         say: told what is waited for, each time that changes.
+        cancel: ends the wait when it is set.
 
     Raises:
         MultinodeError: NOT_SERVING: something is still there after `timeout` seconds.
@@ -77,7 +81,7 @@ def delete(
             deleted.gone.append(item.shown)
             going.append(item)
     if timeout > 0:
-        _wait_until_gone(cluster, going, timeout, say)
+        _wait_until_gone(cluster, going, timeout, say, cancel)
     return deleted
 
 
@@ -110,7 +114,11 @@ def _release(cluster: Cluster, item: Item, identity: str) -> None:
 
 
 def _wait_until_gone(
-    cluster: Cluster, items: Sequence[Item], timeout: float, say: Callable[[str], None]
+    cluster: Cluster,
+    items: Sequence[Item],
+    timeout: float,
+    say: Callable[[str], None],
+    cancel: threading.Event | None,
 ) -> None:
     deadline = time.monotonic() + timeout
     told = ""
@@ -128,7 +136,7 @@ def _wait_until_gone(
         if words != told:
             say(f"Waiting for {words}")
             told = words
-        time.sleep(min(_POLL, max(0.05, deadline - time.monotonic())))
+        pause(min(_POLL, max(0.05, deadline - time.monotonic())), cancel)
 
 
 def _still(cluster: Cluster, item: Item) -> str:

@@ -1,6 +1,7 @@
 """Waits for the Jobs that fill a claim, in their own words."""
 
 import re
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -8,6 +9,7 @@ from typing import Any, Final
 from vllm_multinode.authoring.render.fetch import NAME
 from vllm_multinode.cluster import pod_states
 from vllm_multinode.cluster.client import Cluster
+from vllm_multinode.cluster.pauses import pause
 from vllm_multinode.cluster.pod_states import Trouble
 from vllm_multinode.cluster.transport import Object
 from vllm_multinode.cluster.wait import Patience
@@ -24,7 +26,13 @@ _PROGRESS: Final = re.compile(r"[\d.]+ of [\d.]+ GiB \((\d+) %\).*")
 
 
 def await_job(
-    cluster: Cluster, name: str, *, timeout: float, show: Callable[[str], None], poll: float = _POLL
+    cluster: Cluster,
+    name: str,
+    *,
+    timeout: float,
+    show: Callable[[str], None],
+    poll: float = _POLL,
+    cancel: threading.Event | None = None,
 ) -> None:
     """Return when a Job is complete.
 
@@ -34,6 +42,7 @@ def await_job(
         timeout: seconds.
         show: called with a line whenever it differs from the one before.
         poll: seconds between two looks.
+        cancel: ends the wait when it is set.
 
     Raises:
         MultinodeError: NOT_SERVING: it has failed, or is not complete in time; with its own reason.
@@ -65,7 +74,7 @@ def await_job(
         if time.monotonic() >= ends:
             what = f"is not complete after {timeout:g} s: {line}."
             raise MultinodeError(ExitCode.NOT_SERVING, what, where=where, hint="Give it more --timeout.")
-        time.sleep(poll)
+        pause(poll, cancel)
 
 
 def is_fetch(body: Mapping[str, Any]) -> bool:

@@ -1,5 +1,6 @@
 """Waits for the router before several replicas."""
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Final
@@ -8,6 +9,7 @@ from vllm_multinode.authoring.render.router import is_router
 from vllm_multinode.cluster import pod_states
 from vllm_multinode.cluster.client import Cluster
 from vllm_multinode.cluster.deploy import objects_of
+from vllm_multinode.cluster.pauses import pause
 from vllm_multinode.cluster.transport import Object
 from vllm_multinode.cluster.wait import Patience
 from vllm_multinode.contract.errors import MultinodeError
@@ -24,7 +26,13 @@ def routers_of(cluster: Cluster, name: str) -> list[str]:
 
 
 def await_router(
-    cluster: Cluster, name: str, *, timeout: float, show: Callable[[str], None], poll: float = _POLL
+    cluster: Cluster,
+    name: str,
+    *,
+    timeout: float,
+    show: Callable[[str], None],
+    poll: float = _POLL,
+    cancel: threading.Event | None = None,
 ) -> None:
     """Return when every pod of a router leads to a head that serves.
 
@@ -34,6 +42,7 @@ def await_router(
         timeout: seconds.
         show: called with a line whenever it differs from the one before.
         poll: seconds between two looks.
+        cancel: ends the wait when it is set.
 
     Raises:
         MultinodeError: NOT_SERVING: it is not ready in time, or its pods cannot run; with the reason.
@@ -62,7 +71,7 @@ def await_router(
         if time.monotonic() >= ends:
             what = f"is not ready after {timeout:g} s: {line}."
             raise MultinodeError(ExitCode.NOT_SERVING, what, where=where, hint="Give it more --timeout.")
-        time.sleep(poll)
+        pause(poll, cancel)
 
 
 def _ready(deployment: Object) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from vllm_multinode.cluster.changes import Feed
 from vllm_multinode.cluster.client import Cluster
 from vllm_multinode.cluster.deploy import objects_of
 from vllm_multinode.cluster.diagnosis import TAKEN_UP, diagnose, state_words
+from vllm_multinode.cluster.pauses import pause
 from vllm_multinode.cluster.pod_states import Trouble
 from vllm_multinode.cluster.snapshot import Snapshot, is_head
 from vllm_multinode.cluster.supervisor import HeadStatus, head_status
@@ -209,6 +210,7 @@ def wait(
     timeout: float = TIMEOUT,
     show: Callable[[Snapshot], None] = lambda _: None,
     say: Callable[[str], None] = lambda _: None,
+    cancel: threading.Event | None = None,
 ) -> Snapshot:
     """Wait until a service serves.
 
@@ -218,6 +220,7 @@ def wait(
         timeout: seconds.
         show: called with what is known, each time that may have changed.
         say: called with a line that the reader should know.
+        cancel: ends the wait when it is set, within two seconds.
 
     Returns:
         The service as it was when it served.
@@ -245,6 +248,7 @@ def wait(
                 raise _late(snapshot, waiter, timeout)
             waiter.changed.wait(min(_TICK, left))
             waiter.changed.clear()
+            pause(0, cancel)
 
 
 def _remarks(waiter: Waiter) -> list[str]:

@@ -50,7 +50,9 @@ class DeploymentSpec(Part):
     """One vLLM engine over several nodes, as KServe or LeaderWorkerSet shall run it."""
 
     name: LabelName = Field(description="Name of the InferenceService.")
-    namespace: LabelName | None = Field(None, description="Namespace; the one of `kubectl apply` if absent.")
+    namespace: LabelName | None = Field(
+        default=None, description="Namespace; the one of `kubectl apply` if absent."
+    )
     labels: Labels = Field(default_factory=dict, description="Labels of the service and of its pods.")
     annotations: Annotations = Field(
         default_factory=dict, description="Annotations of the service and of its pods."
@@ -60,21 +62,21 @@ class DeploymentSpec(Part):
         default_factory=Parallelism, description="How the model is divided over the accelerators."
     )
     executor: ExecutorName = Field(
-        DEFAULT_EXECUTOR,
+        default=DEFAULT_EXECUTOR,
         description="What spreads the engine over the nodes: vLLM's own mp, or ray in an image that has it.",
     )
     accelerator: Accelerator = Field(default_factory=Accelerator, description="What each node has.")
     image: str | None = Field(
-        None,
+        default=None,
         min_length=1,
         description="Image of head and workers; the released one of vLLM for the accelerator if absent, for "
         "Ray the last one that has it.",
     )
     runtime: RuntimeChoice | None = Field(
-        None, description="ServingRuntime to use, or to write under a name."
+        default=None, description="ServingRuntime to use, or to write under a name."
     )
     context: Context | None = Field(
-        None,
+        default=None,
         description="Tokens of a request, prompt and answer (--max-model-len); the model's limit if absent.",
     )
     arguments: EngineArguments = Field(
@@ -85,19 +87,22 @@ class DeploymentSpec(Part):
         default_factory=dict, description="Environment of head and workers; a value, or valueFrom."
     )
     resources: Resources = Field(default_factory=Resources, description="CPU and memory of each container.")
-    shared_memory: Quantity = Field("16Gi", description="Size of /dev/shm.")
+    shared_memory: Quantity = Field(default="16Gi", description="Size of /dev/shm.")
     placement: Placement = Field(default_factory=Placement, description="Where head and workers may run.")
     queue: LabelName | None = Field(
-        None, description="LocalQueue of Kueue: all pods of a group are admitted together, or none."
+        default=None, description="LocalQueue of Kueue: all pods of a group are admitted together, or none."
     )
-    replicas: Count = Field(1, description="Copies of the whole group, behind a router and one Service.")
+    replicas: Count = Field(
+        default=1, description="Copies of the whole group, behind a router and one Service."
+    )
     router: Router | Literal[False] | None = Field(
-        None,
+        default=None,
         description="Router before several replicas, which sends each request to the head with the fewest "
         "under way; written if absent. false for a Service alone: each connection stays with one head.",
     )
     deployment_strategy: Strategy = Field(
-        "Recreate", description="What an update does; RollingUpdate needs a second set of accelerators."
+        default="Recreate",
+        description="What an update does; RollingUpdate needs a second set of accelerators.",
     )
     pod_security_context: Object = Field(
         default_factory=dict, description="Pod's security context, such as fsGroup."
@@ -105,37 +110,37 @@ class DeploymentSpec(Part):
     security_context: Object = Field(
         default_factory=dict, description="Container's security context, over what restricted-v2 asks for."
     )
-    service_account_name: Name | None = Field(None, description="Service account of the pods.")
-    image_pull_secrets: tuple[Name, ...] = Field((), description="Secrets to pull the image with.")
+    service_account_name: Name | None = Field(default=None, description="Service account of the pods.")
+    image_pull_secrets: tuple[Name, ...] = Field(default=(), description="Secrets to pull the image with.")
     network: Network = Field(default_factory=Network, description="Ports, policy and RDMA.")
     token_secret: TokenSecret | Literal[False] | None = Field(
-        None,
+        default=None,
         description="Secret with the group's token; named after the service with -token behind it if absent, "
         "and made by `multinode deploy`. false for none: whoever reaches the pods can then join.",
     )
     disruption_budget: bool = Field(
-        True, description="Write a PodDisruptionBudget: nodes are drained one at a time."
+        default=True, description="Write a PodDisruptionBudget: nodes are drained one at a time."
     )
     monitoring: bool = Field(
-        False,
+        default=False,
         description="Write PodMonitors and alerts for Prometheus' operator, and a dashboard for Grafana.",
     )
     publish: PublishChoice | None = Field(
-        None,
+        default=None,
         description="Way in from outside the cluster: route, gateway or ingress, or all of it. It turns on "
         "the API key.",
     )
     api_key_secret: ApiKey | Literal[False] | None = Field(
-        None,
+        default=None,
         description="Secret with the API key that clients present (VLLM_API_KEY). Where the service is "
         "published, one named after the service with -api-key behind it is made if absent; false for none.",
     )
     drain: Annotated[int, Field(ge=0, le=86400, strict=True)] = Field(
-        20,
+        default=20,
         description="Seconds that the longest answer takes, which requests have when the service stops.",
     )
     startup: Annotated[int, Field(ge=10, le=604800, strict=True)] | None = Field(
-        None,
+        default=None,
         description="Seconds that the engine may take to start; computed from the model's size if absent.",
     )
 

@@ -13,9 +13,9 @@ class Rdma(Part):
     """Remote memory access between the nodes."""
 
     resource: Key = Field(description="Resource of the device plugin, such as rdma/hca_shared_devices_a.")
-    count: Count = Field(1, description="How many of it each pod gets.")
+    count: Count = Field(default=1, description="How many of it each pod gets.")
     ipc_lock: bool = Field(
-        False,
+        default=False,
         description="Add the capability IPC_LOCK. OpenShift's restricted-v2 forbids it; leave it out where "
         "the container runtime's memlock limit is raised instead.",
     )
@@ -52,30 +52,30 @@ class Network(Part):
     """The group's network."""
 
     port_range: tuple[int, int] | None = Field(
-        None,
+        default=None,
         description="First and last of the ports that torch, gloo and ZeroMQ pick from, by the sysctl "
         "net.ipv4.ip_local_port_range.",
     )
     policy: bool = Field(
-        True,
+        default=True,
         description="Write a NetworkPolicy: clients reach the API, only the group reaches its other ports.",
     )
     clients_from: tuple[Peer, ...] = Field(
-        (),
+        default=(),
         description="Who may reach the API: ranges of addresses such as 10.0.0.0/8, or peers of a "
         "NetworkPolicy; everybody if empty. A router or gateway before it has to be among them.",
     )
     status_from: tuple[Peer, ...] = Field(
-        (),
+        default=(),
         description="Who may reach the supervisor's port beside members and monitoring, such as the "
         "addresses of the API server, through which `multinode wait` asks.",
     )
     egress_to: tuple[Peer, ...] = Field(
-        (),
+        default=(),
         description="Whom the pods may reach beside each other and the resolver, such as a collector of "
         "traces, a store for KV blocks or servers of tools.",
     )
     attachments: tuple[str, ...] = Field(
-        (), description="Further networks of the pods, by NetworkAttachmentDefinition (Multus)."
+        default=(), description="Further networks of the pods, by NetworkAttachmentDefinition (Multus)."
     )
-    rdma: Rdma | None = Field(None, description="RDMA devices; without it NCCL uses TCP.")
+    rdma: Rdma | None = Field(default=None, description="RDMA devices; without it NCCL uses TCP.")

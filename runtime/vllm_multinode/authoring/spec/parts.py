@@ -42,7 +42,7 @@ class KeyRef(Part):
 
     name: Name = Field(description="The Secret or ConfigMap.")
     key: str = Field(min_length=1, description="The key in it.")
-    optional: bool | None = Field(None, description="Whether the pod starts without it.")
+    optional: bool | None = Field(default=None, description="Whether the pod starts without it.")
 
 
 class FieldRef(Part):
@@ -54,9 +54,9 @@ class FieldRef(Part):
 class ValueSource(Part):
     """Where a variable's value stands: one of these."""
 
-    secret_key_ref: KeyRef | None = Field(None, description="A key of a Secret.")
-    config_map_key_ref: KeyRef | None = Field(None, description="A key of a ConfigMap.")
-    field_ref: FieldRef | None = Field(None, description="A field of the pod.")
+    secret_key_ref: KeyRef | None = Field(default=None, description="A key of a Secret.")
+    config_map_key_ref: KeyRef | None = Field(default=None, description="A key of a ConfigMap.")
+    field_ref: FieldRef | None = Field(default=None, description="A field of the pod.")
 
 
 class EnvSource(Part):
@@ -69,30 +69,34 @@ class Claim(Part):
     """A PersistentVolumeClaim to write beside the service."""
 
     size: Quantity | None = Field(
-        None, description="Storage to ask for, such as 200Gi; a tenth more than model.size if absent."
+        default=None, description="Storage to ask for, such as 200Gi; a tenth more than model.size if absent."
     )
     storage_class_name: Name | None = Field(
-        None, description="Storage class; the cluster's default if absent."
+        default=None, description="Storage class; the cluster's default if absent."
     )
     access_modes: tuple[AccessMode, ...] = Field(
-        ("ReadWriteMany",), min_length=1, description="Access modes. Every node reads the claim at once."
+        default=("ReadWriteMany",),
+        min_length=1,
+        description="Access modes. Every node reads the claim at once.",
     )
 
 
 class Model(Part):
     """Where the weights are, `claim` with a `path` or `oci`; and with `source`, where they come from."""
 
-    claim: Name | None = Field(None, description="PersistentVolumeClaim that holds the model.")
-    path: str = Field("", description="Folder of the model in the claim; its root if absent.")
-    oci: str | None = Field(None, description="Image that holds the model, as oci://registry/name:tag.")
+    claim: Name | None = Field(default=None, description="PersistentVolumeClaim that holds the model.")
+    path: str = Field(default="", description="Folder of the model in the claim; its root if absent.")
+    oci: str | None = Field(
+        default=None, description="Image that holds the model, as oci://registry/name:tag."
+    )
     source: Source | None = Field(
-        None,
+        default=None,
         description="Where the weights come from, for a Job that fills the claim: hf://org/name, "
         "s3://bucket/prefix, oci://registry/name:tag, or file://claim/folder for another claim. Without "
         "`claim` one is written, named after the service with -model behind it.",
     )
     source_secret: Name | None = Field(
-        None,
+        default=None,
         description="Secret with what the source asks for: the key token for hf, AWS_ACCESS_KEY_ID and its "
         "like for s3, .dockerconfigjson for oci.",
     )
@@ -102,14 +106,18 @@ class Model(Part):
         "AWS_ENDPOINT_URL of a store; a value, or valueFrom.",
     )
     served_name: str | None = Field(
-        None, min_length=1, description="Name that clients ask for; the name of the service if absent."
+        default=None,
+        min_length=1,
+        description="Name that clients ask for; the name of the service if absent.",
     )
     size: Quantity | None = Field(
-        None,
+        default=None,
         description="Size of the weights, such as 131Gi, for the claim and the startup budget; what the "
         "catalogue says of a model of the hub if absent, or what the source itself lists.",
     )
-    create_claim: Claim | None = Field(None, description="Write the claim too, with this size and class.")
+    create_claim: Claim | None = Field(
+        default=None, description="Write the claim too, with this size and class."
+    )
 
     @property
     def folder(self) -> str:
@@ -123,34 +131,43 @@ class Model(Part):
 class Parallelism(Part):
     """How the model is divided over the accelerators of the group."""
 
-    tensor: Count = Field(1, description="Tensor parallel size (TP): ranks that share each layer.")
-    pipeline: Count = Field(1, description="Pipeline parallel size (PP): stages of consecutive layers.")
+    tensor: Count = Field(default=1, description="Tensor parallel size (TP): ranks that share each layer.")
+    pipeline: Count = Field(
+        default=1, description="Pipeline parallel size (PP): stages of consecutive layers."
+    )
     nodes: Count | None = Field(
-        None, description="Pods of the group, the head included; only checked: it follows from the others."
+        default=None,
+        description="Pods of the group, the head included; only checked: it follows from the others.",
     )
 
 
 class Accelerator(Part):
     """What each node has."""
 
-    type: AcceleratorType = Field("nvidia", description="Maker, or none for vLLM on CPUs.")
-    per_node: Count | None = Field(None, description="Accelerators of each node; TP if absent.")
-    resource: Key | None = Field(None, description="Resource to request instead of the type's usual one.")
+    type: AcceleratorType = Field(default="nvidia", description="Maker, or none for vLLM on CPUs.")
+    per_node: Count | None = Field(default=None, description="Accelerators of each node; TP if absent.")
+    resource: Key | None = Field(
+        default=None, description="Resource to request instead of the type's usual one."
+    )
     product: LabelValue | None = Field(
-        None, min_length=1, description="Product, as the nodes' label has it; becomes a node selector."
+        default=None,
+        min_length=1,
+        description="Product, as the nodes' label has it; becomes a node selector.",
     )
 
 
 class Resources(Part):
     """CPU and memory of each container, head and worker alike."""
 
-    cpu: Quantity | None = Field(None, description="CPUs to request; 4 beside accelerators if absent.")
-    memory: Quantity | None = Field(
-        None, description="Memory to request, /dev/shm included; 16Gi more than that if absent."
+    cpu: Quantity | None = Field(
+        default=None, description="CPUs to request; 4 beside accelerators if absent."
     )
-    cpu_limit: Quantity | None = Field(None, description="Limit of CPUs; none if absent.")
-    memory_limit: Quantity | None = Field(None, description="Limit of memory; none if absent.")
-    ephemeral_storage: Quantity | None = Field(None, description="Local disk to request.")
+    memory: Quantity | None = Field(
+        default=None, description="Memory to request, /dev/shm included; 16Gi more than that if absent."
+    )
+    cpu_limit: Quantity | None = Field(default=None, description="Limit of CPUs; none if absent.")
+    memory_limit: Quantity | None = Field(default=None, description="Limit of memory; none if absent.")
+    ephemeral_storage: Quantity | None = Field(default=None, description="Local disk to request.")
     other: Mapping[Key, Quantity] = Field(
         default_factory=dict,
         description="Further resources, requested and limited alike: hugepages-2Mi: 8Gi.",
@@ -160,46 +177,55 @@ class Resources(Part):
 class Toleration(Part):
     """A taint that the pods tolerate, as Kubernetes has it."""
 
-    key: str | None = Field(None, description="Key of the taint; every taint if absent.")
-    operator: Literal["Exists", "Equal"] | None = Field(None, description="Exists, or Equal with a value.")
-    value: Text | None = Field(None, description="Value of the taint.")
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
-        None, description="Effect of the taint; every effect if absent."
+    key: str | None = Field(default=None, description="Key of the taint; every taint if absent.")
+    operator: Literal["Exists", "Equal"] | None = Field(
+        default=None, description="Exists, or Equal with a value."
     )
-    toleration_seconds: int | None = Field(None, description="Seconds that NoExecute is tolerated.")
+    value: Text | None = Field(default=None, description="Value of the taint.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        default=None, description="Effect of the taint; every effect if absent."
+    )
+    toleration_seconds: int | None = Field(default=None, description="Seconds that NoExecute is tolerated.")
 
 
 class SpreadConstraint(Part):
     """How pods spread over the nodes' topology, as Kubernetes has it."""
 
-    max_skew: Count = Field(1, description="How far two domains may differ.")
+    max_skew: Count = Field(default=1, description="How far two domains may differ.")
     topology_key: Key = Field(description="Label of the nodes, such as topology.kubernetes.io/zone.")
     when_unsatisfiable: Literal["DoNotSchedule", "ScheduleAnyway"] = Field(
-        "DoNotSchedule", description="What to do where it cannot be."
+        default="DoNotSchedule", description="What to do where it cannot be."
     )
-    label_selector: Object | None = Field(None, description="Pods that count; the group's own if absent.")
-    min_domains: Count | None = Field(None, description="Least number of domains.")
+    label_selector: Object | None = Field(
+        default=None, description="Pods that count; the group's own if absent."
+    )
+    min_domains: Count | None = Field(default=None, description="Least number of domains.")
     node_affinity_policy: Literal["Honor", "Ignore"] | None = Field(
-        None, description="Whether node affinity narrows the domains."
+        default=None, description="Whether node affinity narrows the domains."
     )
     node_taints_policy: Literal["Honor", "Ignore"] | None = Field(
-        None, description="Whether taints narrow the domains."
+        default=None, description="Whether taints narrow the domains."
     )
-    match_label_keys: tuple[str, ...] | None = Field(None, description="Labels that must be equal to count.")
+    match_label_keys: tuple[str, ...] | None = Field(
+        default=None, description="Labels that must be equal to count."
+    )
 
 
 class RolePlacement(Part):
     """Where the pods of one role may run. Each field is the Kubernetes field of the same name."""
 
-    node_selector: Labels | None = Field(None, description="Labels that a node must have.")
-    tolerations: tuple[Toleration, ...] | None = Field(None, description="Taints that the pods tolerate.")
-    affinity: Object | None = Field(None, description="Node and pod affinity.")
-    topology_spread_constraints: tuple[SpreadConstraint, ...] | None = Field(
-        None, description="Spread over zones or racks; without a labelSelector, the group's own pods count."
+    node_selector: Labels | None = Field(default=None, description="Labels that a node must have.")
+    tolerations: tuple[Toleration, ...] | None = Field(
+        default=None, description="Taints that the pods tolerate."
     )
-    priority_class_name: Name | None = Field(None, description="Priority class.")
-    scheduler_name: Name | None = Field(None, description="Scheduler.")
-    runtime_class_name: Name | None = Field(None, description="Runtime class.")
+    affinity: Object | None = Field(default=None, description="Node and pod affinity.")
+    topology_spread_constraints: tuple[SpreadConstraint, ...] | None = Field(
+        default=None,
+        description="Spread over zones or racks; without a labelSelector, the group's own pods count.",
+    )
+    priority_class_name: Name | None = Field(default=None, description="Priority class.")
+    scheduler_name: Name | None = Field(default=None, description="Scheduler.")
+    runtime_class_name: Name | None = Field(default=None, description="Runtime class.")
 
 
 class NodePool(Part):
@@ -209,32 +235,32 @@ class NodePool(Part):
         min_length=1, description="Labels of its nodes; the pods' node selector takes them over."
     )
     nodes: Count | None = Field(
-        None, description="Nodes that the service may take of it; only checked. Any number if absent."
+        default=None, description="Nodes that the service may take of it; only checked. Any number if absent."
     )
 
 
 class Placement(RolePlacement):
     """Where all pods of the group may run; `head` and `worker` replace single fields for one role."""
 
-    pool: NodePool | None = Field(None, description="Nodes of one pool.")
+    pool: NodePool | None = Field(default=None, description="Nodes of one pool.")
     preferred_nodes: tuple[Name, ...] = Field(
-        (), description="Names of nodes to take first, where they have room; others will do."
+        default=(), description="Names of nodes to take first, where they have room; others will do."
     )
     topology_key: Key | None = Field(
-        None,
+        default=None,
         description="Label of the nodes whose value all pods of a group share, such as a rack's; nodes "
         "without it are left out. If absent, the scheduler prefers one zone (topology.kubernetes.io/zone).",
     )
 
-    head: RolePlacement | None = Field(None, description="Fields that differ for the head.")
-    worker: RolePlacement | None = Field(None, description="Fields that differ for the workers.")
+    head: RolePlacement | None = Field(default=None, description="Fields that differ for the head.")
+    worker: RolePlacement | None = Field(default=None, description="Fields that differ for the workers.")
 
 
 class SecretKey(Part):
     """One key of a Secret."""
 
     name: Name = Field(description="The Secret.")
-    key: str = Field("token", min_length=1, description="The key in it.")
+    key: str = Field(default="token", min_length=1, description="The key in it.")
 
 
 class ApiKeySecret(SecretKey):
@@ -250,10 +276,10 @@ Install = Literal["configMap", "image"]
 class Runtime(Part):
     """The ServingRuntime that the service names, and how the launcher comes into its pods."""
 
-    name: LabelName | None = Field(None, description="Its name; vllm-multinode-ray or -mp if absent.")
-    write: bool = Field(True, description="Write it too; false where it is there already.")
+    name: LabelName | None = Field(default=None, description="Its name; vllm-multinode-ray or -mp if absent.")
+    write: bool = Field(default=True, description="Write it too; false where it is there already.")
     install: Install | None = Field(
-        None,
+        default=None,
         description="How the launcher comes into the pods: configMap mounts it into an image of vLLM, image "
         "takes one that scripts/build-image made. configMap if absent; image for Ray on other accelerators "
         "than NVIDIA's where no image is named, since no released one of theirs is known to have Ray.",
@@ -264,7 +290,7 @@ class Router(Part):
     """The vLLM project's router before the heads of several replicas."""
 
     image: str | None = Field(
-        None, min_length=1, description="Its image; a released one of vllm-router if absent."
+        default=None, min_length=1, description="Its image; a released one of vllm-router if absent."
     )
 
 

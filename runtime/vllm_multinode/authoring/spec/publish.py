@@ -14,20 +14,21 @@ class Publish(Part):
 
     via: Way = Field(description="route (OpenShift), gateway (Gateway API) or ingress.")
     host: Name | None = Field(
-        None, description="Host name; a Route's is chosen by the cluster, the others take any, if absent."
+        default=None,
+        description="Host name; a Route's is chosen by the cluster, the others take any, if absent.",
     )
     class_name: Name | None = Field(
-        None,
+        default=None,
         description="Class of the Gateway or Ingress; openshift-default for a Gateway, and the cluster's "
         "default for an Ingress, if absent.",
     )
     tls_secret: Name | None = Field(
-        None,
+        default=None,
         description="Secret with certificate and key (tls.crt, tls.key) of a Gateway or Ingress; named after "
         "the service with -tls behind it if absent. Make it, or let cert-manager do so by an annotation.",
     )
     reencrypt: bool = Field(
-        False,
+        default=False,
         description="A Route's: TLS all the way to vLLM, with a certificate that OpenShift issues; else it "
         "ends at the router.",
     )

@@ -1,9 +1,9 @@
 """What `deploy` and `up` ask before they write anything: the release, the engine, the rules, the cluster."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from vllm_multinode.cli.cluster_options import say, warn
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
@@ -31,6 +31,8 @@ class Manner:
         create_namespace: make it where it is missing.
         force_conflicts: take over what others own.
         dry_run: write nothing.
+        say: told what a reader wants to know.
+        warn: told what may be wrong.
     """
 
     release: "Release | None"
@@ -41,9 +43,17 @@ class Manner:
     create_namespace: bool = False
     force_conflicts: bool = False
     dry_run: bool = False
+    say: Callable[[str], None] = lambda _: None
+    warn: Callable[[str], None] = lambda _: None
 
 
-def release_for(cluster: "Cluster", asked: "Release | None", *, needs_kserve: bool) -> "Release | None":
+def release_for(
+    cluster: "Cluster",
+    asked: "Release | None",
+    *,
+    needs_kserve: bool,
+    say: Callable[[str], None] = lambda _: None,
+) -> "Release | None":
     """The cluster's release, said where it was found out; None where KServe has nothing to do with it."""
     from vllm_multinode.cluster.versions import release_of
 
@@ -69,12 +79,12 @@ def prepared(cluster: "Cluster", files: "Inputs", manner: Manner) -> "tuple[Give
 
     files, sentences = givens.with_engine(files, manner.engine)
     for sentence in sentences:
-        say(sentence)
+        manner.say(sentence)
     given = givens.for_release(files, manner.release, manner.target, manner.name)
-    check(cluster, given, manner.release, force=manner.force)
+    check(cluster, given, manner)
     for document in files.specs:
         if told := pools.check(cluster, from_document(document)):
-            warn(told)
+            manner.warn(told)
     wanted = Deployment(
         name=given.name,
         bodies=with_tokens(cluster, [document.body for document in given.documents]),
@@ -89,7 +99,7 @@ def prepared(cluster: "Cluster", files: "Inputs", manner: Manner) -> "tuple[Give
     return given, wanted
 
 
-def check(cluster: "Cluster", given: "Given", release: "Release | None", *, force: bool) -> None:
+def check(cluster: "Cluster", given: "Given", manner: Manner) -> None:
     """What `multinode validate` says; what will not serve ends it, unless that was asked for."""
     from vllm_multinode.authoring.report import as_lines
     from vllm_multinode.authoring.rules import validate
@@ -99,19 +109,37 @@ def check(cluster: "Cluster", given: "Given", release: "Release | None", *, forc
     from vllm_multinode.platforms.releases import MULTI_NODE_KSERVE
 
     documents = [*given.documents, *runtimes_of(cluster, given.documents)]
-    releases = (release,) if release else MULTI_NODE_KSERVE
+    releases = (manner.release,) if manner.release else MULTI_NODE_KSERVE
     model = named_model(given.documents)
     gpu = largest_gpu(cluster) if model is not None else None
     if model is not None and gpu is not None:
-        say(f"sizes are held against {model.name}, which the path of the model names, on {gpu.name}")
+        manner.say(f"sizes are held against {model.name}, which the path of the model names, on {gpu.name}")
     found = validate(documents, releases, model, gpu)
     stopping = [one for one in found if one.blocks]
     for line in as_lines((one for one in found if one.severity != "advice"), releases):
-        warn(line)
-    if stopping and not force:
+        manner.warn(line)
+    if stopping and not manner.force:
         more = f"{len(stopping)} findings" if len(stopping) > 1 else "1 finding"
         raise MultinodeError(
             ExitCode.WILL_NOT_SERVE,
             f"{given.name} will not serve: {more} above. Nothing was written.",
             hint="Change it, or go on with --force.",
         )
+
+
+def settle_namespace(cluster: "Cluster", asked: str, found: Sequence[str]) -> None:
+    """Work in the namespace that the objects themselves name, as kubectl does.
+
+    Raises:
+        MultinodeError: USAGE where -n says otherwise.
+    """
+    named = sorted({name for name in found if name})
+    if asked and any(name != asked for name in named):
+        other = next(name for name in named if name != asked)
+        raise MultinodeError(
+            ExitCode.USAGE,
+            f"-n {asked} was asked for, and an object is in namespace {other}.",
+            hint="Leave -n out, or the namespace in the object.",
+        )
+    if not asked and len(named) == 1:
+        cluster.namespace = named[0]
