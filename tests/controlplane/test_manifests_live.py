@@ -11,6 +11,7 @@ from controlplane.plane.running import Plane
 from engine.services import eventually
 from manifests.folders import COMPONENTS, MANIFESTS, Object, bases, build, leaves, name, of_kind
 from manifests.leaf import leaf
+from manifests.test_components import PAIRS, together
 
 # OpenShift, the Gateway API, Prometheus' operator: none of the modules here has their CRDs.
 ABSENT = (
@@ -57,6 +58,25 @@ def test_every_component_is_admitted_strictly(
     assert strictly(kubectl, served(leaf(tmp_path / "leaf", component)))
 
 
+def test_any_two_components_are_admitted_strictly(
+    plane: Plane, kubectl: Kubectl, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if not request.config.getoption("--all-versions"):
+        pytest.skip("some three hundred pairs take minutes; with --all-versions")
+    # The components of single releases are for these alone, and mp is for 0.18 and newer.
+    pairs = [pair for pair in PAIRS if not any(one.startswith("kserve-") for one in pair)]
+    if plane.kserve < "v0.18":
+        pytest.skip("the base of the pairs runs mp")
+    wrong = {}
+    for pair, objects in together(tmp_path, pairs).items():
+        namespaced = [one for one in objects if not one["apiVersion"].startswith(ABSENT)]
+        try:
+            strictly(kubectl, namespaced)
+        except KubectlError as error:
+            wrong[pair] = str(error)
+    assert wrong == {}
+
+
 def promised(folder: Path) -> tuple[int, int, int]:
     """Replicas, nodes of each, and accelerators of a node, as the README has them."""
     text = (folder / "README.md").read_text()
@@ -70,6 +90,7 @@ def promised(folder: Path) -> tuple[int, int, int]:
 def test_applied_it_makes_the_promised_pods(folder: Path, plane: Plane, kubectl: Kubectl) -> None:
     skip_where_the_version_cannot(folder, plane)
     replicas, nodes, gpus = promised(folder)
+    assert strictly(kubectl, served(folder))
     kubectl.apply(*served(folder))
     group = "serving.kserve.io/inferenceservice"
     pods: list[Any] = eventually(lambda: _all(kubectl.list("pods", group), replicas * nodes))

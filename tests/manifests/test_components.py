@@ -29,8 +29,9 @@ EXCLUSIVE = (
     *(frozenset({one, other}) for one in ("rdma", "rdma-sriov") for other in ("cpu", "intel")),
     frozenset({"route", "route-reencrypt"}),
     frozenset({"kserve-0.15.0", "kserve-0.16.0"}),
-    # In this order alone: the first one brings the Job that the second changes.
+    # In this order alone: the first one brings what the second changes.
     frozenset({"model", "openshift"}),
+    frozenset({"network-policy", "openshift"}),
     frozenset({"replicas", "openshift"}),
     # The last of a list: it marks what the others bring.
     *(frozenset({"argocd", other}) for other in ("gateway", "ingress", "model", "route", "route-reencrypt")),

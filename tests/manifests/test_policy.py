@@ -4,11 +4,13 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from manifests.folders import MANIFESTS, OVERLAYS, ROOT, Object, build, load, of_kind
+from manifests.folders import MANIFESTS, OVERLAYS, ROOT, BuildError, Object, build, load, of_kind
+from manifests.leaf import leaf
 from manifests.oc_process import process
 from vllm_multinode.authoring.render import render
 from vllm_multinode.authoring.spec import DeploymentSpec
@@ -81,7 +83,9 @@ def policies() -> Iterator[Any]:
     least = {"name": "llm", "model": {"claim": "m"}, "parallelism": {"pipeline": 2}}
     rendered = render(DeploymentSpec.model_validate(least)).documents
     template = process(load(MANIFESTS / "template/template.yaml")[0], {"NAMESPACE": "models"})
-    for name, objects in (("rendered", rendered), ("tiny", build(OVERLAYS / "tiny")), ("template", template)):
+    overlays = [(name, build(OVERLAYS / name)) for name in ("tiny", "llama-3-8b-a10g", "mixtral-8x7b-a10g")]
+    granite = ("granite-4.0-h-small", build(OVERLAYS / "granite-4.0-h-small"))
+    for name, objects in (("rendered", rendered), *overlays, granite, ("template", template)):
         (policy,) = of_kind(list(objects), "NetworkPolicy")
         yield pytest.param(policy["spec"], id=name)
 
@@ -122,13 +126,23 @@ def test_no_member_is_led_to_a_foreign_head(policy: Object) -> None:
         assert allowed(policy["egress"], "to", who, 53)
 
 
+ON_OPENSHIFT = {"template", "llama-3-8b-a10g", "mixtral-8x7b-a10g", "granite-4.0-h-small"}
+
+
 @pytest.mark.parametrize("policy", POLICIES)
 def test_pods_reach_https_only_where_a_proxy_asks_the_kubernetes_api(
     policy: Object, request: pytest.FixtureRequest
 ) -> None:
-    on_openshift = "template" in request.node.callspec.id
-    assert allowed(policy["egress"], "to", OUTSIDE, 443) is on_openshift
-    assert allowed(policy["egress"], "to", OUTSIDE, 6443) is on_openshift
+    has_proxy = request.node.callspec.id in ON_OPENSHIFT
+    assert allowed(policy["egress"], "to", OUTSIDE, 443) is has_proxy
+    assert allowed(policy["egress"], "to", OUTSIDE, 6443) is has_proxy
+
+
+def test_the_policy_comes_before_openshift_or_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="multinode~1users failed"):
+        build(leaf(tmp_path / "leaf", "openshift", "network-policy"))
+    (policy,) = of_kind(build(leaf(tmp_path / "in-order", "network-policy", "openshift")), "NetworkPolicy")
+    assert allowed(policy["spec"]["egress"], "to", OUTSIDE, 443)
 
 
 def test_whom_the_user_names_is_all_that_reaches_the_api() -> None:
