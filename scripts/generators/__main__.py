@@ -20,6 +20,7 @@ USUAL: Final = (
         "exit_codes",
         "runbook",
         "commands",
+        "addresses",
         "variables",
         "spec",
         "gitops",
