@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import members, notice, soak, start, supervisor
+from bench import members, notice, soak, start, supervisor, watched
 from bench.report import Figure
 from vllm_multinode.contract.executors import ExecutorName
 from vllm_multinode.local.tiny_model.make_model import make_model
@@ -14,9 +14,13 @@ from vllm_multinode.local.tiny_model.make_model import make_model
 def main() -> None:
     """Run what was asked for, each figure printed as soon as it is there."""
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=("members", "start", "notice", "supervisor", "soak"))
+    parser.add_argument(
+        "--only", nargs="+", choices=("members", "start", "notice", "supervisor", "watched", "soak")
+    )
     parser.add_argument("--executor", nargs="+", choices=("mp", "ray"), default=["mp", "ray"])
-    parser.add_argument("--rounds", type=int, default=3, help="of each cold start; the median counts")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="of each cold start, whose median counts, and of watching"
+    )
     parser.add_argument("--soak", type=float, default=600, help="seconds of saturating load")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -42,6 +46,7 @@ def _of_executor(
         ("start", lambda: start.measure(model, executor, options.rounds)),
         ("notice", lambda: notice.measure(model, executor)),
         ("supervisor", lambda: supervisor.measure(model, executor)),
+        ("watched", lambda: watched.measure(model, executor, options.rounds)),
         ("soak", lambda: soak.measure(model, executor, options.soak)),
     ]
 
