@@ -11,22 +11,24 @@ import click
 
 from vllm_multinode.cli import completions
 from vllm_multinode.cli.declare import Argument, Option, group
+from vllm_multinode.cli.logs import Follow, Previous, Tail, Wanted
+from vllm_multinode.cli.logs import show as show_logs
 from vllm_multinode.cli.platform_options import Kserve, Platform, chosen, tell
-from vllm_multinode.cli.service_options import OutputFormat, as_json
+from vllm_multinode.cli.service_options import Asked, OutputFormat, as_json
+from vllm_multinode.cli.status import Interval, Watch
+from vllm_multinode.cli.status import show as show_status
 from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.local.run import isvc, logs
+from vllm_multinode.local.run import isvc
 from vllm_multinode.local.run.client import RunClient
-from vllm_multinode.local.rundir import RunDirectory, Runs
+from vllm_multinode.local.rundir import Runs
 from vllm_multinode.local.world import refusals
 from vllm_multinode.local.world.pod_spec import Restart
-from vllm_multinode.local.world.protocol import Action, Families, Request, RunStatus
+from vllm_multinode.local.world.protocol import Action, Families, Request
 from vllm_multinode.platforms.kserve.environment import Service
 from vllm_multinode.platforms.releases import require_multi_node
-
-_FILE_WIDTH = 160
 
 
 def _before(command: str) -> None:
@@ -49,6 +51,15 @@ RunName = Annotated[
     Option("--run", help="The run's name; needed where there are several.", complete=completions.runs),
 ]
 NodeName = Annotated[str, Argument(help="A node (head, worker-1) or its pod.", complete=completions.nodes)]
+AnyNode = Annotated[
+    str,
+    Argument(
+        metavar="[NODE]",
+        help="A node, its rank or its pod; all where left out.",
+        show_default=False,
+        complete=completions.nodes,
+    ),
+]
 Grace = Annotated[float | None, Option(min=0, help="Seconds between SIGTERM and SIGKILL; 60 by default.")]
 
 
@@ -166,55 +177,40 @@ def run_(
 def status(
     *,
     run: RunName = None,
+    watch: Watch = False,
+    interval: Interval = 2,
     output: OutputFormat = "text",
-) -> None:
-    """Show every run's nodes, or one run's.
+) -> int:
+    """Show every run's nodes, or one run's: the same as multinode status --local.
 
     multinode local status
 
     multinode local status --run llm-1 -o json
     """
-    runs = Runs.of_this_user()
-    directories = [runs.find(run)] if run else runs.living()
-    if not directories:
-        runs.find(None)
-    found = [_status(directory) for directory in directories]
-    if output == "json":
-        click.echo(as_json([one.model_dump(mode="json") for one in found]))
-        return
-    for one in found:
-        _show(one)
-
-
-def _status(directory: RunDirectory) -> RunStatus:
-    status = RunClient(directory.control).status()
-    if info := directory.info:
-        return status.model_copy(update={"url": info.url, "supervisor_url": info.supervisor_url})
-    return status
+    return show_status(Asked(name=run or "", local=True), watch=watch, interval=interval, output=output)
 
 
 @app.declare("logs")
 def logs_(
-    node: NodeName,
+    node: Annotated[
+        str, Argument(metavar="[NODE]", help="A node, its rank or its pod; all by default.")
+    ] = "",
     *,
     run: RunName = None,
-    follow: Annotated[bool, Option("--follow", "-f", help="Go on as it grows.")] = False,
-    tail: Annotated[int | None, Option(min=0, help="Only the last lines.")] = None,
-) -> None:
-    """Print what a node, or a pod that is gone, has written.
+    follow: Follow = False,
+    previous: Previous = False,
+    tail: Tail = None,
+) -> int:
+    """Print what nodes have written: the same as multinode logs --local.
 
     multinode local logs head --follow
 
     multinode local logs worker-1 --tail 20
     """
-    directory = Runs.of_this_user().find(run)
-    client = RunClient(directory.control)
-    place = Path(directory.info.logs) if directory.info else directory.logs
-    log = logs.log_of(place, client.status(), node)
-    click.echo(logs.last_lines(log, tail), nl=False)
-    if follow:
-        for chunk in logs.follow(log, directory.path.exists):
-            click.echo(chunk, nl=False)
+    name = Runs.of_this_user().find(run).name
+    return show_logs(
+        Asked(name=name, local=True), Wanted(follow=follow, previous=previous, node=node, tail=tail)
+    )
 
 
 @app.declare()
@@ -444,20 +440,3 @@ def _act(
 ) -> None:
     client = RunClient(Runs.of_this_user().find(run).control)
     click.echo(client.ask(Request(command=action, node=node, stay_dead=stay_dead, grace=grace)).done)
-
-
-def _show(status: RunStatus) -> None:
-    from rich.console import Console
-
-    from vllm_multinode.local.run.display import table
-
-    console = Console()
-    if not console.is_terminal:
-        # Into a file or a pipe: a line a node, whatever the width that is assumed there.
-        console.width = _FILE_WIDTH
-    console.print(table(status, time.time()))
-    for node in status.nodes:
-        if node.termination:
-            click.echo(f"{node.node} ended with: {node.termination}")
-    if status.url:
-        click.echo(f"API at {status.url}, the head's supervisor at {status.supervisor_url}")

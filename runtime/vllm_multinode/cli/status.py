@@ -7,6 +7,7 @@ from vllm_multinode.cli.cluster_options import say
 from vllm_multinode.cli.declare import Option
 from vllm_multinode.cli.service_options import (
     Asked,
+    Output,
     OutputFormat,
     again,
     as_json,
@@ -19,13 +20,16 @@ if TYPE_CHECKING:
     from vllm_multinode.operate.source import Source
     from vllm_multinode.operate.status import ServiceStatus
 
+Watch = Annotated[bool, Option("--watch", "-w", help="Again and again until Ctrl-C.")]
+Interval = Annotated[float, Option(min=0.2, help="Seconds between two looks of --watch.")]
+
 
 @over_services
 def status(
     asked: Asked,
     *,
-    watch: Annotated[bool, Option("--watch", "-w", help="Again and again until Ctrl-C.")] = False,
-    interval: Annotated[float, Option(min=0.2, help="Seconds between two looks of --watch.")] = 2,
+    watch: Watch = False,
+    interval: Interval = 2,
     output: OutputFormat = "text",
 ) -> int:
     """Show what services do: state, reason, nodes, requests, recoveries and the way in.
@@ -33,6 +37,15 @@ def status(
     multinode status llama -n models
 
     multinode status --local --watch
+    """
+    return show(asked, watch=watch, interval=interval, output=output)
+
+
+def show(asked: Asked, *, watch: bool, interval: float, output: Output) -> int:
+    """Print it.
+
+    Raises:
+        MultinodeError: USAGE for --watch beside -o json.
     """
     if watch and output == "json":
         raise MultinodeError(ExitCode.USAGE, "--watch draws text.", hint="Leave it or -o json out.")

@@ -16,7 +16,6 @@ from vllm_multinode.cluster.transport import Object
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.local.run.client import RunClient
-from vllm_multinode.local.run.logs import last_lines
 from vllm_multinode.local.rundir import RunDirectory, RunInfo, Runs
 from vllm_multinode.local.world.protocol import NodeStatus, RunStatus
 from vllm_multinode.operate.numbers import Numbers
@@ -76,14 +75,14 @@ class LocalSource:
         logs: dict[str, str] = {}
         if deep:
             written = {node.pod: place / f"{node.pod}.log" for node in status.nodes}
-            logs = {pod: last_lines(path, _LOG_LINES) for pod, path in written.items() if path.is_file()}
+            logs = {pod: _last_lines(path) for pod, path in written.items() if path.is_file()}
         # The service is called what --name said, the run what --run said.
         return Observation(
             snapshot=Snapshot(
                 kind=KIND,
                 name=directory.name,
                 namespace=_NAMESPACE,
-                service=_service(directory.name),
+                service=_service(directory.name, info),
                 pods=[_pod(node) for node in status.nodes],
                 heads=heads,
                 age=time.time() - info.started if info is not None else 0.0,
@@ -98,11 +97,20 @@ class LocalSource:
         )
 
 
+def _last_lines(path: Path) -> str:
+    from vllm_multinode.operate.log_streams import end_of
+
+    return "\n".join(end_of(path, 0)[0].splitlines()[-_LOG_LINES:])
+
+
 def _entrance(info: RunInfo | None) -> tuple[str, ...]:
     if info is None:
         return ()
     body = f'{{"model": "{info.service}", "prompt": "One two three", "max_tokens": 16}}'
-    return (f"curl {info.url}/v1/completions -H 'Content-Type: application/json' -d '{body}'",)
+    return (
+        f"curl {info.url}/v1/completions -H 'Content-Type: application/json' -d '{body}'",
+        f"curl {info.supervisor_url}/status",
+    )
 
 
 def _asked(
@@ -159,11 +167,13 @@ def _said(node: NodeStatus) -> dict[str, Any]:
     """A node as its supervisor, or where that cannot speak the runner, describes it."""
     state = node.state if node.process == "running" and node.state else node.process
     reason = "its network link is down" if node.cut else node.reason
+    if node.termination and node.process in ("dead", "restarting"):
+        reason = node.termination
     found: dict[str, Any] = {"state": state, "reason": reason, "since": node.since}
     return found | ({"rank": node.rank} if node.rank is not None else {})
 
 
-def _service(name: str) -> Object:
+def _service(name: str, info: RunInfo | None) -> Object:
     """A run has no controller whose word counts: its nodes alone do."""
     return {
         "kind": KIND,
@@ -171,6 +181,7 @@ def _service(name: str) -> Object:
         "spec": {"replicas": 1},
         "status": {
             "conditions": [{"type": "Available", "status": "True"}],
+            "url": "" if info is None else info.url,
             "readyReplicas": 1,
             "updatedReplicas": 1,
         },
@@ -207,6 +218,7 @@ def _pod(node: NodeStatus) -> Object:
         "spec": {"nodeName": node.node, "containers": []},
         "status": {
             "phase": "Running" if up else "Pending",
+            "podIP": node.address,
             "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
             "containerStatuses": [container],
         },

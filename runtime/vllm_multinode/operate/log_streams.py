@@ -65,7 +65,15 @@ class ClusterStreams:
         # The API takes whole seconds: what was shown of the last one comes again.
         shown = self._shown.setdefault(own, set())
         raw = [line for line in text.splitlines() if line not in shown]
-        for line in read("\n".join(raw), node=name, role=_role(pod), pod=own, began=since, stamped=True):
+        for line in read(
+            "\n".join(raw),
+            node=name,
+            role=_role(pod),
+            pod=own,
+            began=since,
+            stamped=True,
+            machine=_machine(pod),
+        ):
             self._last[own] = line.at
             if line.at >= self.since:
                 yield line
@@ -84,7 +92,7 @@ class ClusterStreams:
             previous=True,
             timestamps=True,
         )
-        lines = list(read(text, node=name, role=role, pod=own, stamped=True))
+        lines = list(read(text, node=name, role=role, pod=own, stamped=True, machine=_machine(pod)))
         yield from lines
         yield from _terminations(pod, name, lines[-1].at if lines else 0.0)
 
@@ -116,7 +124,7 @@ class LocalStreams:
         living = {pod_name(pod) for pod in seen.snapshot.current}
         gone = [path for path in sorted(self._folder.glob("*.log")) if path.stem not in living]
         streams: list[list[Line]] = [
-            list(read(_end_of(path, 0)[0], node=path.stem, role=_by_name(path.stem), pod=path.stem))
+            list(read(end_of(path, 0)[0], node=path.stem, role=_by_name(path.stem), pod=path.stem))
             for path in gone
         ]
         streams += [list(_terminations(pod, name, 0.0)) for pod, name in _named(seen, self.prefix)]
@@ -132,14 +140,16 @@ class LocalStreams:
         path = self._folder / f"{own}.log"
         if not path.is_file():
             return
-        text, self._read_to[own] = _end_of(path, self._read_to.get(own, 0))
-        for line in read(text, node=name, role=_role(pod), pod=own, began=self._last.get(own, 0.0)):
+        text, self._read_to[own] = end_of(path, self._read_to.get(own, 0))
+        for line in read(
+            text, node=name, role=_role(pod), pod=own, began=self._last.get(own, 0.0), machine=_machine(pod)
+        ):
             self._last[own] = line.at
             if line.at >= self.since:
                 yield line
 
 
-def _end_of(path: Path, start: int) -> tuple[str, int]:
+def end_of(path: Path, start: int) -> tuple[str, int]:
     """Whole lines of a file from a byte on, and where to go on."""
     size = path.stat().st_size
     start = max(start, size - _CHUNK) if start <= size else 0
@@ -172,11 +182,15 @@ def _terminations(pod: Object, name: str, at: float) -> Iterator[Line]:
                 said = " ".join(str(ended.get("message") or "").split())
                 text = f"exit code {ended.get('exitCode')}" + (f": {said}" if said else "")
                 for line in read(text, node=name, role=_role(pod), pod=pod_name(pod), began=at):
-                    yield Line(line.at, line.node, line.role, line.pod, "kubelet", line.text)
+                    yield Line(line.at, line.node, line.role, line.pod, "kubelet", line.text, _machine(pod))
 
 
 def _role(pod: Object) -> str:
     return "head" if is_head(pod) else "worker"
+
+
+def _machine(pod: Object) -> str:
+    return str((pod.get("spec") or {}).get("nodeName") or "")
 
 
 def _by_name(pod: str) -> str:

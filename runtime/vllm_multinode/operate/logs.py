@@ -39,6 +39,7 @@ class Line:
         pod: that wrote it.
         writer: engine, supervisor, or the kubelet for a termination log.
         text: without its time and without colours.
+        machine: that the pod runs on; empty where nobody can tell.
     """
 
     at: float
@@ -47,6 +48,11 @@ class Line:
     pod: str
     writer: Writer
     text: str
+    machine: str = ""
+
+    def is_of(self, name: str) -> bool:
+        """Whether a rank, node or pod of this name has written it."""
+        return name in (self.node, self.node.rpartition("/")[2], self.pod, self.machine)
 
     @property
     def matters(self) -> bool:
@@ -60,7 +66,14 @@ class Line:
 
 
 def read(
-    text: str, *, node: str, role: str, pod: str, began: float = 0.0, stamped: bool = False
+    text: str,
+    *,
+    node: str,
+    role: str,
+    pod: str,
+    began: float = 0.0,
+    stamped: bool = False,
+    machine: str = "",
 ) -> Iterator[Line]:
     """The lines of one pod's log.
 
@@ -71,6 +84,7 @@ def read(
         pod: of the lines.
         began: time of the first line where it has none.
         stamped: every line begins with the time that the API has added.
+        machine: of the lines.
     """
     at = began
     for raw in text.splitlines():
@@ -81,7 +95,7 @@ def read(
         if not stamped:
             # Lines of one log stay in their order, whatever clocks their writers have.
             at = max(own or at, at)
-        yield Line(at, node, role, pod, writer, without_secrets(shown(line, _LONGEST)))
+        yield Line(at, node, role, pod, writer, without_secrets(shown(line, _LONGEST)), machine)
 
 
 def _written_by(line: str) -> tuple[Writer, str, float | None]:

@@ -44,6 +44,7 @@ class RankStatus(Frozen):
         group: the pod of its head; empty where nobody can tell.
         stages: of the pipeline that it computes, from 0; empty where nobody can tell.
         node: the machine that it runs on; empty before it is scheduled.
+        address: of the pod.
         state: the supervisor's word, or the pod's where no supervisor answered.
         reason: why, where it does not serve.
         gpus: accelerators of the pod.
@@ -60,6 +61,7 @@ class RankStatus(Frozen):
     group: str = ""
     stages: tuple[int, ...] = ()
     node: str = ""
+    address: str = ""
     state: str
     reason: str = ""
     gpus: int | None = None
@@ -223,6 +225,7 @@ def _rank(
         group=group or _group(seen, pod),
         stages=_stages(said, rank),
         node=str((pod.get("spec") or {}).get("nodeName") or ""),
+        address=str((pod.get("status") or {}).get("podIP") or ""),
         state=state if state != "no answer" else _SILENT,
         reason=text(own, "reason"),
         gpus=whole(member, "gpus") or gpus_of(pod),

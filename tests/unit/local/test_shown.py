@@ -1,14 +1,11 @@
 """What a reader of the live table, the lines and the logs gets to see."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.local.run import logs
 from vllm_multinode.local.run.display import Lines, age, table
 from vllm_multinode.local.run.foreground import refusal
 from vllm_multinode.local.world.protocol import NodeStatus, RunStatus
@@ -91,34 +88,3 @@ def test_a_node_that_refuses_its_settings_gives_its_exit_code(
     found = refusal(node(termination="multinode: why", **changes))
     assert (found.code if found else None) == code
     assert found is None or str(found) == "worker-1 (llm-worker-x): why"
-
-
-def test_logs_are_found_by_node_and_by_pod_and_nowhere_else(tmp_path: Path) -> None:
-    status = RunStatus(run="llm", nodes=(node(),))
-    for pod in ("llm-worker-x", "llm-worker-gone"):
-        (tmp_path / f"{pod}.log").write_text("one\ntwo\nthree\n")
-    (tmp_path.parent / "outside.log").touch()
-    assert logs.log_of(tmp_path, status, "worker-1").stem == "llm-worker-x"
-    assert logs.log_of(tmp_path, status, "llm-worker-gone").stem == "llm-worker-gone"
-    for name in ("worker-2", "../outside"):
-        with pytest.raises(MultinodeError, match="has no log"):
-            logs.log_of(tmp_path, status, name)
-
-
-@pytest.mark.parametrize(("count", "text"), [(None, "one\ntwo\n"), (1, "two\n"), (0, "")], ids=repr)
-def test_last_lines(tmp_path: Path, count: int | None, text: str) -> None:
-    (tmp_path / "log").write_text("one\ntwo\n")
-    assert logs.last_lines(tmp_path / "log", count) == text
-
-
-def test_a_followed_log_ends_with_its_run(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    log.write_text("old\n")
-    looks = iter((True, False))
-
-    def alive() -> bool:
-        with log.open("a") as file:
-            file.write("new\n")
-        return next(looks)
-
-    assert "".join(logs.follow(log, alive)) == "new\n"

@@ -1,5 +1,6 @@
 """Runs of this machine through the same commands: what the runner says of its nodes stands for pods."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ import pytest
 
 from unit.cluster.stub_api import serving
 from unit.operate.cases import told
+from vllm_multinode.cli.app import run as command_line
+from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.local.rundir import RunInfo, Runs
 from vllm_multinode.local.world.protocol import NodeStatus, RunStatus
 from vllm_multinode.operate import local_source
@@ -70,8 +73,6 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
 
 def says(run: Run, state: str, **more: Any) -> None:
     """What the head's supervisor answers."""
-    import json
-
     body = told(state, **more)
     for member, name in zip(body["members"], (HEAD, WORKER), strict=False):
         member["name"] = name
@@ -130,3 +131,28 @@ def test_logs_by_time_and_of_pods_that_are_gone(run: Run) -> None:
         file.write("2026-01-01T10:00:05Z a INFO state: serving\nhalf a li")
     assert [line.text for line in streams.now(seen)] == ["a INFO state: serving"]
     assert [line.text for line in streams.earlier(seen)] == ["c ERROR lost"]
+
+
+def test_local_status_and_local_logs_are_the_same_commands(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Runs, "of_this_user", classmethod(lambda _: Runs(tmp_path / "runs")))
+    (run.logs / f"{HEAD}.log").write_text("2026-01-01T10:00:00Z a INFO state: starting\n")
+    (run.logs / f"{WORKER}.log").write_text("2026-01-01T09:59:59Z b INFO state: starting\n")
+    (run.logs / "gone.log").write_text("last words\n")
+    run.nodes[1] = run.node("worker-1", WORKER, 1, process="dead", exit_code=1, termination="multinode: why")
+    said = []
+    for command in (["local", "status"], ["status", "--local"]):
+        assert command_line([*command, "-o", "json"]) == ExitCode.OK
+        said.append(json.loads(capsys.readouterr().out))
+    assert said[0] == said[1]
+    ((head, worker),) = [one["ranks"] for one in said[0]]
+    assert (head["address"], worker["reason"]) == ("10.0.0.1", "multinode: why")
+    assert said[0][0]["url"].startswith("http://127.0.0.1")
+    for arguments, lines in (
+        ([], 2), (["head"], 1), (["1"], 1), ([WORKER], 1), (["--tail", "1"], 1), (["gone", "--previous"], 1),
+    ):  # fmt: skip
+        assert command_line(["local", "logs", *arguments]) == ExitCode.OK
+        assert len(capsys.readouterr().out.splitlines()) == lines, arguments
+    assert command_line(["local", "logs", "../outside"]) == ExitCode.USAGE
+    assert command_line(["local", "status", "--run", "nobody"]) == ExitCode.LOCAL_RUN

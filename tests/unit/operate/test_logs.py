@@ -157,3 +157,30 @@ def test_lines_that_only_their_writer_has_stamped(line: str, written: str | None
 def test_lines_of_one_log_stay_in_their_order() -> None:
     text = "2026-03-05 10:20:30,000 INFO a\n2026-03-05 10:20:29,000 INFO b\nc\n"
     assert [one.text[-1] for one in merged([read(text, node="0", role="head", pod="p")])] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "count"),
+    [
+        pytest.param(["--node", "node-1"], 3, id="machine"),
+        pytest.param(["--node", "0"], 3, id="rank"),
+        pytest.param(["--node", WORKER], 2, id="pod"),
+        pytest.param(["--node", "0", "--errors"], 1, id="its-errors"),
+        pytest.param(["--tail", "1"], 1, id="tail"),
+        pytest.param(["--tail", "0"], 0, id="nothing"),
+        pytest.param(["--tail", "99"], 5, id="more-than-there-is"),
+    ],
+)
+def test_some_lines(
+    service: StubApi, capsys: pytest.CaptureFixture[str], arguments: list[str], count: int
+) -> None:
+    service.objects["pods", "demo", WORKER]["spec"]["nodeName"] = "node-2"
+    assert run(["logs", "llm", *arguments]) == ExitCode.OK
+    assert len(capsys.readouterr().out.splitlines()) == count
+
+
+def test_a_node_that_nobody_has(service: StubApi, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["logs", "llm", "--node", "7"]) == ExitCode.USAGE
+    said = capsys.readouterr().err
+    assert "there is no node '7'" in said
+    assert WORKER in said
