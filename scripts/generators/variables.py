@@ -117,6 +117,11 @@ OWN: Final[dict[str, tuple[Default, str]]] = {
         lambda s: s.read_ahead,
         "read this node's share of the weights into the page cache while waiting",
     ),
+    env.WIRE_CHECK: (
+        lambda s: s.wire_check,
+        "measure the network between the nodes before the engine starts, once for each set of members; "
+        "half a second, 8 s at most where a node does not answer; it stops nothing",
+    ),
     env.SHARED_MEMORY_MIN: (lambda s: s.shared_memory_min, "MiB that `/dev/shm` must have; 0 does not check"),
     env.SCRATCH: (lambda s: s.scratch, "where HOME and caches move first when they cannot be written"),
     env.TERMINATION_LOG: (lambda s: f"`{s.termination_log}`", "where the last line goes"),

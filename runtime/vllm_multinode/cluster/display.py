@@ -49,6 +49,8 @@ def rows(snapshot: Snapshot) -> Iterator[Row]:
             state = head.state + (f" ({head.reason})" if head.reason else "")
         elif member is not None:
             state = member.state
+        if member is not None and member.weights:
+            state += f", weights {member.weights}"
         yield Row(
             pod=name,
             role="head" if is_head(pod) else "worker",

@@ -25,6 +25,8 @@ class Member(Frozen):
     name: str
     rank: int
     state: str
+    weights: str = ""
+    """Files that its engine has loaded, of all, such as 3/8; empty where it loads none."""
 
 
 class HeadStatus(Frozen):
@@ -104,7 +106,12 @@ def read_status(found: Mapping[str, Any]) -> HeadStatus | None:
 
 def _read(found: Mapping[str, Any]) -> HeadStatus:
     members = [
-        Member(name=str(one.get("name")), rank=int(one.get("rank") or 0), state=str(one.get("state")))
+        Member(
+            name=str(one.get("name")),
+            rank=int(one.get("rank") or 0),
+            state=str(one.get("state")),
+            weights=_weights(one.get("loading")),
+        )
         for one in found.get("members") or []
         if isinstance(one, dict)
     ]
@@ -114,6 +121,12 @@ def _read(found: Mapping[str, Any]) -> HeadStatus:
         nodes=int(found.get("nodes") or 0),
         members=tuple(members),
     )
+
+
+def _weights(loading: object) -> str:
+    if not isinstance(loading, dict):
+        return ""
+    return f"{int(loading.get('done') or 0)}/{int(loading.get('total') or 0)}"
 
 
 def completion(cluster: Cluster, pod: Object, prompt: str, *, tokens: int = 32) -> str:

@@ -1,5 +1,6 @@
 """Who belongs to the group: ranks, epochs, heartbeats. Pure; the clock is passed in."""
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -7,11 +8,12 @@ from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.executors import EXECUTORS, ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.launcher.messages import Identity, Versions
+from vllm_multinode.launcher.messages import Identity, Report, Versions
 from vllm_multinode.launcher.settings import GroupName, Sizes
 from vllm_multinode.launcher.sizes import check_members, check_same_sizes
 
 HEAD_RANK: Final = 0
+_ROUND_TRIPS: Final = 10
 
 
 class FullError(Exception):
@@ -42,6 +44,8 @@ class Member:
         exited_epoch: the last epoch whose engine ended there by itself.
         leaving: it was asked to stop; its place is free.
         gave_up: it has said why it will be of no use.
+        report: what it last said of its engine.
+        round_trips: seconds, of the latest probes.
     """
 
     identity: Identity
@@ -54,6 +58,8 @@ class Member:
     exited_epoch: int = -1
     leaving: bool = False
     gave_up: bool = False
+    report: Report | None = None
+    round_trips: deque[float] = field(default_factory=lambda: deque(maxlen=_ROUND_TRIPS))
 
 
 @dataclass

@@ -14,14 +14,14 @@ from vllm_multinode.launcher.addresses import without_own_proxy
 from vllm_multinode.launcher.ending import Requests
 from vllm_multinode.launcher.engines import build
 from vllm_multinode.launcher.forming import await_members
-from vllm_multinode.launcher.group import Group
+from vllm_multinode.launcher.group import Group, Member
 from vllm_multinode.launcher.history import Incidents, file_of
 from vllm_multinode.launcher.http import application
 from vllm_multinode.launcher.identity import described
 from vllm_multinode.launcher.incidents import engine_ended, first_of, member_incident
 from vllm_multinode.launcher.messages import Start
 from vllm_multinode.launcher.network import has_ipv6
-from vllm_multinode.launcher.node import Supervision, engine_api, frozen
+from vllm_multinode.launcher.node import Supervision, engine_api, engine_described, frozen
 from vllm_multinode.launcher.plan import GroupPlan, Node
 from vllm_multinode.launcher.preflight import Readiness, preflight
 from vllm_multinode.launcher.processes import Engine
@@ -116,6 +116,7 @@ class Head(Supervision):
         self.status.on_change = self._announce_soon
         self.in_background(self._rendezvous.beat())
         self.in_background(self._ask_vllm())
+        self.in_background(self.follow_engine(readiness.model))
         self.read_ahead(readiness.model, self.sizes, rank=0)
 
     async def _ask_vllm(self) -> None:
@@ -147,9 +148,14 @@ class Head(Supervision):
         """Wait until every place of the group is taken."""
         assert self._rendezvous is not None  # noqa: S101 - set by _prepare
         assert self._readiness is not None  # noqa: S101 - set by _prepare
-        self._readiness = await await_members(
-            self.settings, self._rendezvous, self._readiness, self._tell_who_is_there
-        )
+        while True:
+            self._readiness = await await_members(
+                self.settings, self._rendezvous, self._readiness, self._tell_who_is_there
+            )
+            if self.settings.wire_check:
+                await self._rendezvous.wire.check()
+            if self._rendezvous.group.complete:
+                break
         # A member that was lost and has come back since must not end the epoch that it starts with.
         self._rendezvous.events.forget()
         self._rendezvous.refusals.last = ""
@@ -315,6 +321,7 @@ class Head(Supervision):
             "tensor_parallel": self.sizes.tensor_parallel,
             "pipeline_parallel": self.sizes.pipeline_parallel,
             "members": self._members(),
+            "wire": self._rendezvous.wire.described() if self._rendezvous else [],
             "recoveries": self.budget.total,
             "last_incident": self.last_incident,
             **self.incidents.described(),
@@ -322,14 +329,23 @@ class Head(Supervision):
         }
 
     def _members(self) -> list[dict[str, Any]]:
-        head = [] if self._readiness is None else [described(self._readiness.identity, 0, self.status.state)]
+        head: list[dict[str, Any]] = []
+        if self._readiness is not None:
+            own = engine_described(self.loading, self.processes)
+            head.append(described(self._readiness.identity, 0, self.status.state) | own)
         if self._rendezvous is None:
             return head
         members = sorted(self._rendezvous.group.members.values(), key=lambda one: one.rank)
-        return head + [
-            described(one.identity, one.rank, one.state) | {"silent_s": round(self.now() - one.seen, 1)}
-            for one in members
-        ]
+        return head + [described(one.identity, one.rank, one.state) | self._heard_of(one) for one in members]
+
+    def _heard_of(self, member: Member) -> dict[str, Any]:
+        """What the head knows of a member by itself, and what the member says of its engine."""
+        said = member.report
+        return {
+            "silent_s": round(self.now() - member.seen, 1),
+            "round_trip_ms": round(min(member.round_trips) * 1e3, 3) if member.round_trips else None,
+            **engine_described(said.loading if said else None, said.processes if said else ()),
+        }
 
     def labelled(self) -> Mapping[str, tuple[str, Mapping[str, float]]]:
         """Beside `numbers`, those with a label."""

@@ -10,12 +10,14 @@ from vllm_multinode.launcher.plan import AcceleratorKind, GroupPlan
 from vllm_multinode.launcher.settings import GroupName, Sizes
 from vllm_multinode.launcher.text import Line, Name
 
-PROTOCOL: Final = 2
+PROTOCOL: Final = 3
 LONGEST_FROM_WORKER: Final = 16 * 1024
 LONGEST_FROM_HEAD: Final = 256 * 1024
 """Bytes of a message; only the head's carry vLLM's arguments."""
 
 Epoch = Annotated[int, Field(ge=0, le=2**53)]
+Seconds = Annotated[float, Field(ge=0, le=2**53)]
+"""A number that is one: neither infinite nor none."""
 
 
 def _bounded(name: GroupName) -> GroupName:
@@ -79,6 +81,72 @@ class Beat(Frozen):
     type: Literal["beat"] = "beat"
     epoch: Epoch
     state: Name
+    reason: Line = ""
+
+
+class Loading(Frozen):
+    """How many of the model's weight files a node's engine has done with."""
+
+    done: int = Field(ge=0, le=2**20)
+    total: int = Field(ge=0, le=2**20)
+
+
+class ProcessUsage(Frozen):
+    """What a process of the engine has used since its start, in seconds."""
+
+    name: Name
+    user_s: Seconds
+    system_s: Seconds
+    queued_s: Seconds = Field(description="its first thread was ready to run, and did not")
+
+
+class Probe(Frozen):
+    """The head asks how the engine does; `sent` comes back and tells the time of a round trip."""
+
+    type: Literal["probe"] = "probe"
+    sent: Seconds = Field(description="by the head's clock")
+
+
+class Report(Frozen):
+    """The worker's answer to a probe, from memory."""
+
+    type: Literal["report"] = "report"
+    sent: Seconds
+    loading: Loading | None = None
+    processes: tuple[ProcessUsage, ...] = Field(default=(), max_length=64)
+
+
+class WireOpen(Frozen):
+    """Listen for the node before this one, which will show that key."""
+
+    type: Literal["wire-open"] = "wire-open"
+    key: Name
+
+
+class WireReady(Frozen):
+    """The worker listens there."""
+
+    type: Literal["wire-ready"] = "wire-ready"
+    key: Name
+    port: int = Field(ge=0, le=65535, description="0 where it cannot listen")
+
+
+class WireMeasure(Frozen):
+    """Measure the way to that node."""
+
+    type: Literal["wire-measure"] = "wire-measure"
+    key: Name
+    address: Name
+    port: int = Field(ge=1, le=65535)
+
+
+class WireResult(Frozen):
+    """What came of it; `reason` where nothing did."""
+
+    type: Literal["wire-result"] = "wire-result"
+    key: str = Field(default="", max_length=64)
+    round_trip_ms: float | None = Field(default=None, ge=0, le=2**53)
+    gbit_s: float | None = Field(default=None, ge=0, le=2**53)
     reason: Line = ""
 
 
@@ -151,9 +219,12 @@ class Stop(Frozen):
 
 
 FromWorker = Annotated[
-    Hello | Beat | EngineExited | EngineStopped | GivesUp | Leaving, Field(discriminator="type")
+    Hello | Beat | Report | EngineExited | EngineStopped | GivesUp | Leaving | WireReady | WireResult,
+    Field(discriminator="type"),
 ]
-FromHead = Annotated[Welcome | Refused | Beat | Start | Stop, Field(discriminator="type")]
+FromHead = Annotated[
+    Welcome | Refused | Beat | Probe | Start | Stop | WireOpen | WireMeasure, Field(discriminator="type")
+]
 
 from_worker: TypeAdapter[FromWorker] = TypeAdapter(FromWorker)
 from_head: TypeAdapter[FromHead] = TypeAdapter(FromHead)

@@ -5,7 +5,7 @@ import dataclasses
 import logging
 import os
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,18 +25,20 @@ from vllm_multinode.launcher.fetching import await_model
 from vllm_multinode.launcher.http import listen
 from vllm_multinode.launcher.leftovers import clean_leftovers, list_leftovers, temporary_folder
 from vllm_multinode.launcher.masking import redacted, secrets_in
+from vllm_multinode.launcher.messages import Loading, ProcessUsage
 from vllm_multinode.launcher.network import own_address
 from vllm_multinode.launcher.plan import Process
 from vllm_multinode.launcher.processes import Engine, Reaper, process_environment
 from vllm_multinode.launcher.programs import find_program, of_distribution
 from vllm_multinode.launcher.readahead import ReadAhead
 from vllm_multinode.launcher.recovery import Cause, Incident
-from vllm_multinode.launcher.settings import Settings, Sizes
+from vllm_multinode.launcher.settings import Settings, Sizes, heartbeat_interval
 from vllm_multinode.launcher.shared_memory import clean_shared_memory, list_shared_memory
 from vllm_multinode.launcher.sizes import stages_of_node
 from vllm_multinode.launcher.stacks import write_stacks
-from vllm_multinode.launcher.states import Status
+from vllm_multinode.launcher.states import State, Status
 from vllm_multinode.launcher.tls import supervisors_tls
+from vllm_multinode.launcher.usage import LoadingProgress, processes
 from vllm_multinode.launcher.watchdog import EngineApi
 
 log = logging.getLogger(__name__)
@@ -61,6 +63,8 @@ class Supervision:
         self.status = Status(hide=self.hide)
         self.reaper = Reaper()
         self.engine: Engine | None = None
+        self.loading: Loading | None = None
+        self.processes: tuple[ProcessUsage, ...] = ()
         self._shared_before = list_shared_memory()
         self._left_before = list_leftovers(temporary_folder(environment))
         self._tasks: set[asyncio.Task[None]] = set()
@@ -196,6 +200,24 @@ class Supervision:
         clean_shared_memory(self._shared_before)
         await asyncio.to_thread(clean_leftovers, self._left_before, temporary_folder(self.environment))
 
+    async def follow_engine(self, model: Model) -> None:
+        """Look at the engine's processes at every heartbeat, until cancelled."""
+        files = [model.path / shard.name for shard in model.shards]
+        seen, progress = None, LoadingProgress(files)
+        while True:
+            engine = self.engine
+            if engine is not seen:
+                seen, progress = engine, LoadingProgress(files)
+            if engine is None:
+                self.loading, self.processes = None, ()
+            else:
+                started = {one.popen.pid: one.name for one in engine.running}
+                found = await asyncio.to_thread(processes, started)
+                starting = self.status.state is State.STARTING
+                self.loading = await asyncio.to_thread(progress.look, found) if starting else None
+                self.processes = tuple(found.values())
+            await asyncio.sleep(heartbeat_interval(self.settings.timings.heartbeat))
+
     def read_ahead(self, model: Model, sizes: Sizes, rank: int) -> None:
         """Read this node's share of the weights into the page cache while others are awaited."""
         if not self.settings.read_ahead:
@@ -241,11 +263,20 @@ class Supervision:
             "executor": self.settings.executor,
             "authentication": "token" if self.settings.token is not None else "none",
             "read_ahead": self._reading(),
+            **engine_described(self.loading, self.processes),
             "history": [
                 {"at": change.at, "state": change.state.value, "reason": change.reason}
                 for change in self.status.history
             ],
         }
+
+
+def engine_described(loading: Loading | None, used: Sequence[ProcessUsage]) -> dict[str, Any]:
+    """The part of `/status` that says what a node's engine does."""
+    return {
+        "loading": loading.model_dump() if loading is not None else None,
+        "processes": [one.model_dump() for one in used],
+    }
 
 
 async def frozen(timeout: float, pod: str) -> Incident:

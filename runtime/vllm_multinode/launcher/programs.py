@@ -40,7 +40,7 @@ def find_program(name: str, path: str) -> str | None:
         candidate = Path(folder) / name
         if not (candidate.is_file() and os.access(candidate, os.X_OK)):
             continue
-        interpreter = _interpreter(candidate)
+        interpreter = interpreter_of(candidate)
         if interpreter is None or _environment(interpreter) == _own_environment():
             return str(candidate)
         foreign = foreign or (candidate, interpreter)
@@ -73,7 +73,7 @@ def of_distribution(program: str, *distributions: str) -> bool:
     return False
 
 
-def _interpreter(script: Path) -> str | None:
+def interpreter_of(script: Path) -> str | None:
     """The Python that a script names, or None where it is not a Python script."""
     try:
         with script.open("rb") as file:

@@ -21,9 +21,13 @@ from vllm_multinode.launcher.messages import (
     GivesUp,
     Hello,
     Leaving,
+    Probe,
     Refused,
+    Report,
     Stop,
     Welcome,
+    WireReady,
+    WireResult,
     from_worker,
 )
 from vllm_multinode.launcher.peer import Peer
@@ -32,6 +36,7 @@ from vllm_multinode.launcher.refusals import Refusals
 from vllm_multinode.launcher.second_way import SecondWay, hasten
 from vllm_multinode.launcher.settings import Settings, heartbeat_interval
 from vllm_multinode.launcher.states import Status
+from vllm_multinode.launcher.wire_check import WireCheck
 
 __all__ = ["Rendezvous"]
 
@@ -71,6 +76,7 @@ class Rendezvous:
         self._entrance = Entrance(settings, group, self.refusals, _now)
         self.challenge = self._entrance.challenge
         self.beats_late = 0
+        self.wire = WireCheck(group, self.broadcast, self.send_to)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """One worker's connection, from its proof to its end."""
@@ -194,6 +200,11 @@ class Rendezvous:
         member = self.group.members[pod]
         if isinstance(said, Beat):
             member.state = said.state
+        elif isinstance(said, Report):
+            member.report = said
+            member.round_trips.append(max(0.0, _now() - said.sent))
+        elif isinstance(said, WireReady | WireResult):
+            self.wire.said(pod, said)
         elif isinstance(said, EngineStopped):
             member.stopped_epoch = max(member.stopped_epoch, min(said.epoch, self.group.epoch))
             self._stopped.set()
@@ -232,6 +243,7 @@ class Rendezvous:
             log.warning("lost %s (rank %d): %s", pod, member.rank, reason)
             self.events.tell(Lost(pod, reason))
             self._stopped.set()
+            self.wire.look_again()
 
     async def beat(self) -> None:
         """Send heartbeats and miss the others', until cancelled."""
@@ -250,6 +262,7 @@ class Rendezvous:
                     self.lose(pod, f"no heartbeat for {silence:.1f} s")
             if now >= due_beat:
                 await self.announce()
+                await self.broadcast(Probe(sent=now))
                 due_beat = now + interval
             due = now + look
             await asyncio.sleep(look)
@@ -282,6 +295,12 @@ class Rendezvous:
         text = message.model_dump_json()
         for connection in list(self._connections.values()):
             await connection.send(text)
+
+    async def send_to(self, pod: str, message: Frozen) -> None:
+        """Send one message to one member, unless it is gone."""
+        connection = self._connections.get(pod)
+        if connection is not None:
+            await connection.send(message.model_dump_json())
 
     async def stop_engines(self, epoch: int, reason: str, timeout: float, *, stacks: bool = False) -> None:
         """Stop the engine of `epoch` on every member; who does not confirm in time is lost."""

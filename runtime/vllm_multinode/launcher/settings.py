@@ -104,6 +104,7 @@ class Settings(Frozen):
     client_certificate_file: Path | None = None
     client_key_file: Path | None = None
     read_ahead: bool
+    wire_check: bool
     shared_memory_min: int = Field(description="MiB")
     scratch: Path | None
     termination_log: Path
@@ -243,6 +244,7 @@ def read_settings(
         client_certificate_file=read.path(env.CLIENT_CERTIFICATE_FILE),
         client_key_file=read.path(env.CLIENT_KEY_FILE),
         read_ahead=read.switch(env.READ_AHEAD, default=True),
+        wire_check=read.switch(env.WIRE_CHECK, default=True),
         shared_memory_min=read.count(env.SHARED_MEMORY_MIN, 512, least=0),
         scratch=read.path(env.SCRATCH),
         termination_log=read.path(env.TERMINATION_LOG) or Path("/dev/termination-log"),

@@ -30,10 +30,15 @@ from vllm_multinode.launcher.messages import (
     GivesUp,
     Hello,
     Leaving,
+    Probe,
     Refused,
+    Report,
     Start,
     Stop,
     Welcome,
+    WireMeasure,
+    WireOpen,
+    WireReady,
 )
 from vllm_multinode.launcher.network import host_port
 from vllm_multinode.launcher.node import Supervision
@@ -42,6 +47,7 @@ from vllm_multinode.launcher.preflight import Readiness, preflight
 from vllm_multinode.launcher.processes import Engine
 from vllm_multinode.launcher.settings import heartbeat_interval
 from vllm_multinode.launcher.states import State
+from vllm_multinode.launcher.wire import Listener, measure
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +98,7 @@ class Worker(Supervision):
             self._readiness = readiness
             self.environment = readiness.environment
             self.in_background(self._ask_vllm(readiness))
+            self.in_background(self.follow_engine(readiness.model))
             seeking = asyncio.create_task(self._seek())
             stopping = asyncio.create_task(self._stop.wait())
             await asyncio.wait((seeking, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -234,6 +241,12 @@ class Worker(Supervision):
             if said.final:
                 raise _RefusedByHeadError(said.code, said.what, where="refused by the head", hint=said.hint)
             raise LinkEndedError(said.what)
+        elif isinstance(said, Probe):
+            await self._send(Report(sent=said.sent, loading=self.loading, processes=self.processes))
+        elif isinstance(said, WireOpen):
+            self._watch(self._open_wire(said.key))
+        elif isinstance(said, WireMeasure):
+            self._watch(self._measure_wire(said))
         elif isinstance(said, Start):
             await self._start(said)
         elif isinstance(said, Stop):
@@ -241,6 +254,21 @@ class Worker(Supervision):
             self.status.set(State.RECOVERING, said.reason)
             await self._send(EngineStopped(epoch=said.epoch))
             self._released.set()
+
+    async def _open_wire(self, key: str) -> None:
+        assert self._readiness is not None  # noqa: S101 - set before seeking
+        try:
+            listener = Listener(self._readiness.identity.address, key)
+        except OSError as error:
+            log.warning("the wire cannot be measured: %s", error)
+            await self._send(WireReady(key=key, port=0))
+            return
+        await self._send(WireReady(key=key, port=listener.port))
+        await listener.serve()
+
+    async def _measure_wire(self, said: WireMeasure) -> None:
+        result = await measure(said.address, said.port, said.key)
+        await self._send(result.model_copy(update={"key": said.key}))
 
     def _mirror(self, beat: Beat) -> None:
         """A worker's state is its group's, but for what it knows better."""

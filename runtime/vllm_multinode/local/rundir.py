@@ -37,6 +37,8 @@ class RunInfo(Frozen):
     supervisor_url: str
     logs: str
     started: float
+    model: str = ""
+    """Its directory on this machine."""
 
 
 @dataclass(frozen=True)

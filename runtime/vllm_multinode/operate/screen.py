@@ -11,6 +11,7 @@ from vllm_multinode.operate.status import RankStatus, ServiceStatus
 WIDTH: Final = 80
 _GAP: Final = "  "
 _INCIDENTS: Final = 3
+_LINKS: Final = 4
 _END_OF_TIME: Final = 253_402_300_800
 """The year 10000."""
 
@@ -27,6 +28,7 @@ def screen(status: ServiceStatus, now: float, width: int = WIDTH) -> list[str]:
     if status.ranks:
         lines += [*_nodes(status.ranks, width), ""]
     lines += list(_engines(status))
+    lines += list(_links(status, width))
     lines += list(_incidents(status, now, width))
     if status.entrance:
         # A command is copied as it is; a terminal that is too narrow folds it itself.
@@ -124,6 +126,21 @@ def _engines(status: ServiceStatus) -> Iterator[str]:
         if told := ", ".join(part for part in parts if part):
             of = f" of {one.pod}" if len(status.engines) > 1 else ""
             yield f"engine{of}: {told}"
+
+
+def _links(status: ServiceStatus, width: int) -> Iterator[str]:
+    """The ways between the nodes, the slowest alone where there are many."""
+    measured = [one for one in status.links if one.gbit_s is not None]
+    shown_ones = measured
+    if len(measured) > _LINKS:
+        shown_ones = [min(measured, key=lambda one: one.gbit_s or 0.0)]
+        yield f"slowest of {len(measured)} links:"
+    for one in shown_ones:
+        trip = f", round trip {one.round_trip_ms:.3g} ms" if one.round_trip_ms is not None else ""
+        yield from folded(f"link {one.source} to {one.target}: {one.gbit_s:.3g} Gbit/s{trip}", width)
+    for one in status.links:
+        if one.reason:
+            yield from folded(f"link {one.source} to {one.target} was not measured: {one.reason}", width)
 
 
 def _incidents(status: ServiceStatus, now: float, width: int) -> Iterator[str]:

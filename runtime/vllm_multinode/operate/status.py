@@ -53,6 +53,7 @@ class RankStatus(Frozen):
         silent_s: seconds since its head last heard of it; 0 for the head itself.
         weights: part of its weights that is loaded, 0 to 1.
         restarts: of its containers.
+        round_trip_ms: least of the latest ones between its supervisor and the head's.
     """
 
     rank: int | None
@@ -70,6 +71,25 @@ class RankStatus(Frozen):
     silent_s: float | None = None
     weights: float | None = None
     restarts: int = 0
+    round_trip_ms: float | None = None
+
+
+class LinkStatus(Frozen):
+    """The way from one node to the next, as it was before the engine started.
+
+    Attributes:
+        source: pod that sent.
+        target: pod that received.
+        round_trip_ms: of a byte.
+        gbit_s: 10^9 bits per second, by TCP, while all nodes sent.
+        reason: why there is no number.
+    """
+
+    source: str
+    target: str
+    round_trip_ms: float | None = None
+    gbit_s: float | None = None
+    reason: str = ""
 
 
 class EngineStatus(Frozen):
@@ -108,6 +128,7 @@ class ServiceStatus(Frozen):
         nodes: that the group has when it is complete; None where nobody knows.
         ranks: what is there, the head first.
         engines: one for each head that was asked.
+        links: the ways between the nodes, by rank, where they were measured.
         recoveries: since the head's supervisor began to count.
         recoveries_by_cause: the same, by what ended the engine.
         incidents: the latest ones, the newest last.
@@ -132,6 +153,7 @@ class ServiceStatus(Frozen):
     nodes: int | None = None
     ranks: tuple[RankStatus, ...] = ()
     engines: tuple[EngineStatus, ...] = ()
+    links: tuple[LinkStatus, ...] = ()
     recoveries: int = 0
     recoveries_by_cause: dict[str, int] = Field(default={})
     incidents: tuple[Recovery, ...] = ()
@@ -162,6 +184,7 @@ def status_of(seen: Observation) -> ServiceStatus:
         nodes=whole(said, "nodes"),
         ranks=_ranks(seen),
         engines=tuple(_engine(pod, found) for pod, found in seen.engines.items() if found is not None),
+        links=tuple(_link(found) for one in seen.supervisors.values() for found in items(one, "wire")),
         recoveries=whole(said, "recoveries") or 0,
         recoveries_by_cause=_counts(said.get("recoveries_by_cause")),
         incidents=tuple(incidents(said)),
@@ -234,6 +257,17 @@ def _rank(
         silent_s=silent,
         weights=_weights(own.get("loading") or member.get("loading"), state),
         restarts=restarts_of(pod),
+        round_trip_ms=number(member, "round_trip_ms") if member else None,
+    )
+
+
+def _link(found: Mapping[str, Any]) -> LinkStatus:
+    return LinkStatus(
+        source=text(found, "from"),
+        target=text(found, "to"),
+        round_trip_ms=number(found, "round_trip_ms"),
+        gbit_s=number(found, "gbit_s"),
+        reason=text(found, "reason"),
     )
 
 

@@ -7,7 +7,7 @@ import aiohttp
 
 from vllm_multinode.contract.frozen import Frozen
 from vllm_multinode.launcher.handshake import CHALLENGE_PATH, PATH, WorkersSide
-from vllm_multinode.launcher.messages import Claim, FromHead, from_head
+from vllm_multinode.launcher.messages import Claim, FromHead, Probe, from_head
 from vllm_multinode.launcher.proof import Seal, Transcript
 from vllm_multinode.launcher.settings import GroupName
 
@@ -31,7 +31,9 @@ class Pod:
         return from_head.validate_json(self.incoming.open(await self.link.receive_str(timeout=5)))
 
     async def expect(self, kind: type[T]) -> T:
-        said = await self.receive()
+        """The next message, which is of that kind; the head's questions about the engine are passed over."""
+        while isinstance(said := await self.receive(), Probe) and kind is not Probe:
+            continue
         assert isinstance(said, kind), said
         return said
 

@@ -12,10 +12,18 @@ from vllm_multinode.launcher.messages import (
     EngineStopped,
     Hello,
     Leaving,
+    Loading,
+    Probe,
+    ProcessUsage,
     Refused,
+    Report,
     Start,
     Stop,
     Welcome,
+    WireMeasure,
+    WireOpen,
+    WireReady,
+    WireResult,
     from_head,
     from_worker,
 )
@@ -27,6 +35,13 @@ FROM_WORKER = [
     EngineExited(epoch=1, reason="vllm exited with status 1"),
     EngineStopped(epoch=1),
     Leaving(reason="asked to stop"),
+    Report(
+        sent=1.5,
+        loading=Loading(done=3, total=8),
+        processes=(ProcessUsage(name="VLLM::Worker", user_s=1, system_s=0.5, queued_s=0.25),),
+    ),
+    WireReady(key="k", port=40000),
+    WireResult(key="k", round_trip_ms=0.1, gbit_s=25),
 ]
 FROM_HEAD = [
     Welcome(
@@ -40,6 +55,9 @@ FROM_HEAD = [
     Beat(epoch=2, state="recovering", reason="lost w"),
     Start(epoch=2, plan=plan(arguments=("--seed", "1"))),
     Stop(epoch=2, reason="lost w"),
+    Probe(sent=1.5),
+    WireOpen(key="k"),
+    WireMeasure(key="k", address="10.0.0.2", port=40000),
 ]
 
 

@@ -21,7 +21,11 @@ from vllm_multinode.launcher.messages import (
     GivesUp,
     Hello,
     Leaving,
+    Loading,
+    Report,
     Welcome,
+    WireReady,
+    WireResult,
 )
 
 SCALARS = st.one_of(
@@ -49,6 +53,9 @@ VALID = st.sampled_from(
         EngineStopped(epoch=2**53),
         GivesUp(epoch=1, reason="because"),
         Leaving(reason="because"),
+        Report(sent=1, loading=Loading(done=1, total=2)),
+        WireReady(key="k", port=1),
+        WireResult(key="k", gbit_s=1),
     ]
 ).map(lambda message: message.model_dump(mode="json"))
 

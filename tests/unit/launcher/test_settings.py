@@ -79,7 +79,7 @@ SECONDS = [
     env.BACKOFF,
     env.STABLE_AFTER,
 ]
-SWITCHES = [env.READ_AHEAD, env.CPU_FORK]
+SWITCHES = [env.READ_AHEAD, env.WIRE_CHECK, env.CPU_FORK]
 
 
 @pytest.mark.parametrize(

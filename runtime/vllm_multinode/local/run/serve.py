@@ -73,6 +73,7 @@ def serve(options: RunOptions, started: Callable[[RunDirectory], None] = lambda 
             supervisor_url=supervisor_url,
             logs=str(logs),
             started=time.time(),
+            model=str(options.local.model.resolve()),
         )
     )
     entrances = (Entrance(api, "head", ports.API), Entrance(supervisor, "head", ports.SUPERVISOR))

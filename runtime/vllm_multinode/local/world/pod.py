@@ -106,6 +106,7 @@ class Pod:
             reason=self._said.reason or "",
             rank=self._said.rank,
             epoch=self._said.epoch,
+            loading=self._said.loading,
             since=self._since,
         )
 

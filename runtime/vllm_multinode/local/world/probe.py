@@ -5,6 +5,7 @@ from typing import Final
 
 from pydantic import BaseModel, ValidationError
 
+from vllm_multinode.launcher.messages import Loading
 from vllm_multinode.launcher.network import host_port
 
 _LIMIT: Final = 1 << 18
@@ -17,6 +18,7 @@ class SupervisorStatus(BaseModel):
     reason: str | None = ""
     rank: int | None = None
     epoch: int | None = None
+    loading: Loading | None = None
 
 
 async def ask(address: str, port: int, timeout: float) -> SupervisorStatus | None:

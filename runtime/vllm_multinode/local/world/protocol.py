@@ -5,6 +5,7 @@ from typing import Literal
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.frozen import Frozen
+from vllm_multinode.launcher.messages import Loading
 from vllm_multinode.local.world.pod_spec import PodSpec, Role
 
 Process = Literal["starting", "running", "frozen", "stopping", "restarting", "dead"]
@@ -50,6 +51,8 @@ class NodeStatus(Frozen):
     reason: str = ""
     rank: int | None = None
     epoch: int | None = None
+    loading: Loading | None = None
+    """How many weight files its engine has done with, while it starts."""
     since: float = 0.0
     """Unix time of the last change of state or process."""
 
@@ -58,6 +61,8 @@ class NodeStatus(Frozen):
         """Its state in a few words, the process's where that is what matters."""
         if self.process == "running":
             words = " ".join(filter(None, (self.state or "running", self.reason)))
+            if self.loading is not None:
+                words += f", weights {self.loading.done}/{self.loading.total}"
         elif self.process == "restarting":
             words = f"restarting {self.restarts}"
         else:
