@@ -39,6 +39,7 @@ GOALS: Final = {
         "logs": "Print the logs of all nodes in order of time, with rank, engine and supervisor told apart.",
         "top": "Show tokens and requests per second, the KV cache and the nodes' heartbeats, live.",
         "dashboard": "Serve a page over services until Ctrl-C: the group, incidents, throughput and latency.",
+        "bench": "Measure latency under load with `vllm bench serve`, and say what limits the service.",
         "record": "Run the smallest exercise with a service, and write down all that makes it reproducible.",
         "report": "Write status, diagnosis, logs and objects into one file to attach; secrets are hidden.",
     },

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from vllm_multinode.cluster import ownership, pod_states
 from vllm_multinode.cluster.client import Cluster, Resource
+from vllm_multinode.cluster.forward import api_key
 from vllm_multinode.cluster.snapshot import Snapshot, is_head
 from vllm_multinode.cluster.supervisor import (
     completion_of,
@@ -25,6 +26,7 @@ from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.operate.numbers import Numbers
 from vllm_multinode.operate.observation import Observation, pod_name
 from vllm_multinode.operate.reading import container_of, unix
+from vllm_multinode.operate.source import WayIn
 
 if TYPE_CHECKING:
     from vllm_multinode.operate.log_streams import Streams
@@ -138,6 +140,10 @@ class ClusterSource:
     def ask(self, seen: Observation, prompt: str, tokens: int) -> tuple[str, str]:
         """A greedy completion of the first head, and the engine's fingerprint."""
         return completion_of(self.cluster, seen.heads[0], prompt, tokens=tokens)
+
+    def way_in(self, seen: Observation) -> WayIn:
+        """A port to be forwarded, and the key of its first head."""
+        return WayIn(key=api_key(self.cluster, seen.heads[0]) or "" if seen.heads else "")
 
     def _services(self, name: str, labels: str, looks: Looks) -> list[Object]:
         found: list[Object] = []

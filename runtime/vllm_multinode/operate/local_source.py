@@ -20,6 +20,7 @@ from vllm_multinode.local.rundir import RunDirectory, RunInfo, Runs
 from vllm_multinode.local.world.protocol import NodeStatus, RunStatus
 from vllm_multinode.operate.numbers import Numbers
 from vllm_multinode.operate.observation import Observation
+from vllm_multinode.operate.source import WayIn
 
 if TYPE_CHECKING:
     from vllm_multinode.operate.log_streams import Streams
@@ -66,6 +67,13 @@ class LocalSource:
             raise MultinodeError(ExitCode.LOCAL_RUN, "has no API.", where=seen.title)
         answer = ask(info.url, prompt, tokens=tokens)
         return answer.text, answer.fingerprint
+
+    def way_in(self, seen: Observation) -> WayIn:
+        """The API's address on this machine."""
+        info = self._runs.find(seen.snapshot.name).info
+        if info is None:
+            raise MultinodeError(ExitCode.LOCAL_RUN, "has no API.", where=seen.title)
+        return WayIn(url=info.url, model=info.model)
 
     def _observe(self, directory: RunDirectory, *, deep: bool) -> Observation:
         status, info = RunClient(directory.control).status(), directory.info
@@ -170,6 +178,8 @@ def _said(node: NodeStatus) -> dict[str, Any]:
     if node.termination and node.process in ("dead", "restarting"):
         reason = node.termination
     found: dict[str, Any] = {"state": state, "reason": reason, "since": node.since}
+    if node.loading is not None:
+        found["loading"] = node.loading.model_dump()
     return found | ({"rank": node.rank} if node.rank is not None else {})
 
 

@@ -2,10 +2,25 @@
 
 from typing import TYPE_CHECKING, Protocol
 
+from vllm_multinode.contract.frozen import Frozen
 from vllm_multinode.operate.observation import Observation
 
 if TYPE_CHECKING:
     from vllm_multinode.operate.log_streams import Streams
+
+
+class WayIn(Frozen):
+    """How load reaches a service.
+
+    Attributes:
+        url: of its API; empty where a port has to be forwarded first.
+        model: directory of its model on this machine; empty where it is elsewhere.
+        key: that it asks its clients for; empty where it asks for none.
+    """
+
+    url: str = ""
+    model: str = ""
+    key: str = ""
 
 
 class Source(Protocol):
@@ -37,4 +52,11 @@ class Source(Protocol):
 
         Raises:
             MultinodeError: there is none, with what the engine said.
+        """
+
+    def way_in(self, seen: Observation) -> WayIn:
+        """How load reaches it.
+
+        Raises:
+            MultinodeError: it has none, or its key may not be read.
         """

@@ -59,6 +59,9 @@ class Place:
     def streams(self, *_: Any, **__: Any) -> Any:
         """Nobody asks."""
 
+    def way_in(self, *_: Any, **__: Any) -> Any:
+        raise NotImplementedError
+
     def ask(self, *_: Any, **__: Any) -> Any:
         """Nobody asks."""
 

@@ -1,0 +1,1 @@
+"""Latency under load with `vllm bench serve`, and what its shape means."""
