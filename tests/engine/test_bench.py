@@ -133,7 +133,9 @@ class TestShapes:
         assert ids(found) == ["engine"], explained(found)
 
     def test_a_slow_proxy(self, group: LocalGroup, model: Path, measure: Measure) -> None:
-        with forwarding([group.apis["head"]], delay=2.0) as url:
+        (direct,) = measure(seen_by(group, model), (SLOTS,), seconds=5).rungs
+        assert direct.e2e_ms is not None
+        with forwarding([group.apis["head"]], delay=2 * direct.e2e_ms.p50 / 1000) as url:
             found = measure(seen_by(group, model, url), (SLOTS,))
         assert "coordinator" in ids(found), explained(found)
         assert "router, a proxy" in next(one for one in found.verdicts if one.id == "coordinator").sentence

@@ -27,6 +27,11 @@ def node(**changes: Any) -> NodeStatus:
     [
         pytest.param({}, "running", id="no-supervisor-yet"),
         pytest.param({"state": "forming", "reason": "1 of 2"}, "forming 1 of 2", id="forming"),
+        pytest.param(
+            {"state": "starting", "reason": "epoch 1", "loading": {"done": 3, "total": 8}},
+            "starting epoch 1, weights 3/8",
+            id="loading",
+        ),
         pytest.param({"state": "serving", "cut": True}, "serving, cut off", id="cut"),
         pytest.param({"state": "serving", "process": "frozen"}, "frozen", id="frozen"),
         pytest.param(

@@ -17,6 +17,7 @@ from unit.cluster.objects import (
 )
 from unit.cluster.stub_api import StubApi, status
 from vllm_multinode.cli.app import run
+from vllm_multinode.cluster import display
 from vllm_multinode.cluster.client import Cluster
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.operate import cluster_source
@@ -79,6 +80,31 @@ def test_a_service_that_serves(api: StubApi, cluster: Cluster) -> None:
     (engine,) = found.engines
     assert (engine.running, engine.waiting, engine.cache_used, engine.preemptions) == (3, 2, 0.25, 4)
     assert "engine: cache 25% used, 3 running, 2 waiting, 4 preempted" in screen(found, 0.0)
+
+
+def test_a_start_shows_the_weights_and_the_links(api: StubApi, cluster: Cluster) -> None:
+    told = says("starting", "epoch 1")
+    told["members"][0]["loading"] = {"done": 8, "total": 8}
+    told["members"][1] |= {"loading": {"done": 2, "total": 8}, "round_trip_ms": 0.25}
+    far = {"from": "llm-head", "to": "llm-worker", "round_trip_ms": 0.12, "gbit_s": 9.4, "reason": ""}
+    back = {
+        "from": "llm-worker",
+        "to": "llm-head",
+        "round_trip_ms": None,
+        "gbit_s": None,
+        "reason": "timed out",
+    }
+    put_service(api, says_this={**told, "wire": [far, back, "not a link"]}, ready=False)
+    (found,) = look(cluster, "llm")
+    assert [(one.weights, one.round_trip_ms) for one in found.ranks] == [(1.0, None), (0.25, 0.25)]
+    text = "\n".join(screen(found, 0.0))
+    assert "link llm-head to llm-worker: 9.4 Gbit/s, round trip 0.12 ms" in text
+    assert "link llm-worker to llm-head was not measured: timed out" in text
+    (seen,) = ClusterSource(cluster).observe("llm")
+    assert [row.state for row in display.rows(seen.snapshot)] == [
+        "starting (epoch 1), weights 8/8",
+        "starting, weights 2/8",
+    ]
 
 
 def test_the_screen_names_all_of_it_within_80_columns(api: StubApi, cluster: Cluster) -> None:

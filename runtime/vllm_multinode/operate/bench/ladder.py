@@ -18,8 +18,6 @@ from vllm_multinode.operate.bench.target import Target
 from vllm_multinode.operate.bench.tool import OutOfTimeError, Tool
 from vllm_multinode.operate.bench.verdicts import verdicts_of
 
-_INTERVAL: Final = 1.0
-"""Seconds between two looks at the counters."""
 _LEAST: Final = 4
 """Requests of each client, so that a rung is not all start and end."""
 _MOST_SAMPLES: Final = 600
@@ -124,7 +122,7 @@ class Ladder:
             return False
         self.say(f"concurrency {concurrency}: {requests} requests")
         file = self.folder / f"concurrency-{concurrency:04}.json"
-        with looking(self.target.look) as samples:
+        with looking(self.target.look, self.target.interval) as samples:
             error = self.tool.run(
                 self._arguments(concurrency, requests, file), self._began + self.bounds.seconds
             )
@@ -171,8 +169,8 @@ class Ladder:
 
 
 @contextmanager
-def looking(look: Callable[[], Sample]) -> Iterator[list[Sample]]:
-    """Take the counters now, every second, and at the end; one that cannot be had is left out."""
+def looking(look: Callable[[], Sample], interval: float = 0.5) -> Iterator[list[Sample]]:
+    """Take the counters now, every so many seconds, and at the end; what cannot be had is left out."""
     samples: list[Sample] = []
     stop = threading.Event()
 
@@ -185,7 +183,7 @@ def looking(look: Callable[[], Sample]) -> Iterator[list[Sample]]:
     def follow() -> None:
         while not stop.is_set():
             take()
-            stop.wait(_INTERVAL)
+            stop.wait(interval)
 
     thread = threading.Thread(target=follow, name="counters", daemon=True)
     thread.start()

@@ -159,7 +159,7 @@ class Window(Frozen):
     Attributes:
         concurrency: requests that the load kept under way.
         seconds: between the first and the last look.
-        looks: samples.
+        looks: samples, those before and behind the load left out.
         engines: of each replica.
         processes: of each node.
         round_trip_ms: the longest between two nodes, of the middle of the looks; None where nobody measured.
@@ -177,6 +177,7 @@ class Window(Frozen):
 
 def window_of(concurrency: int, samples: Sequence[Sample]) -> Window | None:
     """Over a run; None where it was too short to be looked at twice."""
+    samples = _under_load(samples)
     if len(samples) < 2:
         return None
     first, last = samples[0], samples[-1]
@@ -192,6 +193,18 @@ def window_of(concurrency: int, samples: Sequence[Sample]) -> Window | None:
         round_trip_ms=_round_trip(samples),
         stages=last.stages,
     )
+
+
+def _under_load(samples: Sequence[Sample]) -> Sequence[Sample]:
+    """From the last look before an engine had a request to the first one after it had any."""
+    busy = [number for number, one in enumerate(samples) if _requests(one) > 0]
+    if not busy:
+        return samples
+    return samples[max(0, busy[0] - 1) : busy[-1] + 2]
+
+
+def _requests(sample: Sample) -> float:
+    return sum(one.running + one.waiting for one in sample.engines)
 
 
 def _engine(last: EngineSample, samples: Sequence[Sample], seconds: float) -> EngineWindow:

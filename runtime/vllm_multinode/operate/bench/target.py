@@ -23,6 +23,7 @@ from vllm_multinode.operate.status import status_of
 _FORWARD: Final = 30.0
 _POLL: Final = 0.1
 _ANSWER: Final = 10.0
+_CLUSTER_INTERVAL: Final = 2.0
 _PLACES: Final = ("http", "https")
 
 
@@ -36,6 +37,7 @@ class Target:
         look: counts once.
         tokenizer: where prompts of a length are made; empty where nobody knows.
         key: that the API asks for.
+        interval: seconds between two looks: each costs a cluster's API server up to ten requests.
     """
 
     title: str
@@ -43,6 +45,7 @@ class Target:
     look: Callable[[], Sample]
     tokenizer: str = ""
     key: str = ""
+    interval: float = 0.5
 
 
 def is_url(text: str) -> bool:
@@ -161,7 +164,8 @@ def at_service(place: Source, seen: Observation, url: str, key: str, tokenizer: 
         found = place.observe(name)
         return sample_of(found[0])
 
-    return Target(title=seen.title, url=url, look=look, key=key, tokenizer=tokenizer)
+    interval = _CLUSTER_INTERVAL if seen.place == "cluster" else Target.interval
+    return Target(title=seen.title, url=url, look=look, key=key, tokenizer=tokenizer, interval=interval)
 
 
 def hub_name(seen: Observation) -> str:

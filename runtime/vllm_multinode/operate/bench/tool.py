@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -59,7 +60,7 @@ class Tool:
 
     Args:
         python: that has vLLM.
-        folder: for its log and what its process needs.
+        folder: for its log.
         key: that the API asks its clients for; it stands in no argument.
     """
 
@@ -68,10 +69,11 @@ class Tool:
         environment = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "TOKENIZERS_PARALLELISM": "false"}
         if key:
             environment["OPENAI_API_KEY"] = key
+        self._metadata = tempfile.TemporaryDirectory(prefix="multinode-bench-")
         if Path(sys.executable).parent == python.parent:
             # vLLM's CPU build lacks the metadata that its own command asks for.
-            write_vllm_metadata(folder / "metadata")
-            path = [str(folder / "metadata"), environment.get("PYTHONPATH", "")]
+            write_vllm_metadata(Path(self._metadata.name))
+            path = [self._metadata.name, environment.get("PYTHONPATH", "")]
             environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
         self._process, self._answers = self._start(python, environment)
 
@@ -165,6 +167,7 @@ class Tool:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()
         os.close(self._answers)
+        self._metadata.cleanup()
 
     def __enter__(self) -> Self:
         return self

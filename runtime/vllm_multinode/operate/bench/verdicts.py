@@ -13,6 +13,8 @@ from vllm_multinode.operate.bench.samples import EngineWindow, ProcessWindow, Wi
 
 Name = TypeVar("Name", str, int)
 VerdictId = Literal["coordinator", "stage", "queue", "cache", "network", "replicas", "engine"]
+_LOOKS: Final = 6
+"""At a rung, for its means to say something."""
 _SOME: Final = 4
 """Requests under way below which shares of them say nothing."""
 _UNEVEN: Final = 1.6
@@ -65,13 +67,13 @@ def verdicts_of(windows: Sequence[Window]) -> list[Verdict]:
     """Of a ladder, from its highest rung that was counted: that is where limits show.
 
     Returns:
-        What is wrong, the nearest to the cause first; one that says nothing is where nothing is.
+        What is wrong, the nearest to the cause first; one that says that nothing is. None at all where no
+        rung was looked at often enough.
     """
-    if not windows:
+    judged = [one for one in windows if one.engines and one.looks >= _LOOKS]
+    if not judged:
         return []
-    window = max(windows, key=lambda one: one.concurrency)
-    if not window.engines:
-        return []
+    window = max(judged, key=lambda one: one.concurrency)
     found = [
         verdict
         for judge in (_replicas, _cache, _queue, _coordinator, _stage, _network)

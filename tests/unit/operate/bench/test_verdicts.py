@@ -1,6 +1,8 @@
 """What limits a service, from counters: each shape alone, none of them, and their borders."""
 
-from typing import Any
+import json
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
@@ -17,6 +19,7 @@ from vllm_multinode.operate.bench.samples import (
 from vllm_multinode.operate.bench.verdicts import denial, verdicts_of
 from vllm_multinode.operate.numbers import Numbers
 
+RECORDED: Final = Path(__file__).parents[3] / "data" / "bench"
 COMPUTES = {"user": 0.6, "system": 0.05, "queued": 0.0}
 
 
@@ -108,6 +111,23 @@ def test_each_shape_alone(found: Window, expected: str) -> None:
     assert ids(found) == [expected]
 
 
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        pytest.param("engine", "engine", id="nothing-in-the-way"),
+        pytest.param("slow-link", "network", id="1-mbit-between-the-stages"),
+        pytest.param("queue", "queue", id="24-requests-for-8-places"),
+        pytest.param("cache", "cache", id="contexts-too-long-for-the-cache"),
+    ],
+)
+def test_what_a_real_engine_showed(file: str, expected: str) -> None:
+    """vLLM 0.32 over two local nodes, PP 2, under mp, on two busy cores."""
+    recorded = json.loads((RECORDED / f"{file}.json").read_text())
+    found = window_of(recorded["concurrency"], [Sample(**one) for one in recorded["samples"]])
+    assert found is not None
+    assert ids(found) == [expected]
+
+
 def test_an_api_server_without_a_core_left_is_told_from_a_proxy() -> None:
     saturated = window(engine(running=2.0), processes=(process(0, "vllm", user=0.9),))
     (found,) = verdicts_of([saturated])
@@ -160,7 +180,18 @@ def test_several_are_told_with_the_cause_first() -> None:
 
 def test_nothing_counted_says_nothing() -> None:
     assert verdicts_of([]) == []
-    assert ids(Window(concurrency=8, seconds=1, looks=2)) == []
+    assert ids(Window(concurrency=8, seconds=20, looks=20)) == []
+    assert ids(window(looks=3)) == []
+    assert ids(window(looks=3), window(engine(waiting=16, running=8), concurrency=4)) == ["queue"]
+
+
+def test_what_is_before_and_behind_the_load_is_left_out() -> None:
+    idle = (EngineSample(name="head"),)
+    before, behind = ([sample(at, engines=idle) for at in times] for times in ((90, 95), (115, 120, 125)))
+    found = window_of(4, [*before, sample(100), sample(105), sample(110), *behind])
+    assert found is not None
+    assert (found.looks, found.seconds) == (5, 20)
+    assert found.engines[0].running == 3
 
 
 def test_denial_is_the_time_that_own_cores_would_have_saved() -> None:
