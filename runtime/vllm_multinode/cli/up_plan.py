@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
+from pydantic.alias_generators import to_camel
 
 from vllm_multinode.api.model_source import HUB
 from vllm_multinode.authoring.planned import model_name, service_name, spec_of
@@ -190,9 +191,13 @@ def with_source(spec: DeploymentSpec, given: Delivery, fields: dict[str, Any]) -
         first = error.errors(include_url=False)[0]
         what = str(first["msg"]).removeprefix("Value error, ")
         hint = "Give --source, --source-secret, --source-env, --storage-class or --name another value."
-        raise MultinodeError(
-            ExitCode.USAGE, f"{what}.", where=".".join(map(str, first["loc"])), hint=hint
-        ) from error
+        where = ".".join(_written(one) for one in first["loc"])
+        raise MultinodeError(ExitCode.USAGE, f"{what}.", where=where, hint=hint) from error
+
+
+def _written(step: int | str) -> str:
+    """A step of a field's path as a spec has it; names of variables stay as they are."""
+    return to_camel(step) if isinstance(step, str) and step.islower() else str(step)
 
 
 def decisions(spec: DeploymentSpec, plan: Plan) -> Iterator[str]:

@@ -121,18 +121,10 @@ def notes(spec: DeploymentSpec, release: Release) -> Iterator[str]:
             f"{release.label} puts a proxy ({release.auth_proxy}, port {auth_proxy.PORT}) into every new "
             "head; clients are sent to it where the annotation security.opendatahub.io/enable-auth is true."
         )
-    if spec.install == "image" and spec.image is None and spec.writes_runtime:
-        yield (
-            f"{default_image('image', spec.accelerator.type)} is in no registry: build it "
-            "(scripts/build-image), push it, and name it in image."
-        )
-    elif release.names_engine_image and spec.image is None and spec.writes_runtime:
+    if spec.install != "image" and release.names_engine_image and spec.image is None and spec.writes_runtime:
         yield from _engine_notes(release)
-    elif EXECUTORS[spec.executor].needs_ray and spec.image is None and spec.writes_runtime:
-        yield (
-            f"The image is that of vLLM {LAST_WITH_RAY}, the last release that has Ray: name a newer one "
-            "with Ray in image, or leave executor out for vLLM's own, which needs none."
-        )
+    else:
+        yield from image_notes(spec)
     resource = spec.accelerator_resource
     if not accelerators(spec):
         yield (
@@ -148,6 +140,22 @@ def notes(spec: DeploymentSpec, release: Release) -> Iterator[str]:
         yield (
             f"{release.label} counts {resource} only where its ConfigMap inferenceservice-config lists it "
             f"under multiNode.customGPUResourceTypeList; elsewhere it makes {world} nodes of one."
+        )
+
+
+def image_notes(spec: DeploymentSpec) -> Iterator[str]:
+    """What a user should know of the image, where the spec names none."""
+    if spec.image is not None or not spec.writes_runtime:
+        return
+    if spec.install == "image":
+        yield (
+            f"{default_image('image', spec.accelerator.type)} is in no registry: build it "
+            "(scripts/build-image), push it, and name it in image."
+        )
+    elif EXECUTORS[spec.executor].needs_ray:
+        yield (
+            f"The image is that of vLLM {LAST_WITH_RAY}, the last release that has Ray: name a newer one "
+            "with Ray in image, or leave executor out for vLLM's own, which needs none."
         )
 
 
