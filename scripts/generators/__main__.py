@@ -28,6 +28,7 @@ USUAL: Final = (
         "overlays",
     ),
     "convert",
+    "coming_from",
 )
 # These read what is seldom at hand, and only by name.
 BY_NAME: Final = ("model_defaults", "kserve_fields", "vllm_options")

@@ -77,9 +77,18 @@ def convert(
             for service, content in each.items()
             for name, text in content.items()
         }
-        for path in replace(Path(out), {**written, REPORT: as_markdown(conversion)}):
-            click.echo(path, err=True)
+        paths = replace(Path(out), {**written, REPORT: as_markdown(conversion)})
+        for shown in dict.fromkeys(_shown(path, Path(out)) for path in paths):
+            click.echo(shown, err=True)
     if output == "text":
         for line in as_lines(conversion, shutil.get_terminal_size().columns):
             click.echo(line, err=True)
     return conversion.code
+
+
+def _shown(path: Path, out: Path) -> str:
+    """A file that was written; the folder of manifests stands for those in it."""
+    parts = path.relative_to(out).parts
+    if "manifests" not in parts:
+        return str(path)
+    return f"{out.joinpath(*parts[: parts.index('manifests') + 1])}/"

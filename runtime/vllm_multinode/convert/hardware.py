@@ -109,17 +109,6 @@ def take_placement(record: Record, draft: Draft, base: Path) -> None:
         record.carried((*base, name), f"placement.{name}")
 
 
-def prefer_nodes(draft: Draft, names: list[str]) -> None:
-    """Prefer nodes by their names."""
-    term = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": names}]}
-    affinity = {
-        "nodeAffinity": {
-            "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "preference": term}]
-        }
-    }
-    draft.set("placement.affinity", affinity)
-
-
 def require_labels(record: Record, draft: Draft, base: Path) -> None:
     """Take a label selector for nodes."""
     for key, value in record.entries(*base, "matchLabels").items():

@@ -146,8 +146,8 @@ def _resource(record: Record, draft: Draft, base: Path) -> None:
     hardware.require_labels(record, draft, (*base, "labelSelector"))
     preferred = record.get(*base, "preferredNodes")
     if isinstance(preferred, list) and preferred:
-        hardware.prefer_nodes(draft, [str(name) for name in preferred])
-        record.changed((*base, "preferredNodes"), "placement.affinity", "Preferred by their host names.")
+        draft.set("placement.preferredNodes", [str(name) for name in preferred])
+        record.carried((*base, "preferredNodes"), "placement.preferredNodes")
     _partition(record, draft, (*base, "partition"))
 
 

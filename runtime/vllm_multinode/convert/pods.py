@@ -1,13 +1,14 @@
 """A pod that runs vLLM, as Deployments, StatefulSets, LeaderWorkerSets and InferenceServices have it."""
 
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Any, Final
 
 from vllm_multinode.convert import engine_arguments, environment, hardware
 from vllm_multinode.convert.draft import Draft
 from vllm_multinode.convert.engine_arguments import NODES_WHY, Given
 from vllm_multinode.convert.record import Path, Record
-from vllm_multinode.k8s.access import listed
+from vllm_multinode.k8s.access import listed, mapping
 
 PROBES: Final = "The launcher's own probes ask the supervisor, which tells busy from hung."
 IMAGE: Final = (
@@ -63,6 +64,8 @@ def take_pod(record: Record, draft: Draft, base: Path) -> bool:
     for field in ("serviceAccountName", "imagePullSecrets"):
         _account(record, draft, (*base, field), field)
     _volumes(record, draft, (*base, "volumes"))
+    if serving is not None:
+        _model_mount(record, draft, base, serving)
     return serving is not None
 
 
@@ -154,6 +157,26 @@ def _account(record: Record, draft: Draft, path: Path, field: str) -> None:
     elif isinstance(value, str) and value:
         draft.set(field, value)
         record.carried(path, field)
+
+
+def _model_mount(record: Record, draft: Draft, base: Path, serving: int) -> None:
+    """The model's folder in its claim, where the container names it by the path that it is mounted at."""
+    claims = {
+        str(volume.get("name")): mapping(volume, "persistentVolumeClaim").get("claimName")
+        for volume in record.list(*base, "volumes")
+        if isinstance(volume, Mapping)
+    }
+    mounts: Path = (*base, "containers", serving, "volumeMounts")
+    for index, mount in enumerate(record.list(*mounts)):
+        claim = claims.get(str(mapping(mount).get("name")))
+        if claim is None or claim != draft.get("model.claim"):
+            continue
+        record.changed((*mounts, index), "model.path", "The claim is mounted where KServe mounts a model.")
+        root, path = PurePosixPath(str(mount.get("mountPath"))), draft.get("model.path")
+        if path and PurePosixPath("/", path).is_relative_to(root):
+            inside = PurePosixPath("/", path).relative_to(root)
+            folder = str(PurePosixPath(str(mount.get("subPath") or ""), inside))
+            draft.set("model.path", "" if folder == "." else folder)
 
 
 def _volumes(record: Record, draft: Draft, base: Path) -> None:

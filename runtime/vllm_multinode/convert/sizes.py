@@ -6,6 +6,7 @@ from typing import Final
 from vllm_multinode.authoring.planned import spec_of
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.convert.draft import Draft
+from vllm_multinode.k8s.quantity import parse
 from vllm_multinode.sizing import catalogue
 from vllm_multinode.sizing.model.sources import Source, find_model
 from vllm_multinode.sizing.planner.choice import Plan
@@ -15,6 +16,8 @@ from vllm_multinode.sizing.planner.request import Request, equal_nodes, find_gpu
 
 _HUB: Final = "hf://"
 _GIB: Final = 1 << 30
+_USUAL: Final = "16Gi"
+"""Of /dev/shm, where a spec says nothing."""
 _BY_HAND: Final = "Say how the model is divided: parallelism.tensor and parallelism.pipeline."
 
 
@@ -23,6 +26,7 @@ def complete(draft: Draft) -> None:
     source = _known_model(draft)
     if source is not None:
         _model_size(draft, source)
+    _shared_memory(draft)
     tensor, pipeline = draft.get("parallelism.tensor") or 0, draft.get("parallelism.pipeline") or 0
     if source is None or not draft.gpu:
         _without_plan(draft, tensor, pipeline, source)
@@ -52,6 +56,19 @@ def _known_model(draft: Draft) -> Source | None:
     if catalogue.find("model", name) is None:
         return None
     return find_model(name)
+
+
+def _shared_memory(draft: Draft) -> None:
+    """A pod with little memory gets a /dev/shm that fits in it: what is written there counts as memory."""
+    limit = draft.get("resources.memoryLimit")
+    try:
+        least = parse(str(limit)) if limit is not None else None
+    except ValueError:
+        return
+    if draft.get("sharedMemory") is None and least is not None and least <= 2 * parse(_USUAL):
+        size = f"{max(1, int(least / 4) // _GIB)}Gi"
+        draft.set("sharedMemory", size)
+        draft.notes.append(f"Shared memory is {size}: the source limits its pods to {limit} of memory.")
 
 
 def _model_size(draft: Draft, source: Source) -> None:
