@@ -42,7 +42,7 @@ def record(
         if len(found) > 1:
             names = ", ".join(one.snapshot.name for one in found)
             raise MultinodeError(ExitCode.USAGE, f"there are several services: {names}.", hint="Name one.")
-        made = record_of(found[0], place.ask, prompt=prompt, tokens=tokens)
+        made = record_of(found[0], place.ask, place.platform(), prompt=prompt, tokens=tokens)
     text = made.model_dump_json(indent=2) + "\n"
     if output is not None:
         _write(output, text)

@@ -115,6 +115,11 @@ class Cluster:
                 raise failures.missing_kind(asked)
         return self._resources[api_version, kind]
 
+    def version(self) -> str:
+        """Of the API server, such as v1.33.1; empty where it does not say."""
+        found = self._transport.json(Asked("get", "version"), "GET", "/version", absent={}) or {}
+        return str(found.get("gitVersion") or "")
+
     def get(self, resource: Resource, name: str, namespace: str = "") -> Object | None:
         """One object; None where there is none."""
         namespace = self._place(resource, namespace)

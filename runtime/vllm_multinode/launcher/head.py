@@ -322,6 +322,9 @@ class Head(Supervision):
             "pipeline_parallel": self.sizes.pipeline_parallel,
             "members": self._members(),
             "wire": self._rendezvous.wire.described() if self._rendezvous else [],
+            "model_bytes": sum(shard.bytes for shard in self._readiness.model.shards)
+            if self._readiness
+            else 0,
             "recoveries": self.budget.total,
             "last_incident": self.last_incident,
             **self.incidents.described(),

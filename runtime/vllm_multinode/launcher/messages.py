@@ -38,6 +38,8 @@ class Versions(Frozen):
     ray: Name | None
     python: Name
     multinode: Name
+    torch: Name | None = None
+    driver: Name | None = Field(default=None, description="of NVIDIA's GPUs")
 
 
 class Identity(Frozen):

@@ -137,6 +137,15 @@ class ClusterSource:
         prefix = f"{seen.snapshot.name}/" if several else ""
         return ClusterStreams(self.cluster, since, prefix=prefix)
 
+    def platform(self) -> Mapping[str, str]:
+        """Versions of Kubernetes and KServe; what this login may not see is left out."""
+        looks = Looks()
+        kserve = looks.ask("KServe's controller", lambda: listed_controller(self.cluster), None)
+        found = {"kubernetes": looks.ask("version", self.cluster.version, "")}
+        if kserve is not None and kserve.version:
+            found["kserve"] = kserve.version
+        return {name: version for name, version in found.items() if version}
+
     def ask(self, seen: Observation, prompt: str, tokens: int) -> tuple[str, str]:
         """A greedy completion of the first head, and the engine's fingerprint."""
         return completion_of(self.cluster, seen.heads[0], prompt, tokens=tokens)

@@ -1,6 +1,8 @@
 """Looks at runs of this machine: their nodes stand for pods, in the words that the Kubernetes API has."""
 
 import json
+import os
+import platform
 import ssl
 import time
 import urllib.error
@@ -57,6 +59,15 @@ class LocalSource:
         return LocalStreams(
             seen.snapshot.name, self._runs, since, prefix=f"{seen.snapshot.name}/" if several else ""
         )
+
+    def platform(self) -> Mapping[str, str]:
+        """This machine's kernel, CPUs and memory."""
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+        return {
+            "kernel": platform.release(),
+            "cpus": str(os.cpu_count()),
+            "memory": f"{memory:.1f} GiB",
+        }
 
     def ask(self, seen: Observation, prompt: str, tokens: int) -> tuple[str, str]:
         """A greedy completion, and the engine's fingerprint."""

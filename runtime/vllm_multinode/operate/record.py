@@ -13,7 +13,7 @@ from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.frozen import Frozen
 from vllm_multinode.operate.masks import without_secrets
 from vllm_multinode.operate.observation import Observation
-from vllm_multinode.operate.reading import items, text
+from vllm_multinode.operate.reading import items, text, whole
 from vllm_multinode.operate.status import status_of
 
 PROMPT: Final = "One two three"
@@ -49,11 +49,12 @@ class Record(Frozen):
         format: of this file.
         made: when, in UTC.
         service: such as InferenceService demo/llama.
-        versions: of vllm, ray, python and this package on the nodes, of KServe where it was seen.
+        versions: of vLLM, Ray, Python, PyTorch, the GPUs' driver and this package on the nodes.
         images: of the pods, with their digests where the kubelet tells them.
-        model: where it lies, and the fingerprint of its files.
+        model: where it lies, and the size and fingerprint of its files.
         sizes: TP, PP, nodes and executor.
         hardware: of each rank: accelerator and count.
+        platform: versions of Kubernetes and KServe; of a local run the machine's kernel, CPUs and memory.
         constraints: CPU, memory and devices that the pods may use.
         exercise: what was asked, and what came.
         missing: what could not be recorded, a sentence each.
@@ -64,16 +65,31 @@ class Record(Frozen):
     service: str
     versions: dict[str, str] = Field(default={})
     images: tuple[str, ...] = ()
-    model: dict[str, str] = Field(default={})
+    model: dict[str, str | int] = Field(default={})
     sizes: dict[str, int | str | None] = Field(default={})
     hardware: tuple[str, ...] = ()
+    platform: dict[str, str] = Field(default={})
     constraints: tuple[str, ...] = ()
     exercise: Exercise
     missing: tuple[str, ...] = ()
 
 
-def record_of(seen: Observation, ask: Ask, *, prompt: str = PROMPT, tokens: int = TOKENS) -> Record:
+def record_of(
+    seen: Observation,
+    ask: Ask,
+    platform: Mapping[str, str],
+    *,
+    prompt: str = PROMPT,
+    tokens: int = TOKENS,
+) -> Record:
     """Run the exercise, and write down all that is known.
+
+    Args:
+        seen: the service, looked at in depth.
+        ask: sends the request.
+        platform: that it runs on.
+        prompt: what the model goes on from.
+        tokens: at most.
 
     Raises:
         MultinodeError: NOT_SERVING: it does not serve, or gives no completion.
@@ -92,8 +108,6 @@ def record_of(seen: Observation, ask: Ask, *, prompt: str = PROMPT, tokens: int 
     members = items(seen.head_status, "members")
     told = members[0].get("versions") if members else None
     versions = dict(told) if isinstance(told, Mapping) else {}
-    if seen.controller is not None and seen.controller.version:
-        versions["kserve"] = seen.controller.version
     return Record(
         made=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         service=seen.title,
@@ -109,6 +123,7 @@ def record_of(seen: Observation, ask: Ask, *, prompt: str = PROMPT, tokens: int 
         hardware=tuple(
             f"rank {one.rank}: {one.gpus} x {one.accelerator or 'unknown'}" for one in status.ranks
         ),
+        platform=dict(platform),
         constraints=tuple(sorted(set(_constraints(seen)))),
         exercise=Exercise(
             prompt=prompt,
@@ -168,10 +183,12 @@ def _images(seen: Observation) -> Iterator[str]:
                 yield f"{one.get('name')}: {image}"
 
 
-def _model(seen: Observation, members: list[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+def _model(seen: Observation, members: list[Mapping[str, Any]]) -> Iterator[tuple[str, str | int]]:
     model = (((seen.snapshot.service or {}).get("spec") or {}).get("predictor") or {}).get("model") or {}
     if model.get("storageUri"):
         yield "storage_uri", without_secrets(str(model["storageUri"]))
+    if size := whole(seen.head_status, "model_bytes"):
+        yield "bytes", size
     for key in ("fingerprint", "model_dir"):
         if members and text(members[0], key):
             yield key, text(members[0], key)
@@ -187,7 +204,8 @@ def _constraints(seen: Observation) -> Iterator[str]:
 
 
 def _missing(seen: Observation, versions: Mapping[str, Any]) -> Iterator[str]:
-    yield "torch and the driver: supervisors do not tell their versions."
+    if versions and not versions.get("torch"):
+        yield "torch: it is not installed, or the head's supervisor is of an earlier version."
     if not versions:
         yield "versions: the head's supervisor could not be asked, or is of an earlier version."
     yield from seen.unseen

@@ -1,5 +1,6 @@
 """What a place offers in which services run; a cluster and this machine do."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from vllm_multinode.contract.frozen import Frozen
@@ -46,6 +47,9 @@ class Source(Protocol):
             since: Unix time in seconds of the oldest line; 0 for all.
             several: nodes of several services are to be told apart.
         """
+
+    def platform(self) -> Mapping[str, str]:
+        """What it all runs on: versions of Kubernetes and KServe, or this machine's CPUs and memory."""
 
     def ask(self, seen: Observation, prompt: str, tokens: int) -> tuple[str, str]:
         """A greedy completion, and the engine's own fingerprint.

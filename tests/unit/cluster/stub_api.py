@@ -80,6 +80,7 @@ class StubApi:
     heads: dict[str, Any] = field(default_factory=dict)
     logs: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, str] = field(default_factory=dict)
+    version_said: str = ""
     compacted: int = 0
     watches: int = 0
     cut: threading.Event = field(default_factory=threading.Event)
@@ -186,6 +187,8 @@ class Handler(BaseHTTPRequestHandler):
         discovered = url.path.removeprefix("/apis/").removeprefix("/api/")
         if discovered in self.api.kinds:
             return self._discovery(discovered)
+        if url.path == "/version" and self.api.version_said:
+            return self._json(200, {"gitVersion": self.api.version_said})
         found = _PATH.fullmatch(url.path)
         if found is None:
             return self._answer(404, b"404 page not found\n")

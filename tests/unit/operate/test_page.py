@@ -65,6 +65,10 @@ class Place:
     def ask(self, *_: Any, **__: Any) -> Any:
         """Nobody asks."""
 
+    def platform(self) -> dict[str, str]:
+        """Nobody asks."""
+        return {}
+
 
 @pytest.fixture
 def place() -> Place:

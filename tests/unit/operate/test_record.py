@@ -9,16 +9,16 @@ import pytest
 
 from unit.cluster.objects import Object, event
 from unit.cluster.stub_api import StubApi
-from unit.operate.cases import BUSY, HEAD, WORKER, Case, both, serving, told
+from unit.operate.cases import BUSY, HEAD, WORKER, Case, both, controller_down, serving, told
 from unit.operate.test_doctor import put
 from vllm_multinode.cli.app import run
 from vllm_multinode.contract.exit_codes import ExitCode
 
-VERSIONS = {"vllm": "0.32.0", "ray": None, "python": "3.11", "multinode": "0.1.0"}
+VERSIONS = {"vllm": "0.32.0", "ray": None, "python": "3.11", "multinode": "0.1.0", "torch": "2.13.0"}
 
 
 def says(**more: Any) -> Object:
-    found = told("serving", tensor_parallel=8, pipeline_parallel=2, executor="mp")
+    found = told("serving", model_bytes=7_000, tensor_parallel=8, pipeline_parallel=2, executor="mp")
     member = {"versions": VERSIONS, "fingerprint": "abc", "model_dir": "/mnt/models", "gpus": 8, **more}
     return found | {"members": [{**one, **member} for one in found["members"]]}
 
@@ -55,9 +55,10 @@ def test_a_record_and_the_same_again(
     assert found["exercise"]["system_fingerprint"] == "vllm-0.32.0-tp8-pp2-x"
     assert found["sizes"] == {"tensor_parallel": 8, "pipeline_parallel": 2, "nodes": 2, "executor": "mp"}
     assert found["model"] == {
-        "storage_uri": "pvc://models/llm", "fingerprint": "abc", "model_dir": "/mnt/models",
+        "storage_uri": "pvc://models/llm", "bytes": 7000, "fingerprint": "abc", "model_dir": "/mnt/models",
     }  # fmt: skip
-    assert found["versions"]["vllm"] == "0.32.0"
+    assert (found["versions"]["vllm"], found["versions"]["torch"]) == ("0.32.0", "2.13.0")
+    assert found["missing"] == []
     capsys.readouterr()
     assert run(["record", "llm", "--check", str(file)]) == ExitCode.OK
     assert capsys.readouterr().out.startswith("the same as recorded")
@@ -152,3 +153,13 @@ def test_a_report_has_all_of_it_and_no_secret(service: StubApi, tmp_path: Path) 
 
 def test_a_report_that_cannot_be_written(service: StubApi, tmp_path: Path) -> None:
     assert run(["report", "llm", "--out", str(tmp_path / "no" / "x.tar.gz")]) == ExitCode.NOT_WRITABLE
+
+
+def test_what_it_runs_on_is_recorded(service: StubApi, tmp_path: Path) -> None:
+    service.put(controller_down())
+    file = tmp_path / "llm.json"
+    assert run(["record", "llm", "-o", str(file)]) == ExitCode.OK
+    assert json.loads(file.read_text())["platform"] == {"kserve": "0.18.1"}
+    service.version_said = "v1.33.1"
+    assert run(["record", "llm", "-o", str(file)]) == ExitCode.OK
+    assert json.loads(file.read_text())["platform"] == {"kubernetes": "v1.33.1", "kserve": "0.18.1"}
