@@ -11,8 +11,11 @@ import yaml
 
 from sources import hub, registry, s3
 from sources.servers import Answer, Server, serve
+from vllm_multinode.authoring import inputs
 from vllm_multinode.cli.app import run
+from vllm_multinode.cli.source_size import whatever_size
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.platforms.releases import DEFAULT
 from vllm_multinode.storage import listed_size as listing
 
 GIB = 1 << 30
@@ -124,3 +127,11 @@ def test_what_else_is_wrong_with_a_spec_is_told_before_a_source_is_asked(
         assert run(["render", "-f", write(tmp_path, path="../up")]) == ExitCode.SPEC
         assert server.asked == []
     assert "no folder of the claim" in capsys.readouterr().err
+
+
+def test_what_is_deleted_needs_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve(large({WEIGHTS: GIB})) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        documents = whatever_size(inputs.read([write(tmp_path)])).rendered(DEFAULT)
+        assert server.asked == []
+    assert {"InferenceService", "PersistentVolumeClaim"} < {one.kind for one in documents}
