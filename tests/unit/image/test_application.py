@@ -1,5 +1,6 @@
 """The launcher as a zip application, in a Python environment that plays a released image of vLLM."""
 
+import asyncio
 import base64
 import importlib.metadata
 import json
@@ -7,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,6 +47,41 @@ def test_kubectl_apply_takes_its_config_map() -> None:
     assert len(json.dumps(document)) < application.LIMIT * 0.9
     assert base64.b64decode(document["binaryData"][application.FILE]) == application.archive()
     assert document["metadata"]["name"].endswith(application.digest())
+
+
+def test_what_is_shortened_does_the_same_in_the_same_lines() -> None:
+    source = '''
+"""A text."""
+def decorated(): ...
+class Known:
+    """Another."""
+    @property
+    def kept(self) -> int:
+        return 1  # a comment
+    async def wait(self, text: str = "-> x") -> "list[int]":
+        if text:
+            return [
+                len("""    four
+        lines"""),
+            ]
+        return []
+def umlaut(a: str = "ä") -> str: return a
+'''
+    short = application._shortened(source).decode()
+    assert "A text" not in short
+    assert "a comment" not in short
+    assert "list[int]" not in short
+    assert "-> int" in short
+    assert "-> str" in short
+    assert short.count("\n") == source.count("\n")
+    before: dict[str, Any] = {}
+    after: dict[str, Any] = {}
+    exec(source, before)
+    exec(short, after)
+    for names in (before, after):
+        assert asyncio.run(names["Known"]().wait()) == [22]
+        assert names["Known"]().kept == 1
+    assert before["umlaut"].__code__.co_firstlineno == after["umlaut"].__code__.co_firstlineno
 
 
 def test_another_content_has_another_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,7 @@ _UNUSED: Final = ("click", "rich")
 """Of what the package always needs: what is in no pod."""
 _PLUGINS: Final = "vllm.platform_plugins"
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
+_FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
 _INDENTS: Final = re.compile(r"^(?:    )+", re.MULTILINE)
 # The oldest time that a zip file can hold: the same content is the same file, whenever it is made.
 _TIME: Final = (1980, 1, 1, 0, 0, 0)
@@ -93,14 +94,19 @@ def _sources() -> dict[str, bytes]:
     paths = [root / name for name in _FILES]
     paths += [path for package in _PACKAGES for path in (root / package).rglob("*.py")]
     named = {
-        f"{root.name}/{path.relative_to(root).as_posix()}": _without_texts(path.read_text(encoding="utf-8"))
+        f"{root.name}/{path.relative_to(root).as_posix()}": _shortened(path.read_text(encoding="utf-8"))
         for path in paths
     }
     return {"__main__.py": _main(root), **dict(sorted(named.items()))}
 
 
-def _without_texts(source: str) -> bytes:
-    """A module without docstrings and comments, each line where it was: `kubectl apply` takes no more."""
+def _shortened(source: str) -> bytes:
+    """A module as short as it can be with each line where it was: `kubectl apply` takes no more."""
+    return _less_indented(_without_returns(_without_texts(source))).encode()
+
+
+def _without_texts(source: str) -> str:
+    """Without docstrings and comments."""
     lines = source.splitlines(keepends=True)
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
@@ -116,7 +122,25 @@ def _without_texts(source: str) -> bytes:
             # A body that is nothing else needs something in its place.
             lines[first] = " " * statement.col_offset + "...\n"
             lines[first + 1 : last] = ["\n"] * (last - first - 1)
-    return _less_indented("".join(lines)).encode()
+    return "".join(lines)
+
+
+def _without_returns(source: str) -> str:
+    """Without what functions say that they return, which nobody reads where nothing decorates them."""
+    lines = source.splitlines(keepends=True)
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    arrows = [token.start for token in tokens if token.string == "->"]
+    functions = [one for one in ast.walk(ast.parse(source)) if isinstance(one, _FUNCTIONS)]
+    for function in sorted(functions, key=lambda one: one.lineno, reverse=True):
+        kind = function.returns
+        # An offset counts bytes; a type that is longer than a line, or not plain letters, stays.
+        if kind is None or function.decorator_list or kind.lineno != kind.end_lineno:
+            continue
+        row, column = max(arrow for arrow in arrows if arrow < (kind.lineno, kind.col_offset))
+        line = lines[row - 1]
+        if row == kind.lineno and line.isascii():
+            lines[row - 1] = line[:column].rstrip() + line[kind.end_col_offset :]
+    return "".join(lines)
 
 
 def _less_indented(source: str) -> str:

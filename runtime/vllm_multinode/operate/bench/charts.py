@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from html import escape
+from itertools import pairwise
 from typing import Final
 
 from vllm_multinode.operate.bench.result import MEASURES, BenchResult, Latency, Measure
@@ -13,6 +14,7 @@ _LEFT: Final = 64
 _RIGHT: Final = 96
 _TOP: Final = 40
 _BOTTOM: Final = 44
+_LINE: Final = 14
 _STYLE: Final = (
     "text{font:12px sans-serif;fill:#222}.axis{stroke:#888}.grid{stroke:#ddd}"
     ".a{stroke:#0b6;fill:#0b6}.b{stroke:#07c;fill:#07c}.c{stroke:#c40;fill:#c40}"
@@ -74,15 +76,28 @@ def chart(title: str, unit: str, series: Sequence[Series]) -> str:
 
     body = [_grid(up(step * number), f"{step * number:g}") for number in range(round(top / step) + 1)]
     body += [_label(across(x), _HEIGHT - _BOTTOM + 18, f"{x:g}", "middle") for x in xs]
-    for (name, points), css in zip(series, _CLASSES, strict=False):
+    for (_, points), css in zip(series, _CLASSES, strict=False):
         if not points:
             continue
         line = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in points)
         body.append(f'<polyline class="{css}" points="{line}"/>')
         body += [f'<circle class="{css}" cx="{across(x):.1f}" cy="{up(y):.1f}" r="3"/>' for x, y in points]
-        last_x, last_y = points[-1]
-        body.append(_label(across(last_x) + 8, up(last_y) + 4, f"{name} {last_y:.4g}", "start"))
+    ends = [(name, *points[-1]) for name, points in series if points]
+    heights = _apart([up(y) for _, _, y in ends])
+    body += [
+        _label(across(x) + 8, height + 4, f"{name} {y:.4g}", "start")
+        for (name, x, y), height in zip(ends, heights, strict=True)
+    ]
     return _svg(f"{title}, {unit}", body)
+
+
+def _apart(heights: Sequence[float]) -> list[float]:
+    """Where labels stand that would stand in each other's lines: the lower one moves down."""
+    moved = list(heights)
+    order = sorted(range(len(moved)), key=lambda one: moved[one])
+    for above, below in pairwise(order):
+        moved[below] = max(moved[below], moved[above] + _LINE)
+    return moved
 
 
 def histogram(title: str, found: Latency) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import xml.etree.ElementTree as ET
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,15 @@ def test_a_drawing_has_a_point_for_each_rung_and_stays_inside() -> None:
     assert all(
         0 <= float(one.get("cx", "-1")) <= 640 and 0 <= float(one.get("cy", "-1")) <= 320 for one in circles
     )
+
+
+def test_labels_of_a_drawing_do_not_cover_each_other() -> None:
+    found = rung(4).model_copy(update={"ttft_ms": latency_of([5.0] * 9)})
+    root = ET.fromstring(charts(result(rung(1), found))["ttft.svg"])
+    labels = [one for one in root.findall("{*}text") if (one.text or "").startswith("p")]
+    heights = sorted(float(one.get("y", "0")) for one in labels)
+    assert len(heights) == 3
+    assert all(below - above >= 12 for above, below in pairwise(heights))
 
 
 def test_a_folder_with_a_benchmark_is_not_overwritten(tmp_path: Path) -> None:
