@@ -139,7 +139,7 @@ _GROUPS: Final[Mapping[str, Callable[[Document], Foreign | None]]] = {
 
 
 class _Shape(NamedTuple):
-    """A file that is no Kubernetes object, known by keys at its root."""
+    """A file that is not a Kubernetes object, known by keys at its root."""
 
     keys: frozenset[str]
     what: str
@@ -176,12 +176,12 @@ _SHAPES: Final = (
                 "raySpec", "extraEnv", "persistence", "service", "podSecurityContext", "imagePullSecrets",
             }
         ),
-        "looks like a Helm chart's values, which are no Kubernetes object.",
+        "looks like a Helm chart's values, which are not Kubernetes objects.",
         _HELM_HINT,
     ),
     _Shape(
         frozenset({"apiVersion", "appVersion", "dependencies", "maintainers"}),
-        "looks like a chart's Chart.yaml, and is no Kubernetes object.",
+        "looks like a chart's Chart.yaml, and is not a Kubernetes object.",
         "Check what the chart makes: helm template CHART | multinode validate -f -",
     ),
 )  # fmt: skip

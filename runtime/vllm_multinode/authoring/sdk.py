@@ -50,7 +50,7 @@ def inference_service(spec: DeploymentSpec, platform: str | Release = DEFAULT) -
 
 
 def _typed(value: Any, kind: str, modules: Sequence[ModuleType]) -> Any:
-    """Plain data as the type that the SDK's models name; what is no model stays as it is.
+    """Plain data as the type that the SDK's models name; what is not a model stays as it is.
 
     Args:
         value: as JSON has it.

@@ -36,7 +36,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """Read a config.json, or another file that holds one JSON object.
 
     Raises:
-        MultinodeError: MODEL_MISSING where there is no such file; MODEL_CONFIG where it is no JSON object.
+        MultinodeError: MODEL_MISSING where there is no such file; MODEL_CONFIG where it is not a JSON object.
     """
     if path.exists() and not path.is_file():
         raise _bad(path, "is not a file.", "Give the config.json of a model.")

@@ -66,9 +66,7 @@ def read_marker(directory: Path) -> Marker | None:
         what = f"cannot be read: {error.strerror or error}."
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        what = (
-            f"is no marker of multinode fetch: {'.'.join(map(str, first['loc'])) or 'JSON'}: {first['msg']}."
-        )
+        what = f"is not a marker of `fetch`: {'.'.join(map(str, first['loc'])) or 'JSON'}: {first['msg']}."
     hint = "Run multinode fetch again, or remove this file where the model came by another way."
     raise MultinodeError(ExitCode.MODEL_MISSING, what, where=str(path), hint=hint)
 

@@ -121,7 +121,7 @@ def _directory(text: str) -> Path:
 
 def _count(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) <= 3600:
-        raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 1 to 3600")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1 to 3600")
     return int(text)
 
 

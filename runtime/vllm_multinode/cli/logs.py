@@ -161,6 +161,6 @@ def _seconds(text: str) -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
     if found is None:
         raise MultinodeError(
-            ExitCode.USAGE, f"'{text}' is no duration.", where="--since", hint="Write 90s, 10m, 2h or 1d."
+            ExitCode.USAGE, f"'{text}' is not a duration.", where="--since", hint="Write 90s, 10m, 2h or 1d."
         )
     return float(found[1]) * _UNITS[found[2] or "s"]

@@ -308,7 +308,7 @@ def _counts(given: str) -> tuple[int, ...]:
         counts = (0,)
     if min(counts) < 1:
         raise MultinodeError(
-            ExitCode.USAGE, f"--gpus-per-node {given!r} is no number of GPUs nor a list of such."
+            ExitCode.USAGE, f"--gpus-per-node {given!r} is not a number of GPUs nor a list of such."
         )
     return counts
 

@@ -61,7 +61,7 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
+        reason = getattr(error, "strerror", None) or "it is not text"
         raise MultinodeError(ExitCode.MANIFEST, f"cannot be read: {reason}.", where=str(path)) from error
 
 

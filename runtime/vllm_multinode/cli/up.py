@@ -264,7 +264,9 @@ def _confirm(spec: DeploymentSpec, namespace: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise MultinodeError(ExitCode.USAGE, "there is nobody to ask here.", hint="Say --yes.")
+        raise MultinodeError(
+            ExitCode.USAGE, "standard input is not a terminal, so nobody can confirm.", hint="Say --yes."
+        )
     click.confirm(f"Deploy {spec.name} to namespace {namespace}?", abort=True)
 
 

@@ -123,7 +123,7 @@ def _not_taken_up(snapshot: Snapshot, controller: Controller | None) -> Iterator
         what = f"KServe has made nothing of it within {snapshot.age:.0f} s, and says nothing."
         hint = (
             "Does its controller run, and has the ServingRuntime a workerSpec? Without one the controller "
-            "gives up in silence; `multinode validate` tells."
+            "gives up silently; `multinode validate` tells."
         )
     yield of_cause(cause, snapshot.shown, what, hint, TAKEN_UP)
 

@@ -136,11 +136,11 @@ def _merged(files: str) -> Any:
         return KubeConfigMerger(files).config
     except YAMLError as error:
         what = " ".join(str(getattr(error, "problem", None) or "").split())
-        raise _unreadable(files, f"is no YAML: {what}.") from error
+        raise _unreadable(files, f"is not YAML: {what}.") from error
     except OSError as error:
         raise _unreadable(files, f"cannot be read: {error.strerror}.") from error
     except (AttributeError, TypeError, KeyError) as error:
-        raise _unreadable(files, "is no kubeconfig.") from error
+        raise _unreadable(files, "is not a kubeconfig.") from error
     except ConfigException as error:
         raise _incomplete(files, error) from error
 
@@ -160,7 +160,7 @@ def _from_kubeconfig(content: Any, where: str, context: str) -> "tuple[Configura
     except OSError as error:
         raise _unreadable(where, f"names a file that cannot be read: {error.filename}.") from error
     except (AttributeError, TypeError, KeyError, ValueError) as error:
-        raise _unreadable(where, "is no kubeconfig.") from error
+        raise _unreadable(where, "is not a kubeconfig.") from error
     except ConfigException as error:
         raise _incomplete(where, error) from error
     _set_proxy(configuration, _named(cluster, str(entry["context"]["cluster"])).get("cluster") or {})
@@ -284,4 +284,4 @@ def _incomplete(where: str, error: Exception) -> MultinodeError:
         return _unreadable(where, f"has no context '{found[1]}'.")
     if "Expected key current-context" in text:
         return _unreadable(where, "names no current context; give --context.")
-    return _unreadable(where, f"is no complete kubeconfig: {text}.")
+    return _unreadable(where, f"is not a complete kubeconfig: {text}.")

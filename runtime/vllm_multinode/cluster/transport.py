@@ -152,7 +152,7 @@ class Transport:
             # Named by neither text nor cause: http.client quotes the header.
             raise MultinodeError(
                 ExitCode.UNAUTHORIZED,
-                "the login's token is no text that HTTP can carry.",
+                "the login's token is not text that HTTP can carry.",
                 where=self._login.place,
                 hint=self._login.renewal,
             ) from error

@@ -187,7 +187,7 @@ def _companion(record: Record) -> None:
     if record.is_answered(("kind",)) or record.is_refused:
         return
     if not record.body.get("kind") and kind_of(record.body) is None:
-        record.not_carried((), "It is no source that is known here.")
+        record.not_carried((), "This kind of source is not known.")
     elif record.body.get("kind") == "Secret":
         record.not_carried(
             (), "A Secret's values are never copied. Apply it yourself, where the spec names it."

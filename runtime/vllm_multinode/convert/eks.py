@@ -127,7 +127,7 @@ def _replicas(record: Record, draft: Draft, *, ray: bool) -> None:
             draft.set("replicas", replicas)
             record.carried(path, "replicas")
     elif record.get(*path) is not None:
-        record.not_carried(path, "It is no number of groups.")
+        record.not_carried(path, "It is not a number of groups.")
     scales = "KServe scales no service over several nodes."
     record.drop(_DEPLOYMENT, {"minReplicas": scales, "maxReplicas": scales})
 

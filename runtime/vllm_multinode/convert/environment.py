@@ -50,7 +50,7 @@ def take_list(record: Record, draft: Draft, base: Path, names: tuple[str, str] =
         path = (*base, index)
         name = item.get(names[0]) if isinstance(item, Mapping) else None
         if not isinstance(name, str):
-            record.not_carried(path, "It is no variable.")
+            record.not_carried(path, "It is not a variable.")
         elif isinstance(item.get("valueFrom"), Mapping):
             take_reference(record, draft, name, item["valueFrom"], path)
         else:
@@ -80,7 +80,7 @@ def take(record: Record, draft: Draft, name: str, value: Any, path: Path) -> Non
     elif why := _REMOVED.get(name):
         record.not_carried(path, why)
     elif isinstance(value, dict | list):
-        record.not_carried(path, "Its value is no text.")
+        record.not_carried(path, "Its value is not text.")
     else:
         draft.put("env", name, "" if value is None else value)
         record.carried(path, f"env.{name}")

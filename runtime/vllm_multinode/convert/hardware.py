@@ -82,7 +82,7 @@ def take_gpus(record: Record, draft: Draft, path: Path, value: Any, kind: Accele
     """Take how many GPUs each pod has."""
     count = _count(value)
     if count is None:
-        record.not_carried(path, f"{shown(value)} is no number of GPUs.")
+        record.not_carried(path, f"{shown(value)} is not a number of GPUs.")
         return
     if count == 0:
         record.changed(path, "", "A pod without GPUs has no rank of the engine.")

@@ -138,7 +138,7 @@ def _resource(record: Record, draft: Draft, base: Path) -> None:
         why = f"An upper bound: the plan takes at most {count} node{'' if count == 1 else 's'}."
         record.changed((*base, "count"), "parallelism.pipeline", why)
     elif record.get(*base, "count") is not None:
-        record.not_carried((*base, "count"), "It is no number of nodes.")
+        record.not_carried((*base, "count"), "It is not a number of nodes.")
     shape = record.get(*base, "instanceType")
     if isinstance(shape, str) and shape:
         hardware.take_shape(record, draft, (*base, "instanceType"), shape)
@@ -225,14 +225,14 @@ def _config(record: Record, draft: Draft, path: Path, others: Sequence[Record]) 
     try:
         roots = parse(text, f"{given.label}: {_CONFIG}")
     except MultinodeError as error:
-        given.refused(inner, f"It is no YAML: {error.what}")
-        record.refused(path, f"The {_CONFIG} of {name} is no YAML.")
+        given.refused(inner, f"It is not YAML: {error.what}")
+        record.refused(path, f"The {_CONFIG} of {name} is not YAML.")
         return
     content = roots[0].data() if roots else {}
     given.open_text(inner, content)
     given.changed(inner, "arguments", "Read as YAML; its fields follow.")
     if not isinstance(content, Mapping):
-        given.not_carried(inner, "It is no mapping.")
+        given.not_carried(inner, "It is not a mapping.")
         return
     for key, value in content.items():
         if key == "vllm" and isinstance(value, Mapping):

@@ -94,7 +94,7 @@ def _recipe(record: Record, base: Path, *, alone: bool) -> Draft | None:
     if not any("vllm" in text.lower() for text in (image, str(record.get(*base, "recipe_id")))) and not any(
         str(word).startswith("--tensor-parallel") for word in command
     ):
-        why = "It is no vLLM service."
+        why = "It is not a vLLM service."
         if alone:
             record.refused((*base, "recipe_image_uri"), why)
         else:
@@ -130,7 +130,7 @@ def _hardware(record: Record, draft: Draft, base: Path) -> None:
             why = "The nodes follow from parallelism and GPUs per node; both have to agree."
             record.changed(path, "parallelism.nodes", why)
         else:
-            record.not_carried(path, f"{shown(nodes)} is no number of nodes.")
+            record.not_carried(path, f"{shown(nodes)} is not a number of nodes.")
     path = (*base, "multinode_rdma_enabled_in_shared_pool")
     if record.get(*path) is True:
         draft.set("network.rdma.resource", SHARED_RDMA)
@@ -244,7 +244,7 @@ def _sizes(record: Record, draft: Draft, base: Path) -> None:
         if value is None:
             continue
         if not str(value).isdigit():
-            record.not_carried((*base, field), f"{shown(value)} is no amount.")
+            record.not_carried((*base, field), f"{shown(value)} is not an amount.")
             continue
         if target == "sharedMemory" and int(value) < _LEAST_SHARED_MB:
             draft.set(target, f"{_LEAST_SHARED_MB}M")
@@ -258,7 +258,7 @@ def _sizes(record: Record, draft: Draft, base: Path) -> None:
 def _secret(record: Record, draft: Draft, path: Path, item: Any) -> None:
     """{envvar_name, secret_name, secret_key}."""
     if not isinstance(item, Mapping):
-        record.not_carried(path, "It is no reference to a Secret.")
+        record.not_carried(path, "It is not a reference to a Secret.")
         return
     name = str(item.get("envvar_name") or item.get("key") or "")
     secret, key = str(item.get("secret_name") or ""), str(item.get("secret_key") or name)

@@ -34,7 +34,7 @@ def read_python(path: Path, name: str) -> list[Document]:
         (those of @serve.deployment) and, where values are no literals, `problem`.
 
     Raises:
-        MultinodeError: MANIFEST where it cannot be read or is no Python.
+        MultinodeError: MANIFEST where it cannot be read or is not Python.
     """
     try:
         with path.open("rb") as file:
@@ -50,7 +50,7 @@ def read_python(path: Path, name: str) -> list[Document]:
         line = getattr(error, "lineno", None)
         where = f"{name}:{line}" if line else name
         raise MultinodeError(
-            ExitCode.MANIFEST, f"is no Python: {getattr(error, 'msg', error)}.", where=where
+            ExitCode.MANIFEST, f"is not Python: {getattr(error, 'msg', error)}.", where=where
         ) from error
     constants = dict(_constants(tree))
     found = [*_engines(tree, constants)]

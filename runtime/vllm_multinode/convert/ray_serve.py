@@ -82,7 +82,7 @@ def _open_config(record: Record) -> Path | None:
     try:
         roots = parse(text, f"{record.label}: serveConfigV2")
     except MultinodeError as error:
-        record.refused(_CONFIG, f"It is no YAML: {error.what}")
+        record.refused(_CONFIG, f"It is not YAML: {error.what}")
         return None
     content = roots[0].data() if roots else {}
     record.open_text(_CONFIG, content)

@@ -40,7 +40,7 @@ def read_sources(sources: Sequence[str], reading: Reading) -> list[Document]:
 
 
 def _hint(source: str) -> str:
-    """What to do about a file that is no YAML yet; empty where that cannot be told."""
+    """What to do about a file that is not YAML yet; empty where that cannot be told."""
     path = Path(source)
     try:
         if not path.is_file():

@@ -34,12 +34,12 @@ class Document:
 
     @property
     def api_version(self) -> str:
-        """Such as serving.kserve.io/v1beta1; empty for what is no Kubernetes object."""
+        """Such as serving.kserve.io/v1beta1; empty for what is not a Kubernetes object."""
         return str(self.body.get("apiVersion", ""))
 
     @property
     def kind(self) -> str:
-        """Such as InferenceService; empty for what is no Kubernetes object."""
+        """Such as InferenceService; empty for what is not a Kubernetes object."""
         return str(self.body.get("kind", ""))
 
     @property
@@ -141,7 +141,7 @@ def _items(entries: dict[str, tuple[Node, Node]], file: str) -> list[Node]:
         return []
     key, items = entries["items"]
     if not isinstance(items.value, list):
-        raise refusal("items is no list.", file, key.line)
+        raise refusal("items is not a list.", file, key.line)
     return items.value
 
 

@@ -71,7 +71,7 @@ def _read_source(source: str, reading: Reading) -> Iterable[Document]:
         raise refusal(what, source, 0, "Name a file, a folder or '-'.") from error
     except ValueError as error:
         # A NUL in the name: no file can be called so.
-        raise refusal("is no name of a file.", repr(source), 0) from error
+        raise refusal("is not a valid file name.", repr(source), 0) from error
 
 
 def _read_folder(folder: Path, source: str, reading: Reading) -> Iterable[Document]:

@@ -65,7 +65,7 @@ def build(folder: Path) -> str:
             command, capture_output=True, check=False, timeout=TIMEOUT, stdin=subprocess.DEVNULL
         )
     except subprocess.TimeoutExpired as error:
-        what = f"{Path(command[0]).name} had not built it after {TIMEOUT:.0f} s."
+        what = f"{Path(command[0]).name} did not build it within {TIMEOUT:.0f} s."
         raise _failed(folder, what, "Make its remote bases local.") from error
     except OSError as error:
         raise _failed(folder, f"{command[0]} cannot be run: {error.strerror or error}.") from error

@@ -3,7 +3,7 @@
 Kubernetes turns YAML into JSON with a YAML 1.1 reader of its own (`sigs.k8s.io/yaml`), which differs from
 PyYAML's: `yes` and `on` are booleans in both, `1:30` and dates are text only there, `0777` is octal, `08` a
 float, and a key is text whatever it looks like. A manifest is read here as it will be read there; only what
-Kubernetes resolves in silence, a duplicate key, is refused.
+Kubernetes resolves silently, a duplicate key, is refused.
 
 The text is read event by event, so that depth, aliases and size are bounded before anything is built.
 """
@@ -122,7 +122,7 @@ def decode(raw: bytes, where: str) -> str:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        what = f"byte 0x{raw[error.start]:02x} is no text in UTF-8."
+        what = f"byte 0x{raw[error.start]:02x} is not UTF-8 text."
         raise refusal(what, where, line, "Save the file as UTF-8.") from error
 
 

@@ -27,7 +27,7 @@ def open_file(path: Path) -> BinaryIO:
         return io.BytesIO(_content(path))
     # Terminals and /dev/null are read as they are.
     if stat.S_ISBLK(mode) or stat.S_ISSOCK(mode):
-        raise OSError(errno.EINVAL, "it is no file", str(path))
+        raise OSError(errno.EINVAL, "it is not a file", str(path))
     return path.open("rb")
 
 

@@ -90,7 +90,7 @@ def _values(
     if parameters is None or parameters.value is None:
         return {}
     if not isinstance(parameters.value, list):
-        raise refusal("parameters is no list.", file, parameters.line)
+        raise refusal("parameters is not a list.", file, parameters.line)
     values: dict[str, str] = {}
     for parameter in parameters.value:
         fields = parameter.value if isinstance(parameter.value, dict) else {}

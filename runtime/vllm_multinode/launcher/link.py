@@ -71,7 +71,7 @@ class Link:
         try:
             return from_head.validate_json(self._incoming.open(message.data))
         except SealError as error:
-            raise LinkEndedError(f"{error}; somebody stands in between") from error
+            raise LinkEndedError(f"{error}; somebody may be in between") from error
         except ValidationError as error:
             raise LinkEndedError("it speaks another protocol") from error
 

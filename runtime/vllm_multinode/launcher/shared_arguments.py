@@ -104,7 +104,7 @@ def warn_of_secrets(arguments: Sequence[str]) -> None:
     for option in read_options(arguments, _KNOWN):
         if is_secret_option(option.name):
             log.warning(
-                "%s stands among the arguments, where whoever may read pods can read it, and workers are not "
-                "told it; give it by environment from a Secret (VLLM_API_KEY, HF_TOKEN) instead",
+                "%s is among the arguments, where anyone who may read pods can read it, and workers do not "
+                "get it; set it in the environment from a Secret (VLLM_API_KEY, HF_TOKEN) instead",
                 option.name,
             )

@@ -159,9 +159,9 @@ def read_record(data: str, where: str) -> Record:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
         what = (
-            f"is no record of this format: {place}: {first['msg']}."
+            f"is not a record of this format: {place}: {first['msg']}."
             if place
-            else "is no record: it is no JSON."
+            else "is not a record: it is not JSON."
         )
         raise MultinodeError(
             ExitCode.USAGE, what, where=where, hint="`multinode record -o FILE` writes one."

@@ -97,7 +97,7 @@ def volumes(pod: Mapping[str, Any]) -> Iterator[Refused]:
     for index, volume in enumerate(given):
         name, path = volume["name"], ("volumes", index)
         if not _LABEL.fullmatch(name):
-            yield OTHER, f"'{name}' is no name of a volume", path
+            yield OTHER, f"'{name}' is not a valid volume name", path
         sources = [key for key, value in volume.items() if key != "name" and value is not None]
         if len(sources) > 1:
             text = f"the volume '{name}' has {len(sources)} sources ({', '.join(sorted(sources))})"
@@ -135,7 +135,7 @@ def _container(container: Mapping[str, Any], known: set[str]) -> Iterator[Refuse
     for field, choices in _CHOICES.items():
         value = container.get(field)
         if value and value not in choices:
-            yield OTHER, f"{field} {value} is none of {', '.join(choices)}", (field,)
+            yield OTHER, f"{field} {value} is not one of {', '.join(choices)}", (field,)
     security = mapping(container, "securityContext")
     if security.get("privileged") and security.get("allowPrivilegeEscalation") is False:
         text = "privileged excludes allowPrivilegeEscalation: false"
@@ -163,7 +163,7 @@ def _variables(container: Mapping[str, Any]) -> Iterator[Refused]:
         name, path = variable["name"], ("env", index)
         source = variable.get("valueFrom")
         if not name or "=" in name:
-            yield "variable-sources", f"'{name}' is no name of a variable", path
+            yield "variable-sources", f"'{name}' is not a valid variable name", path
         if variable.get("value") and source:
             yield "variable-sources", f"the variable {name} has a value and a valueFrom", path
         elif isinstance(source, Mapping) and sum(value is not None for value in source.values()) > 1:
@@ -198,7 +198,9 @@ def _ports(container: Mapping[str, Any]) -> Iterator[Refused]:
         if not 0 < port["containerPort"] <= _MOST_PORT:
             yield "container-ports", f"there is no port {port['containerPort']}", (*path, "containerPort")
         if port.get("name") and not _PORT_NAME.fullmatch(port["name"]):
-            text = f"'{port['name']}' is no name of a port: up to 15 lower-case letters, digits and dashes"
+            text = (
+                f"'{port['name']}' is not a valid port name: up to 15 lower-case letters, digits and dashes"
+            )
             yield "container-ports", text, (*path, "name")
 
 

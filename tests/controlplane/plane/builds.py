@@ -147,7 +147,7 @@ def _build(tool: Tool, folder: Path) -> None:
 
 
 def _go(tool: Tool, *arguments: str) -> str:
-    # The user's own flags could contradict ours; and no other toolchain is to be downloaded in silence.
+    # The user's own flags could contradict ours; and no other toolchain is to be downloaded silently.
     environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off", "GOTOOLCHAIN": "local"}
     try:
         done = subprocess.run(

@@ -136,7 +136,7 @@ def test_pods_come_and_go(group: Group, model: Path) -> None:
     # Its program is hardly loaded, and hears SIGTERM all the same: the grace period is not used up.
     group.ask("remove", "late")
     assert len(group.get("head", "/resolve/workers")) == 1
-    with pytest.raises(MultinodeError, match=r"'late' is no node.*head, worker-1"):
+    with pytest.raises(MultinodeError, match=r"'late' is not a node.*head, worker-1"):
         group.ask("kill", "late")
 
 

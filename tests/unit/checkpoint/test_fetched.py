@@ -80,9 +80,9 @@ def test_small_files_may_have_been_changed_on_purpose(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        pytest.param("{", "is no marker", id="no-json"),
-        pytest.param("[]", "is no marker", id="no-object"),
-        pytest.param('{"state": "done"}', "is no marker of multinode fetch: state", id="another-state"),
+        pytest.param("{", "is not a marker", id="no-json"),
+        pytest.param("[]", "is not a marker", id="no-object"),
+        pytest.param('{"state": "done"}', "is not a marker of `fetch`: state", id="another-state"),
     ],
 )
 def test_a_marker_that_cannot_be_read(tmp_path: Path, content: str, said: str) -> None:

@@ -96,7 +96,7 @@ def test_sigterm_leaves_what_came_and_the_next_run_goes_on(tmp_path: Path) -> No
     ("arguments", "said"),
     [
         pytest.param((), "required: SOURCE, DIRECTORY", id="nothing"),
-        pytest.param(("hf://a/b", "d", "--parallel", "0"), "no whole number from 1 to 3600", id="parallel"),
+        pytest.param(("hf://a/b", "d", "--parallel", "0"), "a whole number from 1 to 3600", id="parallel"),
         pytest.param(("hf://a/b", "d", "--include"), "expected one argument", id="no-pattern"),
         pytest.param(("model", "d"), "names no source", id="no-source"),
         pytest.param(("hf://a/b", ""), "DIRECTORY: it is empty", id="no-directory"),

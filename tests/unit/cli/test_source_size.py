@@ -126,7 +126,7 @@ def test_what_else_is_wrong_with_a_spec_is_told_before_a_source_is_asked(
         monkeypatch.setenv("HF_ENDPOINT", server.url)
         assert run(["render", "-f", write(tmp_path, path="../up")]) == ExitCode.SPEC
         assert server.asked == []
-    assert "no folder of the claim" in capsys.readouterr().err
+    assert "not a folder of the claim" in capsys.readouterr().err
 
 
 def test_what_is_deleted_needs_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,7 +150,7 @@ def test_on_openshift_ai_the_image_is_the_platform_s_own(
 @pytest.mark.parametrize(
     ("option", "says"),
     [
-        pytest.param(("--source", "http://x/y"), "model.source: 'http://x/y' is no source", id="source"),
+        pytest.param(("--source", "http://x/y"), "model.source: 'http://x/y' is not a source", id="source"),
         pytest.param(("--source-secret", "A B"), "model.sourceSecret", id="secret"),
         pytest.param(("--storage-class", "no class"), "model.createClaim.storageClassName", id="class"),
         pytest.param(("--source", "file://claim/x", "--source-secret", "s"), "no source asks", id="no"),

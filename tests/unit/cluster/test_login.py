@@ -56,11 +56,11 @@ def test_several_files_are_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         pytest.param(config(), "three", "has no context 'three'", id="unknown-context"),
         pytest.param(config(**{"current-context": ""}), "", "", id="empty-current-context"),
         pytest.param({"clusters": [], "users": [], "contexts": []}, "", "--context", id="no-current-context"),
-        pytest.param("{", "", "is no YAML", id="broken-yaml"),
+        pytest.param("{", "", "is not YAML", id="broken-yaml"),
         pytest.param("", "", "is empty", id="empty"),
-        pytest.param("text", "", "is no kubeconfig", id="text"),
-        pytest.param("[1, 2]", "", "is no kubeconfig", id="list"),
-        pytest.param(config(clusters=[]), "", "no complete kubeconfig", id="no-cluster"),
+        pytest.param("text", "", "is not a kubeconfig", id="text"),
+        pytest.param("[1, 2]", "", "is not a kubeconfig", id="list"),
+        pytest.param(config(clusters=[]), "", "not a complete kubeconfig", id="no-cluster"),
         pytest.param(config(contexts=3), "", "", id="contexts-a-number"),
         pytest.param(
             config(

@@ -60,8 +60,8 @@ def test_the_config_of_ray_serves_own_builder_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        pytest.param(b"def f(:", "is no Python", id="syntax"),
-        pytest.param(b"\xff\xfe", "is no Python", id="not-text"),
+        pytest.param(b"def f(:", "is not Python", id="syntax"),
+        pytest.param(b"\xff\xfe", "is not Python", id="not-text"),
         pytest.param(b"#" * ((1 << 20) + 1), "larger", id="huge"),
     ],
 )

@@ -134,7 +134,7 @@ def test_document_of_plain_data_has_no_lines() -> None:
         pytest.param(f"{HEAD}metadata: x", 3, "metadata is text", id="metadata"),
         pytest.param(f"{HEAD}metadata:\n  name: 1", 4, "metadata.name is a number", id="name"),
         pytest.param(f"{HEAD}metadata: {{labels: [1]}}", 3, "metadata.labels is a list", id="labels"),
-        pytest.param(f"{HEAD}items: 3\n".replace("X", "XList"), 3, "items is no list", id="items"),
+        pytest.param(f"{HEAD}items: 3\n".replace("X", "XList"), 3, "items is not a list", id="items"),
         pytest.param("a\x00b", 1, "U+0000", id="nul"),
         pytest.param(f"{HEAD}a: *b", 3, "names no value", id="alias"),
         pytest.param(f"{HEAD}a: &a [*a]", 3, "names no value", id="recursive-alias"),

@@ -85,7 +85,7 @@ def test_same_as_oc_process() -> None:
         pytest.param("apiVersion: v1\nkind: Template\n", 1, "no list of objects", id="no-objects"),
         pytest.param("apiVersion: v1\nkind: Template\nobjects: {}\n", 3, "no list", id="objects-no-list"),
         pytest.param(
-            "apiVersion: v1\nkind: Template\nparameters: 1\nobjects: []\n", 3, "no list", id="parameters"
+            "apiVersion: v1\nkind: Template\nparameters: 1\nobjects: []\n", 3, "not a list", id="parameters"
         ),
         pytest.param(
             "apiVersion: v1\nkind: Template\nparameters: [{}]\nobjects: []\n", 3, "no name", id="no-name"

@@ -69,7 +69,7 @@ def test_previous_ends_with_the_termination_log(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        pytest.param(["--since", "soon"], "'soon' is no duration", id="since"),
+        pytest.param(["--since", "soon"], "'soon' is not a duration", id="since"),
         pytest.param(["--follow", "--previous"], "nothing to follow", id="follow-previous"),
     ],
 )

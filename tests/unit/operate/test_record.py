@@ -79,8 +79,8 @@ def test_what_differs_is_named(service: StubApi, tmp_path: Path, capsys: pytest.
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        pytest.param("{", "is no record: it is no JSON", id="no-json"),
-        pytest.param("{}", "is no record of this format", id="empty"),
+        pytest.param("{", "is not a record: it is not JSON", id="no-json"),
+        pytest.param("{}", "is not a record of this format", id="empty"),
         pytest.param('{"format": 2, "made": "", "service": ""}', "format", id="later-format"),
     ],
 )

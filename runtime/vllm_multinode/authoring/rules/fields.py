@@ -202,7 +202,7 @@ def _name(case: Case) -> Iterator[Finding]:
             ("metadata",), "the API server refuses it: metadata.name is not there.", "Give it a name."
         )
     elif case.document.kind != "InferenceService" and isinstance(name, str) and not _is_name(name):
-        what = f"the API server refuses it: {shorten(name)} is no name of an object."
+        what = f"the API server refuses it: {shorten(name)} is not a valid object name."
         yield Finding(("metadata", "name"), what)
 
 
@@ -249,14 +249,13 @@ RULES: Final = (
     ),
     _rule(
         "unknown-field",
-        "kubectl refuses a field that the schema does not know; sent in another way, it is dropped "
-        "in silence.",
+        "kubectl refuses a field that the schema does not know; sent in another way, it is dropped silently.",
         "Correct the name, or move the field to where it belongs.",
     ),
     _rule(
         "runtime-drops-field",
         "A ServingRuntime does not carry that field of a pod: kubectl refuses it, and sent in another way "
-        "it is dropped in silence.",
+        "it is dropped silently.",
         "Write it into the InferenceService, under spec.predictor for the head and under "
         "spec.predictor.workerSpec for the workers.",
         "the running controllers of v0.15.0 to v0.20.0",

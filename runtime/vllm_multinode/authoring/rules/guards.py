@@ -193,7 +193,7 @@ RULES: Final = (
         id="token-missing",
         severity="risk",
         message=(
-            "Without a token whoever reaches the pods can join the group, and Ray runs what anybody sends."
+            "Without a token anyone who reaches the pods can join the group, and Ray runs what they send."
         ),
         hint=f"Mount a Secret and name its file in {env.TOKEN_FILE}, for head and workers.",
         seen="launcher's handshake, CVE-2023-48022",

@@ -37,10 +37,10 @@ def _why(image: str) -> str:
         return "it is a placeholder"
     host, slash, _ = image.partition("/")
     if not _REFERENCE.fullmatch(image):
-        return "it is no image reference, and the kubelet says InvalidImageName"
+        return "it is not an image reference, and the kubelet says InvalidImageName"
     if not slash:
         return "it names no registry, and Docker Hub has only its own images without an owner"
-    return f"{host} is no registry that nodes can reach" if _NOWHERE.fullmatch(host) else ""
+    return f"{host} is not a registry that nodes can reach" if _NOWHERE.fullmatch(host) else ""
 
 
 def _no_registry(case: Case) -> Iterator[Finding]:

@@ -41,7 +41,7 @@ def _unknown_setting(case: Case) -> Iterator[Finding]:
         for index, entry in enumerate(listed(container.body, "env")):
             name = text(entry, "name")
             if name.startswith(env.PREFIX) and name not in env.OURS:
-                what = f"{name} is no setting of the launcher, which leaves it unread."
+                what = f"{name} is not a setting of the launcher, which ignores it."
                 yield Finding((*container.path, "env", index, "name"), what)
 
 
@@ -120,7 +120,7 @@ RULES: Final = (
     Rule(
         id="setting-unknown",
         severity="risk",
-        message="A variable that begins with MULTINODE_ and is no setting of the launcher is not read.",
+        message="A variable that begins with MULTINODE_ and is not a setting of the launcher is ignored.",
         hint="Correct its name; docs/variables.md lists them.",
         seen="docs/variables.md",
         check=_unknown_setting,

@@ -60,7 +60,7 @@ def _keyless(case: Case) -> Iterator[Finding]:
         ways.append(f"the label {_VISIBILITY}")
     if ways:
         path = (*MODEL, "env") if case.document.kind == "InferenceService" else (*head.container_path, "env")
-        yield Finding(path, f"{' and '.join(ways)} publishes the API, and it asks nobody for a key.")
+        yield Finding(path, f"{' and '.join(ways)} publishes the API, and it asks for no key.")
 
 
 def _wide(case: Case) -> Iterator[Finding]:
@@ -133,7 +133,7 @@ RULES: Final = (
     Rule(
         id="api-key-missing",
         severity="risk",
-        message="The API is published, and asks nobody for a key: whoever finds it uses the accelerators.",
+        message="The API is published without a key: anyone who finds it can use the accelerators.",
         hint=(
             f"Give the head {env.API_KEY} from a Secret (the component api-key, `publish` or apiKeySecret of "
             "a spec), or put OpenShift AI's proxy before it."

@@ -90,7 +90,8 @@ RULES: Final = (
     _refused(
         name="gpu-types-annotation",
         message=(
-            "KServe refuses the annotation serving.kserve.io/gpu-resource-types: it is no JSON list of names."
+            "KServe refuses the annotation serving.kserve.io/gpu-resource-types: it is not a "
+            "JSON list of names."
         ),
         hint='Write it as ["nvidia.com/mig-3g.40gb"].',
     ),

@@ -28,14 +28,14 @@ def _quantity(value: object) -> object:
         return value
     text = str(value).strip()
     if not _QUANTITY.fullmatch(text):
-        raise ValueError(f"'{value}' is no quantity; write it as Kubernetes does, such as 16Gi, 500m or 8")
+        raise ValueError(f"'{value}' is not a quantity; write it as Kubernetes does, such as 16Gi, 500m or 8")
     return text
 
 
 def _label(value: str) -> str:
     if len(value) > 63 or not _LABEL.fullmatch(value):
         raise ValueError(
-            f"'{value}' is no name for Kubernetes: lower-case letters, digits and hyphens, 63 at most, "
+            f"'{value}' is not a valid Kubernetes name: lower-case letters, digits and hyphens, 63 at most, "
             "with a letter or digit first and last"
         )
     return value
@@ -44,7 +44,7 @@ def _label(value: str) -> str:
 def _subdomain(value: str) -> str:
     if len(value) > 253 or not _SUBDOMAIN.fullmatch(value):
         raise ValueError(
-            f"'{value}' is no name for Kubernetes: lower-case letters, digits, hyphens and dots, "
+            f"'{value}' is not a valid Kubernetes name: lower-case letters, digits, hyphens and dots, "
             "with a letter or digit first and last"
         )
     return value
@@ -52,7 +52,7 @@ def _subdomain(value: str) -> str:
 
 def _qualified(value: str) -> str:
     if not _QUALIFIED.fullmatch(value):
-        raise ValueError(f"'{value}' is no key that Kubernetes takes, such as example.com/name")
+        raise ValueError(f"'{value}' is not a key that Kubernetes takes, such as example.com/name")
     return value
 
 
@@ -61,7 +61,9 @@ def _label_value(value: object) -> object:
     if not isinstance(text, str):
         return value
     if not _LABEL_VALUE.fullmatch(text):
-        raise ValueError(f"'{text}' is no value of a label: letters, digits, '-', '_' and '.', 63 at most")
+        raise ValueError(
+            f"'{text}' is not a valid label value: letters, digits, '-', '_' and '.', 63 at most"
+        )
     return text
 
 

@@ -80,11 +80,13 @@ def _model(spec: "DeploymentSpec") -> Iterator[Fault]:
         yield Fault(("model",), "name the weights by claim, source or oci, and oci by itself")
         return
     if model.oci is not None and not re.fullmatch(r"oci://[^\s/]+/\S+", model.oci):
-        yield Fault(("model", "oci"), f"'{model.oci}' is no image; write oci://registry/name:tag")
+        yield Fault(("model", "oci"), f"'{model.oci}' is not an image; write oci://registry/name:tag")
     if model.oci is not None and model.path:
         yield Fault(("model", "path"), "an oci image has no path: KServe mounts it as a whole; leave it out")
     if model.path and not _is_folder(model.path):
-        yield Fault(("model", "path"), f"'{model.path}' is no folder of the claim; write it as models/llama")
+        yield Fault(
+            ("model", "path"), f"'{model.path}' is not a folder of the claim; write it as models/llama"
+        )
     yield from _source(spec)
     yield from _claim_size(spec)
     if model.create_claim is None:
@@ -106,7 +108,7 @@ def _source(spec: "DeploymentSpec") -> Iterator[Fault]:
     if model.source_secret is not None and (model.source or "file://").startswith("file://"):
         yield Fault(("model", "source_secret"), "no source asks for it; leave it out")
     if model.source is not None and not _is_folder(model.folder):
-        yield Fault(("model", "path"), f"'{model.folder}' is no folder of the claim; name one in path")
+        yield Fault(("model", "path"), f"'{model.folder}' is not a folder of the claim; name one in path")
 
 
 def _claim_size(spec: "DeploymentSpec") -> Iterator[Fault]:
@@ -179,7 +181,7 @@ def _environment(spec: "DeploymentSpec") -> Iterator[Fault]:
     for path, variables in every:
         for name, value in variables.items():
             if not _VARIABLE.fullmatch(name):
-                yield Fault((*path, name), f"'{name}' is no name of a variable")
+                yield Fault((*path, name), f"'{name}' is not a valid variable name")
             elif name in _RESERVED:
                 yield Fault((*path, name), f"{name} is set by {_setter(name)}; leave it out")
             if isinstance(value, EnvSource) and len(value.value_from.model_dump(exclude_none=True)) != 1:
@@ -194,7 +196,9 @@ def _secrets(spec: "DeploymentSpec") -> Iterator[Fault]:
     fetching = spec.model.source_env
     for name in _SECRETS:
         if isinstance(fetching.get(name), str):
-            yield Fault(("model", "source_env", name), "whoever reads Jobs would read it; name sourceSecret")
+            yield Fault(
+                ("model", "source_env", name), "anyone who may read Jobs could read it; name sourceSecret"
+            )
     if env.HF_TOKEN in fetching and spec.model.source_secret is not None:
         yield Fault(("model", "source_env", env.HF_TOKEN), "it comes from sourceSecret; keep one")
 

@@ -47,7 +47,7 @@ Strategy = Literal["Recreate", "RollingUpdate"]
 
 
 class DeploymentSpec(Part):
-    """One vLLM engine over several nodes, as KServe or LeaderWorkerSet shall run it."""
+    """One vLLM engine over several nodes, as KServe or LeaderWorkerSet runs it."""
 
     name: LabelName = Field(description="Name of the InferenceService.")
     namespace: LabelName | None = Field(
@@ -116,7 +116,7 @@ class DeploymentSpec(Part):
     token_secret: TokenSecret | Literal[False] | None = Field(
         default=None,
         description="Secret with the group's token; named after the service with -token behind it if absent, "
-        "and made by `multinode deploy`. false for none: whoever reaches the pods can then join.",
+        "and made by `multinode deploy`. false for none: anyone who reaches the pods can then join.",
     )
     disruption_budget: bool = Field(
         default=True, description="Write a PodDisruptionBudget: nodes are drained one at a time."

@@ -18,7 +18,7 @@ def network(spec: "DeploymentSpec") -> Iterator[Fault]:
     first, last = spec.network.port_range
     path = ("network", "port_range")
     if not 1024 <= first < last <= 65535:
-        yield Fault(path, f"{first} to {last} is no range within 1024 and 65535")
+        yield Fault(path, f"{first} to {last} is not a range within 1024 and 65535")
         return
     if last - first < 511:
         yield Fault(
@@ -59,7 +59,7 @@ def publish(spec: "DeploymentSpec") -> Iterator[Fault]:
         yield Fault(("env", env.API_KEY), f"{env.API_KEY} comes from apiKeySecret; keep one")
     if "api-key" in arguments.names(spec.arguments):
         yield Fault(
-            ("arguments",), "--api-key can be read by whoever reads pods; name a Secret as apiKeySecret"
+            ("arguments",), "--api-key can be read by anyone who may read pods; name a Secret as apiKeySecret"
         )
 
 

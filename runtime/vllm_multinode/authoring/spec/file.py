@@ -22,7 +22,7 @@ from vllm_multinode.k8s.pipes import open_file
 STDIN: Final = "-"
 _MOST_NAMED = 3
 _OF_LITERAL: Final = "literal_error"
-"""Pydantic's kind of what is none of some values."""
+"""Pydantic's kind of what is not one of some values."""
 _ELSEWHERE: Final = {
     "args": "arguments",
     "engineArgs": "arguments",
@@ -60,7 +60,7 @@ def load(source: str | Path, ask: Ask | None = None) -> DeploymentSpec:
         ask: for the size of a model that neither the spec nor the catalogue tells.
 
     Raises:
-        MultinodeError: MANIFEST where it cannot be read or is no YAML; SPEC for an unknown field or a value
+        MultinodeError: MANIFEST where it cannot be read or is not YAML; SPEC for an unknown field or a value
             that cannot be, with the line and the field's path.
     """
     where = str(source)
@@ -123,7 +123,7 @@ def _lacks_size(error: ValidationError) -> bool:
 
 def _from_root(root: Node, where: str, ask: Ask | None = None) -> DeploymentSpec:
     if not isinstance(root.value, dict):
-        raise _refusal(where, root.line, "is no mapping of fields.", "Begin with name: and model:.")
+        raise _refusal(where, root.line, "is not a mapping of fields.", "Begin with name: and model:.")
     data = root.data()
     if {"apiVersion", "kind"} <= data.keys():
         what = f"is a {data['kind']} for Kubernetes, not a deployment spec."
@@ -183,7 +183,7 @@ def _in_file(loc: tuple[int | str, ...], root: Node) -> tuple[str | int, ...]:
     for index, step in enumerate(loc):
         written = _as_written(step, node, model)
         if written is None:
-            # What is no field is pydantic's name of a union's member.
+            # What is not a field is pydantic's name of a union's member.
             if index == len(loc) - 1 and _field(model, str(step)) is not None and model is not None:
                 path.append(_alias(model, str(step)))
             continue
@@ -249,7 +249,7 @@ def _message(kind: str, text: str, path: Sequence[str | int], *, or_false: bool 
     if kind == "string_type":
         return "should be a text; quote it."
     if kind == "extra_forbidden":
-        return f"is no field of a deployment spec.{_nearest(path)}"
+        return f"is not a field of a deployment spec.{_nearest(path)}"
     text = text.removeprefix("Value error, ").replace("Input should be", "should be")
     return f"{text.rstrip('.')}."
 

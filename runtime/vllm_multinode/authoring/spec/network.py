@@ -36,7 +36,7 @@ def _is_peer(value: Object) -> Object:
     try:
         ip_network(str(cidr))
     except ValueError as error:
-        raise ValueError(f"'{cidr}' is no range of addresses, such as 10.0.0.0/8 or fd00::/8") from error
+        raise ValueError(f"'{cidr}' is not a range of addresses, such as 10.0.0.0/8 or fd00::/8") from error
     return value
 
 

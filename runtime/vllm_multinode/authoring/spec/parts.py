@@ -27,7 +27,7 @@ AccessMode = Literal["ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWrit
 def _source(value: str) -> str:
     if not re.fullmatch(r"(hf://[^\s/]+/[^\s/]+|(s3|oci|file)://[^\s/]+/\S*[^\s/])", value):
         raise ValueError(
-            f"'{value}' is no source: hf://org/name, s3://bucket/prefix, oci://registry/name:tag or "
+            f"'{value}' is not a source: hf://org/name, s3://bucket/prefix, oci://registry/name:tag or "
             "file://claim/folder"
         )
     return value
@@ -194,7 +194,7 @@ class SpreadConstraint(Part):
     max_skew: Count = Field(default=1, description="How far two domains may differ.")
     topology_key: Key = Field(description="Label of the nodes, such as topology.kubernetes.io/zone.")
     when_unsatisfiable: Literal["DoNotSchedule", "ScheduleAnyway"] = Field(
-        default="DoNotSchedule", description="What to do where it cannot be."
+        default="DoNotSchedule", description="What to do where that is impossible."
     )
     label_selector: Object | None = Field(
         default=None, description="Pods that count; the group's own if absent."
@@ -320,14 +320,14 @@ def _arguments(value: object) -> object:
     if isinstance(value, list | tuple):
         wrong = [one for one in value if not isinstance(scalar(one), str)]
         if wrong:
-            raise ValueError(f"{wrong[0]!r} is no text; a list holds arguments as the command line has them")
+            raise ValueError(f"{wrong[0]!r} is not text; write each item as one argument of the command line")
         return tuple(scalar(one) for one in value)
     raise ValueError("write a mapping such as gpu-memory-utilization: 0.92, or a list of texts")
 
 
 def _argument_name(key: object) -> str:
     if not isinstance(key, str) or not re.fullmatch(r"(--)?[A-Za-z0-9][-A-Za-z0-9_.]*", key):
-        raise ValueError(f"{key!r} is no option of vLLM, such as gpu-memory-utilization")
+        raise ValueError(f"{key!r} is not an option of vLLM, such as gpu-memory-utilization")
     return key
 
 

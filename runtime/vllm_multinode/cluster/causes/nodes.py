@@ -55,8 +55,8 @@ CONTAINERS: Final = (
         "killed",
         "container",
         "stops",
-        "A signal from outside has killed a container.",
-        "See who did: a probe, the node, or somebody.",
+        "A signal from outside killed a container.",
+        "See what did it: a probe, the node, or a person.",
         "exit codes above 128",
         PREVIOUS,
     ),
@@ -92,7 +92,7 @@ _REMEDIES: Final = {
     ExitCode.EXECUTOR: ("The executor is unknown.", "Set MULTINODE_EXECUTOR to mp or ray."),
     ExitCode.ARGUMENTS: ("vLLM or the launcher refuses an argument.", "Correct the argument that is named."),
     ExitCode.ACCELERATORS: (
-        "A pod sees other accelerators than it was given.",
+        "The accelerators that a pod sees are not those it was given.",
         "See the node's driver and device plugin.",
     ),
     ExitCode.MODEL_MISSING: (
@@ -118,14 +118,14 @@ _REMEDIES: Final = {
         "Give another port, or keep host networking off.",
     ),
     ExitCode.NOT_WRITABLE: (
-        "A pod can write nowhere.",
+        "A pod has no writable directory.",
         "Mount an emptyDir, and name it in MULTINODE_SCRATCH.",
     ),
     ExitCode.SHARED_MEMORY: (
         "The shared memory of a pod is too small.",
         "Mount a larger emptyDir of medium Memory at /dev/shm.",
     ),
-    ExitCode.IMAGE: ("The image lacks what the launcher needs.", "Choose another image of vLLM."),
+    ExitCode.IMAGE: ("The image lacks something that the launcher needs.", "Choose another image of vLLM."),
     ExitCode.VERSIONS_DIFFER: ("The nodes run different versions.", "Give head and workers the same image."),
     ExitCode.MODELS_DIFFER: (
         "The nodes see different models.",
@@ -153,7 +153,7 @@ _REMEDIES: Final = {
     ),
     ExitCode.ENGINE_START: (
         "The engine has failed to start, several times in a row.",
-        "The last words of the engine say why; see its log.",
+        "The end of the engine's log says why.",
     ),
     ExitCode.RECOVERY_BUDGET: (
         "The group has recovered too often in a row.",

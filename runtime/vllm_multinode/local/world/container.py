@@ -104,7 +104,7 @@ class Container:
         return [pid for pid in pids if namespace and _process_namespace(pid) == namespace]
 
     def _each(self, number: signal.Signals, already: str) -> None:
-        """Signal all whose state is none of `already`, until a look finds no such process any more."""
+        """Signal all whose state is not one of `already`, until a look finds no such process any more."""
         seen: set[int] = set()
         for _ in range(_PASSES):
             left = [pid for pid in self.processes() if _state(pid) not in already + "ZX"]

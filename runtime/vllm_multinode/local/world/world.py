@@ -190,7 +190,9 @@ class World:
         if len(found) == 1:
             return found[0]
         raise MultinodeError(
-            ExitCode.LOCAL_RUN, f"'{name}' is no node.", hint=f"There are: {', '.join(sorted(self._pods))}."
+            ExitCode.LOCAL_RUN,
+            f"'{name}' is not a node.",
+            hint=f"There are: {', '.join(sorted(self._pods))}.",
         )
 
     def _target(self, node: str, port: int) -> Callable[[], tuple[str, int] | None]:

@@ -81,7 +81,7 @@ def require_multi_node(release: Release) -> Release:
     if not release.knows_worker_spec:
         raise MultinodeError(
             ExitCode.USAGE,
-            f"{release.label} drops workerSpec in silence, so nothing is multi-node there.",
+            f"{release.label} drops workerSpec silently, so nothing is multi-node there.",
             hint="Use KServe 0.15.1 or OpenShift AI 2.16, or newer; or --target lws.",
         )
     return release

@@ -50,7 +50,7 @@ def own_entries(path: str) -> Mapping[Kind, Mapping[str, Entry]]:
         for key, (name, listed) in document.value.items():
             kind = _LISTS.get(key)
             if kind is None:
-                what = f"'{key}' is none of {', '.join(_LISTS)}."
+                what = f"'{key}' is not one of {', '.join(_LISTS)}."
                 raise _bad(path, name.line, what)
             if not isinstance(listed.value, list):
                 raise _bad(path, listed.line, f"{key} is not a list of entries.")

@@ -71,7 +71,7 @@ def compression(text: Fields, index: int) -> Compression | None:
         return None
     ratio = text.whole(ratios[index], f"compress_ratios[{index}]", 0) if index < len(ratios) else 0
     if ratio not in _COMPRESS_RATIOS:
-        raise text.bad(f"compress_ratios[{index}]", f"is {ratio}, which is none of 0, 1, 4 and 128")
+        raise text.bad(f"compress_ratios[{index}]", f"is {ratio}, which is not one of 0, 1, 4 and 128")
     return Compression(ratio, text.count("sliding_window"), text.count("index_head_dim"))
 
 

@@ -237,6 +237,6 @@ def _nothing(place: str, other: str) -> MultinodeError:
     if other:
         what = f"this is a log of {other}; only vLLM's can be held against a plan."
         return MultinodeError(ExitCode.LOG, what, where=place)
-    what = 'the log has none of the lines in which vLLM says its sizes, such as "Available KV cache memory".'
+    what = 'the log lacks the lines in which vLLM states its sizes, such as "Available KV cache memory".'
     hint = "Give the head's log from its start, at VLLM_LOGGING_LEVEL=INFO or below."
     return MultinodeError(ExitCode.LOG, what, where=place, hint=hint)

@@ -169,6 +169,6 @@ def _login(environment: Mapping[str, str]) -> Path | None:
 
 def _sendable(token: str, where: str) -> str:
     if not _TOKEN.fullmatch(token):
-        what = "this is no token: it is empty inside, too long, or holds characters that no token has."
+        what = "this is not a token: it is empty inside, too long, or holds characters that no token has."
         raise MultinodeError(ExitCode.VARIABLE, what, where=where, hint="Check the Secret that it is from.")
     return token

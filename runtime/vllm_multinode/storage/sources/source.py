@@ -124,7 +124,7 @@ def check_names(items: Iterable[Item], source: str) -> None:
     for item in items:
         if fault := _fault_of(item):
             what = f"it lists {ascii(item.name)[:80]}, {fault}."
-            hint = "Leave the file out with --exclude, where it is none of the model's."
+            hint = "Leave the file out with --exclude if it is not part of the model."
             raise MultinodeError(ExitCode.SOURCE_UNREACHABLE, what, where=source, hint=hint)
         if item.name in names:
             what = f"it lists {item.name} twice."

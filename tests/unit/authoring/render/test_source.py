@@ -90,8 +90,8 @@ def test_pods_wait_for_it() -> None:
 @pytest.mark.parametrize(
     ("model", "field", "says"),
     [
-        pytest.param("{source: 'http://a/b'}", "model.source", "is no source", id="scheme"),
-        pytest.param("{source: 'hf://a'}", "model.source", "is no source", id="no-name"),
+        pytest.param("{source: 'http://a/b'}", "model.source", "is not a source", id="scheme"),
+        pytest.param("{source: 'hf://a'}", "model.source", "is not a source", id="no-name"),
         pytest.param("{source: 'hf://a/b'}", "model.size", "size of its weights", id="no-size"),
         pytest.param(
             "{source: 'hf://a/b', oci: 'oci://a/b:1', size: 1Gi}", "model.source", "needs no Job", id="oci"

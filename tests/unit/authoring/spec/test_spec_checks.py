@@ -19,9 +19,11 @@ _LEAST: dict[str, Any] = {"name": "a", "model": {"claim": "x"}}
         pytest.param(
             {"model": {"oci": "oci://a/b", "path": "c"}}, "model.path", "leave it out", id="oci-path"
         ),
-        pytest.param({"model": {"claim": "x", "path": "/a"}}, "model.path", "no folder", id="absolute-path"),
         pytest.param(
-            {"model": {"claim": "x", "path": "a/../b"}}, "model.path", "no folder", id="climbing-path"
+            {"model": {"claim": "x", "path": "/a"}}, "model.path", "a folder of", id="absolute-path"
+        ),
+        pytest.param(
+            {"model": {"claim": "x", "path": "a/../b"}}, "model.path", "not a folder", id="climbing-path"
         ),
         pytest.param(
             {
@@ -45,7 +47,7 @@ _LEAST: dict[str, Any] = {"name": "a", "model": {"claim": "x"}}
             id="other-nodes",
         ),
         pytest.param({"name": "1a"}, "name", "begin with a letter", id="kserve-name"),
-        pytest.param({"name": "A"}, "name", "no name for Kubernetes", id="upper-case"),
+        pytest.param({"name": "A"}, "name", "not a valid Kubernetes name", id="upper-case"),
         pytest.param({"name": "a" * 42}, "name", "room for 41", id="long-name"),
         pytest.param({"name": "a" * 40, "replicas": 2}, "name", "room for 41", id="long-replica"),
         pytest.param({"router": {"image": "i:1"}}, "router", "needs no router", id="router-of-one"),
@@ -67,7 +69,7 @@ _LEAST: dict[str, Any] = {"name": "a", "model": {"claim": "x"}}
         pytest.param(
             {"env": {"MULTINODE_PORT": "1"}}, "env.MULTINODE_PORT", "rendered pods", id="our-variable"
         ),
-        pytest.param({"env": {"1A": "a"}}, "env.1A", "no name", id="no-variable"),
+        pytest.param({"env": {"1A": "a"}}, "env.1A", "not a valid variable name", id="no-variable"),
         pytest.param({"env": {"A": {"valueFrom": {}}}}, "env.A", "one source", id="no-source"),
         pytest.param(
             {"arguments": {"tensor_parallel_size": 2}},
@@ -89,7 +91,7 @@ _LEAST: dict[str, Any] = {"name": "a", "model": {"claim": "x"}}
             "context says the same",
             id="said-twice",
         ),
-        pytest.param({"network": {"portRange": [9, 2000]}}, "network.port_range", "no range", id="low-ports"),
+        pytest.param({"network": {"portRange": [9, 2000]}}, "network.port_range", "a range", id="low-ports"),
         pytest.param(
             {"network": {"portRange": [30000, 30010]}}, "network.port_range", "up to 512", id="few-ports"
         ),

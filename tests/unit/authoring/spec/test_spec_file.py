@@ -48,7 +48,7 @@ def test_file_and_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("text", "where", "says"),
     [
-        pytest.param("name: a\nmodell: {claim: x}\n", 2, "modell: is no field .* mean model?", id="typo"),
+        pytest.param("name: a\nmodell: {claim: x}\n", 2, "modell: is not a field .* mean model?", id="typo"),
         pytest.param(
             "name: a\nmodel:\n  claim: x\n  pth: y\n", 4, "model.pth: .* mean path?", id="nested-typo"
         ),
@@ -63,7 +63,7 @@ def test_file_and_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         pytest.param(f"{_LEAST}replicas: 0\n", 3, "replicas: should be greater than", id="bound"),
         pytest.param(f"{_LEAST}executor: dask\n", 3, "executor: should be 'ray' or 'mp'", id="choice"),
         pytest.param(
-            f"{_LEAST}sharedMemory: 12 GB\n", 3, "sharedMemory: '12 GB' is no quantity", id="quantity"
+            f"{_LEAST}sharedMemory: 12 GB\n", 3, "sharedMemory: '12 GB' is not a quantity", id="quantity"
         ),
         pytest.param(
             f"{_LEAST}apiKeySecret: true\n",
@@ -87,7 +87,7 @@ def test_file_and_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             id="in-a-list",
         ),
         pytest.param(f"{_LEAST}---\n{_LEAST}", 4, "holds 2 documents", id="two-documents"),
-        pytest.param("- a\n", 1, "no mapping", id="list"),
+        pytest.param("- a\n", 1, "not a mapping", id="list"),
         pytest.param("apiVersion: v1\nkind: Pod\n", 1, "is a Pod .*`multinode validate`", id="manifest"),
         pytest.param("name: a\nname: b\n", 2, "appears twice", id="twice"),
     ],

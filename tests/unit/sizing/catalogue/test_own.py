@@ -56,7 +56,7 @@ def test_one_replaces_the_catalogues_own(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("text", "line", "says"),
     [
-        pytest.param("gpus: []", 1, "'gpus' is none of accelerators, shapes, models", id="unknown-list"),
+        pytest.param("gpus: []", 1, "'gpus' is not one of accelerators, shapes, models", id="unknown-list"),
         pytest.param("models:\n  a: b", 2, "models is not a list", id="no-list"),
         pytest.param("models:\n  - a", 2, "not a mapping", id="no-mapping"),
         pytest.param("- a", 1, "not a mapping", id="a-list"),
