@@ -34,6 +34,10 @@ def says(
         "members": [member | more for member in members], "recoveries": 1,
         "recoveries_by_cause": {"member": 1},
         "incidents": [{"at": began + 300, "cause": "member", "reason": lost}],
+        "wire": [
+            {"from": HEAD, "to": PODS[1], "round_trip_ms": 0.21, "gbit_s": 94.2},
+            {"from": PODS[1], "to": PODS[2], "reason": "no answer within 5 s"},
+        ],
         "history": [
             {"at": began, "state": "forming", "reason": "3 of 4"},
             {"at": began + 30, "state": "starting", "reason": "epoch 1"},

@@ -103,7 +103,15 @@ def test_it_says_state_reason_and_group(watcher: Watcher, place: Place) -> None:
     text = words(page_of(watcher))
     assert "serving" in text
     assert "models/llm: nothing wrong" in text
-    for part in ("worker, rank 2, stage 2", "gpu-node-3", "heard 0.4 s ago", "TP 8, PP 4", "Recoveries: 1"):
+    for part in (
+        "worker, rank 2, stage 2",
+        "gpu-node-3",
+        "heard 0.4 s ago",
+        "TP 8, PP 4",
+        "Recoveries: 1",
+        "94.20 Gbit/s",
+        "no answer within 5 s",
+    ):
         assert part in text
     assert "lost llm-predictor-worker-7d9f6b5c4-8rstv" in text
     place.said = says("recovering", "lost a worker", silent=(0.3, 6.0, -1))

@@ -166,7 +166,27 @@ def _picture(status: ServiceStatus) -> Content:
         f"executor {status.executor}" if status.executor else "",
         f"{_complete(status)} nodes",
     ]
-    return node("section", node("h2", "Group"), node("p", ", ".join(filter(None, facts))), *drawn)
+    return node(
+        "section", node("h2", "Group"), node("p", ", ".join(filter(None, facts))), *drawn, _wire(status)
+    )
+
+
+def _wire(status: ServiceStatus) -> Content:
+    """What was measured between the nodes before the engine started; nothing where that was off."""
+    if not status.links:
+        return None
+    rows = [
+        (
+            one.source,
+            one.target,
+            "-" if one.round_trip_ms is None else f"{one.round_trip_ms:.2f} ms",
+            "-" if one.gbit_s is None else f"{one.gbit_s:.2f} Gbit/s",
+            one.reason,
+        )
+        for one in status.links
+    ]
+    titles = ("from", "to", "round trip", "bandwidth", "reason")
+    return _table(f"wire-{_place(status)}", titles, rows, "Between the nodes, before the engine started")
 
 
 def _over_time(view: View, now: float) -> Element:
