@@ -46,6 +46,7 @@ class Api:
         counts: what the head's engine answers to /metrics; None for nothing.
         log: of the head.
         made: by kind and name, the uid of what is there in the namespace of the last case.
+        elsewhere: what the last case has put into another namespace.
     """
 
     server: apiserver.ApiServer
@@ -53,6 +54,7 @@ class Api:
     counts: str | None = None
     log: str = ""
     made: dict[tuple[str, str], str] = field(default_factory=dict)
+    elsewhere: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         config = json.loads(self.server.admin.read_text())
@@ -73,6 +75,8 @@ class Api:
         """A namespace with a service, and what the case changes of it."""
         self.ask("POST", "api/v1/namespaces", {"metadata": {"name": namespace}})
         self.made.clear()
+        while self.elsewhere:
+            self.ask("DELETE", self.elsewhere.pop(), None)
         bodies = {("InferenceService", "llm"): with_status(service())}
         bodies |= {(body["kind"], body["metadata"]["name"]): body for body in case.bodies}
         # Events last: they say which object they are about.
@@ -92,6 +96,8 @@ class Api:
         path = f"{group}/namespaces/{namespace}/{plural}"
         found = self.ask("POST", path, self._authored(body, namespace))
         name = found["metadata"]["name"]
+        if own != "demo":
+            self.elsewhere.append(f"{path}/{name}")
         self.made[body["kind"], name] = found["metadata"]["uid"]
         if "status" in body:
             self.ask("PATCH", f"{path}/{name}/status", {"status": _status(body)})
@@ -161,6 +167,7 @@ def running(folder: Path) -> Iterator[Api]:
         )
         Kubectl(server.admin).apply_crds(*definitions)
         api = Api(server)
+        api.ask("POST", "api/v1/namespaces", {"metadata": {"name": "kserve"}})
         PodApi(server.admin, "default").add_node(NODE)
         kubelet = ends.enter_context(
             logs.serve(lambda pod: api.log if pod == HEAD else "", server.certificates)

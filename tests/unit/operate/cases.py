@@ -44,7 +44,15 @@ def serving(**status: Any) -> Object:
 
 
 def failing(reason: str, message: str = "") -> Object:
-    return with_status(service(), modelStatus={"lastFailureInfo": {"reason": reason, "message": message}})
+    failure = {"reason": reason, "message": message}
+    return with_status(service(), modelStatus={"transitionStatus": "InvalidSpec", "lastFailureInfo": failure})
+
+
+def condition(reason: str, message: str) -> Object:
+    """As KServe reports what its definition of an InferenceService knows no failure of."""
+    body = with_status(service())
+    body["status"]["conditions"][0] |= {"reason": reason, "message": message}
+    return body
 
 
 def unscheduled(message: str, reason: str = "Unschedulable") -> Object:
@@ -157,7 +165,7 @@ CASES = [
     Case("runtime-disabled", [failing("RuntimeDisabled", "it is disabled")]),
     Case("runtime-unhealthy", [failing("RuntimeUnhealthy", "pods fail")]),
     Case("predictor-invalid", [failing("InvalidPredictorSpec", "two implementations")]),
-    Case("gpu-allocation", [failing("InvalidGPUAllocation", "8 is less than 4")], words="8 is less than 4"),
+    Case("gpu-allocation", [condition("InvalidGPUAllocation", "8 is less than 4")], words="8 is less than 4"),
     Case("serverless-refused", [event("ServerlessModeRejected", "no knative", with_status(service()))]),
     Case("controller-error", [event("InternalError", "failed creating host name", with_status(service()))]),
     Case("ingress-not-ready", [no_ingress(), *both()], SERVES, BUSY, words="no gateway"),
