@@ -130,7 +130,7 @@ def _rungs(text: str) -> list[int]:
     if not all(part.isascii() and part.isdecimal() and 1 <= int(part) <= 10_000 for part in parts):
         raise MultinodeError(
             ExitCode.USAGE,
-            f"'{text}' is no list of numbers from 1 to 10000.",
+            f"'{text}' is not a list of numbers from 1 to 10000.",
             where="--concurrency",
             hint="Such as 1,4,16.",
         )
@@ -206,7 +206,7 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
+        reason = getattr(error, "strerror", None) or "it is not text"
         raise MultinodeError(ExitCode.MANIFEST, f"cannot be read: {reason}.", where=str(path)) from error
 
 
