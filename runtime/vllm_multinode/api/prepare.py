@@ -73,7 +73,7 @@ def prepared(cluster: "Cluster", files: "Inputs", manner: Manner) -> "tuple[Give
     """
     from vllm_multinode.authoring.spec.file import from_document
     from vllm_multinode.cluster import given as givens
-    from vllm_multinode.cluster import needs, pods_needed, pools
+    from vllm_multinode.cluster import needs, pods_needed, pools, source_claims
     from vllm_multinode.cluster.deploy import Deployment
     from vllm_multinode.cluster.token import with_tokens
 
@@ -83,7 +83,9 @@ def prepared(cluster: "Cluster", files: "Inputs", manner: Manner) -> "tuple[Give
     given = givens.for_release(files, manner.release, manner.target, manner.name)
     check(cluster, given, manner)
     for document in files.specs:
-        if told := pools.check(cluster, from_document(document)):
+        spec = from_document(document)
+        source_claims.size_of(cluster, spec.model.source or "")
+        if told := pools.check(cluster, spec):
             manner.warn(told)
     wanted = Deployment(
         name=given.name,

@@ -17,7 +17,7 @@ from vllm_multinode.cli.cluster_options import (
 from vllm_multinode.cli.declare import Option
 from vllm_multinode.cli.file_options import Parameters, Remote, reading, sources, tell_foreign
 from vllm_multinode.cli.platform_options import NAMES, VARIABLE, Kserve, named
-from vllm_multinode.cli.source_size import sized
+from vllm_multinode.cli.source_size import sized, sized_in, whatever_size
 from vllm_multinode.contract.exit_codes import ExitCode
 
 if TYPE_CHECKING:
@@ -83,13 +83,14 @@ def deploy(
     require_client()
     # A mistake in a file is told before a cluster is asked.
     read = sized(givens.read(files_named, reading(param, remote)))
-    given = givens.for_release(read, asked, target, name)
+    given = givens.for_release(whatever_size(read), asked, target, name)
     tell_foreign(read)
     with Cluster.connect(
         kubeconfig=kubeconfig, context=context, namespace=namespace, source=login
     ) as cluster:
         settle_namespace(cluster, namespace, [document.namespace for document in given.documents])
         release = release_for(cluster, asked, needs_kserve=given.needs_kserve, say=say)
+        read = sized_in(cluster, read)
         manner = Manner(
             release, target, supported_engine(cluster, release) if read.specs else None, name,
             force=force, create_namespace=create_namespace, force_conflicts=force_conflicts, dry_run=dry_run,

@@ -11,6 +11,7 @@ from vllm_multinode.contract.errors import MultinodeError
 
 if TYPE_CHECKING:
     from vllm_multinode.authoring.inputs import Inputs
+    from vllm_multinode.cluster.client import Cluster
     from vllm_multinode.k8s.documents import Document
 
 _GIB: Final = 1 << 30
@@ -25,6 +26,26 @@ def sized(files: "Inputs") -> "Inputs":
             where it is rendered.
     """
     return replace(files, specs=tuple(_sized(document) for document in files.specs))
+
+
+def sized_in(cluster: "Cluster", files: "Inputs") -> "Inputs":
+    """The same with the size of every model that is copied from a claim: no more than that holds.
+
+    Raises:
+        MultinodeError: MISSING, where the claim is not there.
+    """
+    return replace(files, specs=tuple(_sized_in(cluster, one) if _needs(one) else one for one in files.specs))
+
+
+def _sized_in(cluster: "Cluster", document: "Document") -> "Document":
+    from vllm_multinode.cluster.source_claims import size_of
+
+    source = str(document.body["model"]["source"])
+    size = size_of(cluster, source)
+    if size is None:
+        return document
+    click.echo(f"note: model.size is at most {size}, what the claim of {source} holds", err=True)
+    return _with_size(document, size)
 
 
 def whatever_size(files: "Inputs") -> "Inputs":

@@ -100,7 +100,7 @@ def test_a_size_that_nobody_tells_is_asked_for(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    for command in ("render", "-f"), ("validate",), ("preview", "-f"), ("deploy", "-f"):
+    for command in ("render", "-f"), ("validate",), ("preview", "-f"):
         assert run([*command, write(tmp_path, source=source)]) == code, command
         printed = capsys.readouterr().err
         assert says in printed, command

@@ -375,3 +375,36 @@ def test_a_mirror_is_handed_on_to_the_job(
     assert "- name: NO_PROXY\n          value: a\n" in job
     assert run([*COMMAND, *out, "--source-env", "NO_SUCH_VARIABLE"]) == ExitCode.USAGE
     assert "it is not set here" in capsys.readouterr().err
+
+
+def test_a_model_on_another_claim_is_no_larger_than_that(
+    api: StubApi, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_spec(tmp_path, model={"source": "file://other/llm"})
+    command = ["deploy", "-f", file, "--kserve", "0.19.0", "--no-wait"]
+    assert run(command) == ExitCode.MISSING
+    assert "PersistentVolumeClaim demo/other: is not there" in capsys.readouterr().err
+    assert api.written() == []
+    size = {"resources": {"requests": {"storage": "500Gi"}}, "accessModes": ["ReadWriteMany"]}
+    api.put(
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": "other", "namespace": "demo"},
+            "spec": size,
+        }
+    )
+    assert run(command) == ExitCode.OK
+    assert "model.size is at most 500Gi, what the claim of file://other/llm holds" in capsys.readouterr().err
+    claim = api.get("persistentvolumeclaims", "llm-model")
+    assert claim is not None
+    assert claim["spec"]["resources"]["requests"]["storage"] == "550Gi"
+
+
+def test_a_claim_to_copy_from_has_to_be_there(
+    api: StubApi, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_spec(tmp_path, model={"source": "file://other/llm", "size": "10Gi"})
+    assert run(["deploy", "-f", file, "--kserve", "0.19.0", "--no-wait"]) == ExitCode.MISSING
+    assert "file://other/llm copies from it" in capsys.readouterr().err
+    assert api.written() == []
