@@ -109,14 +109,15 @@ def explained(found: BenchResult) -> str:
 
 
 def test_more_requests_than_the_batch_takes_queue(group: LocalGroup, model: Path, measure: Measure) -> None:
-    found = measure(seen_by(group, model), (2, 4 * SLOTS), seconds=6)
+    found = measure(seen_by(group, model), (2, 4 * SLOTS), answer=16, seconds=6)
     assert ids(found)[0] == "queue", explained(found)
     lone, crowded = found.rungs
     assert lone.ttft_ms is not None
     assert crowded.ttft_ms is not None
     assert crowded.ttft_ms.p50 > lone.ttft_ms.p50
     assert crowded.itl_ms is not None
-    assert crowded.itl_ms.count == crowded.requests * 31
+    # Tokens that come together are one event of a stream.
+    assert 0 < crowded.itl_ms.count <= crowded.requests * 15
     (counted,) = crowded.window.engines if crowded.window is not None else ()
     assert counted.done == pytest.approx(crowded.requests, abs=4 * SLOTS)
     # The supervisors told of both stages, and of the way between them.

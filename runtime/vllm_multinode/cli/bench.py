@@ -11,7 +11,7 @@ import click
 
 from vllm_multinode.cli.cluster_options import Context, Kubeconfig, Login, LoginSource, Namespace, say
 from vllm_multinode.cli.declare import QUIET, Argument, Option
-from vllm_multinode.cli.service_options import Local, OutputFormat, source
+from vllm_multinode.cli.service_options import Local, OutputFormat, as_json, source
 from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -69,7 +69,7 @@ def bench(
     from vllm_multinode.operate.bench.files import RESULT, new_folder, write
     from vllm_multinode.operate.bench.ladder import Bounds, Ladder
     from vllm_multinode.operate.bench.result import Load, read_result
-    from vllm_multinode.operate.bench.tables import as_text, compared
+    from vllm_multinode.operate.bench.tables import as_text, changes, compared
     from vllm_multinode.operate.bench.target import models_of
     from vllm_multinode.operate.bench.tool import Tool, find_vllm
 
@@ -107,7 +107,10 @@ def bench(
         found = ladder.climb(rungs)
     write(found, folder)
     if output == "json":
-        say(found.model_dump_json(indent=2, exclude={"samples"}))
+        told = found.model_dump(mode="json", exclude={"samples"})
+        if before is not None:
+            told["changes"] = [one.model_dump() for one in changes(before, found)]
+        say(as_json(told))
     else:
         say(as_text(found).rstrip("\n"))
         if before is not None:
