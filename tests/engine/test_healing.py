@@ -109,6 +109,8 @@ def test_a_hung_engine_is_started_anew(
     request = threads.submit(group.ask)
     status = group.wait_until_serving(epoch=2)
     assert "hung: 1 requests under way" in status["last_incident"]
+    for node in ("head", "worker-1"):
+        assert "stacks of the engine's processes follow" in group.log(node)
     with pytest.raises(MultinodeError, match="no completion"):
         request.result(10)
     assert group.ask().text == "words"
