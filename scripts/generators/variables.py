@@ -122,6 +122,11 @@ OWN: Final[dict[str, tuple[Default, str]]] = {
         "measure the network between the nodes before the engine starts, once for each set of members; "
         "half a second, 8 s at most where a node does not answer; it stops nothing",
     ),
+    env.WARM_RESTART: (
+        lambda s: s.warm_restart,
+        "keep a process that has imported vLLM, from which this node's engines are forked "
+        "([warm restarts](reference.md#warm-restarts))",
+    ),
     env.SHARED_MEMORY_MIN: (lambda s: s.shared_memory_min, "MiB that `/dev/shm` must have; 0 does not check"),
     env.SCRATCH: (lambda s: s.scratch, "where HOME and caches move first when they cannot be written"),
     env.TERMINATION_LOG: (lambda s: f"`{s.termination_log}`", "where the last line goes"),

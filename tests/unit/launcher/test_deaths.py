@@ -9,7 +9,8 @@ from unit.launcher.alone import check
 from vllm_multinode.launcher.deaths import SCAN, Deaths, engine_processes, stopped
 from vllm_multinode.launcher.plan import Process
 from vllm_multinode.launcher.proc import descendants
-from vllm_multinode.launcher.processes import Engine, Reaper, adopt_orphans
+from vllm_multinode.launcher.processes import Engine, adopt_orphans
+from vllm_multinode.launcher.reaper import Reaper
 
 WORKER = "VLLM::Worker_PP1"
 
@@ -71,7 +72,7 @@ def test_children_that_go_with_a_killed_parent_are_not_blamed(tmp_path: Path) ->
         pid = await started(WORKER)
         await asyncio.sleep(SCAN + 0.2)
         os.kill(pid, signal.SIGKILL)
-        found.running[0].popen.kill()
+        os.kill(found.running[0].pid, signal.SIGKILL)
         async with asyncio.timeout(10):
             assert await asyncio.shield(found.ended) == "vllm was killed by SIGKILL"
         await found.kill()

@@ -151,6 +151,19 @@ class TestOneNode:
             assert len(alone.left()) == 2
             stop(alone)
 
+    async def test_a_weight_file_that_was_truncated_meanwhile_is_named(self, launcher: Launcher) -> None:
+        with launcher.run("head") as alone:
+            await serving(launcher, alone)
+            file = min(launcher.model.glob("*.safetensors"))
+            os.truncate(file, file.stat().st_size - 1)
+            for pid in direct_children(alone.pid):
+                os.kill(pid, signal.SIGKILL)
+            assert alone.wait(60) == 22, alone.output()
+            assert alone.left() == []
+            # The engine was not asked to find out.
+            assert alone.stdout.read_text().count("stand-in: serve") == 1
+            assert file.name in launcher.termination_log.read_text()
+
     async def test_a_stopped_process_of_the_engine_is_hung(self, launcher: Launcher) -> None:
         with launcher.run("head", MULTINODE_HEARTBEAT_TIMEOUT="0.5") as alone:
             await serving(launcher, alone)

@@ -11,7 +11,8 @@ import pytest
 from unit.launcher.alone import check
 from vllm_multinode.launcher.plan import Listener, Process
 from vllm_multinode.launcher.proc import descendants, process_state
-from vllm_multinode.launcher.processes import Engine, Reaper, adopt_orphans, describe_status, last_error
+from vllm_multinode.launcher.processes import Engine, adopt_orphans, describe_status, last_error
+from vllm_multinode.launcher.reaper import Reaper
 
 DAEMON = """
 import os, time
@@ -140,12 +141,12 @@ class TestKilling:
             found.start()
             await said(found, "ready")
             (running,) = found.running
-            running.popen.send_signal(signal.SIGSTOP)
+            os.kill(running.pid, signal.SIGSTOP)
             async with asyncio.timeout(10):
-                while process_state(running.popen.pid) != "T":
+                while process_state(running.pid) != "T":
                     await asyncio.sleep(0.01)
             await found.kill()
-            assert process_state(running.popen.pid) != "T"
+            assert process_state(running.pid) != "T"
 
         check(scenario, tmp_path)
 
@@ -299,6 +300,11 @@ def test_vllms_output_is_cut_down_to_the_cause(file: str, expected: str) -> None
         ),
         pytest.param("(APIServer pid=11) going down\n\n", "going down", id="no-error"),
         pytest.param("", "", id="nothing"),
+        pytest.param(
+            "ulimit\nThis can cause fd limit errors like `OSError: [Errno 24] Too many open files`. Consider",
+            "This can cause fd limit errors like `OSError: [Errno 24] Too many open files`. Consider",
+            id="a-warning-that-quotes-an-error",
+        ),
     ],
 )
 def test_the_line_that_says_best_why(output: str, expected: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from vllm_multinode.launcher.arguments import given, without_model
 from vllm_multinode.launcher.door import MIDDLEWARE, VARIABLE
 from vllm_multinode.launcher.engines import cpu
-from vllm_multinode.launcher.plan import GroupPlan, Node
+from vllm_multinode.launcher.plan import AcceleratorKind, GroupPlan, Node
 
 DEFAULT_TEMP = Path("/tmp")  # noqa: S108 - a pod's own
 
@@ -57,9 +57,9 @@ def api_environment(node: Node) -> dict[str, str]:
     return {VARIABLE: str(node.door)} if node.door is not None else {}
 
 
-def node_defaults(plan: GroupPlan, node: Node) -> dict[str, str]:
+def node_defaults(accelerator: AcceleratorKind, node: Node) -> dict[str, str]:
     """The engine's environment on this node, where the pod's own does not say otherwise."""
-    if plan.accelerator == "cpu":
+    if accelerator == "cpu":
         return cpu.cpu_environment(
             node_address=node.address, interface=node.interface, fork=node.cpu_fork, version=node.vllm
         )

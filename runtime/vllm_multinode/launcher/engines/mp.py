@@ -20,5 +20,10 @@ def processes(plan: GroupPlan, node: Node) -> tuple[Process, ...]:
     argv += user_arguments(plan, node)
     environment = api_environment(node)
     return (
-        Process(name="vllm", argv=tuple(argv), environment=environment, defaults=node_defaults(plan, node)),
+        Process(
+            name="vllm",
+            argv=tuple(argv),
+            environment=environment,
+            defaults=node_defaults(plan.accelerator, node),
+        ),
     )

@@ -1,23 +1,28 @@
 """vLLM's arguments as its own parser sees them, before any node starts an engine."""
 
 import asyncio
+import concurrent.futures
+import contextlib
 import difflib
 import hashlib
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.engines.vllm import removed
 from vllm_multinode.launcher.masking import masked, redacted, secrets_in
+from vllm_multinode.launcher.warm import Warm
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +50,12 @@ class Answer:
 
 
 async def check_with_vllm(
-    argv: Sequence[str], given: Sequence[str], environment: Mapping[str, str], version: str, cache: Path
+    argv: Sequence[str],
+    given: Sequence[str],
+    environment: Mapping[str, str],
+    version: str,
+    cache: Path,
+    warm: Warm | None = None,
 ) -> None:
     """Ask vLLM's parser about a command line; what it has accepted before is not asked about again.
 
@@ -55,6 +65,7 @@ async def check_with_vllm(
         environment: of the engine.
         version: of vLLM.
         cache: a directory that may outlive this process; need not be writable.
+        warm: a process that has imported vLLM already.
 
     Raises:
         MultinodeError: ARGUMENTS or MODEL_CONFIG, with vLLM's words.
@@ -62,7 +73,7 @@ async def check_with_vllm(
     accepted = cache / f"accepted-{_key(argv, version)}"
     if accepted.exists():
         return
-    answer = await ask(argv[2:], environment)
+    answer = await ask(argv[2:], environment, warm=warm)
     if answer is None:
         return
     if answer.refused is not None:
@@ -91,6 +102,7 @@ async def ask(
     environment: Mapping[str, str],
     timeout: float = PARSER_TIMEOUT,
     python: str | None = None,
+    warm: Warm | None = None,
 ) -> Answer | None:
     """Ask vLLM's parser; None where it cannot be asked, which is no verdict on the arguments.
 
@@ -99,10 +111,12 @@ async def ask(
         environment: of the engine.
         timeout: seconds, after which the question is dropped.
         python: whose vLLM is asked, this interpreter's by default.
+        warm: a process that has imported vLLM already.
     """
-    process = _start(python or sys.executable, arguments, environment)
+    process = await _fork(warm, arguments, environment) if warm is not None else None
+    process = process or _start(python or sys.executable, arguments, environment)
     # The supervisor's reaper may collect the child: only its output is waited for.
-    reading = asyncio.create_task(asyncio.to_thread(_read, process))
+    reading = asyncio.create_task(asyncio.to_thread(process.read))
     try:
         async with asyncio.timeout(timeout):
             answer, said = await asyncio.shield(reading)
@@ -121,22 +135,62 @@ async def ask(
     return Answer(**parsed)
 
 
-def _start(
-    python: str, arguments: Sequence[str], environment: Mapping[str, str]
-) -> "subprocess.Popen[bytes]":
-    source = resources.files(__package__).joinpath(_SOURCE).read_text(encoding="utf-8")
-    return subprocess.Popen(
-        [python, "-c", source, *arguments],
+@dataclass(frozen=True)
+class _Asked:
+    """The process that answers.
+
+    Attributes:
+        read: its standard output and standard error, to their ends.
+        kill: end it, if it has not ended.
+    """
+
+    read: Callable[[], tuple[bytes, bytes]]
+    kill: Callable[[], None]
+
+
+async def _fork(warm: Warm, arguments: Sequence[str], environment: Mapping[str, str]) -> _Asked | None:
+    with contextlib.ExitStack() as kept, contextlib.ExitStack() as ends:
+        pipes, outputs = [], []
+        for _ in range(2):
+            read, write = os.pipe()
+            pipes.append(kept.enter_context(os.fdopen(read, "rb")))
+            outputs.append(write)
+            ends.callback(os.close, write)
+        forked = await warm.fork(("vllm", *arguments), environment, _source(), *outputs)
+        if forked is None:
+            return None
+        # The supervisor's reaper collects it: its number may be another's by the time that it is killed.
+        descriptor = os.pidfd_open(forked.pid)
+        forked.release()
+        return _Asked(partial(_read, pipes, kept.pop_all()), partial(_kill, descriptor))
+
+
+def _read(pipes: Sequence[IO[bytes]], kept: contextlib.ExitStack) -> tuple[bytes, bytes]:
+    with kept, concurrent.futures.ThreadPoolExecutor(1) as pool:
+        errors = pool.submit(pipes[1].read)
+        return pipes[0].read(), errors.result()
+
+
+def _kill(descriptor: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    os.close(descriptor)
+
+
+def _start(python: str, arguments: Sequence[str], environment: Mapping[str, str]) -> _Asked:
+    popen = subprocess.Popen(
+        [python, "-c", _source(), *arguments],
         env=dict(environment),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
+    return _Asked(popen.communicate, popen.kill)
 
 
-def _read(process: "subprocess.Popen[bytes]") -> tuple[bytes, bytes]:
-    return process.communicate()
+def _source() -> str:
+    return resources.files(__package__).joinpath(_SOURCE).read_text(encoding="utf-8")
 
 
 def refusal(answer: Answer, argv: Sequence[str], given: Sequence[str], version: str) -> MultinodeError:

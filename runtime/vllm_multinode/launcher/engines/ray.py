@@ -47,7 +47,7 @@ def processes(plan: GroupPlan, node: Node) -> tuple[Process, ...]:
     # The raylet has a fixed time to come up: imports of ours, and other raylets, must not compete with it.
     head_answers = tuple(Listener(host=plan.head_address, port=port) for port in ports_of_head)
     environment = _ray_environment(plan, node)
-    defaults = node_defaults(plan, node)
+    defaults = node_defaults(plan.accelerator, node)
     start = Process(
         name="ray",
         argv=_ray_start(plan, node),

@@ -130,7 +130,7 @@ async def test_a_parser_that_cannot_be_asked_is_no_verdict(
 
 
 async def test_a_configuration_that_is_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def answer(*_: object) -> Answer:
+    async def answer(*_: object, **__: object) -> Answer:
         return Answer(None, {}, "Please pass trust_remote_code=True")
 
     monkeypatch.setattr(parser, "ask", answer)
