@@ -89,11 +89,13 @@ class LocalGroup:
         run: the run.
         supervisors: URL by node.
         apis: URL by node, of the heads.
+        pods: what it began with.
     """
 
     run: LocalRun
     supervisors: dict[str, str]
     apis: dict[str, str]
+    pods: tuple[PodSpec, ...] = ()
 
     @property
     def nodes(self) -> list[NodeStatus]:
@@ -259,7 +261,7 @@ def open_group(
         if error.code is ExitCode.NAMESPACES:
             pytest.skip(str(error))
         raise
-    return LocalGroup(run, *urls)
+    return LocalGroup(run, urls[0], urls[1], tuple(pods))
 
 
 def _processes() -> list[int]:

@@ -1,27 +1,48 @@
 """What is broken, and what must be seen of it."""
 
-import os
-import signal
-import subprocess
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from pathlib import Path
 from typing import Final
 
-from engine.services import LocalGroup
+from faults import acts, memory, model, network
+from faults.acts import Act
+from vllm_multinode.contract import env
 from vllm_multinode.contract.executors import EXECUTOR_NAMES, ExecutorName
+from vllm_multinode.contract.exit_codes import ExitCode
 
 HEARTBEAT: Final = 5.0
 """Seconds; the launcher's own default."""
 DEATH: Final = 1.0
 SILENCE: Final = HEARTBEAT + 1.0
 
-Undo = Callable[[], object]
+
+HANG: Final = 10.0
+"""Seconds; of the groups in which something hangs, instead of 120."""
+CANARY: Final = HANG + 5.0
+"""Seconds that the watchdog's own request may take, and the bound's five."""
 
 
-def _nothing() -> None:
-    pass
+_LOADS: Final = ("idle", "light", "saturating")
+
+
+@dataclass(frozen=True)
+class Group:
+    """What a group is like.
+
+    Attributes:
+        nodes: of it, each a pipeline stage.
+        variables: of every pod's environment.
+    """
+
+    nodes: int = 2
+    variables: tuple[tuple[str, str], ...] = ()
+
+
+USUAL: Final = Group(variables=((env.RECOVERY_ATTEMPTS, "100"),))
+_THREE: Final = Group(3, USUAL.variables)
+_QUICK_TO_HANG: Final = Group(variables=(*USUAL.variables, (env.HANG_TIMEOUT, f"{HANG:g}")))
+_QUICK_TO_END: Final = Group(variables=((env.RECOVERY_ATTEMPTS, "2"), (env.MEMBER_TIMEOUT, "10")))
 
 
 @dataclass(frozen=True)
@@ -38,10 +59,13 @@ class Case:
         told: whether an API server is left that can tell its clients.
         new_head: the head itself goes, so that its successor counts epochs from 1.
         graceful: no request that began may be lost.
+        group: in which it is tried.
+        loads: under which it is tried.
+        recoveries: that follow each other.
     """
 
     what: str
-    act: Callable[[LocalGroup], Undo]
+    act: Act
     noticed: float | None
     words: str = ""
     lasts: float | None = None
@@ -49,215 +73,221 @@ class Case:
     told: bool = True
     new_head: bool = False
     graceful: bool = False
-
-
-def _signal(group: LocalGroup, node: str, words: tuple[str, ...], number: signal.Signals) -> list[int]:
-    """Signal the first process of the node that has one of the words in its title."""
-    pids = next(filter(None, (group.processes(node, word) for word in words)), [])
-    assert pids, f"no process of {node} has one of {words} in its title"
-    os.kill(pids[-1], number)
-    return pids[-1:]
-
-
-def killed(node: str, *words: str) -> Callable[[LocalGroup], Undo]:
-    """SIGKILL to one process of the engine."""
-
-    def act(group: LocalGroup) -> Undo:
-        _signal(group, node, words, signal.SIGKILL)
-        return _nothing
-
-    return act
-
-
-def stopped(node: str, *words: str) -> Callable[[LocalGroup], Undo]:
-    """SIGSTOP to one process; the epoch's end kills it."""
-
-    def act(group: LocalGroup) -> Undo:
-        pids = _signal(group, node, words, signal.SIGSTOP)
-
-        def undo() -> None:
-            for pid in pids:
-                if os.path.exists(f"/proc/{pid}"):  # noqa: PTH110 - no file is meant
-                    os.kill(pid, signal.SIGCONT)
-
-        return undo
-
-    return act
-
-
-def node_killed(node: str) -> Callable[[LocalGroup], Undo]:
-    """Everything on it at once; it starts again in place."""
-
-    def act(group: LocalGroup) -> Undo:
-        group.act("kill", node)
-        return _nothing
-
-    return act
-
-
-def frozen(node: str) -> Callable[[LocalGroup], Undo]:
-    """Every process of the node stands still."""
-
-    def act(group: LocalGroup) -> Undo:
-        group.act("freeze", node)
-        return partial(group.act, "thaw", node)
-
-    return act
-
-
-def cut(node: str) -> Callable[[LocalGroup], Undo]:
-    """Its network link is down."""
-
-    def act(group: LocalGroup) -> Undo:
-        group.act("cut", node)
-        return partial(group.act, "join", node)
-
-    return act
-
-
-def disturbed(node: str, *netem: str) -> Callable[[LocalGroup], Undo]:
-    """Its network link loses or delays packets, as tc's netem says."""
-
-    def act(group: LocalGroup) -> Undo:
-        inside = ("nsenter", "-n", "-t", str(group.processes(node, "multinode")[0]))
-        queue = ("dev", "eth0", "root")
-        subprocess.run([*inside, "tc", "qdisc", "add", *queue, "netem", *netem], check=True)
-        return partial(subprocess.run, [*inside, "tc", "qdisc", "del", *queue], check=True)
-
-    return act
-
-
-def shared_memory_filled(node: str) -> Callable[[LocalGroup], Undo]:
-    """/dev/shm has no room left."""
-
-    def act(group: LocalGroup) -> Undo:
-        path = group.shared_memory_folder(node) / "filled-by-somebody"
-        with path.open("wb") as file:
-            try:
-                while file.write(b"\0" * (1 << 20)):
-                    file.flush()
-            except OSError:
-                pass
-        return partial(path.unlink, missing_ok=True)
-
-    return act
-
-
-def replaced(node: str) -> Callable[[LocalGroup], Undo]:
-    """The pod is deleted, and another one with another name and address comes."""
-
-    def act(group: LocalGroup) -> Undo:
-        group.act("replace", node, grace=0)
-        return _nothing
-
-    return act
-
-
-def asked_to_stop(node: str) -> Callable[[LocalGroup], Undo]:
-    """SIGTERM, as at a pod's deletion; it starts again once it has ended."""
-
-    def act(group: LocalGroup) -> Undo:
-        group.act("stop", node)
-        return partial(group.act, "start", node)
-
-    return act
-
-
-def killed_again(node: str, *words: str) -> Callable[[LocalGroup], Undo]:
-    """A process of the engine, and the whole node as soon as the next epoch starts."""
-
-    def act(group: LocalGroup) -> Undo:
-        epoch = group.status()["epoch"]
-        _signal(group, node, words, signal.SIGKILL)
-
-        def again() -> None:
-            group.wait_for("starting", epoch=epoch + 1)
-            group.act("kill", node)
-
-        return again
-
-    return act
+    group: Group = USUAL
+    loads: tuple[str, ...] = _LOADS
+    recoveries: int = 1
 
 
 _WORKER: Final = ("VLLM::Worker", "ray::RayWorker")
 _RAY: Final[tuple[ExecutorName, ...]] = ("ray",)
 
-CASES: Final = {
+CASES: Final[dict[str, Case]] = {
     "worker-process-killed": Case(
-        "a worker process on a worker node is killed", killed("worker-1", *_WORKER), DEATH, "{worker}"
+        "a worker process on a worker node is killed", acts.killed("worker-1", *_WORKER), DEATH, "{worker}"
     ),
     "head-process-killed": Case(
-        "the worker process on the head is killed", killed("head", *_WORKER), DEATH, "{head}"
+        "the worker process on the head is killed", acts.killed("head", *_WORKER), DEATH, "{head}"
     ),
     "engine-core-killed": Case(
-        "EngineCore is killed", killed("head", "VLLM::EngineCore"), DEATH, "{head}: VLLM::EngineCore"
+        "EngineCore is killed", acts.killed("head", "VLLM::EngineCore"), DEATH, "{head}: VLLM::EngineCore"
     ),
     "api-server-killed": Case(
         "the API server is killed",
-        killed("head", "bin/vllm"),
+        acts.killed("head", "bin/vllm"),
         DEATH,
         "{head}: vllm was killed by SIGKILL",
         told=False,
     ),
     "raylet-killed": Case(
-        "a worker's raylet is killed", killed("worker-1", "raylet/raylet"), DEATH, "{worker}", executors=_RAY
+        "a worker's raylet is killed",
+        acts.killed("worker-1", "raylet/raylet"),
+        DEATH,
+        "{worker}",
+        executors=_RAY,
     ),
-    "gcs-killed": Case("Ray's GCS is killed", killed("head", "gcs_server"), DEATH, "{head}", executors=_RAY),
+    "gcs-killed": Case(
+        "Ray's GCS is killed", acts.killed("head", "gcs_server"), DEATH, "{head}", executors=_RAY
+    ),
     "worker-process-stopped": Case(
         "a worker process on a worker node is stopped",
-        stopped("worker-1", *_WORKER),
+        acts.stopped("worker-1", *_WORKER),
         SILENCE,
         "{worker}: VLLM::",
         executors=("mp",),
     ),
     "engine-core-stopped": Case(
-        "EngineCore is stopped", stopped("head", "VLLM::EngineCore"), SILENCE, "{head}: VLLM::EngineCore"
+        "EngineCore is stopped", acts.stopped("head", "VLLM::EngineCore"), SILENCE, "{head}: VLLM::EngineCore"
     ),
     "supervisor-stopped": Case(
-        "a worker's supervisor alone is stopped", stopped("worker-1", "multinode"), SILENCE, "{worker}"
+        "a worker's supervisor alone is stopped", acts.stopped("worker-1", "multinode"), SILENCE, "{worker}"
     ),
     "node-killed": Case(
-        "a worker's node is killed", node_killed("worker-1"), DEATH, "{worker}: its connection ended"
+        "a worker's node is killed", acts.node_killed("worker-1"), DEATH, "{worker}: its connection ended"
     ),
-    "head-killed": Case("the head's node is killed", node_killed("head"), None, told=False, new_head=True),
+    "head-killed": Case(
+        "the head's node is killed", acts.node_killed("head"), None, told=False, new_head=True
+    ),
     "node-frozen": Case(
-        "a worker's node is frozen for 10 s", frozen("worker-1"), SILENCE, "{worker}: no heartbeat", lasts=10
+        "a worker's node is frozen for 10 s",
+        acts.frozen("worker-1"),
+        SILENCE,
+        "{worker}: no heartbeat",
+        lasts=10,
     ),
-    "node-frozen-shortly": Case("a worker's node is frozen for 3 s", frozen("worker-1"), None, lasts=3),
-    "head-frozen-shortly": Case("the head's node is frozen for 3 s", frozen("head"), None, lasts=3),
+    "node-frozen-shortly": Case("a worker's node is frozen for 3 s", acts.frozen("worker-1"), None, lasts=3),
+    "head-frozen-shortly": Case("the head's node is frozen for 3 s", acts.frozen("head"), None, lasts=3),
     "link-cut": Case(
-        "a worker's link is cut for 10 s", cut("worker-1"), SILENCE, "{worker}: no heartbeat", lasts=10
+        "a worker's link is cut for 10 s",
+        network.cut("worker-1"),
+        SILENCE,
+        "{worker}: no heartbeat",
+        lasts=10,
     ),
-    "link-cut-shortly": Case("a worker's link is cut for 3.5 s", cut("worker-1"), None, lasts=3.5),
+    "link-cut-shortly": Case("a worker's link is cut for 3.5 s", network.cut("worker-1"), None, lasts=3.5),
     "packets-lost": Case(
-        "a worker's link loses 5 % of packets for 15 s", disturbed("worker-1", "loss", "5%"), None, lasts=15
+        "a worker's link loses 5 % of packets for 15 s",
+        network.disturbed("worker-1", "loss", "5%"),
+        None,
+        lasts=15,
     ),
     "many-packets-lost": Case(
-        "a worker's link loses 20 % of packets for 15 s", disturbed("worker-1", "loss", "20%"), None, lasts=15
+        "a worker's link loses 20 % of packets for 15 s",
+        network.disturbed("worker-1", "loss", "20%"),
+        None,
+        lasts=15,
     ),
     "packets-delayed": Case(
-        "a worker's packets are 200 ms late for 15 s", disturbed("worker-1", "delay", "200ms"), None, lasts=15
+        "a worker's packets are 200 ms late for 15 s",
+        network.disturbed("worker-1", "delay", "200ms"),
+        None,
+        lasts=15,
     ),
     "shared-memory-filled": Case(
-        "/dev/shm of the head is filled for 5 s", shared_memory_filled("head"), None, lasts=5
+        "/dev/shm of the head is filled for 5 s", memory.shared_memory_filled("head"), None, lasts=5
     ),
     "head-asked-to-stop": Case(
-        "the head is asked to stop", asked_to_stop("head"), None, new_head=True, graceful=True
+        "the head is asked to stop",
+        acts.asked_to_stop("head"),
+        None,
+        new_head=True,
+        graceful=True,
+        loads=(*_LOADS, "long"),
     ),
     "worker-asked-to-stop": Case(
         "a worker is asked to stop",
-        asked_to_stop("worker-1"),
+        acts.asked_to_stop("worker-1"),
         DEATH,
         "{worker} is leaving",
         graceful=True,
+        loads=(*_LOADS, "long"),
     ),
     "killed-while-it-recovers": Case(
         "a worker process, and its node during the recovery",
-        killed_again("worker-1", *_WORKER),
+        acts.killed_again("worker-1", *_WORKER),
         DEATH,
         "{worker}",
     ),
-    "worker-replaced": Case("a worker's pod is replaced", replaced("worker-1"), DEATH, "{worker}"),
+    "out-of-memory": Case(
+        "the kernel kills what has most memory on a worker node",
+        memory.out_of_memory("worker-1"),
+        DEATH,
+        "killed by the kernel because the container's memory limit",
+    ),
+    "disk-full": Case(
+        "/tmp and the caches of all nodes are full for 5 s",
+        memory.disk_full("head", "worker-1"),
+        None,
+        lasts=5,
+    ),
+    "disk-full-at-a-loss": Case(
+        "a worker process is killed while /tmp and the caches are full",
+        memory.disk_full_and("head", "worker-1", then=acts.killed("worker-1", *_WORKER)),
+        DEATH,
+        "{worker}",
+    ),
+    "model-truncated": Case(
+        "a weight file is truncated, and a process killed",
+        model.damaged(model.shortened, acts.killed("worker-1", *_WORKER), ExitCode.SHARD_TRUNCATED),
+        None,
+        new_head=True,
+        loads=("idle", "light"),
+    ),
+    "model-removed": Case(
+        "a weight file is removed, and a process killed",
+        model.damaged(Path.unlink, acts.killed("head", *_WORKER), ExitCode.SHARD_ABSENT),
+        None,
+        new_head=True,
+        loads=("idle", "light"),
+    ),
+    "model-changed": Case(
+        "other weights stand in the model's place, and a worker's node is killed",
+        model.changed(acts.node_killed("worker-1")),
+        DEATH,
+        "{worker}",
+        loads=("idle", "light"),
+    ),
+    "ten-in-a-row": Case(
+        "a worker process is killed ten times, each time that the group serves",
+        acts.killed_in_a_row(10, "worker-1", *_WORKER),
+        DEATH,
+        "{worker}",
+        loads=("light",),
+        recoveries=10,
+    ),
+    "poison": Case(
+        "a request during which EngineCore dies, three times",
+        acts.poisoned(3, "VLLM::EngineCore"),
+        float("inf"),
+        "{head}: VLLM::EngineCore",
+        loads=("light",),
+        recoveries=3,
+    ),
+    "clock-stepped": Case(
+        "the clock is stepped by an hour",
+        acts.impossible("Linux has no namespace for the wall clock, and the machine's own is everybody's"),
+        None,
+        loads=("idle",),
+    ),
+    "worker-replaced": Case("a worker's pod is replaced", acts.replaced("worker-1"), DEATH, "{worker}"),
+    "two-nodes-killed": Case(
+        "two of three nodes are killed at once",
+        acts.all_killed("worker-1", "worker-2"),
+        DEATH,
+        "; lost",
+        group=_THREE,
+    ),
+    "engine-cut-off": Case(
+        "what a worker's engine sends is lost, and nothing dies or stops",
+        network.only_supervisors_talk("worker-1"),
+        HANG + CANARY,
+        "",
+        group=_QUICK_TO_HANG,
+        loads=("light", "saturating"),
+    ),
+    "engine-cut-off-idle": Case(
+        "the same for 15 s, without a request",
+        network.only_supervisors_talk("worker-1"),
+        None,
+        lasts=15,
+        group=_QUICK_TO_HANG,
+        loads=("idle",),
+    ),
+    "worker-never-returns": Case(
+        "a worker's node is killed and stays away",
+        acts.never_returns("worker-1"),
+        None,
+        new_head=True,
+        group=_QUICK_TO_END,
+        loads=("idle", "light"),
+    ),
+    "never-heals": Case(
+        "a worker process is killed whenever the group serves",
+        acts.killed_until_the_end(3, "worker-1", *_WORKER),
+        None,
+        new_head=True,
+        group=_QUICK_TO_END,
+        loads=("light",),
+    ),
 }
 
 

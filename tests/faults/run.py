@@ -11,15 +11,15 @@ from typing import Final
 import pytest
 
 from engine.services import LocalGroup, eventually, open_group, service
-from faults.cases import Case, wait_out
+from faults.acts import Unavailable
+from faults.cases import USUAL, Case, Group, wait_out
 from faults.clients import Clients, clients
 from vllm_multinode.contract import env
 from vllm_multinode.contract.executors import ExecutorName
 from vllm_multinode.local.run import isvc
 
-LOADS: Final = {"idle": 0, "light": 2, "saturating": 16}
-"""Clients at a time; the engine takes eight requests at once."""
-_TOKENS: Final = 300
+LOADS: Final = {"idle": (0, 300), "light": (2, 300), "saturating": (16, 300), "long": (4, 1500)}
+"""Clients at a time, and tokens of each answer; the engine takes eight requests at once."""
 _START: Final = 300.0
 _QUIET: Final = 4.0
 """Seconds after a fault that must not be noticed, in which it is not."""
@@ -39,9 +39,18 @@ class Row:
     case: Case
     noticed: float | None = None
     serving: float | None = None
+    ratio: float | None = None
+    """Of the time that a recovery took to that of the group's first start."""
     reason: str = ""
+    skipped: str = ""
     clients: Clients | None = None
     failures: list[str] = field(default_factory=list)
+
+    @property
+    def requests(self) -> str:
+        """What became of them, by how many."""
+        outcomes = self.clients.outcomes if self.clients else {}
+        return ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items())) or "-"
 
 
 class Broken:
@@ -75,7 +84,7 @@ class Broken:
         group = self.group
         epoch = group.status()["epoch"]
         pods = {"head": group.node("head").pod, "worker": group.node("worker-1").pod}
-        with clients(group.apis["head"], LOADS[load], _TOKENS) as row.clients:
+        with clients(group.apis["head"], *LOADS[load]) as row.clients:
             began = time.time()
             try:
                 with self._observed(began) as seen:
@@ -94,10 +103,12 @@ class Broken:
                 self._judge(row, pods, began, float("inf") if patient else case.noticed)
                 if case.noticed is not None and not case.graceful and not patient:
                     self._judge_recovery(row, case)
+            except Unavailable as why:
+                row.skipped = str(why)
             except (AssertionError, pytest.fail.Exception) as error:
                 row.failures.append(str(error))
         self._judge_clients(row)
-        if not row.failures:
+        if not row.failures and not row.skipped:
             self._judge_traces(row)
         return row
 
@@ -159,11 +170,12 @@ class Broken:
         """From when it could begin: the fault was noticed, and is over."""
         if row.noticed is None or row.serving is None:
             return
-        took = row.serving - max(row.noticed, case.lasts or 0.0)
+        took = (row.serving - max(row.noticed, case.lasts or 0.0)) / case.recoveries
+        row.ratio = took / self.start
         self._hold(
             row,
-            f"serving again after {took:.1f} s, {took / self.start:.2f} of a start; the bound is {_AGAIN}",
-            true=took <= _AGAIN * self.start,
+            f"serving again after {took:.1f} s, {row.ratio:.2f} of a start; the bound is {_AGAIN}",
+            true=row.ratio <= _AGAIN,
         )
 
     def _judge_clients(self, row: Row) -> None:
@@ -187,7 +199,7 @@ class Broken:
     def _traces(self) -> dict[str, set[str]]:
         """What an epoch has on each node, by name."""
         found: dict[str, set[str]] = {}
-        for node in ("head", "worker-1"):
+        for node in [one.node for one in self.group.nodes]:
             pids = {pid for word in _TRACES for pid in self.group.processes(node, word)}
             found[f"processes on {node}"] = {str(pid) for pid in pids}
             found[f"files in /dev/shm on {node}"] = self.group.shared_memory(node)
@@ -196,11 +208,12 @@ class Broken:
 
 
 @contextlib.contextmanager
-def broken(executor: ExecutorName, model: Path, folder: Path) -> Iterator[Broken]:
-    """A group of two nodes with the real engine, that serves."""
+def broken(executor: ExecutorName, model: Path, folder: Path, like: Group = USUAL) -> Iterator[Broken]:
+    """A group with the real engine, that serves."""
     folder.mkdir()
-    variables = {env.BACKOFF: "0", env.RECOVERY_ATTEMPTS: "100", "VLLM_LOGGING_LEVEL": "INFO"}
-    local = service(model, executor=executor, env=variables, args=("--dtype", "float32"))
+    variables = {env.BACKOFF: "0", "VLLM_LOGGING_LEVEL": "INFO", **dict(like.variables)}
+    arguments = ("--dtype", "float32")
+    local = service(model, executor=executor, nodes=like.nodes, env=variables, args=arguments)
     group = open_group(folder / "runs", isvc.pods(local, isvc.cache_directory()))
     with group.run:
         try:

@@ -1,0 +1,143 @@
+"""Faults of memory: /dev/shm, the disk behind caches and /tmp, and the kernel's out-of-memory kill."""
+
+import contextlib
+import os
+import secrets
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from engine.services import LocalGroup, eventually
+from faults.acts import Act, Unavailable, Undo
+
+_MEMORY: Final = Path("/sys/fs/cgroup/memory")
+_PROTECTED: Final = "-1000"
+_ROOM: Final = 8 << 20
+# Takes memory piece by piece until the kernel has killed something, which it does not do to this one.
+_EATER: Final = """
+import sys, time
+from pathlib import Path
+killed = Path(sys.argv[1], "memory.oom_control")
+taken = []
+while len(taken) < 4096 and "oom_kill 0" in killed.read_text():
+    taken.append(bytearray(b"x") * (1 << 20))
+"""
+
+
+def shared_memory_filled(node: str) -> Act:
+    """/dev/shm has no room left."""
+
+    def act(group: LocalGroup) -> Undo:
+        path = group.shared_memory_folder(node) / "filled-by-somebody"
+        with path.open("wb") as file:
+            try:
+                while file.write(b"\0" * (1 << 20)):
+                    file.flush()
+            except OSError:
+                pass
+        return partial(path.unlink, missing_ok=True)
+
+    return act
+
+
+def disk_full(*nodes: str) -> Act:
+    """Neither /tmp nor the caches take one byte more."""
+
+    def act(group: LocalGroup) -> Undo:
+        volumes = group.run.directory.mounts
+        world = ("nsenter", "-m", "-t", str(group.run.process.pid))
+        used = os.statvfs(group.shared_memory_folder(nodes[0]).parents[1])
+        size = (used.f_blocks - used.f_bfree) * used.f_frsize
+        _run(*world, "mount", "-o", f"remount,size={size}", str(volumes))
+        full = [("nsenter", "-m", "-t", str(group.processes(node, "multinode")[0])) for node in nodes]
+        for inside in full:
+            _run(*inside, "mount", "-t", "tmpfs", "-o", "size=4096", "full", "/cache")
+            _run(*inside, "sh", "-c", "head -c 4096 /dev/zero > /cache/full")
+
+        def undo() -> None:
+            _run(*world, "mount", "-o", "remount,size=50%", str(volumes))
+            for inside in full:
+                # A container that has started again since has mounts of its own.
+                _run(*inside, "umount", "-l", "/cache", check=False)
+
+        return undo
+
+    return act
+
+
+def disk_full_and(*nodes: str, then: Act) -> Act:
+    """The same, and another fault besides, whose recovery begins with a full disk."""
+
+    def act(group: LocalGroup) -> Undo:
+        undo = disk_full(*nodes)(group)
+        then(group)
+        return undo
+
+    return act
+
+
+def _run(*command: str, check: bool = True) -> None:
+    subprocess.run(command, check=check, capture_output=not check)
+
+
+def out_of_memory(node: str) -> Act:
+    """The node's cgroup reaches its limit, and the kernel kills what has most.
+
+    A cgroup is made for the node as a container has one; where none may be made, there is no such fault.
+    """
+
+    def act(group: LocalGroup) -> Undo:
+        own = next(
+            (
+                line.split(":", 2)[2]
+                for line in Path("/proc/self/cgroup").read_text().splitlines()
+                if ":memory:" in line
+            ),
+            None,
+        )
+        if own is None:
+            raise Unavailable("no memory cgroup of version 1 here, whose charges move with a process")
+        folder = _MEMORY / own.strip("/") / f"faults-{secrets.token_hex(4)}"
+        try:
+            folder.mkdir()
+            (folder / "memory.move_charge_at_immigrate").write_text("3")
+        except OSError as error:
+            raise Unavailable(f"no memory cgroup can be made here ({error.strerror})") from error
+        for pid in group.processes(node, ""):
+            with contextlib.suppress(OSError):
+                (folder / "cgroup.procs").write_text(str(pid))
+        supervisor = group.processes(node, "multinode")[0]
+        Path(f"/proc/{supervisor}/oom_score_adj").write_text(_PROTECTED)
+        used = int((folder / "memory.usage_in_bytes").read_text())
+        (folder / "memory.limit_in_bytes").write_text(str(used + _ROOM))
+        _eat(folder)
+        return partial(_release, folder, supervisor)
+
+    return act
+
+
+def _eat(folder: Path) -> None:
+    """Take what is left, in a process that joins the cgroup and is not chosen itself."""
+    join = 'echo $$ > "$1/cgroup.procs"; echo -1000 > /proc/self/oom_score_adj; exec "$2" -c "$3" "$1"'
+    subprocess.run(["sh", "-c", join, "sh", str(folder), sys.executable, _EATER], check=True, timeout=30)
+
+
+def _release(folder: Path, supervisor: int) -> None:
+    """Everything goes back to where it was."""
+    (folder / "memory.limit_in_bytes").write_text("-1")
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{supervisor}/oom_score_adj").write_text("0")
+
+    def empty() -> bool:
+        for pid in (folder / "cgroup.procs").read_text().split():
+            with contextlib.suppress(OSError):
+                (folder.parent / "cgroup.procs").write_text(pid)
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        return not folder.exists()
+
+    time.sleep(0.1)
+    eventually(empty)
