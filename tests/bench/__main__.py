@@ -5,24 +5,30 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import members, notice, soak, start, supervisor, watched
+from bench import members, notice, recovery, scale, soak, start, supervisor, watched
 from bench.report import Figure
 from vllm_multinode.contract.executors import ExecutorName
 from vllm_multinode.local.tiny_model.make_model import make_model
+
+_NAMES = ("members", "start", "recovery", "notice", "supervisor", "watched", "soak")
 
 
 def main() -> None:
     """Run what was asked for, each figure printed as soon as it is there."""
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument(
-        "--only", nargs="+", choices=("members", "start", "notice", "supervisor", "watched", "soak")
-    )
+    parser.add_argument("--only", nargs="+", choices=_NAMES)
     parser.add_argument("--executor", nargs="+", choices=("mp", "ray"), default=["mp", "ray"])
     parser.add_argument(
         "--rounds", type=int, default=3, help="of each cold start, whose median counts, and of watching"
     )
     parser.add_argument("--soak", type=float, default=600, help="seconds of saturating load")
+    parser.add_argument(
+        "--scale", type=Path, metavar="PAGE", help="write the curve over members there, and end"
+    )
     options = parser.parse_args()
+    if options.scale:
+        scale.write(options.scale)
+        return
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model"
         make_model(model)
@@ -44,6 +50,7 @@ def _of_executor(
 ) -> list[tuple[str, Callable[[], list[Figure]]]]:
     return [
         ("start", lambda: start.measure(model, executor, options.rounds)),
+        ("recovery", lambda: recovery.measure(model, executor, options.rounds)),
         ("notice", lambda: notice.measure(model, executor)),
         ("supervisor", lambda: supervisor.measure(model, executor)),
         ("watched", lambda: watched.measure(model, executor, options.rounds)),

@@ -11,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,50 +27,95 @@ from vllm_multinode.launcher.messages import Beat, Claim, Hello, Identity
 from vllm_multinode.launcher.settings import GroupName, heartbeat_interval
 
 WORKERS = 1024
+CURVE = (1, 7, 31, 127, 511, 1023, 2047, 4095)
+"""Workers; with the head 2 to 4,096 members."""
 PORT = 18081
 HEARTBEAT = 5.0
-_DEADLINE = 60.0
+_DEADLINE = 120.0
+_QUIET = 10.0
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What so many members cost their head; seconds where nothing else is said.
+
+    Attributes:
+        members: the head among them.
+        joined: from the first request to join until all are members.
+        silent: from the last heartbeat of one until it is noticed, beyond which the time-out is 5.
+        closed: from the end of a connection until it is noticed.
+        again: until that member has joined again.
+        cpu: percent of a core for heartbeats, nothing else going on.
+        resident: MiB.
+    """
+
+    members: int
+    joined: float
+    silent: float
+    closed: float
+    again: float
+    cpu: float
+    resident: float
 
 
 def measure() -> list[Figure]:
     """Joining and losing one of 1,024 members."""
+    scale = curve((WORKERS,))[0]
+    return [
+        Figure(f"{WORKERS} workers join one head", scale.joined, "s", "at most 5"),
+        Figure("one of them falls silent: noticed after", scale.silent, "s", f"at most {HEARTBEAT:g} + 1"),
+        Figure("one of them closes: noticed after", scale.closed, "s", "well under 1"),
+        Figure("the group is whole again after", scale.again, "s", ""),
+        Figure(f"head's heartbeats with {WORKERS} workers", scale.cpu, "%", "of a core"),
+        Figure(f"head's resident memory with {WORKERS} workers", scale.resident, "MiB", ""),
+    ]
+
+
+def curve(workers: Sequence[int] = CURVE) -> list[Scale]:
+    """One head after the other, with so many workers each."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            model = Path(folder) / "model"
-            _write_model(model, layers=WORKERS + 2)
-            return asyncio.run(_measure(model))
+        return [_with(count) for count in workers]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-async def _measure(model: Path) -> list[Figure]:
-    async with _head(model) as head, _members(model) as (joined_after, beating):
-        rss = resident_mib(head.pid)
+def _with(workers: int) -> Scale:
+    with tempfile.TemporaryDirectory() as folder:
+        model = Path(folder) / "model"
+        _write_model(model, layers=workers + 2)
+        return asyncio.run(_measure(model, workers))
+
+
+async def _measure(model: Path, workers: int) -> Scale:
+    async with _head(model, workers) as head, _members(model, workers) as (joined_after, beating):
+        before, began = cpu_seconds(head.pid), time.monotonic()
+        await asyncio.sleep(_QUIET)
+        cpu = (cpu_seconds(head.pid) - before) / (time.monotonic() - began) * 100
+        resident = resident_mib(head.pid)
         began = time.monotonic()
-        beating.silence("worker-7")
-        silent = await _until_lost("worker-7", began)
+        await beating.disconnect("worker-0")
+        closed = await _until_lost("worker-0", began)
         began = time.monotonic()
-        await beating.disconnect("worker-9")
-        closed = await _until_lost("worker-9", began)
-    return [
-        Figure(f"{WORKERS} workers join one head", joined_after, "s", "at most 5"),
-        Figure("one of them falls silent: noticed after", silent, "s", f"at most {HEARTBEAT:g} + 1"),
-        Figure("one of them closes: noticed after", closed, "s", "well under 1"),
-        Figure(f"head's resident memory with {WORKERS} members", rss, "MiB", ""),
-    ]
+        await beating.join(beating.hellos["worker-0"])
+        await _poll("the member", lambda status: len(status["members"]) == workers + 1)
+        again = time.monotonic() - began
+        began = time.monotonic()
+        beating.silence("worker-0")
+        silent = await _until_lost("worker-0", began)
+    return Scale(workers + 1, joined_after, silent, closed, again, cpu, resident)
 
 
 @contextlib.asynccontextmanager
-async def _head(model: Path) -> AsyncIterator["subprocess.Popen[bytes]"]:
+async def _head(model: Path, workers: int) -> AsyncIterator["subprocess.Popen[bytes]"]:
     """A real head that waits for one worker more than will come, so that no engine is ever started."""
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(model.parent),
         env.TENSOR_PARALLEL_SIZE: "1",
-        env.PIPELINE_PARALLEL_SIZE: str(WORKERS + 2),
-        env.RAY_NODE_COUNT: str(WORKERS + 2),
+        env.PIPELINE_PARALLEL_SIZE: str(workers + 2),
+        env.RAY_NODE_COUNT: str(workers + 2),
         env.REQUEST_GPU_COUNT: "1",
         env.MODEL_NAME: "llm",
         env.MODEL_DIR: str(model),
@@ -80,9 +126,11 @@ async def _head(model: Path) -> AsyncIterator["subprocess.Popen[bytes]"]:
         env.RAY_PORT: str(PORT + 2),
         env.HEARTBEAT_TIMEOUT: str(HEARTBEAT),
         env.LOG_LEVEL: "error",
+        env.WARM_RESTART: "false",
     }
     multinode = shutil.which("multinode", path=str(Path(sys.executable).parent)) or "multinode"
-    process = await asyncio.to_thread(subprocess.Popen, [multinode, "head"], env=environment)
+    argv = [multinode, "head", "--skip-tokenizer-init"]
+    process = await asyncio.to_thread(subprocess.Popen, argv, env=environment)
     try:
         await _poll("the head", lambda status: status["state"] == "forming")
         yield process
@@ -96,15 +144,20 @@ class _Beating:
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
+        # All come from one address here, which may have 256 connections that are not a member's yet.
+        self._at_once = asyncio.Semaphore(128)
+        self.hellos: dict[str, Hello] = {}
         self.links: dict[str, aiohttp.ClientWebSocketResponse] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     async def join(self, hello: Hello) -> None:
         side = WorkersSide(None, Claim(pod=hello.identity.pod, group=hello.group), "")
-        link = await self._session.ws_connect(f"http://127.0.0.1:{PORT}{PATH}", headers=side.headers())
-        await link.send_str(hello.model_dump_json())
-        await link.receive_str()
+        async with self._at_once:
+            link = await self._session.ws_connect(f"http://127.0.0.1:{PORT}{PATH}", headers=side.headers())
+            await link.send_str(hello.model_dump_json())
+            await link.receive_str()
         self.links[hello.identity.pod] = link
+        self.hellos[hello.identity.pod] = hello
         self._tasks.append(asyncio.create_task(self._read(link)))
 
     async def _read(self, link: aiohttp.ClientWebSocketResponse) -> None:
@@ -132,7 +185,7 @@ class _Beating:
 
 
 @contextlib.asynccontextmanager
-async def _members(model: Path) -> AsyncIterator[tuple[float, _Beating]]:
+async def _members(model: Path, workers: int) -> AsyncIterator[tuple[float, _Beating]]:
     fingerprint = read_model(model).fingerprint
     versions = installed_versions()
     connector = aiohttp.TCPConnector(limit=0)
@@ -152,13 +205,14 @@ async def _members(model: Path) -> AsyncIterator[tuple[float, _Beating]]:
                 ),
                 group=GroupName(service="llm"),
             )
-            for number in range(WORKERS)
+            for number in range(workers)
         ]
-        await asyncio.gather(*(beating.join(hello) for hello in hellos))
-        await _poll("all members", lambda status: len(status["members"]) == WORKERS + 1)
-        joined_after = time.monotonic() - began
+        # The first ones must not fall silent while the last ones join.
         heart = asyncio.create_task(beating.beat())
         try:
+            await asyncio.gather(*(beating.join(hello) for hello in hellos))
+            await _poll("all members", lambda status: len(status["members"]) == workers + 1)
+            joined_after = time.monotonic() - began
             yield joined_after, beating
         finally:
             heart.cancel()
@@ -190,6 +244,12 @@ def _write_model(directory: Path, layers: int) -> None:
     header = json.dumps({"lm_head.weight": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
     content = struct.pack("<Q", len(header)) + header + bytes(4)
     (directory / "model.safetensors").write_bytes(content)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Of processor time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident_mib(pid: int) -> float:

@@ -5,7 +5,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -80,7 +80,13 @@ class Nodes:
 
 @contextlib.contextmanager
 def nodes(
-    way: Way, executor: ExecutorName, model: Path, arguments: tuple[str, ...] = (), *, fork: bool = True
+    way: Way,
+    executor: ExecutorName,
+    model: Path,
+    arguments: tuple[str, ...] = (),
+    *,
+    fork: bool = True,
+    variables: Mapping[str, str] | None = None,
 ) -> Iterator[Nodes]:
     """Start two nodes with PP 2, and end them."""
     local = isvc.LocalService(
@@ -88,7 +94,7 @@ def nodes(
         model=model,
         executor=executor,
         args=("--dtype", "float32", *arguments),
-        env={env.CPU_FORK: "1" if fork else "0"},
+        env={env.CPU_FORK: "1" if fork else "0", **(variables or {})},
     )
     with tempfile.TemporaryDirectory() as folder:
         began = time.monotonic()

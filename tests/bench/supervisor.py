@@ -1,7 +1,6 @@
 """What the supervisor costs, idle and under load, and how quickly it answers a probe then."""
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -9,7 +8,7 @@ from statistics import median, quantiles
 
 from bench import prober
 from bench.load import saturating
-from bench.members import resident_mib
+from bench.members import cpu_seconds, resident_mib
 from bench.nodes import Nodes, nodes
 from bench.report import Figure
 from vllm_multinode.contract import ports
@@ -21,7 +20,6 @@ _IDLE = 30.0
 _PROBES = 2000
 _PACED = 1000
 _PROBER_ENDS = 300.0
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def measure(model: Path, executor: ExecutorName) -> list[Figure]:
@@ -29,11 +27,11 @@ def measure(model: Path, executor: ExecutorName) -> list[Figure]:
     with nodes("launcher", executor, model) as group:
         group.first_completion()
         pids = {role: _supervisor(group, role) for role in ("head", "worker")}
-        before = {role: _cpu(pid) for role, pid in pids.items()}
+        before = {role: cpu_seconds(pid) for role, pid in pids.items()}
         time.sleep(_IDLE)
         figures = []
         for role, pid in pids.items():
-            idle = (_cpu(pid) - before[role]) / _IDLE * 100
+            idle = (cpu_seconds(pid) - before[role]) / _IDLE * 100
             figures += [
                 Figure(f"{executor}: {role}'s supervisor, resident", resident_mib(pid), "MiB", "at most 60"),
                 Figure(f"{executor}: {role}'s supervisor, idle", idle, "%", "at most 1 of a core"),
@@ -44,9 +42,9 @@ def measure(model: Path, executor: ExecutorName) -> list[Figure]:
 
 def _probes(group: Nodes, head: int, model: Path, executor: ExecutorName) -> list[Figure]:
     children = _children(head)
-    before = _cpu(head)
+    before = cpu_seconds(head)
     _ask(group, _PROBES, 0)
-    each = (_cpu(head) - before) / _PROBES * 1000
+    each = (cpu_seconds(head) - before) / _PROBES * 1000
     started = len(_children(head) - children)
     with saturating(group.api, model):
         times = _ask(group, _PACED, 0.02)
@@ -113,9 +111,3 @@ def _parents() -> dict[int, int]:
 
 def _children(pid: int) -> set[int]:
     return {child for child, parent in _parents().items() if parent == pid}
-
-
-def _cpu(pid: int) -> float:
-    """Seconds of CPU that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
