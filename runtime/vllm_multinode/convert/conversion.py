@@ -14,6 +14,7 @@ from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.convert import eks, kaito, kserve, llmisvc, lws, oci, own, ray_serve, sizes
 from vllm_multinode.convert.draft import Draft
 from vllm_multinode.convert.record import Record, Row
+from vllm_multinode.convert.sources import TEMPLATE, is_template
 from vllm_multinode.k8s.documents import Document
 from vllm_multinode.platforms.releases import DEFAULT, Release
 from vllm_multinode.platforms.simulation import Body
@@ -127,6 +128,9 @@ def convert(
         if found is None or (kind is not None and not _RECOGNISE[kind](record.body)):
             continue
         recognised = True
+        if _is_template(record):
+            record.refused(("metadata", "name") if record.body.get("metadata") else (), TEMPLATE)
+            continue
         made = list(_convert_one(found, record, records, known))
         drafts += [(draft, record) for draft in made if not record.is_refused]
     if not recognised:
@@ -136,7 +140,11 @@ def convert(
         _companion(record)
     _check_names(services)
     rows = tuple(row for record in records for row in record.rows())
-    refused = tuple(f"{record.label}: {path}: {why}" for record in records for path, why in record.refusals())
+    refused = tuple(
+        ": ".join(filter(None, (record.label, path, why)))
+        for record in records
+        for path, why in record.refusals()
+    )
     return Conversion(services, rows, refused)
 
 
@@ -163,6 +171,13 @@ def _own(ours: own.Own) -> Service:
     return Service(
         ours.name, ours.name, label, spec, ours.fields, by_hand, ours.notes, ours.platform, ours.target
     )
+
+
+def _is_template(record: Record) -> bool:
+    """Whether a chart's placeholders stand in it; KServe's own, in arguments, are none."""
+    if record.body.get("kind"):
+        return is_template(str(record.get("metadata", "name")))
+    return is_template(str(record.body))
 
 
 def _service(draft: Draft, record: Record) -> Service:

@@ -48,6 +48,8 @@ _CANNOT: Final[Mapping[str, str]] = {
     "--chat-template": "The file is in the source's image. Copy it to the claim, and give its path there.",
     "--config": "The file is in the source's image. Write what it holds under arguments.",
 }
+_DIGITS: Final = 18
+"""Of a number; longer ones are texts, which vLLM will refuse."""
 _SWITCHES: Final = ("true", "false")
 _NAMES: Final = dict.fromkeys(
     (MODEL, "--max-model-len", "--served-model-name", "--distributed-executor-backend", *_FOLLOWS, *_CANNOT),
@@ -185,7 +187,7 @@ def _sizes(draft: Draft, option: Option, value: str) -> Answer | None:
     target = targets.get(option.name)
     if target is None:
         return None
-    if not value.isdigit() or int(value) < 1:
+    if not re.fullmatch(rf"0*[1-9]\d{{0,{_DIGITS}}}", value):
         return "not_carried", "", f"{shown(value)} is not a size; the plan chooses one."
     draft.set(target, int(value))
     return "carried", target, ""
@@ -277,7 +279,7 @@ def shown(value: object) -> str:
 def _tokens(value: str) -> int | str | None:
     if value in ("auto", "-1"):
         return "auto"
-    match = re.fullmatch(r"(\d+)([kKmM]?)", value)
+    match = re.fullmatch(rf"(\d{{1,{_DIGITS}}})([kKmM]?)", value)
     if match is None:
         return None
     scale = {"": 1, "k": 1000, "K": 1024, "m": 1000**2, "M": 1024**2}[match[2]]
@@ -285,9 +287,9 @@ def _tokens(value: str) -> int | str | None:
 
 
 def _scalar(value: str) -> Any:
-    if re.fullmatch(r"-?\d+", value):
+    if re.fullmatch(rf"-?\d{{1,{_DIGITS}}}", value):
         return int(value)
-    if re.fullmatch(r"-?\d*\.\d+", value):
+    if re.fullmatch(rf"-?\d{{0,{_DIGITS}}}\.\d{{1,{_DIGITS}}}", value):
         return float(value)
     if value.startswith(("{", "[")):
         try:

@@ -1,6 +1,8 @@
 """`multinode convert` as a user types it."""
 
+import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,7 @@ def test_two_services_of_one_name_are_refused(tmp_path: Path, capsys: pytest.Cap
     [
         pytest.param("a.yaml", "a: {{ .Values.x }}", ExitCode.MANIFEST, "helm template", id="chart-template"),
         pytest.param("a.json", '{\n// no\n"a": 1}', ExitCode.MANIFEST, "JSON has no comments", id="comment"),
+        pytest.param("a.yaml", f"a: {'b' * (9 << 20)}", ExitCode.MANIFEST, "larger than 8 MiB", id="large"),
         pytest.param("a.yaml", "a: 1", ExitCode.MANIFEST, "nothing that can be converted", id="other"),
         pytest.param(
             "a.yaml", WORKSPACE.format(name="x").replace("v1beta1", "v9"), ExitCode.NOT_CONVERTED,
@@ -114,3 +117,11 @@ def test_the_report_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     statuses = {row["source_path"]: row["status"] for row in report["fields"]}
     assert statuses["resource.count"] == "changed"
     assert statuses["inference.adapters[0].strength"] == "not_carried"
+
+
+def test_a_template_on_standard_input_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"model: {{ .Values.model }}")))
+    assert convert("-") == ExitCode.MANIFEST
+    assert "helm template CHART" in capsys.readouterr().err

@@ -66,6 +66,7 @@ def test_vllm_is_found_in_a_command(words: list[str], arguments: list[str] | Non
             ["--data-parallel-size", "2", "--data-parallel-rank", "1"], {}, id="what-a-spec-refuses"
         ),
         pytest.param(["--api-key", "x"], {}, id="secret"),
+        pytest.param(["-tp", "9" * 5000, "--max-model-len", "9" * 5000], {}, id="numbers-without-end"),
         pytest.param(["--swap-space", "4", "--no-such-option"], {}, id="not-vllms"),
     ],
 )
