@@ -11,6 +11,17 @@ _EXTRAS: Final = {"boto3": "[s3]", "kubernetes": "[cluster]", "openshift_client"
 _BASE: Final = ("aiohttp", "click", "prometheus_client", "pydantic", "requests", "rich", "urllib3", "yaml")
 """What the install itself brings; an image of vLLM may lack some."""
 
+_HELP: Final = """Usage: multinode {role} [ARGUMENTS OF VLLM]...
+
+  Run the supervisor of a {role} pod: join the group, start vLLM, watch it, and heal in place.
+
+  The environment configures it, as KServe or LeaderWorkerSet and the manifests set it. All arguments are vLLM's.
+
+Examples:
+  multinode {role}
+  multinode {role} --max-model-len 32768
+"""
+
 
 def main() -> NoReturn:
     """Entry point of `multinode` and `kubectl multinode`."""
@@ -33,6 +44,9 @@ def main() -> NoReturn:
 def _run(arguments: list[str]) -> int:
     command, others = next(iter(arguments), ""), tuple(arguments[1:])
     if command in ("head", "worker"):
+        if others[:1] in (("--help",), ("-h",)):
+            sys.stdout.write(_HELP.format(role=command))
+            return ExitCode.OK
         # Neither click nor rich is loaded, nor has to be installed: every argument behind the role is vLLM's.
         from vllm_multinode.launcher.main import main as launch
 

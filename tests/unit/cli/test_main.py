@@ -97,3 +97,17 @@ def test_what_is_not_installed_is_one_line(module: str, arguments: list[str], ex
     assert ended.returncode in (2, 76), ended.stderr
     assert f"vllm-multinode{extra}'" in ended.stderr
     assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("role", ["head", "worker"])
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help_of_a_role_needs_no_variable(role: str, option: str) -> None:
+    ended = python(f"import sys; sys.argv = ['multinode', {role!r}, {option!r}]\n" + _MAIN)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith(f"Usage: multinode {role} ")
+
+
+def test_nothing_is_asked_for_and_the_help_is_printed() -> None:
+    ended = python("import sys; sys.argv = ['multinode']\n" + _MAIN)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith("Usage: multinode ")

@@ -223,6 +223,12 @@ class Handler(BaseHTTPRequestHandler):
         key = (plural, namespace, name)
         if method == "PATCH":
             return self._patch(key, query, json.loads(body))
+        if method == "POST":
+            created = json.loads(body)
+            created["metadata"].setdefault("namespace", namespace)
+            return self._json(
+                201, self.api.put({**created, "metadata": {**created["metadata"], "generation": 1}})
+            )
         if not name:
             return (
                 self._watch(plural, namespace, query)

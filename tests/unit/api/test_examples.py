@@ -1,0 +1,226 @@
+"""The programs of examples/, as they are: typed for two checkers, and run to their end."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+from unit.cluster.objects import head_says, running, with_status
+from unit.cluster.stub_api import StubApi, serving
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+SPEC = {
+    "name": "llama",
+    "model": {"claim": "models", "path": "llama", "size": "131Gi"},
+    "parallelism": {"tensor": 8, "pipeline": 2},
+}
+CONTROLLER = {
+    "apiVersion": "apps/v1",
+    "kind": "Deployment",
+    "metadata": {
+        "name": "kserve-controller-manager",
+        "namespace": "kserve",
+        "labels": {"control-plane": "kserve-controller-manager"},
+    },
+    "spec": {
+        "template": {"spec": {"containers": [{"name": "manager", "image": "kserve-controller:v0.19.0"}]}}
+    },
+}
+_MULTINODE = f"#!{sys.executable}\nfrom vllm_multinode.cli.main import main\nmain()\n"
+
+
+def program(name: str) -> ModuleType:
+    """An example as a module."""
+    specification = importlib.util.spec_from_file_location(Path(name).stem, EXAMPLES / name)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+class Controller(threading.Thread):
+    """Lets every service that is created serve, as KServe and its pods would."""
+
+    def __init__(self, api: StubApi) -> None:
+        super().__init__(daemon=True)
+        self._api = api
+        self.ended = threading.Event()
+
+    def run(self) -> None:
+        while not self.ended.wait(0.05):
+            for (plural, namespace, name), body in list(self._api.objects.items()):
+                if plural == "inferenceservices" and "status" not in body:
+                    self._api.put(with_status(body, ready="True", url=f"http://{name}.example.com"))
+                    text = json.dumps(running(f"{name}-predictor-0")).replace("llm", name)
+                    pod = json.loads(text)
+                    pod["metadata"]["namespace"] = namespace
+                    self._api.put(pod)
+                    self._api.heads[f"{name}-predictor-0:8081"] = head_says()
+
+
+@pytest.fixture
+def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubApi]:
+    """A stand-in for a cluster with KServe 0.19.0, with a kubeconfig for it."""
+    with serving() as api:
+        api.namespace("models")
+        api.put(CONTROLLER)
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "x",
+            "clusters": [{"name": "c", "cluster": {"server": api.url}}],
+            "users": [{"name": "ada", "user": {"token": "the-token-of-ada"}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "ada", "namespace": "models"}}],
+        }
+        (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+        controller = Controller(api)
+        controller.start()
+        yield api
+        controller.ended.set()
+        controller.join(timeout=60)
+
+
+def test_what_is_built_and_rendered_passes_the_check(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program("build_and_render.py").main(str(tmp_path / "llama"))
+    assert {"kustomization.yaml", "inference-service.yaml"} <= {
+        one.name for one in (tmp_path / "llama").iterdir()
+    }
+    capsys.readouterr()
+    assert program("validate_in_ci.py").main([str(tmp_path / "llama")]) == 0
+
+
+def test_a_pipeline_fails_on_what_will_not_serve(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = tmp_path / "service.yaml"
+    program("build_and_render.py").main(str(tmp_path / "llama"))
+    (service,) = yaml.safe_load_all((tmp_path / "llama" / "inference-service.yaml").read_text())
+    service["spec"]["predictor"]["minReplicas"] = 2
+    service["spec"]["predictor"]["maxReplicas"] = 3
+    bad.write_text(yaml.safe_dump(service))
+    check = program("validate_in_ci.py").main
+    assert check([str(bad)]) == 1
+    assert str(bad) in capsys.readouterr().out
+    assert check([str(tmp_path / "absent.yaml")]) == 1
+    assert "absent.yaml" in capsys.readouterr().err
+
+
+def test_a_fleet_is_planned(capsys: pytest.CaptureFixture[str]) -> None:
+    fleet = program("plan_a_fleet.py")
+    fleet.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == list(fleet.MODELS)
+    assert "2 nodes x 8 GPUs (TP 8, PP 2), 2 copies on 4 nodes" in lines[0]
+    fleet.main("L4", 1)
+    assert "does not fit; it needs" in capsys.readouterr().out
+
+
+def test_the_service_is_created_through_the_sdk(api: StubApi) -> None:
+    if importlib.util.find_spec("kserve") is None:
+        pytest.skip("the KServe SDK is not installed")
+    from vllm_multinode import DeploymentSpec, Model, Parallelism, render
+
+    # A process of its own: the SDK reads KUBECONFIG when it is imported.
+    ended = subprocess.run(
+        [sys.executable, str(EXAMPLES / "create_with_sdk.py")],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert "llama serves at http://llama.example.com" in ended.stdout
+    created = api.get("inferenceservices", "llama", "models")
+    assert created is not None
+    spec = DeploymentSpec(
+        name="llama",
+        namespace="models",
+        model=Model(claim="models", path="llama"),
+        parallelism=Parallelism(tensor=4, pipeline=2),
+    )
+    (body,) = render(spec, "kserve-0.19.0").files["inference-service.yaml"]
+    created["spec"]["predictor"]["model"].pop("name", None)
+    assert created["spec"] == body["spec"]
+    assert api.get("servingruntimes", body["spec"]["predictor"]["model"]["runtime"], "models") is not None
+
+
+def test_a_step_of_kubeflow(api: StubApi, tmp_path: Path) -> None:
+    compiler = pytest.importorskip("kfp.compiler", reason="kfp is not installed", exc_type=ImportError)
+    step = program("pipelines/kubeflow.py")
+    assert step.serve.python_func(yaml.safe_dump(SPEC), "models") == "http://llama.example.com"
+    compiler.Compiler().compile(step.pipeline, str(tmp_path / "pipeline.yaml"))
+    assert "vllm-multinode[cluster]" in (tmp_path / "pipeline.yaml").read_text()
+    assert api.get("inferenceservices", "llama", "models") is not None
+
+
+def test_a_task_of_airflow(api: StubApi) -> None:
+    pytest.importorskip("airflow.sdk", reason="Airflow is not installed", exc_type=ImportError)
+    task = program("pipelines/airflow_dag.py").serve
+    assert task.function(yaml.safe_dump(SPEC), "models") == "http://llama.example.com"
+    # A second try changes nothing.
+    assert task.function(yaml.safe_dump(SPEC), "models") == "http://llama.example.com"
+    assert api.get("inferenceservices", "llama", "models") is not None
+
+
+def test_a_step_of_argo(api: StubApi, tmp_path: Path) -> None:
+    template = yaml.safe_load((EXAMPLES / "pipelines" / "argo.yaml").read_text())["spec"]["templates"][0]
+    spec = tmp_path / "llama.yaml"
+    spec.write_text(yaml.safe_dump(SPEC))
+    for name, text in (("multinode", _MULTINODE), ("pip", "#!/bin/sh\n")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    (script,) = template["container"]["args"]
+    assert template["inputs"]["artifacts"][0]["path"] in script
+    script = script.replace("/spec/llama.yaml", str(spec)).replace(
+        "{{workflow.parameters.namespace}}", "models"
+    )
+    ended = subprocess.run(
+        [*template["container"]["command"], script],
+        env={**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert "serves at http://llama.example.com" in ended.stdout
+    assert api.get("inferenceservices", "llama", "models") is not None
+
+
+_PROGRAMS = sorted(EXAMPLES.rglob("*.py"))
+
+
+def test_mypy_accepts_them_strictly_without_plugins(tmp_path: Path) -> None:
+    configuration = tmp_path / "mypy.ini"
+    # What others ship without types, or is not installed here; decorators of theirs are untyped with it.
+    others = [f"[mypy-{name}.*]\nignore_missing_imports = True\n" for name in ("kserve", "kfp", "airflow")]
+    steps = [f"[mypy-{name}]\ndisallow_untyped_decorators = False\n" for name in ("kubeflow", "airflow_dag")]
+    configuration.write_text("".join(["[mypy]\nstrict = True\n", *others, *steps]))
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--config-file",
+        str(configuration),
+        "--cache-dir",
+        str(tmp_path),
+    ]
+    ended = subprocess.run(
+        [*command, *map(str, _PROGRAMS)], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert ended.returncode == 0, ended.stdout
+
+
+def test_pyright_accepts_them() -> None:
+    pytest.importorskip("basedpyright", reason="basedpyright comes with the extra [dev]")
+    files = [str(path) for path in _PROGRAMS]
+    command = [sys.executable, "-m", "basedpyright", "--level", "error", "--outputjson", *files]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=EXAMPLES)
+    found = json.loads(ended.stdout)["generalDiagnostics"]
+    # What is not installed here cannot be resolved.
+    told = [one for one in found if one.get("rule") != "reportMissingImports"]
+    assert told == []
