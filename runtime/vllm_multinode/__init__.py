@@ -13,8 +13,8 @@ From Python, typed::
     print(render(spec, "kserve-0.19.0").stream())
 
 The rest of the cycle: `plan`, `preview`, `deploy`, `wait`, `status`, `delete`, `convert_files`. Whatever is
-wrong is a MultinodeError, or pydantic's ValidationError where a spec is built. Nothing of it is imported before
-it is asked for: the launcher shares this package.
+wrong is a MultinodeError, or pydantic's ValidationError where a spec is built. Nothing of it is imported
+before it is asked for: the launcher shares this package.
 """
 
 import importlib

@@ -15,7 +15,8 @@ _HELP: Final = """Usage: multinode {role} [ARGUMENTS OF VLLM]...
 
   Run the supervisor of a {role} pod: join the group, start vLLM, watch it, and heal in place.
 
-  The environment configures it, as KServe or LeaderWorkerSet and the manifests set it. All arguments are vLLM's.
+  The environment configures it, as KServe or LeaderWorkerSet and the manifests set it.
+  All arguments are vLLM's.
 
 Examples:
   multinode {role}
