@@ -43,6 +43,7 @@ def beside() -> list[str]:
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Set the address, and expand the patterns of the navigation."""
     config.repo_url = repository()
+    config.repo_name = "/".join(repository().split("/")[-2:])
     config.edit_uri = ""
     docs = Path(config.docs_dir)
     pages = sorted(str(path.relative_to(docs)) for path in docs.rglob("*.md")) + beside()
