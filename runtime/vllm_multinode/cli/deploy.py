@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from vllm_multinode.api.prepare import Manner, RenderTarget, prepared, release_for, settle_namespace
 from vllm_multinode.cli import completions
+from vllm_multinode.cli.aside import progress
 from vllm_multinode.cli.cluster_options import (
     Context,
     Files,
@@ -89,12 +90,12 @@ def deploy(
         kubeconfig=kubeconfig, context=context, namespace=namespace, source=login
     ) as cluster:
         settle_namespace(cluster, namespace, [document.namespace for document in given.documents])
-        release = release_for(cluster, asked, needs_kserve=given.needs_kserve, say=say)
+        release = release_for(cluster, asked, needs_kserve=given.needs_kserve, say=progress)
         read = sized_in(cluster, read)
         manner = Manner(
             release, target, supported_engine(cluster, release) if read.specs else None, name,
             force=force, create_namespace=create_namespace, force_conflicts=force_conflicts, dry_run=dry_run,
-            say=say, warn=warn,
+            say=progress, warn=warn,
         )  # fmt: skip
         given, wanted = prepared(cluster, read, manner)
         apply(cluster, given, wanted, timeout=timeout if wait else None, prune=prune)
@@ -130,7 +131,7 @@ def _apply(
     from vllm_multinode.api import applying
 
     waits = timeout is not None and not wanted.dry_run
-    deployed = applying.apply(cluster, wanted, timeout=timeout, say=say, done=_tell)
+    deployed = applying.apply(cluster, wanted, timeout=timeout, say=progress, done=_tell)
     _leftovers(cluster, deployed, given.name, prune=prune and not wanted.dry_run)
     if timeout is not None and waits:
         _wait(cluster, given, timeout)
@@ -148,7 +149,7 @@ def _leftovers(cluster: "Cluster", deployed: "Deployed", name: str, *, prune: bo
     if not deployed.leftovers:
         return
     if prune:
-        report(deleting.delete(cluster, deployed.leftovers, name, say=say))
+        report(deleting.delete(cluster, deployed.leftovers, name, say=progress))
         return
     for item in deployed.leftovers:
         say(f"{item.shown} is left from before; --prune deletes it")

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
-import click
-
+from vllm_multinode.cli.aside import aside
 from vllm_multinode.cli.declare import Option
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -50,4 +49,4 @@ def tell_foreign(given: "Inputs") -> None:
     from vllm_multinode.authoring.inputs import place
 
     for document, foreign in given.foreign():
-        click.echo(f"note: {place(document)}: {foreign.sentence} {foreign.hint}", err=True)
+        aside(f"note: {place(document)}: {foreign.sentence} {foreign.hint}")

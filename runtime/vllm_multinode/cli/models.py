@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal
 import click
 
 from vllm_multinode.cli import completions
+from vllm_multinode.cli.aside import aside
 from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.cli.table import Table, terminal_width, widest
 from vllm_multinode.contract.errors import MultinodeError
@@ -68,7 +69,7 @@ def models(
     table.head()
     for line in lines:
         table.line(_cells(shown[line.name], line))
-    click.echo(_LEGEND.format(context=context), err=True)
+    aside(_LEGEND.format(context=context))
     return ExitCode.OK
 
 

@@ -10,6 +10,7 @@ import click
 
 from vllm_multinode.api.model_source import named_model
 from vllm_multinode.cli import completions
+from vllm_multinode.cli.aside import aside
 from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.cli.engine_options import (
     DEFAULT_VLLM,
@@ -226,7 +227,7 @@ def plan(
         )  # fmt: skip
         click.echo(spec_text(spec, plans[0]), nl=False)
         for remark in remarks(spec, chosen(platform, kserve)):
-            click.echo(f"note: {remark}", err=True)
+            aside(f"note: {remark}")
     else:
         click.echo(_shown(output, plans), nl=False)
     if explain:

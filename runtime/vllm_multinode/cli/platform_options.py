@@ -4,9 +4,8 @@ import os
 from collections.abc import Sequence
 from typing import Annotated, Final
 
-import click
-
 from vllm_multinode.cli import completions
+from vllm_multinode.cli.aside import aside
 from vllm_multinode.cli.declare import Option
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -88,7 +87,7 @@ def all_chosen(platforms: Sequence[str] | None, versions: Sequence[str] | None) 
 def tell(release: Release) -> None:
     """On standard error, what is assumed of a release that is not known."""
     if release.remark:
-        click.echo(f"note: {release.remark}", err=True)
+        aside(f"note: {release.remark}")
 
 
 def _found(text: str, place: str) -> Release:

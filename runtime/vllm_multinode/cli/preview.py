@@ -10,6 +10,7 @@ from vllm_multinode.authoring import inputs
 from vllm_multinode.authoring.preview import Preview, preview_documents
 from vllm_multinode.authoring.rules.known import origins
 from vllm_multinode.cli import completions
+from vllm_multinode.cli.aside import aside
 from vllm_multinode.cli.declare import Option
 from vllm_multinode.cli.file_options import Parameters, Remote, reading, tell_foreign
 from vllm_multinode.cli.platform_options import Kserve, Platform, chosen, tell
@@ -65,7 +66,7 @@ def preview(
         raise inputs.not_checked(given, file, _KINDS)
     documents = [*shared, *given.rendered(release)]
     for text in origins(documents, [release]):
-        click.echo(f"note: {text}", err=True)
+        aside(f"note: {text}")
     tell_foreign(given)
     if diff:
         later = [*shared, *sized(inputs.read([diff], how)).rendered(release)]

@@ -12,6 +12,7 @@ from vllm_multinode.authoring.render import render as rendered
 from vllm_multinode.authoring.render.fetch import secret_command
 from vllm_multinode.authoring.spec import DeploymentSpec, load
 from vllm_multinode.cli import completions
+from vllm_multinode.cli.aside import aside
 from vllm_multinode.cli.declare import Option
 from vllm_multinode.cli.platform_options import Kserve, Platform, chosen
 from vllm_multinode.cli.source_size import asked_size
@@ -67,11 +68,11 @@ def render(
     release = chosen(platform, kserve)
     made = rendered(spec, release, target)
     for note in made.notes:
-        click.echo(f"note: {note}", err=True)
+        aside(f"note: {note}")
     if out == STREAM:
         click.echo(made.stream(), nl=False)
     else:
         for path in write(Path(out), with_spec(made, spec, release, target), force=force):
-            click.echo(path, err=True)
+            aside(str(path))
     for note in secret_notes(spec):
-        click.echo(f"note: {note}", err=True)
+        aside(f"note: {note}")

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-import click
-
+from vllm_multinode.cli.aside import aside
 from vllm_multinode.contract.errors import MultinodeError
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def _sized_in(cluster: "Cluster", document: "Document") -> "Document":
     size = size_of(cluster, source)
     if size is None:
         return document
-    click.echo(f"note: model.size is at most {size}, what the claim of {source} holds", err=True)
+    aside(f"note: model.size is at most {size}, what the claim of {source} holds")
     return _with_size(document, size)
 
 
@@ -100,7 +99,7 @@ def asked_size(model: Mapping[str, Any], where: str) -> str | None:
             error.code, f"the model's size is not known: {error.what}", where=place, hint=hint
         ) from error
     size = f"{-(-found // _GIB)}Gi"
-    click.echo(f"note: model.size is {size}, as {source} lists it", err=True)
+    aside(f"note: model.size is {size}, as {source} lists it")
     return size
 
 

@@ -17,6 +17,7 @@ from vllm_multinode.authoring.planned import spec_text
 from vllm_multinode.authoring.render.publish import service_name
 from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.cli import completions
+from vllm_multinode.cli.aside import aside, progress
 from vllm_multinode.cli.cluster_options import Context, Kubeconfig, Login, Namespace, say, warn
 from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.cli.deploy import apply
@@ -173,7 +174,9 @@ def up(
         release, engine = asked, None
         if cluster is not None:
             release = (
-                release_for(cluster, asked, needs_kserve=target == "kserve", say=say) if not out else asked
+                release_for(cluster, asked, needs_kserve=target == "kserve", say=progress)
+                if not out
+                else asked
             )
             engine = _engine(cluster, release, image)
         fields = _engine_fields(engine, executor)
@@ -195,7 +198,7 @@ def up(
         text = spec_text(spec, plan)
         if out or cluster is None:
             return _write(spec, out or "", target, platform, kserve)
-        manner = Manner(release, target, create_namespace=create_namespace, say=say, warn=warn)
+        manner = Manner(release, target, create_namespace=create_namespace, say=progress, warn=warn)
         given, wanted = prepared(cluster, read_text(text, _SPEC), manner)
         _ask_everything(cluster, wanted)
         _confirm(spec, cluster.namespace, yes=yes)
@@ -253,7 +256,7 @@ def _write(
     tell(release)
     made = render(spec, release, target)
     for note in (*made.notes, *secret_notes(spec)):
-        click.echo(f"note: {note}", err=True)
+        aside(f"note: {note}")
     write(Path(out), with_spec(made, spec, release, target))
     say(f"Written: {out}. Apply it with `kubectl apply -k {out}`.")
     return ExitCode.OK

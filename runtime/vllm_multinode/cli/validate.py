@@ -15,6 +15,7 @@ from vllm_multinode.authoring.rules.claims import claims_elsewhere
 from vllm_multinode.authoring.rules.fields import KINDS
 from vllm_multinode.authoring.rules.known import origins
 from vllm_multinode.cli import completions
+from vllm_multinode.cli.aside import aside
 from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.cli.file_options import Parameters, Remote, reading, sources, tell_foreign
 from vllm_multinode.cli.platform_options import KserveVersions, Platforms, all_chosen, tell
@@ -98,7 +99,7 @@ def validate(
         raise inputs.not_checked(given, named, KINDS)
     _print(findings, releases, output)
     for release, error in refused.items():
-        click.echo(f"note: {release.label}: {error}", err=True)
+        aside(f"note: {release.label}: {error}")
     _notes(given, findings, releases, len(checked) + len(given.specs))
     stops = bool(refused) or any(finding.blocks for finding in findings)
     return ExitCode.WILL_NOT_SERVE if stops else ExitCode.OK
@@ -154,7 +155,7 @@ def _named_model(given: Inputs) -> "Source":
     if source is None:
         what = "--gpu needs to know the model, and the files name none of the catalogue."
         raise MultinodeError(ExitCode.USAGE, what, hint="Name it with --model.")
-    click.echo(f"note: sizes are held against {source.name}, which the path of the model names.", err=True)
+    aside(f"note: sizes are held against {source.name}, which the path of the model names.")
     return source
 
 
@@ -178,11 +179,11 @@ def _fix(
             else "is a Template" * (document.parameters is not None)
         )
         if why:
-            click.echo(f"note: {document.file} {why}; --fix leaves its files alone.", err=True)
+            aside(f"note: {document.file} {why}; --fix leaves its files alone.")
             break
     for fixed in apply_fixes(given.documents, check, releases):
         for finding in fixed.findings:
-            click.echo(f"fixed: {finding.file}:{finding.line}: {finding.rule} {finding.path}", err=True)
+            aside(f"fixed: {finding.file}:{finding.line}: {finding.rule} {finding.path}")
     return sized(inputs.read(named, how))
 
 
@@ -190,12 +191,12 @@ def _notes(given: Inputs, findings: Sequence[Finding], releases: Sequence[Releas
     """What was not checked or assumed, and a count: on stderr, so that stdout holds findings alone."""
     tell_foreign(given)
     for text in (*origins(given.documents, releases), *claims_elsewhere(given.documents)):
-        click.echo(f"note: {shown(text)}", err=True)
+        aside(f"note: {shown(text)}")
     counts = {severity: sum(one.severity == severity for one in findings) for severity in SEVERITIES}
     told = ", ".join(f"{count} {severity}" for severity, count in counts.items() if count)
     checked = f"{count} object{'' if count == 1 else 's'}, {listed(releases)}"
-    click.echo(f"{told or 'nothing found'} ({checked})", err=True)
+    aside(f"{told or 'nothing found'} ({checked})")
     blocked = {release for finding in findings if finding.blocks for release in finding.releases}
     serving = [release for release in releases if release not in blocked]
     if blocked and serving:
-        click.echo(f"nothing is refused or stalls with {listed(serving)}", err=True)
+        aside(f"nothing is refused or stalls with {listed(serving)}")

@@ -4,6 +4,7 @@ import time
 from typing import TYPE_CHECKING, Annotated
 
 from vllm_multinode.cli import completions
+from vllm_multinode.cli.aside import quiet
 from vllm_multinode.cli.cluster_options import Context, Kubeconfig, Login, Namespace, say
 from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -85,6 +86,8 @@ def _shown(cluster: "Cluster", target: "Target", timeout: float) -> "Snapshot":
     from vllm_multinode.cluster import display as shown
     from vllm_multinode.cluster.wait import wait as until_it_serves
 
+    if quiet():
+        return until_it_serves(cluster, target, timeout=timeout)
     title = f"{target.kind} {cluster.namespace}/{target.name}"
     with shown.display(title) as display:
         display.say(f"Waiting for {title}")

@@ -55,3 +55,15 @@ def test_a_name_that_no_file_can_have(name: str) -> None:
     assert done.returncode in (2, 20)
     assert done.stderr.count("\n") == 1
     assert len(done.stderr) < 5000
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_quiet_leaves_notes_out_and_results_in(place: str) -> None:
+    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=60, check=True)
+
+    told = run("models", "gpt-oss")
+    words = ("-q", "models", "gpt-oss") if place == "before" else ("models", "gpt-oss", "--quiet")
+    silent = run(*words)
+    assert told.stderr != ""
+    assert (silent.stderr, silent.stdout) == ("", told.stdout)
