@@ -1,5 +1,6 @@
 """A model's config.json: reading it, the language model's part of it, and the names of its fields."""
 
+import errno
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -41,8 +42,7 @@ def read_config(path: Path) -> dict[str, Any]:
     if path.exists() and not path.is_file():
         raise _bad(path, "is not a file.", "Give the config.json of a model.")
     try:
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
+        content = read_bounded(path)
     except FileNotFoundError as error:
         raise MultinodeError(ExitCode.MODEL_MISSING, "there is no such file.", where=str(path)) from error
     except OSError as error:
@@ -50,6 +50,18 @@ def read_config(path: Path) -> dict[str, Any]:
     if len(content) > MOST_BYTES:
         raise _bad(path, f"is longer than {MOST_BYTES >> 20} MiB, which no configuration is.")
     return read_object(content, path)
+
+
+def read_bounded(path: Path) -> bytes:
+    """The content of a file; of one longer than `MOST_BYTES` its first bytes, one more than that.
+
+    Raises:
+        OSError: it cannot be read, or is no file: a pipe would be waited for.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is no file", str(path))
+    with path.open("rb") as file:
+        return file.read(MOST_BYTES + 1)
 
 
 def read_object(content: bytes, path: Path | str) -> dict[str, Any]:

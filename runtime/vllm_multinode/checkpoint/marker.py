@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from vllm_multinode.checkpoint.config import read_bounded
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
@@ -59,7 +60,7 @@ def read_marker(directory: Path) -> Marker | None:
     """
     path = directory / MARKER
     try:
-        return Marker.model_validate_json(path.read_bytes())
+        return Marker.model_validate_json(read_bounded(path))
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -1,21 +1,23 @@
 """`multinode plan --against`: a plan for what an engine's log says, held against that log."""
 
+import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TextIO
 
 from vllm_multinode.api.model_source import named_model
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.engines.vllm import vllm_named
+from vllm_multinode.k8s.pipes import open_file
 from vllm_multinode.sizing.model.sources import Source
 from vllm_multinode.sizing.planner import against
 from vllm_multinode.sizing.planner.cuts import Planner
-from vllm_multinode.sizing.planner.engine_log import EngineLog, read_log
+from vllm_multinode.sizing.planner.engine_log import LONGEST_LINE, EngineLog, read_log
 from vllm_multinode.sizing.planner.plan import as_asked
 from vllm_multinode.sizing.planner.report import as_object
 from vllm_multinode.sizing.planner.request import Gpu, Request, Settings, equal_nodes, find_gpu
@@ -24,6 +26,8 @@ from vllm_multinode.sizing.planner.request import Gpu, Request, Settings, equal_
 _CPU_BLOCK = 128
 # A device that holds whatever the log says was held.
 _ANY_DEVICE = Gpu("the GPU of the log", 1 << 10)
+
+_LONGEST_LOG: Final = 256 << 20
 
 
 def hold_against(
@@ -73,14 +77,32 @@ def hold_against(
 @contextmanager
 def _opened(file: str) -> Iterator[Iterable[str]]:
     if file == "-":
-        yield sys.stdin
+        yield _lines(sys.stdin, "standard input")
         return
     try:
-        with Path(file).open(encoding="utf-8", errors="replace") as lines:
-            yield lines
+        with open_file(Path(file)) as stream:
+            yield _lines(io.TextIOWrapper(stream, encoding="utf-8", errors="replace"), file)
     except OSError as error:
         what = f"the log cannot be read: {error.strerror or error}."
         raise MultinodeError(ExitCode.LOG, what, where=file) from error
+
+
+def _lines(stream: TextIO, file: str) -> Iterator[str]:
+    """Those of a log, in parts where one is longer than a log's; the stream may have no end.
+
+    Raises:
+        MultinodeError: LOG, for what is no text, or longer than a log's beginning.
+    """
+    left = _LONGEST_LOG
+    while line := stream.readline(LONGEST_LINE):
+        left -= len(line)
+        if "\0" in line:
+            raise MultinodeError(ExitCode.LOG, "it is no text.", where=file, hint="Give the engine's log.")
+        if left < 0:
+            what = f"it is longer than {_LONGEST_LOG >> 20} MiB."
+            hint = "Give its part from the engine's last start on."
+            raise MultinodeError(ExitCode.LOG, what, where=file, hint=hint)
+        yield line
 
 
 def _model(given: str, log: EngineLog) -> Source:

@@ -385,11 +385,11 @@ def clean() -> None:
 def make_model_(
     directory: Annotated[Path, Argument(help="The model directory to make.")],
     *,
-    layers: Annotated[int, Option(min=1, help="Decoder layers.")] = 4,
-    heads: Annotated[int, Option(min=1, help="Attention heads.")] = 4,
-    kv_heads: Annotated[int, Option(min=1, help="Key-value heads.")] = 2,
-    width: Annotated[int, Option(min=1, help="Hidden size.")] = 64,
-    shards: Annotated[int, Option(min=1, help="Files of weights.")] = 2,
+    layers: Annotated[int, Option(min=1, max=1024, help="Decoder layers.")] = 4,
+    heads: Annotated[int, Option(min=1, max=1024, help="Attention heads.")] = 4,
+    kv_heads: Annotated[int, Option(min=1, max=1024, help="Key-value heads.")] = 2,
+    width: Annotated[int, Option(min=1, max=16384, help="Hidden size.")] = 64,
+    shards: Annotated[int, Option(min=1, max=1024, help="Files of weights.")] = 2,
     seed: Annotated[int, Option(min=0, help="Of the weights.")] = 0,
 ) -> None:
     """Make a small random Llama with a tokenizer, the same bytes each time.

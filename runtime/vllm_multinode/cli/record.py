@@ -8,6 +8,8 @@ from vllm_multinode.cli.declare import Option
 from vllm_multinode.cli.service_options import Asked, over_services
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.k8s.parser import read_text
+from vllm_multinode.k8s.pipes import open_file
 
 
 @over_services
@@ -59,9 +61,10 @@ def record(
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
+        with open_file(path) as file:
+            return read_text(file, str(path))
+    except OSError as error:
+        reason = error.strerror or str(error)
         raise MultinodeError(ExitCode.MANIFEST, f"cannot be read: {reason}.", where=str(path)) from error
 
 

@@ -10,13 +10,39 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from vllm_multinode.k8s.parser import Node, refusal
+from vllm_multinode.k8s.parser import LARGEST_FILE, Node, refusal
 
 _API_VERSIONS: Final = ("template.openshift.io/v1", "v1")
 _KIND: Final = "Template"
 _TEXT: Final = re.compile(r"\$\{([a-zA-Z0-9_]+?)\}")
 _WHOLE: Final = re.compile(r"\$\{\{([a-zA-Z0-9_]+)\}\}")
 _GENERATED: Final = re.compile(r"\[([^\]]+)\]\{([0-9]{1,3})\}")
+
+
+class _LongError(Exception):
+    """Values in their places make more text than any manifest has."""
+
+
+class _Values(dict[str, str]):
+    """Of the parameters, by name.
+
+    Attributes:
+        left: characters that may still be put in the places of names: a value may stand in many.
+    """
+
+    left = LARGEST_FILE
+
+    def put(self, name: str) -> str:
+        """The value of a parameter that is declared, once more.
+
+        Raises:
+            _LongError: there is more of it than any manifest has.
+        """
+        value = self[name]
+        self.left -= len(value)
+        if self.left < 0:
+            raise _LongError
+        return value
 
 
 @dataclass(frozen=True)
@@ -56,12 +82,19 @@ def process(root: Node, given: Mapping[str, str], file: str, *, exact: bool = Fa
     if "objects" not in entries or not isinstance(entries["objects"][1].value, list):
         line = entries["objects"][0].line if "objects" in entries else root.line
         raise refusal("the Template has no list of objects.", file, line, "Write them under objects.")
-    labels = _labels(entries, values)
-    objects = [_processed(item, values, labels) for item in entries["objects"][1].value]
+    try:
+        labels = _labels(entries, values)
+        objects = [_processed(item, values, labels) for item in entries["objects"][1].value]
+    except RecursionError as error:
+        what = "the Template, or a parameter's value, is nested too deeply."
+        raise refusal(what, file, root.line, "Check the values that stand as ${{NAME}}.") from error
+    except _LongError as error:
+        what = f"the Template becomes longer than {LARGEST_FILE // 1024**2} MiB with its parameters."
+        raise refusal(what, file, root.line, "Check its parameters' values.") from error
     return Template(objects, frozenset(values))
 
 
-def _processed(item: Node, values: Mapping[str, str], labels: Mapping[str, tuple[Node, Node]]) -> Node:
+def _processed(item: Node, values: _Values, labels: Mapping[str, tuple[Node, Node]]) -> Node:
     """One object; a namespace that is no parameter is left out, so that it goes where it is applied."""
     before = item.find(("metadata", "namespace"))[0].value
     literal = isinstance(before, str) and not _TEXT.search(before)
@@ -85,13 +118,13 @@ def _processed(item: Node, values: Mapping[str, str], labels: Mapping[str, tuple
 
 def _values(
     entries: Mapping[str, tuple[Node, Node]], given: Mapping[str, str], file: str, *, exact: bool
-) -> dict[str, str]:
+) -> _Values:
     parameters = entries["parameters"][1] if "parameters" in entries else None
     if parameters is None or parameters.value is None:
-        return {}
+        return _Values()
     if not isinstance(parameters.value, list):
         raise refusal("parameters is not a list.", file, parameters.line)
-    values: dict[str, str] = {}
+    values = _Values()
     for parameter in parameters.value:
         fields = parameter.value if isinstance(parameter.value, dict) else {}
         name = _text(fields, "name")
@@ -115,14 +148,12 @@ def _generated(expression: str) -> str:
     return _GENERATED.sub(lambda match: match[1].removeprefix("\\")[0] * int(match[2]), expression)
 
 
-def _labels(
-    entries: Mapping[str, tuple[Node, Node]], values: Mapping[str, str]
-) -> Mapping[str, tuple[Node, Node]]:
+def _labels(entries: Mapping[str, tuple[Node, Node]], values: _Values) -> Mapping[str, tuple[Node, Node]]:
     labels = _substituted(entries["labels"][1], values).value if "labels" in entries else None
     return labels if isinstance(labels, dict) else {}
 
 
-def _substituted(node: Node, values: Mapping[str, str]) -> Node:
+def _substituted(node: Node, values: _Values) -> Node:
     """The node with parameters replaced in every text inside, keys included."""
     value = node.value
     if isinstance(value, dict):
@@ -136,7 +167,7 @@ def _substituted(node: Node, values: Mapping[str, str]) -> Node:
     return _node(_value(value, values), node) if isinstance(value, str) else node
 
 
-def _value(text: str, values: Mapping[str, str]) -> Any:
+def _value(text: str, values: _Values) -> Any:
     """`${{X}}` alone is X's value read as JSON, or its text; `${X}` is X's text, anywhere.
 
     A parameter that is not declared stays as it is written.
@@ -144,10 +175,10 @@ def _value(text: str, values: Mapping[str, str]) -> Any:
     whole = _WHOLE.fullmatch(text)
     if whole and whole[1] in values:
         try:
-            return json.loads(values[whole[1]])
+            return json.loads(values.put(whole[1]))
         except ValueError:
             return values[whole[1]]
-    return _TEXT.sub(lambda match: values.get(match[1], match[0]), text)
+    return _TEXT.sub(lambda match: values.put(match[1]) if match[1] in values else match[0], text)
 
 
 def _node(value: Any, at: Node) -> Node:

@@ -135,6 +135,11 @@ def _moved_deeper(directory: Path) -> None:
     write_model(directory / "llama")
 
 
+def _piped(directory: Path) -> None:
+    (directory / INDEX).unlink()
+    os.mkfifo(directory / INDEX)
+
+
 def _write(name: str, content: bytes) -> Callable[[Path], None]:
     def change(directory: Path) -> None:
         (directory / name).write_bytes(content)
@@ -184,6 +189,7 @@ INDEX = "model.safetensors.index.json"
             id="all-shards-absent",
         ),
         pytest.param(_unlink(INDEX, SECOND), ExitCode.SHARD_ABSENT, SECOND, id="gap-without-index"),
+        pytest.param(_piped, ExitCode.MODEL_CONFIG, "it is no file", id="index-is-a-pipe"),
         pytest.param(_write(INDEX, b'{"weight_map":'), ExitCode.MODEL_CONFIG, "line 1", id="index-cut"),
         pytest.param(
             _write(INDEX, b'{"weight_map": 3}'), ExitCode.MODEL_CONFIG, "weight_map", id="index-odd"

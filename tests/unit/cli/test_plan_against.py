@@ -88,7 +88,7 @@ def test_a_difference_has_a_reason(tmp_path: Path, file: Path) -> None:
     [
         pytest.param(("--against", "FILE"), 20, "/mnt/models", id="a-model-that-is-not-here"),
         pytest.param(("--against", "/no/such.log"), 9, "cannot be read", id="no-file"),
-        pytest.param(("llama-3.1-8b-instruct", "--against", "-"), 9, "none of the lines", id="empty"),
+        pytest.param(("llama-3.1-8b-instruct", "--against", "-"), 9, "lacks the lines", id="empty"),
         pytest.param(("--against", "FILE", "-o", "spec"), 2, "-o spec", id="a-spec-of-a-comparison"),
         pytest.param((), 2, "No model was named", id="neither-model-nor-log"),
     ],

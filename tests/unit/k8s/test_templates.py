@@ -121,3 +121,28 @@ def test_param_is_name_and_value(option: str) -> None:
     with pytest.raises(MultinodeError, match="NAME=VALUE"):
         parameters_of([option])
     assert parameters_of(["A=b=c", "B="]) == {"A": "b=c", "B": ""}
+
+
+def bomb(value: str, place: str) -> str:
+    """A Template with one parameter that stands in one place of an object."""
+    generated = "[a-z]{999}" * 20_000
+    return (
+        "apiVersion: template.openshift.io/v1\nkind: Template\nmetadata: {name: t}\nparameters:\n"
+        f"  - {{name: A, value: '{value}'}}\n  - {{name: G, generate: expression, from: '{generated}'}}\n"
+        f"objects:\n  - {{apiVersion: v1, kind: ConfigMap, metadata: {{name: x}}, data: {{k: '{place}'}}}}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "place", "words"),
+    [
+        pytest.param("x" * 100_000, "${A}" * 1000, "becomes longer", id="a-long-value-in-many-places"),
+        pytest.param("", "${G}", "becomes longer", id="a-long-generated-value"),
+        pytest.param("[" * 100_000, "${{A}}", "nested too deeply", id="json-that-is-deep"),
+        pytest.param("[" * 800 + "]" * 800, "${{A}}", "nested too deeply", id="json-that-is-deep-and-ends"),
+    ],
+)
+def test_values_that_would_fill_the_memory_are_refused(value: str, place: str, words: str) -> None:
+    with pytest.raises(MultinodeError, match=words) as refused:
+        documents(bomb(value, place))
+    assert refused.value.code is ExitCode.MANIFEST

@@ -8,7 +8,6 @@ from pydantic import Field, model_validator
 from vllm_multinode.authoring.spec.accelerators import RELEASED_WITH_RAY, RESOURCES
 from vllm_multinode.authoring.spec.base import (
     Annotations,
-    Count,
     LabelName,
     Labels,
     Name,
@@ -92,7 +91,7 @@ class DeploymentSpec(Part):
     queue: LabelName | None = Field(
         default=None, description="LocalQueue of Kueue: all pods of a group are admitted together, or none."
     )
-    replicas: Count = Field(
+    replicas: Annotated[int, Field(ge=1, le=1024, strict=True)] = Field(
         default=1, description="Copies of the whole group, behind a router and one Service."
     )
     router: Router | Literal[False] | None = Field(

@@ -9,12 +9,12 @@ from typing import Any
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
-# Beyond this a line is no log's.
-_LONGEST_LINE = 1 << 20
+LONGEST_LINE = 1 << 16
+"""Beyond this a line is no log's. Every pattern below is linear in it, whatever stands there."""
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_NUMBER = r"(-?[\d.,]*\d)"
+_NUMBER = r"(-?\d[\d,]{0,20}(?:\.\d{1,12})?)"
 _WORKER = re.compile(
-    r"\((?:EngineCore_\w+|Worker(?:_\w+)*|VllmWorker rank=\d+|RayWorkerWrapper|RayWorkerProc)[^)]*\)"
+    r"\((?:EngineCore_\w|Worker|VllmWorker rank=\d|RayWorkerWrapper|RayWorkerProc)[^()]{0,200}\)"
 )
 _POD = re.compile(r"^\[(?:pod/)?([\w./-]+)\]\s|^([\w.-]+)\s+(?:\w+-container)\s")
 # Part of a worker's memory -> how versions of vLLM have logged it, in GiB.
@@ -50,13 +50,13 @@ _CONCURRENCY = re.compile(rf"Maximum concurrency for {_NUMBER} tokens per reques
 _VERSION = re.compile(
     r"(?:vLLM API server version|LLM engine \(|vLLM version:?|█ +version)\s*v?(\d+\.\d+[\w.+-]*)"
 )
-_CONFIG = re.compile(r"Initializing an? .*?LLM engine .*?with config: (.*)$")
+_CONFIG = re.compile(r"Initializing an? .{0,99}?LLM engine .{0,199}?with config: (.*)$")
 _FIELD = re.compile(r"\b([a-z_]+)=('[^']*'|[^\s,()]+)")
 _NON_DEFAULT = re.compile(r"non-default args: \{(.*)\}")
 # Values that are no scalars are printed as Python objects, which nothing can read back.
 _GIVEN = re.compile(r"'([a-z_]+)': ('[^']*'|-?[\d.]+(?:e-?\d+)?|True|False|None)(?=[,}]|$)")
-_CHUNKED = re.compile(r"max_num_batched_tokens=(\d+)")
-_OVERRIDE = re.compile(r"num_gpu_blocks_override=(\d+)")
+_CHUNKED = re.compile(r"max_num_batched_tokens=(\d{1,15})")
+_OVERRIDE = re.compile(r"num_gpu_blocks_override=(\d{1,15})")
 _REFUSED = re.compile(r"(To serve at least one request[^.]*|No available memory for the cache blocks)")
 _STARTED = re.compile(r"Application startup complete|Starting vLLM API server|Uvicorn running")
 _OTHERS = {
@@ -143,7 +143,7 @@ def read_log(lines: Iterable[str], place: str) -> EngineLog:
     log, other = EngineLog(), ""
     by_name: dict[str, Worker] = {}
     for raw in lines:
-        line = _ESCAPES.sub("", raw[:_LONGEST_LINE]).rstrip()
+        line = _ESCAPES.sub("", raw[:LONGEST_LINE]).rstrip()
         other = other or next((name for name, sign in _OTHERS.items() if sign.search(line)), "")
         if log.tokens is not None and _CONFIG.search(line):
             # The engine starts again: the last start is the one that runs.

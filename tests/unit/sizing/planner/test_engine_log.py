@@ -118,12 +118,12 @@ def test_a_real_log_of_two_nodes_on_cpus() -> None:
 @pytest.mark.parametrize(
     ("lines", "says"),
     [
-        pytest.param([], "has none of the lines", id="empty"),
-        pytest.param(["Starting", "\x00\xff" * 9], "has none of the lines", id="something-else"),
+        pytest.param([], "lacks the lines", id="empty"),
+        pytest.param(["Starting", "\x00\xff" * 9], "lacks the lines", id="something-else"),
         pytest.param(["server_args=ServerArgs(model_path='x')"], "a log of SGLang", id="sglang"),
         pytest.param(["INFO text_generation_launcher: Args"], "Text Generation Inference", id="tgi"),
         pytest.param(["llama_model_loader: loaded"], "a log of llama.cpp", id="llama.cpp"),
-        pytest.param([f"{STAMP} {ARGUMENTS}"], "has none of the lines", id="arguments-alone"),
+        pytest.param([f"{STAMP} {ARGUMENTS}"], "lacks the lines", id="arguments-alone"),
     ],
 )
 def test_another_log_is_one_sentence(lines: list[str], says: str) -> None:
@@ -132,3 +132,21 @@ def test_another_log_is_one_sentence(lines: list[str], says: str) -> None:
     assert refusal.value.code is ExitCode.LOG
     assert says in str(refusal.value)
     assert str(refusal.value).startswith("a.log: ")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param("(Worker" + "_" * 60_000, id="a-worker-without-an-end"),
+        pytest.param("(EngineCore_a" * 5000, id="many-workers-without-an-end"),
+        pytest.param("Initializing a LLM engine " * 2500, id="a-configuration-that-never-comes"),
+        pytest.param("non-default args: {" * 3000, id="arguments-without-an-end"),
+        pytest.param("9" * 60_000 + " GiB for weight", id="a-long-number"),
+        pytest.param("1." * 30_000 + " GiB for weight,", id="a-number-with-many-points"),
+        pytest.param("max_num_batched_tokens=" + "9" * 5000, id="a-long-count"),
+    ],
+)
+def test_a_line_that_means_harm_takes_no_time(line: str) -> None:
+    """Without bounds in its patterns each of these takes minutes, or ends with a traceback."""
+    with pytest.raises(MultinodeError, match="the lines in which"):
+        read_log([line] * 3, "a.log")
