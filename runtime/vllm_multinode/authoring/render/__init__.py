@@ -65,7 +65,7 @@ def render(spec: DeploymentSpec, platform: str | Release = DEFAULT, target: Targ
     if target == "lws":
         files["leader-worker-set.yaml"] = [leader_worker_set(spec, user_of(release))]
         files["service.yaml"] = [companions.service(spec)]
-        notes = tuple(releases.image_notes(spec))
+        notes = (*releases.image_notes(spec), *releases.egress_notes(spec))
     else:
         notes = _kserve(spec, require_multi_node(release), files)
     if spec.has_router:

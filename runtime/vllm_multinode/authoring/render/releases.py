@@ -21,6 +21,9 @@ _READ_IMAGE = (
     "oc get template vllm-multinode-runtime-template -n redhat-ods-applications "
     "-o jsonpath='{.objects[0].spec.containers[0].image}'"
 )
+_HARMONY = "gpt-oss"
+_ENCODINGS = "TIKTOKEN_ENCODINGS_BASE"
+"""Where openai_harmony looks for its vocabulary before it downloads one."""
 _LWS = "Or render with --target lws."
 
 
@@ -125,6 +128,7 @@ def notes(spec: DeploymentSpec, release: Release) -> Iterator[str]:
         yield from _engine_notes(release)
     else:
         yield from image_notes(spec)
+    yield from egress_notes(spec)
     resource = spec.accelerator_resource
     if not accelerators(spec):
         yield (
@@ -156,6 +160,17 @@ def image_notes(spec: DeploymentSpec) -> Iterator[str]:
         yield (
             f"The image is that of vLLM {LAST_WITH_RAY}, the last release that has Ray: name a newer one "
             "with Ray in image, or leave executor out for vLLM's own, which needs none."
+        )
+
+
+def egress_notes(spec: DeploymentSpec) -> Iterator[str]:
+    """What an engine would download, and the policy of its pods does not let it."""
+    closed = spec.network.policy and not spec.network.egress_to
+    named = f"{spec.model.source or ''} {spec.model.folder} {spec.model.oci or ''}".lower()
+    if closed and _HARMONY in named and _ENCODINGS not in spec.env:
+        yield (
+            "vLLM downloads the vocabulary of gpt-oss when it starts, which the NetworkPolicy stops: put it "
+            f"on the claim and name its folder in {_ENCODINGS} (env), or open the way with network.egressTo."
         )
 
 

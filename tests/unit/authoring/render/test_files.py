@@ -200,6 +200,23 @@ def test_only_a_proxy_before_the_head_reaches_the_kubernetes_api() -> None:
     assert reached == {53, 5353, 443, 6443}
 
 
+@pytest.mark.parametrize("target", ["kserve", "lws"])
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        pytest.param({}, True, id="closed"),
+        pytest.param({"network": {"egressTo": ["0.0.0.0/0"]}}, False, id="open"),
+        pytest.param({"network": {"policy": False}}, False, id="no-policy"),
+        pytest.param({"env": {"TIKTOKEN_ENCODINGS_BASE": "/mnt/models/enc"}}, False, id="on-the-claim"),
+        pytest.param({"model": {"claim": "x", "path": "llama"}}, False, id="another-model"),
+    ],
+)
+def test_what_gpt_oss_downloads_is_told(fields: dict[str, Any], told: bool, target: Any) -> None:
+    model = {"model": {"claim": "x", "path": "openai/gpt-oss-120b"}}
+    notes = render(spec({**model, **fields}), target=target).notes
+    assert any("vocabulary of gpt-oss" in note for note in notes) is told
+
+
 def test_whom_the_user_names_is_reached_too() -> None:
     made = render(spec({"network": {"egressTo": ["10.9.0.0/16"]}}))
     (policy,) = made.files["network-policy.yaml"]
