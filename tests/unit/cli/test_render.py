@@ -41,6 +41,7 @@ def test_folder_twice(spec: str, tmp_path: Path, capsys: pytest.CaptureFixture[s
     for _ in range(2):
         assert run(["render", "-f", spec, "--out", str(out)]) == ExitCode.OK
     assert {path.name for path in out.iterdir()} == {
+        "deployment.spec",
         "serving-runtime.yaml",
         "inference-service.yaml",
         "launcher.yaml",
