@@ -1,6 +1,8 @@
 """Which sockets a group's nodes listen on, with the real engine: the table of docs/security.md.
 
-`scripts/sockets` runs both executors and writes the table; a test holds it to what it sees.
+`scripts/sockets` runs both executors and writes the table; a test holds it to what it sees. Under mp each
+node is looked at while it waits for the others, while the engine starts, while it serves, and while its head
+leaves; under Ray while it serves.
 """
 
 import ipaddress
@@ -8,12 +10,17 @@ import re
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from engine.services import LocalGroup, open_group, service
+from engine.services import LocalGroup, eventually, open_group, service
+from manifests.network_policy import default_policy, who_reaches
 from vllm_multinode.contract import ports
 from vllm_multinode.contract.executors import EXECUTOR_NAMES, ExecutorName
 from vllm_multinode.local.run import isvc
@@ -26,6 +33,13 @@ RANGE: Final = (40000, 44999)
 _BEGIN, _END = "<!-- sockets: begin -->\n", "<!-- sockets: end -->\n"
 _LISTEN: Final = "0A"
 _PATIENCE: Final = 300.0
+_BETWEEN_LOOKS: Final = 2.0
+ALWAYS: Final = "always"
+WITH_THE_ENGINE: Final = "with the engine"
+SERVING: Final = "while it serves"
+BY_STATE: Final[tuple[ExecutorName, ...]] = ("mp",)
+"""Executors whose nodes are looked at in each state."""
+_CLOSED: Final = ("this pod", "members")
 _TOKEN: Final = "the token of the group whose sockets are listed"
 
 
@@ -38,6 +52,15 @@ class Listening:
     port: str
     address: str
     what: str
+    when: str = ""
+
+    @property
+    def reached_by(self) -> str:
+        """Whom the service's NetworkPolicy lets at it."""
+        if self.address == "loopback":
+            return "this pod"
+        port = RANGE[0] if self.port == "random" else int(self.port.partition("-")[0])
+        return who_reaches(default_policy(), port)
 
 
 def pods(model: Path, executor: ExecutorName, folder: Path) -> list[PodSpec]:
@@ -45,7 +68,9 @@ def pods(model: Path, executor: ExecutorName, folder: Path) -> list[PodSpec]:
     token = folder / "token"
     token.write_text(_TOKEN)
     mount = HostMount(source=token, target=Path("/secret/token"))
-    local = service(model, executor=executor, env={"MULTINODE_TOKEN_FILE": "/secret/token"})
+    # A start of Ray that loses against what else this machine does is not what is looked at.
+    environment = {"MULTINODE_TOKEN_FILE": "/secret/token", "MULTINODE_START_ATTEMPTS": "10"}
+    local = service(model, executor=executor, env=environment)
     sysctls = {"net.ipv4.ip_local_port_range": f"{RANGE[0]} {RANGE[1]}"}
     return [
         pod.model_copy(update={"mounts": (*pod.mounts, mount), "sysctls": sysctls})
@@ -53,27 +78,100 @@ def pods(model: Path, executor: ExecutorName, folder: Path) -> list[PodSpec]:
     ]
 
 
+def seen(
+    start: Callable[[list[PodSpec], list[str]], LocalGroup], specs: list[PodSpec], executor: ExecutorName
+) -> set[Listening]:
+    """What a group's nodes listen on, and when; arguments and errors as of `through_its_states`."""
+    if executor in BY_STATE:
+        return through_its_states(start, specs, executor)
+    group = start(specs, [])
+    group.wait_for("serving", seconds=_PATIENCE)
+    group.wait_until_serving(epoch=group.status()["epoch"], seconds=_PATIENCE)
+    return {replace(one, when=SERVING) for one in observe(group, executor)}
+
+
+def through_its_states(
+    start: Callable[[list[PodSpec], list[str]], LocalGroup], specs: list[PodSpec], executor: ExecutorName
+) -> set[Listening]:
+    """What a group's nodes listen on, and whether that is without the engine too.
+
+    It forms, starts, serves, drains and waits for another head. What is open for a moment only while the
+    engine starts is not in the table, but must be closed to strangers.
+
+    Args:
+        start: starts the first pods, with names of nodes that come later.
+        specs: the head and a worker.
+        executor: of the group.
+
+    Raises:
+        AssertionError: something listens that the serving group does not show.
+    """
+    group = start(specs[:1], [specs[1].node])
+    group.wait_for("forming", seconds=_PATIENCE)
+    always = observe(group, executor)
+    group.add(specs[1])
+    starting: set[Listening] = set()
+
+    def serves() -> bool:
+        nonlocal starting
+        starting |= observe(group, executor)
+        # Seldom: to look at every process's files takes time that the engine needs.
+        time.sleep(_BETWEEN_LOOKS)
+        return group.status().get("state") == "serving"
+
+    eventually(serves, _PATIENCE, group.shown)
+    group.wait_until_serving(epoch=group.status()["epoch"], seconds=_PATIENCE)
+    serving = observe(group, executor)
+    open_to_all = [one for one in starting - serving if one.reached_by not in _CLOSED]
+    assert not open_to_all, f"while it starts: {sorted(open_to_all)}"
+    leaving = _while_it_drains(group, executor)
+    assert leaving <= serving, f"while it leaves: {sorted(leaving - serving)}"
+    # The head has gone, the worker waits for another one.
+    for program in ("vllm serve", "VLLM::"):
+        eventually(partial(_ended, group, program), _PATIENCE, group.shown)
+    always |= {one for one in observe(group, executor) if one.role == "worker"}
+    assert always <= serving, f"without an engine: {sorted(always - serving)}"
+    return {replace(one, when=ALWAYS if one in always else WITH_THE_ENGINE) for one in serving}
+
+
+def _ended(group: LocalGroup, program: str) -> bool:
+    return not group.processes("worker-1", program)
+
+
+def _while_it_drains(group: LocalGroup, executor: ExecutorName) -> set[Listening]:
+    """Seen between SIGTERM and the last answer; returns once the head has ended."""
+    with ThreadPoolExecutor() as threads:
+        asked = threads.submit(group.ask, tokens=1500)
+        eventually(lambda: group.api("/load")["server_load"], _PATIENCE, group.shown)
+        stopped = threads.submit(group.act, "stop", "head")
+        group.wait_for("draining")
+        leaving = observe(group, executor)
+        asked.exception(_PATIENCE)
+        stopped.result(_PATIENCE)
+    return leaving
+
+
 def observe(group: LocalGroup, executor: ExecutorName) -> set[Listening]:
-    """What every node of a serving group listens on."""
+    """What every node that runs listens on now."""
     found: set[Listening] = set()
     for node in group.nodes:
-        processes = list(_processes(node.pod))
+        processes = _processes(node.pod)
+        if not processes:
+            continue
         held = {inode: process for process in processes for inode in _inodes(process)}
-        for address, port, inode in _listeners(processes[0]):
+        for address, port, inode in _first_that_lives(processes):
             what = _what(_program(held.get(inode)))
             kind = _kind(address, node.address)
             found.add(Listening(executor, node.role, _number(port), kind, what))
     return found
 
 
-def _processes(pod: str) -> Iterator[Path]:
+def _processes(pod: str) -> list[Path]:
     """Those in a pod's network namespace: a process that names itself overwrites its environment."""
     wanted = f"POD_NAME={pod}".encode()
     everybody = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    namespace = next(
-        _namespace(entry) for entry in everybody if wanted in _read(entry / "environ").split(b"\0")
-    )
-    return (entry for entry in everybody if _namespace(entry) == namespace)
+    namespaces = {_namespace(entry) for entry in everybody if wanted in _read(entry / "environ").split(b"\0")}
+    return [entry for entry in everybody if _namespace(entry) in namespaces - {""}]
 
 
 def _namespace(process: Path) -> str:
@@ -97,6 +195,13 @@ def _inodes(process: Path) -> Iterator[int]:
                 yield int(link[1])
     except OSError:
         return
+
+
+def _first_that_lives(processes: Sequence[Path]) -> list[tuple[str, int, int]]:
+    for process in processes:
+        with suppress(OSError):
+            return list(_listeners(process))
+    return []
 
 
 def _listeners(process: Path) -> Iterator[tuple[str, int, int]]:
@@ -169,9 +274,13 @@ def _what(command: str) -> str:
 
 def table(rows: Sequence[Listening]) -> str:
     """In Markdown."""
-    head = "| executor | node | port | address | who listens |\n|---|---|---|---|---|\n"
-    lines = [f"| {row.executor} | {row.role} | {row.port} | {row.address} | {row.what} |\n" for row in rows]
-    return head + "".join(lines)
+    titles = ("executor", "node", "port", "address", "who listens", "when", "who may reach it")
+    cells = [
+        (row.executor, row.role, row.port, row.address, row.what, row.when, row.reached_by) for row in rows
+    ]
+    lines = [f"| {' | '.join(line)} |\n" for line in (titles, *cells)]
+    lines.insert(1, "|---" * len(titles) + "|\n")
+    return "".join(lines)
 
 
 def written() -> str:
@@ -186,10 +295,19 @@ def main() -> None:
         folder = Path(name)
         model = make_model(folder / "model").directory
         for executor in EXECUTOR_NAMES:
-            group = open_group(folder / executor, pods(model, executor, folder))
-            with group.run:
-                group.wait_until_serving(epoch=1, seconds=_PATIENCE)
-                rows |= observe(group, executor)
+            with ExitStack() as ends:
+
+                def start(
+                    specs: list[PodSpec],
+                    later: list[str],
+                    runs: Path = folder / executor,
+                    ends: ExitStack = ends,
+                ) -> LocalGroup:
+                    group = open_group(runs, specs, later)
+                    ends.enter_context(group.run)
+                    return group
+
+                rows |= seen(start, pods(model, executor, folder), executor)
     text = DOCUMENT.read_text()
     before, _, rest = text.partition(_BEGIN)
     _, _, after = rest.partition(_END)

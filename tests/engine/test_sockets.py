@@ -13,15 +13,13 @@ pytestmark = [
     pytest.mark.engine,
     pytest.mark.skipif(find_spec("vllm") is None, reason="no vLLM here: nothing listens"),
 ]
-PATIENCE = 300.0
 
 
 @pytest.mark.parametrize("executor", EXECUTOR_NAMES)
 def test_the_table_of_listening_sockets_is_true(
     start: Start, made_model: Path, tmp_path: Path, executor: ExecutorName
 ) -> None:
-    group = start(sockets.pods(made_model, executor, tmp_path))
-    group.wait_until_serving(epoch=1, seconds=PATIENCE)
-    seen = sockets.table(sorted(sockets.observe(group, executor))).splitlines()[2:]
+    found = sockets.seen(start, sockets.pods(made_model, executor, tmp_path), executor)
+    seen = sockets.table(sorted(found)).splitlines()[2:]
     written = [line for line in sockets.written().splitlines() if line.startswith(f"| {executor} |")]
     assert seen == written, "run scripts/sockets, and read what has changed"

@@ -1,9 +1,7 @@
 """The NetworkPolicy, interpreted, against every socket that the real engine was seen to listen on."""
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from ipaddress import ip_address, ip_network
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,38 +9,34 @@ import pytest
 
 from manifests.folders import MANIFESTS, OVERLAYS, ROOT, BuildError, Object, build, load, of_kind
 from manifests.leaf import leaf
+from manifests.network_policy import (
+    API_SERVER,
+    MONITORS,
+    OUTSIDE,
+    OUTSIDE_6,
+    STRANGER,
+    Peer,
+    allowed,
+    default_policy,
+    member,
+    who_reaches,
+)
 from manifests.oc_process import process
 from vllm_multinode.authoring.render import render
 from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.k8s.selectors import selects
 
-
-@dataclass(frozen=True)
-class Peer:
-    """Somebody who connects, or is connected to."""
-
-    labels: Mapping[str, str] = field(default_factory=dict)
-    namespace: Mapping[str, str] = field(default_factory=lambda: {"kubernetes.io/metadata.name": "models"})
-    address: str = "10.1.2.3"
-
-
-HOME = {"kubernetes.io/metadata.name": "models"}
-STRANGER = Peer({"app": "else"})
-OUTSIDE = Peer(namespace={}, address="203.0.113.9")
-OUTSIDE_6 = Peer(namespace={}, address="2001:db8::9")
-MONITORS = (
-    Peer(namespace={"kubernetes.io/metadata.name": "monitoring"}),
-    Peer(namespace={"network.openshift.io/policy-group": "monitoring"}),
+LISTENING = re.compile(
+    r"^\| (mp|ray) \| (head|worker) \| (\S+) \| (all|the pod's|loopback) \| [^|]+ \| [^|]+ \| ([^|]+) \|$",
+    re.MULTILINE,
 )
-API_SERVER = Peer(namespace={"policy-group.network.openshift.io/host-network": ""})
-LISTENING = re.compile(r"^\| (mp|ray) \| (head|worker) \| (\S+) \| (all|the pod's|loopback) \|", re.MULTILINE)
 
 
 def sockets() -> list[tuple[str, str, int]]:
     """Executor, node and port of each socket that others can reach; of a range its ends."""
     text = (ROOT / "docs/security.md").read_text()
     found = []
-    for executor, node, ports, address in LISTENING.findall(text):
+    for executor, node, ports, address, _ in LISTENING.findall(text):
         if address == "loopback":
             continue
         # The range that the component port-range gives, and the kernel's own.
@@ -50,33 +44,6 @@ def sockets() -> list[tuple[str, str, int]]:
         found += [(executor, node, int(port)) for port in ends]
     assert len(found) > 40
     return found
-
-
-def allowed(rules: list[Any], key: str, other: Peer, port: int) -> bool:
-    """Whether one of a policy's rules lets this peer at this TCP port."""
-    return any(
-        (not rule.get("ports") or any(_is_port(one, port) for one in rule["ports"]))
-        and (not rule.get(key) or any(_is_peer(one, other) for one in rule[key]))
-        for rule in rules
-    )
-
-
-def _is_port(entry: Object, port: int) -> bool:
-    return entry.get("protocol", "TCP") == "TCP" and entry.get("port") in (None, port)
-
-
-def _is_peer(entry: Object, other: Peer) -> bool:
-    if "ipBlock" in entry:
-        network, address = ip_network(entry["ipBlock"]["cidr"]), ip_address(other.address)
-        return network.version == address.version and address in network
-    if not other.namespace:
-        return False
-    in_namespace = (
-        selects(entry["namespaceSelector"], other.namespace)
-        if "namespaceSelector" in entry
-        else other.namespace == HOME
-    )
-    return in_namespace and ("podSelector" not in entry or selects(entry["podSelector"], other.labels))
 
 
 def policies() -> Iterator[Any]:
@@ -93,15 +60,21 @@ def policies() -> Iterator[Any]:
 POLICIES = list(policies())
 
 
-def member(policy: Object) -> Peer:
-    return Peer(policy["podSelector"]["matchLabels"])
-
-
 @pytest.mark.parametrize("policy", POLICIES)
 def test_strangers_reach_the_api_and_nothing_else(policy: Object) -> None:
     for _, _, port in sockets():
         for who in (STRANGER, OUTSIDE, OUTSIDE_6):
             assert allowed(policy["ingress"], "from", who, port) is (port == 8080), (who, port)
+
+
+def test_the_document_says_who_reaches_each_socket() -> None:
+    policy = default_policy()
+    rows = LISTENING.findall((ROOT / "docs/security.md").read_text())
+    assert rows
+    for executor, node, ports, address, reached_by in rows:
+        port = 40000 if ports == "random" else int(ports.partition("-")[0])
+        expected = "this pod" if address == "loopback" else who_reaches(policy, port)
+        assert reached_by == expected, (executor, node, ports, "run scripts/sockets")
 
 
 @pytest.mark.parametrize("policy", POLICIES)

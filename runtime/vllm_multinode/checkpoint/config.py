@@ -59,7 +59,7 @@ def read_bounded(path: Path) -> bytes:
         OSError: it cannot be read, or is no file: a pipe would be waited for.
     """
     if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "it is no file", str(path))
+        raise OSError(errno.EINVAL, "it is not a file", str(path))
     with path.open("rb") as file:
         return file.read(MOST_BYTES + 1)
 

@@ -97,7 +97,7 @@ def _lines(stream: TextIO, file: str) -> Iterator[str]:
     while line := stream.readline(LONGEST_LINE):
         left -= len(line)
         if "\0" in line:
-            raise MultinodeError(ExitCode.LOG, "it is no text.", where=file, hint="Give the engine's log.")
+            raise MultinodeError(ExitCode.LOG, "it is not text.", where=file, hint="Give the engine's log.")
         if left < 0:
             what = f"it is longer than {_LONGEST_LOG >> 20} MiB."
             hint = "Give its part from the engine's last start on."

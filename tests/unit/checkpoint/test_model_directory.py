@@ -189,7 +189,7 @@ INDEX = "model.safetensors.index.json"
             id="all-shards-absent",
         ),
         pytest.param(_unlink(INDEX, SECOND), ExitCode.SHARD_ABSENT, SECOND, id="gap-without-index"),
-        pytest.param(_piped, ExitCode.MODEL_CONFIG, "it is no file", id="index-is-a-pipe"),
+        pytest.param(_piped, ExitCode.MODEL_CONFIG, "it is not a file", id="index-is-a-pipe"),
         pytest.param(_write(INDEX, b'{"weight_map":'), ExitCode.MODEL_CONFIG, "line 1", id="index-cut"),
         pytest.param(
             _write(INDEX, b'{"weight_map": 3}'), ExitCode.MODEL_CONFIG, "weight_map", id="index-odd"
