@@ -129,8 +129,10 @@ def _part_of(body: Mapping[str, Any]) -> str | None:
 def _belongs(body: Mapping[str, Any], name: str) -> bool:
     """Whether an object is of a service, or of all: its ServingRuntime and the launcher are shared."""
     labels, own_name = mapping(body, "metadata", "labels"), str(mapping(body, "metadata").get("name", ""))
-    is_ours = labels.get(MANAGED_BY) == MANAGER or own_name.startswith(MANAGER)
-    return is_ours and labels.get(PART_OF, name) == name
+    if PART_OF in labels or body.get("kind") in SERVICES:
+        return labels.get(PART_OF) == name
+    is_named_after_it = own_name == name or own_name.startswith(f"{name}-")
+    return labels.get(MANAGED_BY) == MANAGER or own_name.startswith(MANAGER) or is_named_after_it
 
 
 def _read(group: Record, records: Sequence[Record]) -> Draft:
@@ -201,7 +203,7 @@ def _quoted(place: Place) -> str:
 
 def _missing(group: Record, comparison: Comparison) -> None:
     for kind, name in comparison.missing:
-        group.missing((f"{kind} {name}",), f"The spec renders a {kind}, and the source has none.")
+        group.missing(f"{kind} {name}", f"The spec renders a {kind}, and the source has none.")
 
 
 def _notes(found: Fit, spec: Kept | None, release: Release) -> Iterator[str]:

@@ -49,7 +49,7 @@ class Record:
     label: str
     _answers: dict[Path, _Answer] = field(default_factory=dict)
     _inner: dict[Path, Any] = field(default_factory=dict)
-    _missing: dict[Path, str] = field(default_factory=dict)
+    _missing: dict[str, str] = field(default_factory=dict)
 
     def get(self, *path: str | int) -> Any:
         """The value at a path, within a text that `open_text` has read as well; None where there is none."""
@@ -110,9 +110,9 @@ class Record:
         """It is why the whole source is refused."""
         self._answers[path] = ("refused", "", why)
 
-    def missing(self, path: Path, why: str) -> None:
-        """Something else has a value there, and this document has none."""
-        self._missing[path] = why
+    def missing(self, path: Path | str, why: str) -> None:
+        """Something else has a value there, or such an object, and the source has none."""
+        self._missing[path if isinstance(path, str) else written(path)] = why
 
     def open_text(self, path: Path, content: Any) -> None:
         """Take a text as the YAML or JSON that it holds: each value in it gets a row of its own."""
@@ -148,8 +148,8 @@ class Record:
             unanswered: _Answer = ("changed", "", EMPTY) if says_nothing else ("not_carried", "", UNKNOWN)
             status, target, why = self._answer(path) or unanswered
             yield Row(self.label, written(path), status, target, why)
-        for path, why in self._missing.items():
-            yield Row(self.label, written(path), "not_carried", "", why)
+        for missing, why in self._missing.items():
+            yield Row(self.label, missing, "not_carried", "", why)
 
     def _answer(self, path: Path) -> _Answer | None:
         for length in range(len(path), -1, -1):
