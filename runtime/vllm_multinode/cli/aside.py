@@ -1,12 +1,24 @@
-"""What stands beside a result: notes on standard error, progress on standard output; neither with --quiet."""
+"""What stands beside a result, and how lines fit a terminal.
 
+Notes go to standard error and progress to standard output; neither with --quiet.
+"""
+
+import os
+import re
 import shutil
 import sys
 import textwrap
+from typing import Final, TextIO
 
 import click
 
 from vllm_multinode.cli.declare import QUIET
+from vllm_multinode.contract.finding import SEVERITIES
+
+_FINDING: Final = re.compile(
+    rf"(?P<place>.*?): (?P<severity>{'|'.join(SEVERITIES)}) (?P<rule>\S+): (?P<text>.*)"
+)
+_COLOURS: Final[dict[str, str]] = {"refused": "red", "stalls": "red", "risk": "yellow", "advice": "cyan"}
 
 
 def quiet() -> bool:
@@ -20,10 +32,30 @@ def aside(text: str) -> None:
     if quiet():
         return
     if sys.stderr.isatty():
-        width = max(20, shutil.get_terminal_size().columns)
-        lines = textwrap.wrap(text, width, subsequent_indent="  ", break_on_hyphens=False)
-        text = "\n".join(lines)
+        text = _wrapped(text, "", "  ")
     click.echo(text, err=True)
+
+
+def finding_shown(line: str) -> str:
+    """A finding's line as a terminal shows it: its place first, what is wrong below; elsewhere as it is."""
+    parts = _FINDING.fullmatch(line)
+    if parts is None or not sys.stdout.isatty():
+        return line
+    severity = parts["severity"]
+    if _coloured(sys.stdout):
+        severity = click.style(severity, fg=_COLOURS[severity])
+    head = f"{parts['place']}\n  {severity} {parts['rule']}"
+    return f"{head}\n{_wrapped(parts['text'], '    ', '    ')}"
+
+
+def _coloured(stream: TextIO) -> bool:
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _wrapped(text: str, first: str, others: str) -> str:
+    width = max(20, shutil.get_terminal_size().columns)
+    lines = textwrap.wrap(text, width, initial_indent=first, subsequent_indent=others, break_on_hyphens=False)
+    return "\n".join(lines)
 
 
 def progress(text: str) -> None:

@@ -15,7 +15,7 @@ from vllm_multinode.authoring.rules.claims import claims_elsewhere
 from vllm_multinode.authoring.rules.fields import KINDS
 from vllm_multinode.authoring.rules.known import origins
 from vllm_multinode.cli import completions
-from vllm_multinode.cli.aside import aside
+from vllm_multinode.cli.aside import aside, finding_shown
 from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.cli.file_options import Parameters, Remote, reading, sources, tell_foreign
 from vllm_multinode.cli.platform_options import KserveVersions, Platforms, all_chosen, tell
@@ -130,7 +130,7 @@ def _print(findings: Sequence[Finding], releases: tuple[Release, ...], output: O
         click.echo(json.dumps([as_object(finding) for finding in findings], indent=2))
         return
     for line in as_lines(findings, releases):
-        click.echo(line)
+        click.echo(finding_shown(line))
 
 
 def _model(name: str) -> "Source | None":

@@ -19,10 +19,10 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     )  # fmt: skip
 
 
-def on_a_terminal(columns: int, *arguments: str) -> list[str]:
+def on_a_terminal(columns: int, *arguments: str, code: int = 0, **more: str) -> list[str]:
     """Lines of the command on a terminal of so many columns."""
     outside, inside = pty.openpty()
-    environment = {**os.environ, "COLUMNS": str(columns)}
+    environment = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm", **more}
     process = subprocess.Popen([*_RUN, *arguments], stdout=inside, stderr=subprocess.DEVNULL, env=environment)
     os.close(inside)
     content = b""
@@ -33,7 +33,7 @@ def on_a_terminal(columns: int, *arguments: str) -> list[str]:
         pass  # Linux says so when the other side is closed.
     finally:
         os.close(outside)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=60) == code
     return content.decode().splitlines()
 
 
@@ -101,3 +101,34 @@ def test_ones_own_entries_are_listed(tmp_path: Path) -> None:
     file = tmp_path / "own.yaml"
     file.write_text("accelerators: [{name: lab-gpu, memory_gb: 80}]\n")
     assert "lab-gpu" in run("gpus", "lab", MULTINODE_CATALOGUE=str(file)).stdout
+
+
+_REFUSED = """apiVersion: serving.kserve.io/v1beta1
+kind: InferenceService
+metadata: {name: a}
+spec:
+  predictor:
+    minReplicas: 2
+    model: {modelFormat: {name: vLLM}, storageUri: "pvc://m/a", runtime: x}
+    workerSpec: {}
+"""
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_findings_on_a_terminal_start_with_their_place_and_fit(columns: int, tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(_REFUSED)
+    lines = on_a_terminal(columns, "validate", str(file), code=4, NO_COLOR="1")
+    places = [number for number, line in enumerate(lines) if line.startswith(f"{file}:")]
+    assert len(places) > 1
+    assert lines[places[0] + 1].split()[0] == "refused"
+    assert max(len(line) for number, line in enumerate(lines) if number not in places) <= columns
+    assert "\x1b" not in "".join(lines)
+
+
+def test_colours_are_for_terminals(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(_REFUSED)
+    shown = on_a_terminal(80, "validate", str(file), code=4, NO_COLOR="")
+    assert "\x1b[31mrefused\x1b[0m" in "".join(shown)
+    assert "\x1b" not in run("validate", str(file)).stdout
