@@ -11,18 +11,20 @@ from unit.docs.console import ROOT, pages
 
 QUAINT = re.compile(
     r"""\bfor\ ever\b|\banew\b|\bmend(?:s|ed)?\b|\bin\ silence\b|\basks\ nobody\b|\bas\ ever\b|\bstumbles?\b
-    |\bwhat\ was\ made\b|\bname\ that\ is\ none\b|\bwhoever\ may\b|\bcannot\ be\ had\b
-    |(?<![Tt]here\ )\bis\ no\ (?:YAML|JSON|text|list|mapping|number|quantity|image|file)\b
-    |(?<![Tt]here\ )\bis\ no\ name\ (?:of|for)\b""",
+    |\bwhat\ was\ made\b|\bname\ that\ is\ none\b|\bwhoever\ may\b|\bcannot\ be\ had\b""",
     re.VERBOSE,
 )
+IS_NO = re.compile(
+    r"(?<![Tt]here )\bis no (?:YAML|JSON|text|list|mapping|number|quantity|image|file|name (?:of|for))\b"
+)
+"""On pages; a message says it with fewer words at times."""
 MODULES = sorted((ROOT / "runtime/vllm_multinode").rglob("*.py"))
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_has_no_quaint_phrase(page: Path) -> None:
     text = " ".join(page.read_text(encoding="utf-8").split())
-    assert QUAINT.findall(text) == []
+    assert QUAINT.findall(text) + IS_NO.findall(text) == []
 
 
 def test_no_message_has_a_quaint_phrase() -> None:
@@ -56,9 +58,9 @@ def _texts(path: Path) -> Iterator[tuple[int, str]]:
         pytest.param("dropped in silence", id="in-silence"),
     ],
 )
-def test_the_list_finds(text: str) -> None:
-    assert QUAINT.search(text)
+def test_the_lists_find(text: str) -> None:
+    assert QUAINT.search(text) or IS_NO.search(text)
 
 
 def test_there_is_no_file_is_plain() -> None:
-    assert not QUAINT.search("there is no file in it")
+    assert not IS_NO.search("there is no file in it")
