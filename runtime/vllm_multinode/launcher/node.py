@@ -20,7 +20,7 @@ from vllm_multinode.contract.executors import EXECUTORS
 from vllm_multinode.launcher.addresses import api_host, own_ray_address
 from vllm_multinode.launcher.arguments import last_value
 from vllm_multinode.launcher.connections import Connections
-from vllm_multinode.launcher.deaths import stopped
+from vllm_multinode.launcher.deaths import SCAN, stopped
 from vllm_multinode.launcher.engines.parser import check_with_vllm
 from vllm_multinode.launcher.fetching import await_model
 from vllm_multinode.launcher.http import listen
@@ -231,7 +231,7 @@ class Supervision:
         await asyncio.to_thread(clean_leftovers, self._left_before, temporary_folder(self.environment))
 
     async def follow_engine(self, model: Model) -> None:
-        """Look at the engine's processes at every heartbeat, until cancelled."""
+        """Look at the engine's processes at every heartbeat, once a second at most, until cancelled."""
         files = [model.path / shard.name for shard in model.shards]
         seen, progress = None, LoadingProgress(files)
         while True:
@@ -246,7 +246,7 @@ class Supervision:
                 starting = self.status.state is State.STARTING
                 self.loading = await asyncio.to_thread(progress.look, found) if starting else None
                 self.processes = tuple(found.values())
-            await asyncio.sleep(heartbeat_interval(self.settings.timings.heartbeat))
+            await asyncio.sleep(max(SCAN, heartbeat_interval(self.settings.timings.heartbeat)))
 
     async def check_model_again(self) -> None:
         """Before an engine starts once more: the files may have changed while they were served.
