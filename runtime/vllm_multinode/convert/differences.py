@@ -12,6 +12,8 @@ Objects = Mapping[Key, Mapping[str, Any]]
 
 ABSENT: Final = object()
 """The value of a place that is not there."""
+_OBJECT: Final = 8
+"""Values that an object counts for which one side lacks."""
 _IDENTITIES: Final = ("name", "mountPath", "topologyKey", "containerPort", "port", "key")
 """What tells an item of a list from the others, as Kubernetes merges lists by it."""
 _GENERATED: Final = re.compile(r"(?<=[a-z0-9])-[0-9a-f]{6,10}(?=$|/)")
@@ -56,9 +58,6 @@ class Comparison:
         """How many values differ; an object that one side lacks counts as several."""
         differing = sum(not place.is_equal for places in self.places.values() for place in places)
         return differing + _OBJECT * (len(self.added) + len(self.missing))
-
-
-_OBJECT: Final = 8
 
 
 def compare(given: Objects, rendered: Objects) -> Comparison:

@@ -126,10 +126,9 @@ def _with(fields: Fields, path: tuple[str, ...], value: Any) -> Fields:
     return changed
 
 
-Choose = Callable[[Release], Fit | None]
-
-
-def nearest(releases: tuple[Release, ...], fitted: Choose) -> tuple[Release, Fit] | None:
+def nearest(
+    releases: tuple[Release, ...], fitted: Callable[[Release], Fit | None]
+) -> tuple[Release, Fit] | None:
     """The first of the releases whose rendering comes nearest."""
     best: tuple[Release, Fit] | None = None
     for release in releases:

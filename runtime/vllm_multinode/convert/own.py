@@ -8,7 +8,7 @@ says it, and is reported where none does. Without the spec one is sought whose r
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, Final
 
 from vllm_multinode.authoring import kept
 from vllm_multinode.authoring.kept import Kept
@@ -27,10 +27,10 @@ from vllm_multinode.k8s.access import mapping
 from vllm_multinode.k8s.documents import Document
 from vllm_multinode.platforms.releases import MULTI_NODE, Release, find
 
-_RENDERED = "The spec renders it."
-_LAUNCHER = "multinode.pyz"
-_PATCH = "Add it by a kustomize patch."
-_FAR = 2
+_RENDERED: Final = "The spec renders it."
+_LAUNCHER: Final = "multinode.pyz"
+_PATCH: Final = "Add it by a kustomize patch."
+_FAR: Final = 2
 """A rendering that differs in more than one of so many values is not what the manifests come from."""
 
 
