@@ -14,7 +14,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 
@@ -96,14 +95,13 @@ async def _measure(model: Path, workers: int) -> Scale:
         resident = resident_mib(head.pid)
         began = time.monotonic()
         await beating.disconnect("worker-0")
-        closed = await _until_lost("worker-0", began)
+        closed = await _until(workers, began)
         began = time.monotonic()
         await beating.join(beating.hellos["worker-0"])
-        await _poll("the member", lambda status: len(status["members"]) == workers + 1)
-        again = time.monotonic() - began
+        again = await _until(workers + 1, began)
         began = time.monotonic()
         beating.silence("worker-0")
-        silent = await _until_lost("worker-0", began)
+        silent = await _until(workers, began)
     return Scale(workers + 1, joined_after, silent, closed, again, cpu, resident)
 
 
@@ -132,7 +130,7 @@ async def _head(model: Path, workers: int) -> AsyncIterator["subprocess.Popen[by
     argv = [multinode, "head", "--skip-tokenizer-init"]
     process = await asyncio.to_thread(subprocess.Popen, argv, env=environment)
     try:
-        await _poll("the head", lambda status: status["state"] == "forming")
+        await _poll("the head", "status", lambda text: '"forming"' in text)
         yield process
     finally:
         process.terminate()
@@ -211,26 +209,26 @@ async def _members(model: Path, workers: int) -> AsyncIterator[tuple[float, _Bea
         heart = asyncio.create_task(beating.beat())
         try:
             await asyncio.gather(*(beating.join(hello) for hello in hellos))
-            await _poll("all members", lambda status: len(status["members"]) == workers + 1)
-            joined_after = time.monotonic() - began
+            joined_after = await _until(workers + 1, began)
             yield joined_after, beating
         finally:
             heart.cancel()
             await beating.close()
 
 
-async def _until_lost(pod: str, began: float) -> float:
-    await _poll(f"the loss of {pod}", lambda status: pod not in {one["name"] for one in status["members"]})
+async def _until(members: int, began: float) -> float:
+    """Wait until the head counts so many, itself included; seconds since `began`."""
+    await _poll(f"{members} members", "metrics", lambda text: f"\nmultinode_members {members}.0\n" in text)
     return time.monotonic() - began
 
 
-async def _poll(what: str, wanted: Callable[[dict[str, Any]], bool]) -> None:
+async def _poll(what: str, path: str, wanted: Callable[[str], bool]) -> None:
     deadline = time.monotonic() + _DEADLINE
     async with aiohttp.ClientSession() as session:
         while time.monotonic() < deadline:
             with contextlib.suppress(aiohttp.ClientError):
-                async with session.get(f"http://127.0.0.1:{PORT}/status") as response:
-                    if wanted(await response.json()):
+                async with session.get(f"http://127.0.0.1:{PORT}/{path}") as response:
+                    if wanted(await response.text()):
                         return
             await asyncio.sleep(0.05)
     raise TimeoutError(f"{what} did not come within {_DEADLINE:.0f} s")

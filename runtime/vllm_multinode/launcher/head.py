@@ -39,6 +39,8 @@ _STOP_TIMEOUT = 15.0
 # After SIGTERM the grace period has 15 seconds for the whole of the end.
 _LAST_STOP_TIMEOUT = 10.0
 _API_POLL = 0.1
+# Seconds in which changes of the state are gathered before the members are told.
+_TOGETHER = 0.05
 # Seconds within which members count as lost at the same time.
 _AT_ONCE = 0.2
 # What clients are told before any start has been timed, in seconds.
@@ -60,6 +62,7 @@ class Head(Supervision):
         self._accepted = asyncio.Event()
         self._requests: Requests | None = None
         self._start_took = _RETRY_AFTER
+        self._announcing = False
 
     @property
     def ready(self) -> bool:
@@ -133,8 +136,15 @@ class Head(Supervision):
         return None
 
     def _announce_soon(self) -> None:
-        if self._rendezvous is not None:
-            self.in_background(self._rendezvous.announce())
+        if self._rendezvous is not None and not self._announcing:
+            self._announcing = True
+            self.in_background(self._announce(self._rendezvous))
+
+    async def _announce(self, rendezvous: Rendezvous) -> None:
+        """Changes that follow each other closely, as when many members join, are one message."""
+        await asyncio.sleep(_TOGETHER)
+        self._announcing = False
+        await rendezvous.announce()
 
     async def _supervise(self) -> None:
         """Form, run, recover, until the budget is used up."""
