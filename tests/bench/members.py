@@ -26,12 +26,13 @@ from vllm_multinode.launcher.messages import Beat, Claim, Hello, Identity
 from vllm_multinode.launcher.settings import GroupName, heartbeat_interval
 
 WORKERS = 1024
-CURVE = (1, 7, 31, 127, 511, 1023, 2047, 4095)
-"""Workers; with the head 2 to 4,096 members."""
+CURVE = (1, 7, 31, 127, 511, 1023)
+"""Workers; with the head 2 to 1,024 members."""
 PORT = 18081
 HEARTBEAT = 5.0
 _DEADLINE = 120.0
 _QUIET = 10.0
+_RETRY = 0.2
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,16 @@ class _Beating:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def join(self, hello: Hello) -> None:
+        """As a worker does it: again until the head has taken it."""
+        while True:
+            try:
+                await self._try(hello)
+            except (aiohttp.ClientError, TypeError):
+                await asyncio.sleep(_RETRY)
+            else:
+                return
+
+    async def _try(self, hello: Hello) -> None:
         side = WorkersSide(None, Claim(pod=hello.identity.pod, group=hello.group), "")
         async with self._at_once:
             link = await self._session.ws_connect(f"http://127.0.0.1:{PORT}{PATH}", headers=side.headers())

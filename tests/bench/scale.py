@@ -1,4 +1,4 @@
-"""The page of what members cost their head: a table and a picture, from 2 to 4,096 members."""
+"""The page of what members cost their head: a table and a picture, from 2 to 1,024 members."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from bench.plot import svg
 _INTRODUCTION = """# Members and their head
 
 One head with simulated members that join, beat and are lost; no engine runs, so this is the supervisor alone.
-Members and head share one machine with {cores} cores.
+Members and head share one machine with {cores} cores, on which other work went on.
 
 ```console
 $ scripts/bench --scale docs/scale.md
