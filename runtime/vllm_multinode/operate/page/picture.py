@@ -64,7 +64,10 @@ def picture(ranks: Sequence[RankStatus], columns: int, class_: str) -> Element:
         for place, one in enumerate(row):
             left = _LEFT + place * (_BOX + _GAP)
             content += [_link(one, left, top), _box(one, left, top)]
-    return drawing(width, height, _in_words(ranks), *content, class_=class_)
+    drawn = drawing(width, height, _in_words(ranks), *content, class_=class_)
+    # No larger than it is: a group of two would fill the window.
+    drawn.set("width", f"{width:g}")
+    return drawn
 
 
 def link_of(one: RankStatus) -> tuple[Kind, str]:
