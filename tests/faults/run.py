@@ -16,6 +16,7 @@ from faults.cases import USUAL, Case, Group, wait_out
 from faults.clients import Clients, clients
 from vllm_multinode.contract import env
 from vllm_multinode.contract.executors import ExecutorName
+from vllm_multinode.launcher.history import file_of
 from vllm_multinode.local.run import isvc
 
 LOADS: Final = {"idle": (0, 300), "light": (2, 300), "saturating": (16, 300), "long": (4, 1500)}
@@ -26,6 +27,8 @@ _QUIET: Final = 4.0
 _AGAIN: Final = 1.1
 """Times the first start within which a group serves again."""
 _POLL: Final = 0.02
+_HISTORY: Final = file_of({}).stem.rpartition("-")[0]
+"""How the file of incidents begins, which outlives epochs on purpose; it ends with the pod's user."""
 _TRACES: Final = ("vllm", "VLLM::", "ray::", "raylet", "gcs_server")
 
 
@@ -203,7 +206,9 @@ class Broken:
             pids = {pid for word in _TRACES for pid in self.group.processes(node, word)}
             found[f"processes on {node}"] = {str(pid) for pid in pids}
             found[f"files in /dev/shm on {node}"] = self.group.shared_memory(node)
-            found[f"files in /tmp on {node}"] = self.group.temporary(node)
+            found[f"files in /tmp on {node}"] = {
+                name for name in self.group.temporary(node) if not name.startswith(_HISTORY)
+            }
         return found
 
 

@@ -12,7 +12,9 @@ _DECIMAL: Final = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T"
 _BY_EXPONENT: Final = {exponent: suffix for suffix, exponent in _DECIMAL.items()}
 _FORM: Final = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:([KMGTPE]i)|([numkMGTPE]?)|([eE][+-]?\d{1,2}))")
 _EXACT: Final = Context(prec=1200)  # of the longest text with the largest exponent
-_MOST_CHARACTERS: Final = 64
+_MOST_WRITTEN: Final = 64  # characters of a quantity that is written back
+# Its digits, shifted by the largest exponent: what has been written back is a quantity too.
+_MOST_CHARACTERS: Final = _MOST_WRITTEN + 99
 _LARGEST: Final = 18
 _INT64_DIGITS: Final = 18
 _MOST: Final = Decimal(2**63 - 1)  # Kubernetes caps binary quantities there
@@ -35,8 +37,10 @@ def canonical(value: object, places: int = 3) -> str:
         places: decimals that stay, rounded up: 3 for limits and requests, 9 for any other quantity.
 
     Raises:
-        ValueError: not a quantity.
+        ValueError: not a quantity, or one of more than 64 characters.
     """
+    if len(str(value)) > _MOST_WRITTEN:
+        raise ValueError("A quantity has at most 64 characters.")
     number, form = _parts(value)
     if _is_kept(str(value), places):
         return str(value)

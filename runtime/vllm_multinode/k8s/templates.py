@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from vllm_multinode.k8s.parser import LARGEST_FILE, Node, refusal
+from vllm_multinode.k8s.parser import DEEPEST, LARGEST_FILE, Node, refusal
 
 _API_VERSIONS: Final = ("template.openshift.io/v1", "v1")
 _KIND: Final = "Template"
@@ -85,7 +85,7 @@ def process(root: Node, given: Mapping[str, str], file: str, *, exact: bool = Fa
     try:
         labels = _labels(entries, values)
         objects = [_processed(item, values, labels) for item in entries["objects"][1].value]
-    except RecursionError as error:
+    except RecursionError as error:  # Of the JSON reader, or of a value that is deeper than a file may be.
         what = "the Template, or a parameter's value, is nested too deeply."
         raise refusal(what, file, root.line, "Check the values that stand as ${{NAME}}.") from error
     except _LongError as error:
@@ -181,13 +181,21 @@ def _value(text: str, values: _Values) -> Any:
     return _TEXT.sub(lambda match: values.put(match[1]) if match[1] in values else match[0], text)
 
 
-def _node(value: Any, at: Node) -> Node:
-    """Plain data as nodes that stand where `at` does."""
+def _node(value: Any, at: Node, depth: int = 0) -> Node:
+    """Plain data as nodes that stand where `at` does.
+
+    Raises:
+        RecursionError: for data that is nested deeper than a file may be.
+    """
+    if depth > DEEPEST:
+        raise RecursionError
     if isinstance(value, dict):
-        entries = {str(key): (replace(at, value=str(key)), _node(item, at)) for key, item in value.items()}
+        entries = {
+            str(key): (replace(at, value=str(key)), _node(item, at, depth + 1)) for key, item in value.items()
+        }
         return replace(at, value=entries)
     if isinstance(value, list):
-        return replace(at, value=[_node(item, at) for item in value])
+        return replace(at, value=[_node(item, at, depth + 1) for item in value])
     return replace(at, value=value)
 
 

@@ -54,7 +54,7 @@ def test_quantities_compare_as_numbers(larger: str, smaller: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", ["", "x", "1 Gi", "1gi", "1KiB", "--1", "1e", True, None, [], "9" * 100, "1\n"]
+    "wrong", ["", "x", "1 Gi", "1gi", "1KiB", "--1", "1e", True, None, [], "9" * 200, "1\n"]
 )
 def test_what_is_no_quantity_is_refused(wrong: object) -> None:
     with pytest.raises(ValueError, match="is not a quantity"):
@@ -69,3 +69,10 @@ def test_the_canonical_form_is_the_same_number(number: int, suffix: str) -> None
 
 def test_a_number_is_exact() -> None:
     assert parse("0.1") == Decimal("0.1")
+
+
+@pytest.mark.parametrize(
+    "written", [3.2446937080793275e98, "1e99", "9" * 62 + "e9"], ids=["float", "power", "digits"]
+)
+def test_what_is_written_back_is_a_quantity_too(written: object) -> None:
+    assert parse(canonical(written)) == parse(written)

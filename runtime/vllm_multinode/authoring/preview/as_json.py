@@ -6,6 +6,7 @@ from vllm_multinode.authoring.preview import Preview
 from vllm_multinode.authoring.preview.update import Update
 from vllm_multinode.authoring.render.router import heads_of
 from vllm_multinode.authoring.report import as_object as finding_object
+from vllm_multinode.k8s.access import at, text
 from vllm_multinode.platforms.simulation import Body, Group
 
 
@@ -39,8 +40,8 @@ def update_object(one: Update) -> dict[str, Any]:
 
 def _router_object(router: Body) -> dict[str, Any]:
     return {
-        "name": router["metadata"]["name"],
-        "pods": router["spec"].get("replicas", 1),
+        "name": text(router, "metadata", "name"),
+        "pods": at(router, "spec", "replicas") or 1,
         "heads": list(heads_of(router)),
     }
 

@@ -8,6 +8,7 @@ from vllm_multinode.authoring.preview.update import Update, gpus_of, surge
 from vllm_multinode.authoring.render.router import container_of, heads_of
 from vllm_multinode.authoring.report import as_lines
 from vllm_multinode.contract import env
+from vllm_multinode.k8s import access
 from vllm_multinode.platforms.names import GENERATION_LABEL
 from vllm_multinode.platforms.simulation import Body, Group, Role
 
@@ -72,8 +73,9 @@ def _group(group: Group) -> Iterator[str]:
 
 def _router(body: Body) -> Iterator[str]:
     """The router before several groups, which is applied as it stands."""
-    yield f"Deployment {body['metadata']['name']}, the router before these heads"
-    yield f"  {body['spec'].get('replicas', 1)} pods of {container_of(body).get('image', 'no image')}"
+    yield f"Deployment {access.text(body, 'metadata', 'name')}, the router before these heads"
+    image = container_of(body).get("image", "no image")
+    yield f"  {access.at(body, 'spec', 'replicas') or 1} pods of {image}"
     yield from (f"  {head}" for head in heads_of(body))
 
 

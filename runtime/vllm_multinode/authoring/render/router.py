@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from vllm_multinode.authoring.render.container import security_context
 from vllm_multinode.contract import labels, ports
+from vllm_multinode.k8s.access import containers, listed, mapping
 
 Object = dict[str, Any]
 
@@ -169,20 +170,19 @@ def deployment(
 
 def is_router(body: Mapping[str, Any]) -> bool:
     """Whether an object is the Deployment of a router."""
-    template = (body.get("spec") or {}).get("template") or {}
-    own = (template.get("metadata") or {}).get("labels") or {}
+    own = mapping(body, "spec", "template", "metadata", "labels")
     return body.get("kind") == "Deployment" and own.get(labels.COMPONENT) == NAME
 
 
 def container_of(body: Mapping[str, Any]) -> Mapping[str, Any]:
     """The router's own container; empty where there is none."""
-    pod = body["spec"]["template"].get("spec") or {}
-    return next((one for one in pod.get("containers") or [] if one.get("name") == NAME), {})
+    every = (container for _, container in containers(body, ("spec", "template", "spec", "containers")))
+    return next((container for container in every if container.get("name") == NAME), {})
 
 
 def heads_of(body: Mapping[str, Any]) -> tuple[str, ...]:
     """Where a router's heads are, as its arguments say: their URLs, or the labels of their pods."""
-    given = [str(one) for one in container_of(body).get("args") or []]
+    given = [str(one) for one in listed(container_of(body), "args")]
     for flag in _HEADS:
         if flag in given:
             return tuple(

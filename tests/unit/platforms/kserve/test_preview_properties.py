@@ -12,6 +12,8 @@ from vllm_multinode.authoring.preview import Preview, preview_documents
 from vllm_multinode.authoring.preview.as_json import as_object
 from vllm_multinode.authoring.preview.table import as_text, updates_text
 from vllm_multinode.authoring.preview.update import updates
+from vllm_multinode.authoring.render.router import NAME
+from vllm_multinode.contract import labels
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.k8s.documents import Reading, from_text
 from vllm_multinode.k8s.emit import to_yaml
@@ -38,7 +40,7 @@ SOUP = st.recursive(
     max_leaves=12,
 )
 KINDS = st.sampled_from(
-    ["InferenceService", "ServingRuntime", "ClusterServingRuntime", "LeaderWorkerSet", "Other"]
+    ["InferenceService", "ServingRuntime", "ClusterServingRuntime", "LeaderWorkerSet", "Deployment", "Other"]
 )
 
 
@@ -71,10 +73,26 @@ def test_soup_is_a_preview_or_one_line(kind: str, body: dict[str, Any], version:
     shown([{**body, "apiVersion": "v1", "kind": kind}], version)
 
 
+ROUTER = {
+    "apiVersion": "apps/v1",
+    "kind": "Deployment",
+    "metadata": {"name": "llm-router"},
+    "spec": {
+        "replicas": 2,
+        "template": {
+            "metadata": {"labels": {labels.COMPONENT: NAME}},
+            "spec": {
+                "containers": [{"name": NAME, "image": "router", "args": ["--worker-urls", "http://a"]}]
+            },
+        },
+    },
+}
+
+
 @settings(max_examples=150)
 @given(data=st.data(), version=VERSION)
 def test_one_wrong_field_is_a_preview_or_one_line(data: st.DataObject, version: str) -> None:
-    bodies = [runtime(), service(version=version)]
+    bodies = [runtime(), service(version=version), copy.deepcopy(ROUTER)]
     place = data.draw(
         st.sampled_from([(index, *path) for index, body in enumerate(bodies) for path in paths(body)])
     )
