@@ -8,13 +8,12 @@ import pytest
 from engine.conftest import Start
 from engine.services import LocalGroup, service
 from engine.stand_ins import StandIns
-from replicas.measure import Figures, measure, spread
+from replicas.measure import EVEN, Figures, measure, spread
 from replicas.routers import PROGRAM
 from replicas.serving import serving
 
 WEIGHTS = (3, 5, 9, 19)
 """Connections of each client; the last one has as many as the others together, and more."""
-EVEN = 0.10
 
 pytestmark = pytest.mark.skipif(not PROGRAM.exists(), reason="no vllm-router here; the extra dev brings it")
 
