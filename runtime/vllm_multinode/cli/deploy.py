@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Annotated
 
+import click
+
 from vllm_multinode.api.prepare import Manner, RenderTarget, prepared, release_for, settle_namespace
 from vllm_multinode.cli import completions
 from vllm_multinode.cli.aside import progress
@@ -122,7 +124,8 @@ def apply(
                 f"stopped; what was written stays, and goes on in the cluster. Run the same again to follow "
                 f"it, or `multinode delete {given.name} -n {cluster.namespace}`."
             )
-        raise
+        # click writes an empty line when it sees the interrupt itself.
+        raise click.Abort from None
 
 
 def _apply(
