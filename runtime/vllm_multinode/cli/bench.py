@@ -72,9 +72,10 @@ def bench(
     from vllm_multinode.operate.bench.tables import as_text, changes, compared
     from vllm_multinode.operate.bench.target import models_of
     from vllm_multinode.operate.bench.tool import Tool, find_vllm
+    from vllm_multinode.operate.written import text_of
 
     rungs = _rungs(concurrency)
-    before = None if compare is None else read_result(_text(compare), str(compare))
+    before = None if compare is None else read_result(text_of(compare), str(compare))
     python = find_vllm(vllm)
     with ExitStack() as ends:
         ends.enter_context(_termination_is_an_interrupt())
@@ -203,14 +204,6 @@ def _tokenizer(known: str) -> str:
 def _slug(text: str) -> str:
     words = "".join(one if one.isalnum() else "-" for one in text.partition("://")[2] or text)
     return "-".join(filter(None, words.split("-")))[:40] or "service"
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
-        raise MultinodeError(ExitCode.MANIFEST, f"cannot be read: {reason}.", where=str(path)) from error
 
 
 @contextmanager

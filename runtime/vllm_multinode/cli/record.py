@@ -8,8 +8,6 @@ from vllm_multinode.cli.declare import Option
 from vllm_multinode.cli.service_options import Asked, over_services
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.k8s.parser import read_text
-from vllm_multinode.k8s.pipes import open_file
 
 
 @over_services
@@ -34,10 +32,11 @@ def record(
     multinode record --local --check llama.record.json
     """
     from vllm_multinode.operate.record import differences, read_record, record_of
+    from vllm_multinode.operate.written import text_of
 
     before = None
     if check is not None:
-        before = read_record(_text(check), str(check))
+        before = read_record(text_of(check), str(check))
         prompt, tokens = before.exercise.prompt, before.exercise.tokens
     with asked.source() as place:
         found = place.observe(asked.name, asked.labels, deep=True)
@@ -57,15 +56,6 @@ def record(
     seconds = f"{before.exercise.seconds:g} s then, {made.exercise.seconds:g} s now"
     say(f"{len(lines)} differences ({seconds})" if lines else f"the same as recorded ({seconds})")
     return ExitCode.DIFFERS if lines else ExitCode.OK
-
-
-def _text(path: Path) -> str:
-    try:
-        with open_file(path) as file:
-            return read_text(file, str(path))
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise MultinodeError(ExitCode.MANIFEST, f"cannot be read: {reason}.", where=str(path)) from error
 
 
 def _write(path: Path, text: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -15,6 +15,7 @@ from vllm_multinode.operate.masks import without_secrets
 from vllm_multinode.operate.observation import Observation
 from vllm_multinode.operate.reading import items, text, whole
 from vllm_multinode.operate.status import status_of
+from vllm_multinode.operate.written import read_back
 
 PROMPT: Final = "One two three"
 TOKENS: Final = 16
@@ -153,19 +154,7 @@ def read_record(data: str, where: str) -> Record:
     Raises:
         MultinodeError: USAGE: it is none.
     """
-    try:
-        return Record.model_validate_json(data)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        what = (
-            f"is not a record of this format: {place}: {first['msg']}."
-            if place
-            else "is not a record: it is not JSON."
-        )
-        raise MultinodeError(
-            ExitCode.USAGE, what, where=where, hint="`multinode record -o FILE` writes one."
-        ) from error
+    return read_back(Record, data, "record", where=where, hint="`multinode record -o FILE` writes one.")
 
 
 def _differing(path: str, left: Any, right: Any) -> Iterator[str]:

@@ -15,6 +15,7 @@ READERS = [
     pytest.param(("render", "-f"), id="render"),
     pytest.param((*PLAN, "--against"), id="plan-against"),
     pytest.param(("record", "--check"), id="record-check"),
+    pytest.param(("bench", "llm", "--compare"), id="bench-compare"),
 ]
 
 

@@ -4,13 +4,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.frozen import Frozen
 from vllm_multinode.operate.bench.samples import Sample, Window
 from vllm_multinode.operate.bench.verdicts import Verdict
+from vllm_multinode.operate.written import read_back
 
 Measure = Literal["ttft_ms", "itl_ms", "e2e_ms"]
 MEASURES: Final[dict[Measure, str]] = {
@@ -120,22 +121,9 @@ def read_result(data: str, where: str) -> BenchResult:
     Raises:
         MultinodeError: USAGE: it is none.
     """
-    try:
-        return BenchResult.model_validate_json(data)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        what = (
-            f"is not a benchmark of this format: {place}: {first['msg']}."
-            if place
-            else "is not a benchmark: it is not JSON."
-        )
-        raise MultinodeError(
-            ExitCode.USAGE,
-            what,
-            where=where,
-            hint="`multinode bench` writes result.json.",
-        ) from error
+    return read_back(
+        BenchResult, data, "benchmark", where=where, hint="`multinode bench` writes result.json."
+    )
 
 
 def rung_of(raw: Mapping[str, Any], concurrency: int, file: str, window: Window | None) -> Rung:

@@ -1,0 +1,53 @@
+"""Reading what a command of ours has written earlier: a record, a benchmark."""
+
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.k8s.parser import read_text
+from vllm_multinode.k8s.pipes import open_file
+
+T = TypeVar("T", bound=BaseModel)
+
+
+def read_back(kind: type[T], data: str, noun: str, *, where: str, hint: str) -> T:
+    """An object of a kind from the JSON of its file.
+
+    Args:
+        kind: what the file holds.
+        data: the file's text.
+        noun: how messages call it, such as "record".
+        where: the file, for messages.
+        hint: how such a file is written.
+
+    Raises:
+        MultinodeError: USAGE: it is not of this kind, with the place of the first mistake.
+    """
+    try:
+        return kind.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        what = (
+            f"is not a {noun} of this format: {place}: {first['msg']}."
+            if place
+            else f"is not a {noun}: it is not JSON."
+        )
+        raise MultinodeError(ExitCode.USAGE, what, where=where, hint=hint) from error
+
+
+def text_of(path: Path) -> str:
+    """The text of such a file, read with the bounds that manifests have.
+
+    Raises:
+        MultinodeError: MANIFEST: it cannot be read, is not text, or is too large.
+    """
+    try:
+        with open_file(path) as file:
+            return read_text(file, str(path))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise MultinodeError(ExitCode.MANIFEST, f"cannot be read: {reason}.", where=str(path)) from error
