@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -142,8 +142,13 @@ def spec_text(spec: DeploymentSpec, plan: Plan) -> str:
     facts = catalogue.find("model", (spec.model.source or "").removeprefix("hf://").partition("@")[0])
     if facts is not None and facts.gated:
         comment += "# The model is gated: name a Secret with your token (key token) as model.sourceSecret.\n"
+    return comment + to_yaml([spec_object(spec)])
+
+
+def spec_object(spec: DeploymentSpec) -> dict[str, Any]:
+    """The spec as it is written to a file: what was set, without empty fields."""
     body = spec.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
-    return comment + to_yaml([{field: value for field, value in body.items() if value != {}}])
+    return {field: value for field, value in body.items() if value != {}}
 
 
 def model_name(source: str) -> str:

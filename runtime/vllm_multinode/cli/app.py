@@ -2,7 +2,7 @@
 
 import importlib
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -83,6 +83,19 @@ class Root(declare.Group):
             app.name = name
             return app
         return declare.command(getattr(module, name), name)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; where it was asked for JSON, its error is JSON too."""
+        try:
+            return super().invoke(ctx)
+        except (MultinodeError, click.ClickException) as error:
+            if not ctx.meta.get(declare.JSON):
+                raise
+            from vllm_multinode.cli.answer import refusal_as_json
+
+            code, line = refusal_as_json(error)
+            click.echo(line, err=True)
+            return code
 
     def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
         """Each below its goal, without loading any."""

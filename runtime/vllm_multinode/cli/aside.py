@@ -1,6 +1,7 @@
 """What stands beside a result, and how lines fit a terminal.
 
-Notes go to standard error and progress to standard output; neither with --quiet.
+Notes go to standard error and progress to standard output, or to standard error where that holds JSON.
+Neither is written with --quiet.
 """
 
 import os
@@ -12,7 +13,7 @@ from typing import Final, TextIO
 
 import click
 
-from vllm_multinode.cli.declare import QUIET
+from vllm_multinode.cli.declare import JSON, QUIET
 from vllm_multinode.contract.finding import SEVERITIES
 
 _FINDING: Final = re.compile(
@@ -23,8 +24,17 @@ _COLOURS: Final[dict[str, str]] = {"refused": "red", "stalls": "red", "risk": "y
 
 def quiet() -> bool:
     """Whether --quiet was given."""
+    return _asked(QUIET)
+
+
+def json_asked() -> bool:
+    """Whether -o json was given."""
+    return _asked(JSON)
+
+
+def _asked(name: str) -> bool:
     context = click.get_current_context(silent=True)
-    return context is not None and bool(context.find_root().meta.get(QUIET))
+    return context is not None and bool(context.find_root().meta.get(name))
 
 
 def aside(text: str) -> None:
@@ -59,6 +69,6 @@ def _wrapped(text: str, first: str, others: str) -> str:
 
 
 def progress(text: str) -> None:
-    """A line on standard output, at once."""
+    """A line at once: on standard output, or on standard error where that holds JSON."""
     if not quiet():
-        click.echo(text)
+        click.echo(text, err=json_asked())

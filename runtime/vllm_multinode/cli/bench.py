@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import click
 
+from vllm_multinode.cli.answer import OutputFormat, as_json
 from vllm_multinode.cli.cluster_options import Context, Kubeconfig, Login, LoginSource, Namespace, say
 from vllm_multinode.cli.declare import QUIET, Argument, Option
-from vllm_multinode.cli.service_options import Local, OutputFormat, as_json, source
+from vllm_multinode.cli.service_options import Local, source
 from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode

@@ -1,15 +1,15 @@
 """`multinode convert`: bring what runs elsewhere."""
 
-import json
 import shutil
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import click
 
 from vllm_multinode.authoring.folder import REPORT, replace
 from vllm_multinode.authoring.render import Target
 from vllm_multinode.cli import completions
+from vllm_multinode.cli.answer import OutputFormat, as_json
 from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.cli.file_options import Parameters, Remote, reading, sources
 from vllm_multinode.cli.platform_options import Kserve, Platform, named
@@ -20,8 +20,6 @@ from vllm_multinode.convert.rendering import rendered
 from vllm_multinode.convert.report import as_lines, as_markdown, as_object, spec_yaml, texts
 from vllm_multinode.convert.sources import read_sources
 from vllm_multinode.platforms.releases import DEFAULT
-
-Output = Literal["text", "json"]
 
 
 def convert(
@@ -51,7 +49,7 @@ def convert(
             help="Folder for spec, manifests and report.", show_default=False, complete=completions.folders
         ),
     ] = "",
-    output: Annotated[Output, Option("--output", "-o", help="How to print it.")] = "text",
+    output: OutputFormat = "text",
     parameters: Parameters = None,
     remote: Remote = False,
 ) -> int:
@@ -66,7 +64,7 @@ def convert(
     given, release = read_sources(sources(files), reading(parameters, remote)), named(platform, kserve)
     conversion, manifests = rendered(converted(given, kind, release or DEFAULT), release, target)
     if output == "json":
-        click.echo(json.dumps(as_object(conversion), indent=2, ensure_ascii=False))
+        click.echo(as_json(as_object(conversion)))
     elif not out:
         click.echo("---\n".join(map(spec_yaml, conversion.services)), nl=False)
     if out and conversion.code is not ExitCode.NOT_CONVERTED:

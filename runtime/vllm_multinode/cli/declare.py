@@ -4,6 +4,7 @@ Click itself, because it loads in a third of the time of what is built on it.
 """
 
 import inspect
+import itertools
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -24,6 +25,8 @@ COMPLETE: Final = "_MULTINODE_COMPLETE"
 _CHOICES_WIDTH: Final = 24
 QUIET: Final = "quiet"
 """In a root context's meta: notes and progress are left out."""
+JSON: Final = "json"
+"""In a root context's meta: -o json was given, so that errors are for programs too."""
 
 
 @dataclass(frozen=True, init=False)
@@ -74,6 +77,14 @@ class Command(click.Command):
     def __init__(self, *arguments: Any, texts: Texts, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self.texts = texts
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does; -o json is known even where the rest cannot be parsed."""
+        meta = ctx.find_root().meta
+        meta[JSON] = _names_json(self, args)
+        rest = super().parse_args(ctx, args)
+        meta[JSON] = ctx.params.get("output") == JSON
+        return rest
 
     def format_arguments(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Nothing: they stand with the options, as older releases of click have it."""
@@ -185,6 +196,22 @@ def quiet_option() -> click.Option:
         ["--quiet", "-q"], is_flag=True, expose_value=False, show_default=False, callback=_be_quiet,
         help="Only results and errors: no notes, no progress.",
     )  # fmt: skip
+
+
+def _names_json(command: click.Command, words: Sequence[str]) -> bool:
+    """Whether the command has an option for its output, and the words name json for it."""
+    names = [
+        name
+        for one in command.params
+        if one.name == "output" and isinstance(one.type, click.Choice) and JSON in one.type.choices
+        for name in one.opts
+    ]
+    own = list(itertools.takewhile(lambda word: word != "--", words))
+    joined = {f"{name}={JSON}" for name in names} | {f"{name}{JSON}" for name in names if len(name) == 2}
+    return any(
+        word in joined or (word in names and following == JSON)
+        for word, following in zip(own, [*own[1:], ""], strict=True)
+    )
 
 
 def _be_quiet(context: click.Context, _: click.Parameter, value: bool) -> None:

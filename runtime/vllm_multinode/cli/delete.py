@@ -4,14 +4,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from vllm_multinode.api.prepare import settle_namespace
 from vllm_multinode.cli import completions
-from vllm_multinode.cli.cluster_options import (
-    Context,
-    Files,
-    Kubeconfig,
-    Login,
-    Namespace,
-    say,
-)
+from vllm_multinode.cli.answer import Answer, OutputFormat, answering
+from vllm_multinode.cli.aside import progress
+from vllm_multinode.cli.cluster_options import Context, Files, Kubeconfig, Login, Namespace
 from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.cli.file_options import Parameters, Remote, reading
 from vllm_multinode.cli.source_size import whatever_size
@@ -38,6 +33,7 @@ def delete(
     timeout: Annotated[
         float, Option(min=0, help="Seconds to wait until its pods are gone; 0 does not wait.")
     ] = 300,
+    output: OutputFormat = "text",
     context: Context = "",
     kubeconfig: Kubeconfig = "",
     login: Login = "kubeconfig",
@@ -46,7 +42,7 @@ def delete(
 
     multinode delete llama -n models
 
-    multinode delete -f llama.yaml --claim
+    multinode delete -f llama.yaml --claim -o json
     """
     if bool(name) == bool(files):
         raise MultinodeError(ExitCode.USAGE, "name a deployment, or its files with -f; one of both.")
@@ -72,16 +68,17 @@ def delete(
         else:
             # What a spec was rendered to depends on how it was deployed; the marks know.
             items = deleting.of_name(cluster, name)
-        deleted = deleting.delete(cluster, items, name, claim=claim, timeout=timeout, say=say)
-        report(deleted)
-        if not deleted.gone:
-            say(f"There is nothing of {name} to delete in namespace {cluster.namespace}.")
+        with answering(output, deployment=name, namespace=cluster.namespace, deleted=[], kept=[]) as answer:
+            deleted = deleting.delete(cluster, items, name, claim=claim, timeout=timeout, say=progress)
+            report(deleted, answer)
+            if not deleted.gone:
+                answer.line(f"There is nothing of {name} to delete in namespace {cluster.namespace}.")
     return ExitCode.OK
 
 
-def report(deleted: "Deleted") -> None:
-    """One line for each object."""
+def report(deleted: "Deleted", answer: Answer) -> None:
+    """One line, or one entry, for each object."""
     for shown in deleted.gone:
-        say(f"{shown} deleted")
+        answer.item(f"{shown} deleted", "deleted", {"object": shown})
     for shown, why in deleted.kept:
-        say(f"{shown} kept: {why}")
+        answer.item(f"{shown} kept: {why}", "kept", {"object": shown, "reason": why})

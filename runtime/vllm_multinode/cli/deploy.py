@@ -1,11 +1,13 @@
 """`multinode deploy`: from a spec or manifests to a service that answers."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import click
 
 from vllm_multinode.api.prepare import Manner, RenderTarget, prepared, release_for, settle_namespace
 from vllm_multinode.cli import completions
+from vllm_multinode.cli.answer import Answer, OutputFormat, answering
 from vllm_multinode.cli.aside import progress
 from vllm_multinode.cli.cluster_options import (
     Context,
@@ -14,7 +16,6 @@ from vllm_multinode.cli.cluster_options import (
     Login,
     MoreFiles,
     Namespace,
-    say,
     warn,
 )
 from vllm_multinode.cli.declare import Option
@@ -66,6 +67,7 @@ def deploy(
     ] = False,
     wait: Annotated[bool, Option(help="Wait until it serves.")] = True,
     timeout: Annotated[float, Option(min=1, help="Seconds to wait.")] = 3600,
+    output: OutputFormat = "text",
     context: Context = "",
     kubeconfig: Kubeconfig = "",
     login: Login = "kubeconfig",
@@ -74,7 +76,7 @@ def deploy(
 
     multinode deploy -f llama.yaml -n models
 
-    multinode deploy llama/ --dry-run
+    multinode deploy llama/ --dry-run -o json
     """
     files_named = sources(files, more)
     asked = named(platform, kserve)
@@ -100,12 +102,20 @@ def deploy(
             say=progress, warn=warn,
         )  # fmt: skip
         given, wanted = prepared(cluster, read, manner)
-        apply(cluster, given, wanted, timeout=timeout if wait else None, prune=prune)
+        fixed = {"deployment": given.name, "namespace": cluster.namespace, "dryRun": dry_run, "objects": []}
+        with answering(output, **fixed) as answer:
+            apply(cluster, given, wanted, answer, timeout=timeout if wait else None, prune=prune)
     return ExitCode.OK
 
 
 def apply(
-    cluster: "Cluster", given: "Given", wanted: "Deployment", *, timeout: float | None, prune: bool = False
+    cluster: "Cluster",
+    given: "Given",
+    wanted: "Deployment",
+    answer: Answer,
+    *,
+    timeout: float | None,
+    prune: bool = False,
 ) -> None:
     """Write what was checked, the model first, and wait until it serves.
 
@@ -113,11 +123,12 @@ def apply(
         cluster: where.
         given: what was handed over.
         wanted: the same, as it is written.
+        answer: given `objects`, `leftovers`, and what `wait` says.
         timeout: seconds for each of the two; None does not wait.
         prune: delete what an earlier deployment made and this one lacks.
     """
     try:
-        _apply(cluster, given, wanted, timeout=timeout, prune=prune)
+        _apply(cluster, given, wanted, answer, timeout=timeout, prune=prune)
     except KeyboardInterrupt:
         if not wanted.dry_run:
             warn(
@@ -129,22 +140,32 @@ def apply(
 
 
 def _apply(
-    cluster: "Cluster", given: "Given", wanted: "Deployment", *, timeout: float | None, prune: bool
+    cluster: "Cluster",
+    given: "Given",
+    wanted: "Deployment",
+    answer: Answer,
+    *,
+    timeout: float | None,
+    prune: bool,
 ) -> None:
     from vllm_multinode.api import applying
 
     waits = timeout is not None and not wanted.dry_run
-    deployed = applying.apply(cluster, wanted, timeout=timeout, say=progress, done=_tell)
-    _leftovers(cluster, deployed, given.name, prune=prune and not wanted.dry_run)
+    done = partial(_tell, answer)
+    deployed = applying.apply(cluster, wanted, timeout=timeout, say=progress, done=done)
+    _leftovers(cluster, deployed, given.name, answer, prune=prune and not wanted.dry_run)
     if timeout is not None and waits:
-        _wait(cluster, given, timeout)
+        _wait(cluster, given, timeout, answer)
 
 
-def _tell(outcome: "Outcome") -> None:
-    say(f"{outcome.shown} {outcome.result}" + (f" ({outcome.remark})" if outcome.remark else ""))
+def _tell(answer: Answer, outcome: "Outcome") -> None:
+    text = f"{outcome.shown} {outcome.result}" + (f" ({outcome.remark})" if outcome.remark else "")
+    answer.item(
+        text, "objects", {"object": outcome.shown, "result": outcome.result, "remark": outcome.remark}
+    )
 
 
-def _leftovers(cluster: "Cluster", deployed: "Deployed", name: str, *, prune: bool) -> None:
+def _leftovers(cluster: "Cluster", deployed: "Deployed", name: str, answer: Answer, *, prune: bool) -> None:
     """What an earlier deployment made and this one has not."""
     from vllm_multinode.cli.delete import report
     from vllm_multinode.cluster import delete as deleting
@@ -152,13 +173,15 @@ def _leftovers(cluster: "Cluster", deployed: "Deployed", name: str, *, prune: bo
     if not deployed.leftovers:
         return
     if prune:
-        report(deleting.delete(cluster, deployed.leftovers, name, say=progress))
+        report(deleting.delete(cluster, deployed.leftovers, name, say=progress), answer)
         return
     for item in deployed.leftovers:
-        say(f"{item.shown} is left from before; --prune deletes it")
+        answer.item(
+            f"{item.shown} is left from before; --prune deletes it", "leftovers", {"object": item.shown}
+        )
 
 
-def _wait(cluster: "Cluster", given: "Given", timeout: float) -> None:
+def _wait(cluster: "Cluster", given: "Given", timeout: float, answer: Answer) -> None:
     from vllm_multinode.authoring.render.router import is_router
     from vllm_multinode.cli.wait import follow
     from vllm_multinode.cluster import ownership
@@ -167,4 +190,4 @@ def _wait(cluster: "Cluster", given: "Given", timeout: float) -> None:
     services = [one for one in given.documents if one.kind in ownership.SERVICES]
     routers = [one.name for one in given.documents if is_router(one.body)]
     found = [Target(one.api_version, one.kind, one.name) for one in services]
-    follow(cluster, found, timeout, routers=routers)
+    follow(cluster, found, timeout, answer, routers=routers)

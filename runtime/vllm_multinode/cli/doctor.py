@@ -1,7 +1,8 @@
 """`multinode doctor`: why a service does not serve, or serves badly."""
 
+from vllm_multinode.cli.answer import OutputFormat, as_json
 from vllm_multinode.cli.cluster_options import say
-from vllm_multinode.cli.service_options import Asked, OutputFormat, as_json, over_services
+from vllm_multinode.cli.service_options import Asked, over_services
 from vllm_multinode.contract.exit_codes import ExitCode
 
 

@@ -1,20 +1,18 @@
 """`multinode gpus`: the accelerators and node shapes of the catalogue at a glance."""
 
-import json
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import click
 
 from vllm_multinode.cli import completions
-from vllm_multinode.cli.declare import Argument, Option
+from vllm_multinode.cli.answer import OutputFormat, as_json
+from vllm_multinode.cli.declare import Argument
 from vllm_multinode.cli.table import Table, terminal_width, widest
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.sizing import catalogue
 from vllm_multinode.sizing.catalogue import Accelerator, Shape
-
-Output = Literal["text", "json"]
 
 
 def gpus(
@@ -27,7 +25,7 @@ def gpus(
         ),
     ] = None,
     *,
-    output: Annotated[Output, Option("--output", "-o", help="How to print the list.")] = "text",
+    output: OutputFormat = "text",
 ) -> int:
     """List the GPUs of the catalogue: memory, label of their nodes, and node shapes.
 
@@ -48,7 +46,7 @@ def gpus(
         raise MultinodeError(ExitCode.USAGE, what, hint=hint)
     shapes = {one.name: [shape for shape in every if shape.accelerator == one.name] for one in accelerators}
     if output == "json":
-        click.echo(json.dumps([_object(one, shapes[one.name]) for one in accelerators], indent=2))
+        click.echo(as_json([_object(one, shapes[one.name]) for one in accelerators]))
         return ExitCode.OK
     _accelerators(accelerators, shapes)
     detailed = {one.name: one for one in (*asked, *(one for name in by_name for one in shapes[name]))}

@@ -5,16 +5,18 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import click
 
 from vllm_multinode.cli import completions
+from vllm_multinode.cli.answer import Output, OutputFormat, as_json
+from vllm_multinode.cli.aside import progress
 from vllm_multinode.cli.declare import Argument, Option, group
 from vllm_multinode.cli.logs import Follow, Previous, Tail, Wanted
 from vllm_multinode.cli.logs import show as show_logs
 from vllm_multinode.cli.platform_options import Kserve, Platform, chosen, tell
-from vllm_multinode.cli.service_options import Asked, OutputFormat, as_json
+from vllm_multinode.cli.service_options import Asked
 from vllm_multinode.cli.status import Interval, Watch
 from vllm_multinode.cli.status import show as show_status
 from vllm_multinode.contract import env
@@ -102,6 +104,7 @@ def run_(
         Path | None,
         Option(help="Run the launcher's zip application with this Python, as in a released image."),
     ] = None,
+    output: OutputFormat = "text",
     vllm_args: Annotated[list[str] | None, Argument(help="After --: arguments of vLLM on the head.")] = None,
 ) -> int:
     """Serve a model over several nodes of this machine, and show them, until Ctrl-C.
@@ -110,6 +113,9 @@ def run_(
 
     multinode local run --model /tmp/model --nodes 2 --pp 2 --executor ray -- --max-model-len 512
     """
+    if output == "json" and not detach:
+        what = "a run in the foreground shows text."
+        raise MultinodeError(ExitCode.USAGE, what, where="-o json", hint="Add --detach, or leave it out.")
     refusals.require_packages(("rich",))
     from vllm_multinode.local.run.detach import in_background
     from vllm_multinode.local.run.serve import RunOptions, serve
@@ -145,7 +151,7 @@ def run_(
             )
         from vllm_multinode.local.versions import engine_of_version
 
-        engine = engine_of_version(vllm, isvc.cache_directory(), click.echo, executor)
+        engine = engine_of_version(vllm, isvc.cache_directory(), progress, executor)
     local = isvc.LocalService(
         service=service,
         model=model,
@@ -168,7 +174,7 @@ def run_(
         families=_families(ip6=ip6, dual_stack=dual_stack),
     )
     if detach:
-        return in_background(partial(serve, options))
+        return in_background(partial(serve, options), partial(_tell_run, output))
     serve(options)
     return ExitCode.OK
 
@@ -200,6 +206,7 @@ def logs_(
     follow: Follow = False,
     previous: Previous = False,
     tail: Tail = None,
+    output: OutputFormat = "text",
 ) -> int:
     """Print what nodes have written: the same as multinode logs --local.
 
@@ -209,7 +216,8 @@ def logs_(
     """
     name = Runs.of_this_user().find(run).name
     return show_logs(
-        Asked(name=name, local=True), Wanted(follow=follow, previous=previous, node=node, tail=tail)
+        Asked(name=name, local=True),
+        Wanted(follow=follow, previous=previous, node=node, tail=tail, output=output),
     )
 
 
@@ -233,11 +241,11 @@ def ask(
     if directory.info is None:
         raise MultinodeError(ExitCode.LOCAL_RUN, "has no API.", where=directory.name)
     answer = ask_engine(directory.info.url, prompt, tokens=tokens, key=os.environ.get(env.API_KEY))
-    if output == "json":
-        click.echo(as_json({"text": answer.text, "system_fingerprint": answer.fingerprint}))
-        return
-    click.echo(f"{prompt}{answer.text}")
-    click.echo(f"system_fingerprint: {answer.fingerprint}")
+    _print(
+        output,
+        f"{prompt}{answer.text}\nsystem_fingerprint: {answer.fingerprint}",
+        {"text": answer.text, "system_fingerprint": answer.fingerprint},
+    )
 
 
 @app.declare()
@@ -246,6 +254,7 @@ def kill(
     *,
     stay_dead: Annotated[bool, Option("--stay-dead", help="Do not restart it.")] = False,
     run: RunName = None,
+    output: OutputFormat = "text",
 ) -> None:
     """Kill a node's container at once; it is restarted in place, as the kubelet does.
 
@@ -253,73 +262,75 @@ def kill(
 
     multinode local kill worker-1 --stay-dead
     """
-    _act("kill", node, run, stay_dead=stay_dead)
+    _act("kill", node, run, output, stay_dead=stay_dead)
 
 
 @app.declare()
-def freeze(node: NodeName, *, run: RunName = None) -> None:
+def freeze(node: NodeName, *, run: RunName = None, output: OutputFormat = "text") -> None:
     """Stop every process of a node where it is.
 
     multinode local freeze worker-1
 
     multinode local freeze head --run llm-1
     """
-    _act("freeze", node, run)
+    _act("freeze", node, run, output)
 
 
 @app.declare()
-def thaw(node: NodeName, *, run: RunName = None) -> None:
+def thaw(node: NodeName, *, run: RunName = None, output: OutputFormat = "text") -> None:
     """Let a frozen node go on.
 
     multinode local thaw worker-1
 
     multinode local thaw head --run llm-1
     """
-    _act("thaw", node, run)
+    _act("thaw", node, run, output)
 
 
 @app.declare()
-def cut(node: NodeName, *, run: RunName = None) -> None:
+def cut(node: NodeName, *, run: RunName = None, output: OutputFormat = "text") -> None:
     """Take a node's network link down.
 
     multinode local cut worker-1
 
     multinode local cut head --run llm-1
     """
-    _act("cut", node, run)
+    _act("cut", node, run, output)
 
 
 @app.declare()
-def join(node: NodeName, *, run: RunName = None) -> None:
+def join(node: NodeName, *, run: RunName = None, output: OutputFormat = "text") -> None:
     """Take a node's network link up again.
 
     multinode local join worker-1
 
     multinode local join head --run llm-1
     """
-    _act("join", node, run)
+    _act("join", node, run, output)
 
 
 @app.declare()
-def replace(node: NodeName, *, grace: Grace = None, run: RunName = None) -> None:
+def replace(
+    node: NodeName, *, grace: Grace = None, run: RunName = None, output: OutputFormat = "text"
+) -> None:
     """Delete a node's pod and make a new one, with another name and address.
 
     multinode local replace worker-1
 
     multinode local replace worker-1 --grace 0
     """
-    _act("replace", node, run, grace=grace)
+    _act("replace", node, run, output, grace=grace)
 
 
 @app.declare()
-def start(node: NodeName, *, run: RunName = None) -> None:
+def start(node: NodeName, *, run: RunName = None, output: OutputFormat = "text") -> None:
     """Start a node that was stopped, or killed to stay dead.
 
     multinode local start worker-1
 
     multinode local start head --run llm-1
     """
-    _act("start", node, run)
+    _act("start", node, run, output)
 
 
 @app.declare()
@@ -330,6 +341,7 @@ def stop(
     *,
     grace: Grace = None,
     run: RunName = None,
+    output: OutputFormat = "text",
 ) -> None:
     """Stop a node, or end the run: SIGTERM, and SIGKILL after the grace period.
 
@@ -338,14 +350,14 @@ def stop(
     multinode local stop worker-1 --grace 5
     """
     if node is not None:
-        _act("stop", node, run, grace=grace)
+        _act("stop", node, run, output, grace=grace)
         return
     runs = Runs.of_this_user()
     directory = runs.find(run)
     RunClient(directory.control).ask(Request(command="end", grace=grace))
     if not runs.wait_until_gone(directory, timeout=90 if grace is None else grace + 30):
         raise MultinodeError(ExitCode.LOCAL_RUN, "has not ended yet.", where=directory.name)
-    click.echo(f"run {directory.name} ended")
+    _print(output, f"run {directory.name} ended", {"run": directory.name, "action": "end"})
 
 
 @app.declare()
@@ -357,6 +369,7 @@ def wait(
     ] = "serving",
     timeout: Annotated[float, Option(min=0, help="Seconds.")] = 300,
     run: RunName = None,
+    output: OutputFormat = "text",
 ) -> None:
     """Return when the head is in a state.
 
@@ -365,12 +378,15 @@ def wait(
     multinode local wait --for recovering --timeout 60
     """
     begun = time.monotonic()
-    RunClient(Runs.of_this_user().find(run).control).wait_for(state, timeout)
-    click.echo(f"{state} after {time.monotonic() - begun:.1f} s")
+    directory = Runs.of_this_user().find(run)
+    RunClient(directory.control).wait_for(state, timeout)
+    seconds = round(time.monotonic() - begun, 1)
+    fields = {"run": directory.name, "state": state, "seconds": seconds}
+    _print(output, f"{state} after {seconds} s", fields)
 
 
 @app.declare()
-def clean() -> None:
+def clean(*, output: OutputFormat = "text") -> None:
     """Remove what runs left that died by violence: run directories; the kernel has removed all else.
 
     multinode local clean
@@ -378,7 +394,8 @@ def clean() -> None:
     multinode local clean --quiet
     """
     removed = Runs.of_this_user().clean()
-    click.echo("\n".join(f"removed run {name}" for name in removed) or "nothing to do")
+    text = "\n".join(f"removed run {name}" for name in removed) or "nothing to remove"
+    _print(output, text, {"removed": list(removed)})
 
 
 @app.declare("make-model")
@@ -391,6 +408,7 @@ def make_model_(
     width: Annotated[int, Option(min=1, max=16384, help="Hidden size.")] = 64,
     shards: Annotated[int, Option(min=1, max=1024, help="Files of weights.")] = 2,
     seed: Annotated[int, Option(min=0, help="Of the weights.")] = 0,
+    output: OutputFormat = "text",
 ) -> None:
     """Make a small random Llama with a tokenizer, the same bytes each time.
 
@@ -403,7 +421,16 @@ def make_model_(
     made = make_model(
         directory, layers=layers, heads=heads, kv_heads=kv_heads, width=width, shards=shards, seed=seed
     )
-    click.echo(f"{directory}: {made.parameters:,} parameters, {made.size:,} bytes in {made.shards} shards")
+    _print(
+        output,
+        f"{directory}: {made.parameters:,} parameters, {made.size:,} bytes in {made.shards} shards",
+        {
+            "directory": str(directory),
+            "parameters": made.parameters,
+            "bytes": made.size,
+            "shards": made.shards,
+        },
+    )
 
 
 @app.declare()
@@ -412,6 +439,7 @@ def install(
     python: Annotated[
         Path, Option(help="The environment's Python; this one by default.", show_default=False)
     ] = Path(sys.executable),
+    output: OutputFormat = "text",
 ) -> None:
     """Install the engine's CPU build and Ray beside this package.
 
@@ -421,7 +449,9 @@ def install(
     """
     from vllm_multinode.local.install import install_engine
 
-    install_engine(python=python, say=click.echo)
+    install_engine(python=python, say=progress)
+    if output == "json":
+        click.echo(as_json({"python": str(python), "installed": True}))
 
 
 def _families(*, ip6: bool, dual_stack: bool) -> Families:
@@ -436,7 +466,26 @@ def _families(*, ip6: bool, dual_stack: bool) -> Families:
 
 
 def _act(
-    action: Action, node: str, run: str | None, *, stay_dead: bool = False, grace: float | None = None
+    action: Action,
+    node: str,
+    run: str | None,
+    output: Output,
+    *,
+    stay_dead: bool = False,
+    grace: float | None = None,
 ) -> None:
-    client = RunClient(Runs.of_this_user().find(run).control)
-    click.echo(client.ask(Request(command=action, node=node, stay_dead=stay_dead, grace=grace)).done)
+    directory = Runs.of_this_user().find(run)
+    request = Request(command=action, node=node, stay_dead=stay_dead, grace=grace)
+    done = RunClient(directory.control).ask(request).done
+    _print(output, done, {"run": directory.name, "node": node, "action": action, "result": done})
+
+
+def _tell_run(output: Output, name: str) -> None:
+    """A run that is up in the background."""
+    info = Runs.of_this_user().find(name).info
+    addresses = {"url": info.url, "supervisorUrl": info.supervisor_url} if info else {}
+    _print(output, name, {"run": name, **addresses})
+
+
+def _print(output: Output, text: str, fields: dict[str, Any]) -> None:
+    click.echo(as_json(fields) if output == "json" else text)

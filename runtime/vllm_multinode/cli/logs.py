@@ -5,9 +5,10 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
+from vllm_multinode.cli.answer import Output, OutputFormat
 from vllm_multinode.cli.cluster_options import say
 from vllm_multinode.cli.declare import Option
-from vllm_multinode.cli.service_options import Asked, Output, OutputFormat, over_services
+from vllm_multinode.cli.service_options import Asked, over_services
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 

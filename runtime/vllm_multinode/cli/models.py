@@ -1,11 +1,11 @@
 """`multinode models`: the models of the catalogue at a glance."""
 
-import json
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 import click
 
 from vllm_multinode.cli import completions
+from vllm_multinode.cli.answer import OutputFormat, as_json
 from vllm_multinode.cli.aside import aside
 from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.cli.table import Table, terminal_width, widest
@@ -14,7 +14,6 @@ from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.sizing import catalogue
 from vllm_multinode.sizing.planner.overview import CONTEXT, ModelLine, gpus_asked, model_lines, shape_of
 
-Output = Literal["text", "json"]
 _USUAL: Final = ("H100", "H200")
 _DEPLOYMENT_WIDTH: Final = len("2x8 TP 8 PP 2~")
 _LEGEND: Final = (
@@ -39,7 +38,7 @@ def models(
         ),
     ] = None,
     context: Annotated[int, Option(min=1, help="Tokens of a request of these deployments.")] = CONTEXT,
-    output: Annotated[Output, Option("--output", "-o", help="How to print the list.")] = "text",
+    output: OutputFormat = "text",
 ) -> int:
     """List the models of the catalogue: size, context and the smallest deployments.
 
@@ -57,7 +56,7 @@ def models(
     lines = model_lines(names, gpus, context)
     if output == "json":
         objects = [line.as_object([one for one, _ in gpus]) for line in lines]
-        click.echo(json.dumps(objects, indent=2))
+        click.echo(as_json(objects))
         return ExitCode.OK
     limit = terminal_width()
     titles = ["MODEL", ">PARAMS", ">WEIGHTS", ">CONTEXT", *titles]

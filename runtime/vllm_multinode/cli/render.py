@@ -7,17 +7,19 @@ import click
 
 from vllm_multinode.authoring.folder import write
 from vllm_multinode.authoring.kept import with_spec
-from vllm_multinode.authoring.render import Target
+from vllm_multinode.authoring.render import Rendered, Target
 from vllm_multinode.authoring.render import render as rendered
 from vllm_multinode.authoring.render.fetch import secret_command
 from vllm_multinode.authoring.spec import DeploymentSpec, load
 from vllm_multinode.cli import completions
+from vllm_multinode.cli.answer import OutputFormat, as_json
 from vllm_multinode.cli.aside import aside
 from vllm_multinode.cli.declare import Option
 from vllm_multinode.cli.platform_options import Kserve, Platform, chosen
 from vllm_multinode.cli.source_size import asked_size
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.platforms.releases import Release
 
 STREAM = "-"
 
@@ -55,24 +57,39 @@ def render(
     force: Annotated[
         bool, Option("--force", help="Overwrite files that this command did not write.")
     ] = False,
+    output: OutputFormat = "text",
 ) -> None:
     """Write ServingRuntime, InferenceService, claim and kustomization of a deployment spec.
 
     multinode render -f llama.yaml --platform kserve-0.19.0 --out llama/
 
-    multinode render -f llama.yaml --target lws
+    multinode render -f llama.yaml --target lws -o json
     """
     if not out:
         raise MultinodeError(ExitCode.USAGE, "--out is empty.", hint="Name a folder, or - for a stream.")
     spec = load(file, asked_size)
     release = chosen(platform, kserve)
     made = rendered(spec, release, target)
+    secrets = secret_notes(spec)
+    if output == "json":
+        paths = _write(made, spec, release, target, out, force=force)
+        notes = [*made.notes, *secrets]
+        click.echo(as_json({"objects": made.documents, "notes": notes, "files": paths}))
+        return
     for note in made.notes:
         aside(f"note: {note}")
     if out == STREAM:
         click.echo(made.stream(), nl=False)
-    else:
-        for path in write(Path(out), with_spec(made, spec, release, target), force=force):
-            aside(str(path))
-    for note in secret_notes(spec):
+    for path in _write(made, spec, release, target, out, force=force):
+        aside(path)
+    for note in secrets:
         aside(f"note: {note}")
+
+
+def _write(
+    made: Rendered, spec: DeploymentSpec, release: Release, target: Target, out: str, *, force: bool
+) -> list[str]:
+    """The files that were written; none where a stream is printed."""
+    if out == STREAM:
+        return []
+    return [str(path) for path in write(Path(out), with_spec(made, spec, release, target), force=force)]

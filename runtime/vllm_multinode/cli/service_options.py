@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import wraps
-from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Final, Literal, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Final, ParamSpec
 
 from vllm_multinode.cli import completions
 from vllm_multinode.cli.cluster_options import Context, Kubeconfig, Login, LoginSource, Namespace
@@ -15,8 +15,6 @@ from vllm_multinode.contract.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from vllm_multinode.operate.source import Source
-
-Output = Literal["text", "json"]
 
 ServiceName = Annotated[
     str,
@@ -31,7 +29,6 @@ Labels = Annotated[
     str, Option("--selector", "-l", help="Only services with this label, as kubectl takes it.")
 ]
 Local = Annotated[bool, Option("--local", help="Runs of this machine (multinode local run).")]
-OutputFormat = Annotated[Output, Option("--output", "-o", help="text, or json for programs.")]
 P = ParamSpec("P")
 
 
@@ -158,10 +155,3 @@ def again(draw: Callable[[], str], seconds: float) -> None:
             return
         except MultinodeError as error:
             text = f"{error}\n"
-
-
-def as_json(found: Any) -> str:
-    """For programs."""
-    import json
-
-    return json.dumps(found, indent=2, ensure_ascii=False)

@@ -3,16 +3,10 @@
 import time
 from typing import TYPE_CHECKING, Annotated
 
+from vllm_multinode.cli.answer import Output, OutputFormat, as_json
 from vllm_multinode.cli.cluster_options import say
 from vllm_multinode.cli.declare import Option
-from vllm_multinode.cli.service_options import (
-    Asked,
-    Output,
-    OutputFormat,
-    again,
-    as_json,
-    over_services,
-)
+from vllm_multinode.cli.service_options import Asked, again, over_services
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 

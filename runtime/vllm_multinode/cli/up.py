@@ -13,12 +13,13 @@ import click
 from vllm_multinode.api.model_source import named_model
 from vllm_multinode.api.prepare import Manner, RenderTarget, prepared, release_for
 from vllm_multinode.authoring.inputs import read_text
-from vllm_multinode.authoring.planned import spec_text
+from vllm_multinode.authoring.planned import spec_object, spec_text
 from vllm_multinode.authoring.render.publish import service_name
 from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.cli import completions
-from vllm_multinode.cli.aside import aside, progress
-from vllm_multinode.cli.cluster_options import Context, Kubeconfig, Login, Namespace, say, warn
+from vllm_multinode.cli.answer import Answer, OutputFormat, answering
+from vllm_multinode.cli.aside import aside, json_asked, progress
+from vllm_multinode.cli.cluster_options import Context, Kubeconfig, Login, Namespace, warn
 from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.cli.deploy import apply
 from vllm_multinode.cli.engine_options import PipelineParallel, TensorParallel
@@ -145,6 +146,7 @@ def up(
     timeout: Annotated[
         float, Option(min=1, help="Seconds to wait for the model, and again to serve.")
     ] = 14400,
+    output: OutputFormat = "text",
     kube_context: Context = "",
     kubeconfig: Kubeconfig = "",
     login: Login = "kubeconfig",
@@ -153,7 +155,7 @@ def up(
 
     multinode up llama-3.1-405b-instruct-fp8 -n models
 
-    multinode up hf://meta-llama/Llama-3.3-70B-Instruct --gpu H100-SXM --out llama/
+    multinode up hf://meta-llama/Llama-3.3-70B-Instruct --gpu H100-SXM --out llama/ -o json
     """
     if out == "":
         raise MultinodeError(ExitCode.USAGE, "--out is empty.", hint="Name a folder, or leave it out.")
@@ -170,7 +172,10 @@ def up(
     )  # fmt: skip
     # A folder for GPUs that are named needs no cluster.
     alone = bool(out and gpu)
-    with nullcontext() if alone else _connected(kubeconfig, kube_context, namespace, login) as cluster:
+    with (
+        answering(output) as answer,
+        nullcontext() if alone else _connected(kubeconfig, kube_context, namespace, login) as cluster,
+    ):
         release, engine = asked, None
         if cluster is not None:
             release = (
@@ -192,19 +197,21 @@ def up(
         spec = with_source(spec, brought, fields)
         check_image(spec)
         if note := mirror_note(spec, os.environ):
-            say(note)
+            answer.line(note)
         for line in (*_of_engine(engine, fields), *decisions(spec, plan)):
-            say(line)
+            _decided(line, answer)
         text = spec_text(spec, plan)
         if out or cluster is None:
-            return _write(spec, out or "", target, platform, kserve)
+            return _write(spec, out or "", target, platform, kserve, answer)
         manner = Manner(release, target, create_namespace=create_namespace, say=progress, warn=warn)
         given, wanted = prepared(cluster, read_text(text, _SPEC), manner)
         _ask_everything(cluster, wanted)
         _confirm(spec, cluster.namespace, yes=yes)
-        apply(cluster, given, wanted, timeout=timeout)
-        for line in _last_words(spec, cluster, target):
-            say(line)
+        answer.fields |= {"spec": spec_object(spec), "deployment": given.name, "namespace": cluster.namespace}
+        apply(cluster, given, wanted, answer, timeout=timeout)
+        for name, line in _last_words(spec, cluster, target).items():
+            answer.fields.setdefault("commands", {})[name] = line
+            answer.line(line)
     return ExitCode.OK
 
 
@@ -245,8 +252,21 @@ def _ask_everything(cluster: "Cluster", wanted: "Deployment") -> None:
     deploying.deploy(cluster, replace(wanted, dry_run=True))
 
 
+def _decided(line: str, answer: Answer) -> None:
+    """On standard output; beside JSON on standard error, as the document has the spec."""
+    if answer.json:
+        aside(line)
+    else:
+        answer.line(line)
+
+
 def _write(
-    spec: DeploymentSpec, out: str, target: RenderTarget, platform: str | None, kserve: str | None
+    spec: DeploymentSpec,
+    out: str,
+    target: RenderTarget,
+    platform: str | None,
+    kserve: str | None,
+    answer: Answer,
 ) -> int:
     from vllm_multinode.authoring.folder import write
     from vllm_multinode.authoring.kept import with_spec
@@ -257,8 +277,12 @@ def _write(
     made = render(spec, release, target)
     for note in (*made.notes, *secret_notes(spec)):
         aside(f"note: {note}")
-    write(Path(out), with_spec(made, spec, release, target))
-    say(f"Written: {out}. Apply it with `kubectl apply -k {out}`.")
+    paths = write(Path(out), with_spec(made, spec, release, target))
+    answer.line(
+        f"Written: {out}. Apply it with `kubectl apply -k {out}`.",
+        spec=spec_object(spec),
+        files=[str(path) for path in paths],
+    )
     return ExitCode.OK
 
 
@@ -270,19 +294,20 @@ def _confirm(spec: DeploymentSpec, namespace: str, *, yes: bool) -> None:
         raise MultinodeError(
             ExitCode.USAGE, "standard input is not a terminal, so nobody can confirm.", hint="Say --yes."
         )
-    click.confirm(f"Deploy {spec.name} to namespace {namespace}?", abort=True)
+    click.confirm(f"Deploy {spec.name} to namespace {namespace}?", abort=True, err=json_asked())
 
 
-def _last_words(spec: DeploymentSpec, cluster: "Cluster", target: RenderTarget) -> Iterator[str]:
-    """How to ask the model something, and how to take all of it away."""
+def _last_words(spec: DeploymentSpec, cluster: "Cluster", target: RenderTarget) -> dict[str, str]:
+    """The commands that send the model a request, and that delete everything again."""
     service = f"{spec.name}-predictor" if target == "kserve" and spec.replicas == 1 else service_name(spec)
     body = f'{{"model": "{spec.name}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
-    yield f"kubectl port-forward -n {cluster.namespace} service/{service} 8080:80"
     key = ""
     if spec.api_key is not None:
         read = f"kubectl get secret {spec.api_key.name} -n {cluster.namespace}"
         key = f' -H "Authorization: Bearer $({read} -o jsonpath={{.data.{spec.api_key.key}}} | base64 -d)"'
-    yield (
-        f"curl http://localhost:8080/v1/chat/completions -H 'Content-Type: application/json'{key} -d '{body}'"
-    )
-    yield f"multinode delete {spec.name} -n {cluster.namespace}    # takes all of it away"
+    url = "http://localhost:8080/v1/chat/completions"
+    return {
+        "forward": f"kubectl port-forward -n {cluster.namespace} service/{service} 8080:80",
+        "request": f"curl {url} -H 'Content-Type: application/json'{key} -d '{body}'",
+        "delete": f"multinode delete {spec.name} -n {cluster.namespace}    # deletes all of it",
+    }

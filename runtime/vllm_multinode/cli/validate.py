@@ -1,9 +1,8 @@
 """`multinode validate`: what KServe would refuse, and what it would take and never serve."""
 
 import functools
-import json
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import click
 
@@ -15,6 +14,7 @@ from vllm_multinode.authoring.rules.claims import claims_elsewhere
 from vllm_multinode.authoring.rules.fields import KINDS
 from vllm_multinode.authoring.rules.known import origins
 from vllm_multinode.cli import completions
+from vllm_multinode.cli.answer import Output, OutputFormat, as_json
 from vllm_multinode.cli.aside import aside, finding_shown
 from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.cli.file_options import Parameters, Remote, reading, sources, tell_foreign
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from vllm_multinode.sizing.model.sources import Source
     from vllm_multinode.sizing.planner.request import Gpu
 
-Output = Literal["text", "json"]
 Check = Callable[[Sequence[Document]], list[Finding]]
 
 
@@ -50,7 +49,7 @@ def validate(
     ] = None,
     platform: Platforms = None,
     kserve: KserveVersions = None,
-    output: Annotated[Output, Option("--output", "-o", help="How to print findings.")] = "text",
+    output: OutputFormat = "text",
     model: Annotated[
         str,
         Option(
@@ -127,7 +126,7 @@ def _judged(
 
 def _print(findings: Sequence[Finding], releases: tuple[Release, ...], output: Output) -> None:
     if output == "json":
-        click.echo(json.dumps([as_object(finding) for finding in findings], indent=2))
+        click.echo(as_json([as_object(finding) for finding in findings]))
         return
     for line in as_lines(findings, releases):
         click.echo(finding_shown(line))

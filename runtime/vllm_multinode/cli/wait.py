@@ -1,11 +1,12 @@
 """`multinode wait`: until a service serves, or until it is clear why it does not."""
 
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from vllm_multinode.cli import completions
-from vllm_multinode.cli.aside import quiet
-from vllm_multinode.cli.cluster_options import Context, Kubeconfig, Login, Namespace, say
+from vllm_multinode.cli.answer import Answer, OutputFormat, answering
+from vllm_multinode.cli.aside import json_asked, progress, quiet
+from vllm_multinode.cli.cluster_options import Context, Kubeconfig, Login, Namespace
 from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.contract.exit_codes import ExitCode
 
@@ -30,6 +31,7 @@ def wait(
     ask: Annotated[
         str, Option(help="Let the model go on from this, once it serves.", show_default=False)
     ] = "",
+    output: OutputFormat = "text",
     context: Context = "",
     kubeconfig: Kubeconfig = "",
     login: Login = "kubeconfig",
@@ -38,7 +40,7 @@ def wait(
 
     multinode wait llama -n models
 
-    multinode wait llama --timeout 600 --ask 'Once upon a time'
+    multinode wait llama --timeout 600 --ask 'Once upon a time' -o json
     """
     from vllm_multinode.cluster.client import Cluster
     from vllm_multinode.cluster.routers import routers_of
@@ -47,7 +49,9 @@ def wait(
     with Cluster.connect(
         kubeconfig=kubeconfig, context=context, namespace=namespace, source=login
     ) as cluster:
-        follow(cluster, targets(cluster, name), timeout, ask, routers_of(cluster, name))
+        found, routers = targets(cluster, name), routers_of(cluster, name)
+        with answering(output, namespace=cluster.namespace, services=[], routers=[]) as answer:
+            follow(cluster, found, timeout, answer, ask=ask, routers=routers)
     return ExitCode.OK
 
 
@@ -55,10 +59,20 @@ def follow(
     cluster: "Cluster",
     found: "Sequence[Target]",
     timeout: float,
+    answer: Answer,
+    *,
     ask: str = "",
     routers: "Sequence[str]" = (),
 ) -> None:
     """Wait for each of the services and then the routers, within `timeout` seconds for all of them.
+
+    Args:
+        cluster: where they are.
+        found: the services.
+        timeout: seconds.
+        answer: given `services` and `routers`.
+        ask: what the model is to go on from, once it serves.
+        routers: names of their Deployments.
 
     Raises:
         MultinodeError: the first that does not come to serve, with the reason.
@@ -70,16 +84,25 @@ def follow(
     started = time.monotonic()
     for target in found:
         served = _shown(cluster, target, max(1.0, timeout - (time.monotonic() - started)))
+        seconds = time.monotonic() - started
         at = f" at {served.url}" if served.url else ""
-        say(f"{served.shown} serves{at}, after {time.monotonic() - started:.0f} s.")
+        told: dict[str, Any] = {"object": served.shown, "url": served.url, "seconds": round(seconds, 1)}
+        answer.item(f"{served.shown} serves{at}, after {seconds:.0f} s.", "services", told)
         if served.stuck:
-            say("KServe says Ready=Unknown all the same; v0.16 to v0.19 do so over nodes (kserve#5703).")
+            told["ready"] = "Unknown"
+            answer.line("KServe still says Ready=Unknown; v0.16 to v0.19 do so over nodes (kserve#5703).")
         if ask:
             head = next(pod for pod in served.current if is_head(pod))
-            say(f"{ask}{completion(cluster, head, ask)}")
+            told["completion"] = completion(cluster, head, ask)
+            answer.line(f"{ask}{told['completion']}")
     for name in routers:
-        await_router(cluster, name, timeout=max(1.0, timeout - (time.monotonic() - started)), show=say)
-        say(f"Deployment {cluster.namespace}/{name} is ready: clients are led to the least loaded head.")
+        await_router(cluster, name, timeout=max(1.0, timeout - (time.monotonic() - started)), show=progress)
+        router = f"Deployment {cluster.namespace}/{name}"
+        answer.item(
+            f"{router} is ready: it sends each request to the least loaded head.",
+            "routers",
+            {"object": router},
+        )
 
 
 def _shown(cluster: "Cluster", target: "Target", timeout: float) -> "Snapshot":
@@ -89,7 +112,7 @@ def _shown(cluster: "Cluster", target: "Target", timeout: float) -> "Snapshot":
     if quiet():
         return until_it_serves(cluster, target, timeout=timeout)
     title = f"{target.kind} {cluster.namespace}/{target.name}"
-    with shown.display(title) as display:
+    with shown.Lines(progress) if json_asked() else shown.display(title) as display:
         display.say(f"Waiting for {title}")
         return until_it_serves(
             cluster,

@@ -1,17 +1,20 @@
 """`multinode local run --detach`: the runner goes on in the background once its nodes are up."""
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from vllm_multinode.local.rundir import RunDirectory
 
 
-def in_background(work: Callable[[Callable[[RunDirectory], None]], None]) -> int:
+def in_background(work: Callable[[Callable[[RunDirectory], None]], None], tell: Callable[[str], None]) -> int:
     """Do `work` in a child, and return when it calls what it is given, or has ended before.
 
     Call it before any thread or event loop is made.
+
+    Args:
+        work: what the child does.
+        tell: called in the parent with the run's name when the run is up.
 
     Returns:
         In the parent, 0 when the run is up, else the child's exit code; the child has said on the same
@@ -28,7 +31,7 @@ def in_background(work: Callable[[Callable[[RunDirectory], None]], None]) -> int
     with os.fdopen(reading) as pipe:
         up = pipe.read()
     if up:
-        sys.stdout.write(f"{up}\n")
+        tell(up)
         return 0
     _, status = os.waitpid(child, 0)
     return os.waitstatus_to_exitcode(status) & 0xFF
