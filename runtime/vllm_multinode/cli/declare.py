@@ -210,7 +210,7 @@ def _names_json(command: click.Command, words: Sequence[str]) -> bool:
     joined = {f"{name}={JSON}" for name in names} | {f"{name}{JSON}" for name in names if len(name) == 2}
     return any(
         word in joined or (word in names and following == JSON)
-        for word, following in zip(own, [*own[1:], ""], strict=True)
+        for word, following in itertools.pairwise([*own, ""])
     )
 
 
