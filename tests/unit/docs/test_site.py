@@ -53,7 +53,8 @@ def test_broken_links_fail(tmp_path: Path) -> None:
     for name in ("mkdocs.yml", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "scripts/site", tmp_path / "scripts/site")
-    shutil.copy(ROOT / "scripts/docs", tmp_path / "scripts")
+    for name in ("docs", "options"):
+        shutil.copy(ROOT / "scripts" / name, tmp_path / "scripts")
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs/rules.md").write_text("# Rules\n")
     broken = "[page](nowhere.md) [anchor](rules.md#no-such-rule) [file](../scripts/nowhere)"
