@@ -17,6 +17,12 @@ settings.register_profile("ci", settings.get_profile("any-machine"), derandomize
 settings.load_profile("ci" if os.environ.get("CI") else "any-machine")
 
 
+@pytest.fixture(autouse=True)
+def _no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test asks the real hub whether a model is there."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _bounded_memory() -> Iterator[None]:
     """Let a test that would take the machine's memory end in a MemoryError with its name.

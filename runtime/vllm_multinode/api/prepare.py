@@ -71,6 +71,7 @@ def prepared(cluster: "Cluster", files: "Inputs", manner: Manner) -> "tuple[Give
     Raises:
         MultinodeError: what will not serve, is missing, or is refused by the cluster.
     """
+    from vllm_multinode.api import source_check
     from vllm_multinode.authoring.spec.file import from_document
     from vllm_multinode.cluster import given as givens
     from vllm_multinode.cluster import needs, pods_needed, pools, source_claims
@@ -95,6 +96,7 @@ def prepared(cluster: "Cluster", files: "Inputs", manner: Manner) -> "tuple[Give
         dry_run=manner.dry_run,
     )
     needs.check(cluster, wanted.bodies)
+    source_check.check(cluster, wanted.bodies, manner.warn)
     kept = {(str(body.get("kind")), str((body.get("metadata") or {}).get("name"))) for body in wanted.bodies}
     documents = [one for one in given.documents if (one.kind, one.name) in kept]
     pods_needed.check(cluster, [*documents, *givens.runtimes_of(cluster, given.documents)], manner.release)

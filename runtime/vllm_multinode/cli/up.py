@@ -268,6 +268,7 @@ def _write(
     kserve: str | None,
     answer: Answer,
 ) -> int:
+    from vllm_multinode.api.source_check import check_here
     from vllm_multinode.authoring.folder import write
     from vllm_multinode.authoring.kept import with_spec
     from vllm_multinode.authoring.render import render
@@ -275,6 +276,7 @@ def _write(
     release = chosen(platform, kserve)
     tell(release)
     made = render(spec, release, target)
+    check_here(made.documents, aside)
     for note in (*made.notes, *secret_notes(spec)):
         aside(f"note: {note}")
     paths = write(Path(out), with_spec(made, spec, release, target))

@@ -69,6 +69,9 @@ def validate(
     param: Parameters = None,
     remote: Remote = False,
     fix: Annotated[bool, Option("--fix", help="Fix in the files what can be fixed without a guess.")] = False,
+    online: Annotated[
+        bool, Option("--online", help="Ask the source of each model whether it is there, too.")
+    ] = False,
 ) -> int:
     """Say what will be refused and what will never serve; exit code 4 where there is any.
 
@@ -100,6 +103,8 @@ def validate(
     for release, error in refused.items():
         aside(f"note: {release.label}: {error}")
     _notes(given, findings, releases, len(checked) + len(given.specs))
+    if online:
+        _ask_sources(given, next(one for one in releases if one not in refused))
     stops = bool(refused) or any(finding.blocks for finding in findings)
     return ExitCode.WILL_NOT_SERVE if stops else ExitCode.OK
 
@@ -122,6 +127,18 @@ def _judged(
             everything = list(documents)
         judged.append(judge(everything, release, model, gpu)[0])
     return merged(judged)
+
+
+def _ask_sources(given: Inputs, release: Release) -> None:
+    """Hold every Job that fetches a model against its source.
+
+    Raises:
+        MultinodeError: as `source_check.check_here`.
+    """
+    # What asks a network is loaded where one is asked.
+    from vllm_multinode.api.source_check import check_here
+
+    check_here([document.body for document in given.rendered(release)], aside)
 
 
 def _print(findings: Sequence[Finding], releases: tuple[Release, ...], output: Output) -> None:

@@ -84,6 +84,11 @@ def is_fetch(body: Mapping[str, Any]) -> bool:
     return body.get("kind") == JOB[1] and labels.get(COMPONENT) == NAME
 
 
+def is_complete(job: Object | None) -> bool:
+    """Whether a Job is there and has done its work."""
+    return job is not None and _state(job) == "Complete"
+
+
 def bar(line: str) -> str:
     """A line of progress with a bar before it; any other line as it is."""
     found = _PROGRESS.search(line)

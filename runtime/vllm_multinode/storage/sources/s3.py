@@ -20,6 +20,8 @@ from vllm_multinode.storage.sources.web import CHUNK, host_of
 
 # The last is what a connection of OpenShift AI is called.
 _ENDPOINTS: Final = (env.AWS_ENDPOINT_URL_S3, env.AWS_ENDPOINT_URL, env.AWS_S3_ENDPOINT)
+_PAIR: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+_SESSION: Final = "AWS_SESSION_TOKEN"
 _DENIED: Final = frozenset(
     {
         "401",
@@ -53,13 +55,13 @@ class Bucket:
         """Read what stands behind s3://.
 
         Raises:
-            MultinodeError: USAGE, where boto3 is not installed.
+            MultinodeError: IMAGE, where boto3 is not installed.
         """
         bucket, _, prefix = rest.partition("/")
         endpoint = next((environment[name] for name in _ENDPOINTS if environment.get(name)), "")
         if endpoint and "://" not in endpoint:
             endpoint = f"https://{endpoint}"
-        return cls(bucket, prefix.strip("/"), endpoint, _client(endpoint))
+        return cls(bucket, prefix.strip("/"), endpoint, _client(endpoint, environment))
 
     @property
     def name(self) -> str:
@@ -185,20 +187,33 @@ def _item(entry: Mapping[str, Any], start: str) -> Item:
     return Item(str(entry["Key"]).removeprefix(start), int(entry["Size"]), None, tag)
 
 
-def _client(endpoint: str) -> Any:
+def _client(endpoint: str, environment: Mapping[str, str]) -> Any:
     try:
         import boto3
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
     except ImportError as error:
-        what = "reading from S3 needs boto3, which this image does not have."
+        what = "reading from S3 needs boto3, which is not installed here."
         hint = "Use the image for CUDA, or install vllm-multinode[s3]."
-        raise MultinodeError(ExitCode.USAGE, what, where="s3://", hint=hint) from error
+        raise MultinodeError(ExitCode.IMAGE, what, where="s3://", hint=hint) from error
     # What breaks while bytes come is taken up by the transfer, at the byte where it broke.
     config = Config(connect_timeout=15, read_timeout=30, retries={"mode": "standard", "max_attempts": 3})
     try:
-        return boto3.session.Session().client("s3", endpoint_url=endpoint or None, config=config)
+        session = boto3.session.Session(**_given(environment))
+        return session.client("s3", endpoint_url=endpoint or None, config=config)
     except (BotoCoreError, ValueError) as error:
         what = f"boto3 refuses its settings: {type(error).__name__}."
         hint = "Check AWS_ENDPOINT_URL, AWS_PROFILE and the region."
         raise MultinodeError(ExitCode.VARIABLE, what, where="AWS_*", hint=hint) from error
+
+
+def _given(environment: Mapping[str, str]) -> dict[str, str]:
+    """Keys and region of the environment, as boto3 takes them.
+
+    One key without the other is an error of its own, which boto3 tells when something is asked.
+    """
+    found = {}
+    if all(environment.get(name) for name in _PAIR):
+        found = {name.lower(): environment[name] for name in (*_PAIR, _SESSION) if environment.get(name)}
+    region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
+    return {**found, "region_name": region} if region else found

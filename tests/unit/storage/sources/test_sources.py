@@ -342,7 +342,7 @@ def test_s3_without_boto3(fetching: Fetch, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(__import__("sys").modules, "boto3", None)
     with pytest.raises(MultinodeError, match=r"vllm-multinode\[s3\]") as caught:
         fetching("s3://models/llama")
-    assert caught.value.code is ExitCode.USAGE
+    assert caught.value.code is ExitCode.IMAGE
 
 
 @pytest.mark.parametrize(
