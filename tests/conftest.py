@@ -19,6 +19,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--kserve", metavar="VERSION", help="one of them, such as v0.19.0")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a test whose marker's own run would not find it: `scripts/test` names these folders."""
+    for item in items:
+        for marker in ("controlplane", "truth"):
+            if item.get_closest_marker(marker) and marker not in item.path.parts:
+                raise pytest.UsageError(f"{item.nodeid}: tests marked {marker} belong below tests/{marker}")
+
+
 def pytest_configure() -> None:
     """Take SIGINT as on a terminal: a shell that starts a run in the background lets it ignore the signal.
 

@@ -16,12 +16,15 @@ _LOG_CHARACTERS = 6000
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Once for each KServe that was asked for."""
     if "plane" in metafunc.fixturenames:
-        metafunc.parametrize("plane", _versions(metafunc.config), indirect=True, scope="session")
+        both = metafunc.definition.get_closest_marker("oldest_kserve") is not None
+        metafunc.parametrize("plane", _versions(metafunc.config, both), indirect=True, scope="session")
 
 
-def _versions(config: pytest.Config) -> tuple[str, ...]:
+def _versions(config: pytest.Config, both: bool) -> tuple[str, ...]:
     if config.getoption("--all-versions"):
         return builds.kserve_versions()
+    if both and not config.getoption("--kserve"):
+        return (builds.DEFAULT_KSERVE, builds.OLDEST_KSERVE)
     asked = config.getoption("--kserve") or builds.DEFAULT_KSERVE
     version = f"v{asked.removeprefix('v')}"
     if version not in builds.kserve_versions():

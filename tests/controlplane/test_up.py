@@ -82,12 +82,22 @@ class Here:
         return self(*self.command(source), *more, code=code)
 
     def command(self, source: str = hub.SOURCE) -> tuple[str, ...]:
-        """Without its options for waiting; KServe up to 0.17 starts engines over Ray alone."""
+        """Without its options for waiting."""
         version = self.plane.kserve.removeprefix("v")
-        executor = ("--executor", "ray", "--image", "example.com/vllm-with-ray:1")
-        more = () if self.plane.kserve >= "v0.18" else executor
         options = ("--name", NAME, "--kserve", version, "--source", source, "--yes")
-        return ("up", hub.SOURCE, *ON_CPUS, *options, *more)
+        return ("up", hub.SOURCE, *ON_CPUS, *options)
+
+    def spec(self, source: str) -> Path:
+        """A file with a spec of two nodes without accelerators."""
+        body = {
+            "name": NAME,
+            "model": {"source": source, "size": "1Gi"},
+            "parallelism": {"pipeline": 2},
+            "accelerator": {"type": "none"},
+        }
+        file = self.folder / "spec.yaml"
+        file.write_text(yaml.safe_dump(body))
+        return file
 
     def objects(self) -> set[str]:
         """What there is in the namespace besides the hub, as kind/name."""
@@ -155,6 +165,7 @@ def here(plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Her
 
 @needs_engine
 @pytest.mark.engine
+@pytest.mark.oldest_kserve
 def test_from_a_model_s_name_to_an_answer_and_back(here: Here) -> None:
     told = here.up()
     assert f"is whole: {hub.SOURCE}" in told
@@ -189,6 +200,7 @@ def test_from_a_model_s_name_to_an_answer_and_back(here: Here) -> None:
 
 @needs_engine
 @pytest.mark.engine
+@pytest.mark.oldest_kserve
 def test_an_overlay_brings_its_model_without_any_program_of_ours(here: Here) -> None:
     here.kubectl("apply", "-k", OVERLAY)
     service = Served(here.kubectl, here.kubelet, "tiny-vllm", here.plane.kserve)
@@ -197,12 +209,21 @@ def test_an_overlay_brings_its_model_without_any_program_of_ours(here: Here) -> 
     assert here.kubectl.get("secret", "tiny-vllm-token")["data"]["token"]
 
 
-def test_a_source_that_is_not_there_ends_it_and_no_service_is_made(here: Here) -> None:
-    told = here.up(source="hf://org/elsewhere", code=ExitCode.NOT_SERVING)
+def test_a_source_that_is_not_there_is_said_before_anything_is_written(here: Here) -> None:
+    told = here.up(source="hf://org/elsewhere", code=ExitCode.MODEL_MISSING)
+    last = told.splitlines()[-1]
+    assert last.startswith("multinode: hf://org/elsewhere: ")
+    assert "Nothing was written" in last
+    assert "Traceback" not in told
+    assert not here.objects()
+    # Where this machine cannot ask, the Job does.
+    here.environment["HF_HUB_OFFLINE"] = "1"
+    away = ("deploy", "-f", str(here.spec(source="hf://org/elsewhere")), "--kserve", here.plane.kserve)
+    told = here(*away, code=ExitCode.NOT_SERVING)
+    assert "the Job will ask it" in told
     last = told.splitlines()[-1]
     assert last.startswith(f"multinode: Job {here.kubectl.namespace}/{NAME}-fetch-")
     assert "hf://org/elsewhere" in last
-    assert "Traceback" not in told
     assert here.kubectl.list("inferenceservices") == []
     here("delete", NAME, "--claim")
     eventually(lambda: not here.objects(), why=lambda: str(here.objects()))
@@ -279,7 +300,13 @@ def refused(plane: Plane, kubectl: Kubectl, tmp_path: Path) -> Iterator[Refused]
         "provisioner": "example.com/shared",
     }
     plane.kubectl().apply(shared)
-    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "KUBECONFIG": str(plane.kubeconfig)}
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "KUBECONFIG": str(plane.kubeconfig),
+        # No test asks the real hub whether a model is there.
+        "HF_HUB_OFFLINE": "1",
+    }
     yield Refused(kubectl, environment, tmp_path, plane.kserve.removeprefix("v"))
     plane.kubectl()("delete", "storageclass", kubectl.namespace)
 

@@ -17,6 +17,8 @@ from typing import Final
 MODULES: Final = Path(__file__).parents[1] / "modules"
 KUBERNETES_VERSION: Final = "v1.34.4"
 DEFAULT_KSERVE: Final = "v0.19.0"
+OLDEST_KSERVE: Final = "v0.15.2"
+"""Beside the default in an ordinary run, for the tests that are marked so."""
 
 _LEAST_GO: Final = (1, 25, 8)
 """What the newest of the modules asks for."""
