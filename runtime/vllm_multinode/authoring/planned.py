@@ -22,6 +22,7 @@ from vllm_multinode.authoring.spec.accelerators import RESOURCES, AcceleratorTyp
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.executors import EXECUTORS
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.contract.faults import first_fault
 from vllm_multinode.k8s.emit import to_yaml
 from vllm_multinode.sizing import catalogue
 from vllm_multinode.sizing.planner.choice import Choice, Plan
@@ -100,10 +101,8 @@ def spec_of(
             startup=_startup(plan, best),
         )
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(map(str, first["loc"]))
         hint = "Give --name, --claim or --path another value."
-        raise MultinodeError(ExitCode.SPEC, f"{field}: {first['msg']}.", hint=hint) from error
+        raise MultinodeError(ExitCode.SPEC, f"{first_fault(error)}.", hint=hint) from error
 
 
 def _model(plan: Plan, claim: str, path: str | None) -> Model:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from vllm_multinode.checkpoint.config import read_bounded
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.contract.faults import first_fault
 
 MARKER: Final = ".multinode-model.json"
 WORK: Final = ".multinode-fetch"
@@ -66,8 +67,7 @@ def read_marker(directory: Path) -> Marker | None:
     except OSError as error:
         what = f"cannot be read: {error.strerror or error}."
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        what = f"is not a marker of `fetch`: {'.'.join(map(str, first['loc'])) or 'JSON'}: {first['msg']}."
+        what = f"is not a marker of `fetch`: {first_fault(error)}."
     hint = "Run multinode fetch again, or remove this file where the model came by another way."
     raise MultinodeError(ExitCode.MODEL_MISSING, what, where=str(path), hint=hint)
 

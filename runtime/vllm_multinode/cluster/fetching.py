@@ -2,24 +2,21 @@
 
 import re
 import threading
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from vllm_multinode.authoring.render.fetch import NAME
 from vllm_multinode.cluster import pod_states
 from vllm_multinode.cluster.client import Cluster
-from vllm_multinode.cluster.pauses import pause
+from vllm_multinode.cluster.patience import POLL, Look, await_object
 from vllm_multinode.cluster.pod_states import Trouble
 from vllm_multinode.cluster.transport import Object
-from vllm_multinode.cluster.wait import Patience
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.labels import COMPONENT
 
 JOB: Final = ("batch/v1", "Job")
 _AGAIN: Final = "Delete the Job once its reason is gone, and deploy again: it goes on from where it was."
-_POLL: Final = 2.0
 _BAR: Final = 24
 # 1.5 of 30.0 GiB (5 %), 210 MiB/s, 2 min left: see storage/progress.
 _PROGRESS: Final = re.compile(r"[\d.]+ of [\d.]+ GiB \((\d+) %\).*")
@@ -31,7 +28,7 @@ def await_job(
     *,
     timeout: float,
     show: Callable[[str], None],
-    poll: float = _POLL,
+    poll: float = POLL,
     cancel: threading.Event | None = None,
 ) -> None:
     """Return when a Job is complete.
@@ -47,34 +44,21 @@ def await_job(
     Raises:
         MultinodeError: NOT_SERVING: it has failed, or is not complete in time; with its own reason.
     """
-    resource, ends, patience = cluster.resource(*JOB), time.monotonic() + timeout, Patience()
-    where, shown = f"Job {cluster.namespace}/{name}", ""
-    while True:
+    resource = cluster.resource(*JOB)
+    where = f"Job {cluster.namespace}/{name}"
+
+    def look() -> Look | None:
         job = cluster.get(resource, name)
         if job is None:
-            raise MultinodeError(ExitCode.NOT_SERVING, "is gone.", where=where, hint="Deploy it again.")
-        state = _state(job)
-        pod = _newest_pod(cluster, name)
+            return None
+        state, pod = _state(job), _newest_pod(cluster, name)
         if state == "Complete":
-            last = bar(_last_words(cluster, pod))
-            if last and last != shown:
-                show(last)
-            return
+            return Look(over=True, line=bar(_last_words(cluster, pod)))
         if state == "Failed":
             raise MultinodeError(ExitCode.NOT_SERVING, _reason(job, pod), where=where, hint=_AGAIN)
-        line = _line(cluster, pod)
-        if line != shown:
-            show(line)
-            shown = line
-        trouble = patience.used_up(_troubles(cluster, pod), time.monotonic())
-        if trouble is not None:
-            raise MultinodeError(
-                ExitCode.NOT_SERVING, trouble.what, where=f"{where}: {trouble.subject}", hint=trouble.hint
-            )
-        if time.monotonic() >= ends:
-            what = f"is not complete after {timeout:g} s: {line}."
-            raise MultinodeError(ExitCode.NOT_SERVING, what, where=where, hint="Give it more --timeout.")
-        pause(poll, cancel)
+        return Look(over=False, line=_line(cluster, pod), troubles=_troubles(cluster, pod))
+
+    await_object(look, where=where, awaited="complete", timeout=timeout, show=show, poll=poll, cancel=cancel)
 
 
 def is_fetch(body: Mapping[str, Any]) -> bool:

@@ -1,7 +1,6 @@
 """Waits for the router before several replicas."""
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -9,14 +8,10 @@ from vllm_multinode.authoring.render.router import is_router
 from vllm_multinode.cluster import pod_states
 from vllm_multinode.cluster.client import Cluster
 from vllm_multinode.cluster.deploy import objects_of
-from vllm_multinode.cluster.pauses import pause
+from vllm_multinode.cluster.patience import POLL, Look, await_object
 from vllm_multinode.cluster.transport import Object
-from vllm_multinode.cluster.wait import Patience
-from vllm_multinode.contract.errors import MultinodeError
-from vllm_multinode.contract.exit_codes import ExitCode
 
 DEPLOYMENT: Final = ("apps/v1", "Deployment")
-_POLL: Final = 2.0
 
 
 def routers_of(cluster: Cluster, name: str) -> list[str]:
@@ -31,7 +26,7 @@ def await_router(
     *,
     timeout: float,
     show: Callable[[str], None],
-    poll: float = _POLL,
+    poll: float = POLL,
     cancel: threading.Event | None = None,
 ) -> None:
     """Return when every pod of a router leads to a head that serves.
@@ -47,31 +42,28 @@ def await_router(
     Raises:
         MultinodeError: NOT_SERVING: it is not ready in time, or its pods cannot run; with the reason.
     """
-    resource, ends, patience = cluster.resource(*DEPLOYMENT), time.monotonic() + timeout, Patience()
-    where, shown = f"Deployment {cluster.namespace}/{name}", ""
-    while True:
-        found = cluster.get(resource, name)
-        if found is None:
-            raise MultinodeError(ExitCode.NOT_SERVING, "is gone.", where=where, hint="Deploy it again.")
-        ready, wanted = _ready(found)
-        if ready >= wanted:
-            return
-        pods = _pods(cluster, found)
-        states = "; ".join(f"{pod['metadata']['name']}: {pod_states.words(pod)}" for pod in pods)
-        line = f"the router has {ready} of {wanted} pods ready ({states or 'none is there yet'})"
-        if line != shown:
-            show(line)
-            shown = line
-        events, _ = cluster.list(cluster.resource("v1", "Event"))
-        troubles = [trouble for pod in pods for trouble in pod_states.troubles(pod, events)]
-        if trouble := patience.used_up(troubles, time.monotonic()):
-            raise MultinodeError(
-                ExitCode.NOT_SERVING, trouble.what, where=f"{where}: {trouble.subject}", hint=trouble.hint
-            )
-        if time.monotonic() >= ends:
-            what = f"is not ready after {timeout:g} s: {line}."
-            raise MultinodeError(ExitCode.NOT_SERVING, what, where=where, hint="Give it more --timeout.")
-        pause(poll, cancel)
+    resource = cluster.resource(*DEPLOYMENT)
+
+    def look() -> Look | None:
+        deployment = cluster.get(resource, name)
+        return _look(cluster, deployment) if deployment is not None else None
+
+    where = f"Deployment {cluster.namespace}/{name}"
+    await_object(look, where=where, awaited="ready", timeout=timeout, show=show, poll=poll, cancel=cancel)
+
+
+def _look(cluster: Cluster, deployment: Object) -> Look:
+    ready, wanted = _ready(deployment)
+    if ready >= wanted:
+        return Look(over=True)
+    pods = _pods(cluster, deployment)
+    events, _ = cluster.list(cluster.resource("v1", "Event"))
+    states = "; ".join(f"{pod['metadata']['name']}: {pod_states.words(pod)}" for pod in pods)
+    return Look(
+        over=False,
+        line=f"the router has {ready} of {wanted} pods ready ({states or 'none is there yet'})",
+        troubles=[trouble for pod in pods for trouble in pod_states.troubles(pod, events)],
+    )
 
 
 def _ready(deployment: Object) -> tuple[int, int]:

@@ -3,9 +3,9 @@
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from vllm_multinode.cluster import ownership
@@ -13,6 +13,7 @@ from vllm_multinode.cluster.changes import Feed
 from vllm_multinode.cluster.client import Cluster
 from vllm_multinode.cluster.deploy import objects_of
 from vllm_multinode.cluster.diagnosis import TAKEN_UP, diagnose, state_words
+from vllm_multinode.cluster.patience import Patience
 from vllm_multinode.cluster.pauses import pause
 from vllm_multinode.cluster.pod_states import Trouble
 from vllm_multinode.cluster.snapshot import Snapshot, is_head
@@ -33,28 +34,6 @@ class Target(NamedTuple):
     api_version: str
     kind: str
     name: str
-
-
-@dataclass
-class Patience:
-    """How long each trouble has lasted."""
-
-    since: dict[str, float] = field(default_factory=dict)
-
-    def used_up(self, troubles: Sequence[Trouble], now: float) -> Trouble | None:
-        """The first trouble that has lasted too long."""
-        present = {self._key(trouble) for trouble in troubles}
-        self.since = {key: at for key, at in self.since.items() if key in present}
-        for trouble in troubles:
-            began = self.since.setdefault(self._key(trouble), now)
-            if now - began >= trouble.patience:
-                return trouble
-        return None
-
-    @staticmethod
-    def _key(trouble: Trouble) -> str:
-        # The text counts seconds and restarts; what lasts is the kind of trouble.
-        return f"{trouble.subject} {trouble.what[:24]}"
 
 
 def targets(cluster: Cluster, name: str) -> list[Target]:

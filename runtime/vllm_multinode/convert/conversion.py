@@ -11,6 +11,7 @@ from vllm_multinode.authoring.rules.known import known_runtimes
 from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.contract.faults import first_fault
 from vllm_multinode.convert import eks, kaito, kserve, llmisvc, lws, oci, own, ray_serve, sizes
 from vllm_multinode.convert.draft import Draft
 from vllm_multinode.convert.record import Record, Row
@@ -218,10 +219,7 @@ def _spec(fields: Mapping[str, Any]) -> tuple[DeploymentSpec | None, str]:
     try:
         return DeploymentSpec.model_validate(fields), ""
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(step) for step in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        return None, f"The spec is not complete: {where or 'it'}: {message}."
+        return None, f"The spec is not complete: {first_fault(error)}."
 
 
 def _check_names(services: Sequence[Service]) -> None:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.contract.faults import first_fault
 from vllm_multinode.k8s.parser import read_text
 from vllm_multinode.k8s.pipes import open_file
 
@@ -29,11 +30,10 @@ def read_back(kind: type[T], data: str, noun: str, *, where: str, hint: str) -> 
     try:
         return kind.model_validate_json(data)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"]))
+        fault = first_fault(error)
         what = (
-            f"is not a {noun} of this format: {place}: {first['msg']}."
-            if place
+            f"is not a {noun} of this format: {fault}."
+            if fault.place
             else f"is not a {noun}: it is not JSON."
         )
         raise MultinodeError(ExitCode.USAGE, what, where=where, hint=hint) from error

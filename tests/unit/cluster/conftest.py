@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from unit.cluster.stub_api import StubApi, serving
+from vllm_multinode.cluster import patience as patience_module
 from vllm_multinode.cluster import wait as waiting_module
 from vllm_multinode.cluster.client import Cluster
 
@@ -56,9 +57,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask the heads often, and let no trouble last."""
     monkeypatch.setattr(waiting_module, "_TICK", 0.05)
     monkeypatch.setattr(waiting_module, "TAKEN_UP", 0.4)
-    used_up = waiting_module.Patience.used_up
+    used_up = patience_module.Patience.used_up
 
     def sooner(self: Any, troubles: Any, now: float) -> Any:
         return used_up(self, troubles, now * 500)
 
-    monkeypatch.setattr(waiting_module.Patience, "used_up", sooner)
+    monkeypatch.setattr(patience_module.Patience, "used_up", sooner)

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.contract.faults import first_fault
 from vllm_multinode.local.world.protocol import LINE_LIMIT, Refusal, Reply, Request
 from vllm_multinode.local.world.world import World
 
@@ -47,7 +48,7 @@ class Control:
                 return
             reply = await self._reply(request)
         except ValidationError as error:
-            what = f"cannot be understood: {error.errors()[0]['msg']}."
+            what = f"cannot be understood: {first_fault(error)}."
             reply = Reply(refusal=Refusal(code=ExitCode.USAGE, what=what, where="request"))
         except MultinodeError as error:
             reply = Reply(refusal=Refusal.of(error))

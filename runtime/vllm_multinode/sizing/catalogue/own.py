@@ -21,6 +21,7 @@ from vllm_multinode.checkpoint.config import CONFIG, read_config
 from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.contract.faults import first_fault
 from vllm_multinode.k8s.parser import Node, parse, read_text
 from vllm_multinode.sizing.catalogue.records import RECORDS, Entry, Kind
 
@@ -99,11 +100,8 @@ def _validated(path: str, record: type[Entry], node: Node, whole: Mapping[str, A
     try:
         return TypeAdapter(record).validate_python(whole)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        _, line = node.find(first["loc"])
-        field = ".".join(map(str, first["loc"]))
-        what = first["msg"].removeprefix("Value error, ")
-        raise _bad(path, line, f"{field}: {what}." if field else f"{what}.") from error
+        _, line = node.find(error.errors(include_url=False, include_input=False)[0]["loc"])
+        raise _bad(path, line, f"{first_fault(error)}.") from error
 
 
 def _config(path: str, node: Node, given: str) -> dict[str, Any]:
