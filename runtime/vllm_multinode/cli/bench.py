@@ -108,6 +108,7 @@ def bench(
         )
         found = ladder.climb(rungs)
     write(found, folder)
+    _keep(found, place)
     if output == "json":
         told = found.model_dump(mode="json", exclude={"samples"})
         if before is not None:
@@ -119,6 +120,18 @@ def bench(
             say("\n" + compared(before, found, str(compare)).rstrip("\n"))
         say(f"\nresults, raw files and drawings: {folder / RESULT}")
     return _code(found)
+
+
+def _keep(found: "BenchResult", place: "Target") -> None:
+    """For the page; what was measured is in its folder already."""
+    from vllm_multinode.operate.bench.kept import keep
+
+    if place.service is None or not found.rungs:
+        return
+    try:
+        keep(found, place.service)
+    except OSError as error:
+        _progress(f"not kept for the dashboard: {error}")
 
 
 def _code(found: "BenchResult") -> int:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.launcher.masking import MASK, is_secret_option, masked
+from vllm_multinode.operate.bench.kept import last_of
 from vllm_multinode.operate.doctor import as_text as doctor_text
 from vllm_multinode.operate.doctor import diagnosis_of
 from vllm_multinode.operate.logs import Line
@@ -68,6 +69,8 @@ def _files(
             f"{folder}/events.json",
             _json([event for event in seen.snapshot.events if _concerns(event, seen)]),
         )
+        if (bench := last_of(seen)) is not None:
+            yield f"{folder}/bench.json", _json(bench.model_dump(mode="json"))
         streams = place.streams(seen, 0.0, several=False)
         yield f"{folder}/logs.txt", _lines(partial(streams.now, seen))
         yield f"{folder}/previous.txt", _lines(partial(streams.earlier, seen))
@@ -80,7 +83,7 @@ def _page(found: Sequence[Observation], earlier: Sequence[Observation]) -> Page:
         history = History()
         for one in (*(before for before in earlier if before.title == seen.title), seen):
             history.add(one, status_of(one))
-        views.append(View(status_of(seen), diagnosis_of(seen), history, seen.now))
+        views.append(View(status_of(seen), diagnosis_of(seen), history, seen.now, last_of(seen)))
     return Page(views, max((seen.now for seen in found), default=0.0), in_full=True)
 
 

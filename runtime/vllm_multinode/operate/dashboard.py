@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.operate.bench.kept import last_of
 from vllm_multinode.operate.doctor import diagnosis_of
 from vllm_multinode.operate.observation import Observation
 from vllm_multinode.operate.page.body import Page, View
@@ -108,7 +109,7 @@ class Watcher:
         history = known.history if known is not None else History()
         status = status_of(seen)
         history.add(seen, status)
-        return View(status, diagnosis_of(seen), history, seen.now)
+        return View(status, diagnosis_of(seen), history, seen.now, last_of(seen))
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import socket
 import ssl
 import time
 import urllib.error
@@ -11,6 +12,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from vllm_multinode.cluster.snapshot import WORKER_INDEX, Snapshot
 from vllm_multinode.cluster.supervisor import read_status
@@ -175,11 +177,29 @@ def _metrics(url: str) -> str:
         try:
             return get(f"{url.replace('http:', 'https:', 1)}/metrics")
         except OSError as error:
-            reason = getattr(error, "reason", "")
-            reason = getattr(reason, "reason", reason)  # urllib wraps what a handshake meets
-            if any(word in str(reason) for word in ("CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE")):
+            late = isinstance(getattr(error, "reason", error), TimeoutError)
+            if not late and _wants_certificate(url):
                 raise _WantsCertificateError from error
             raise plain from error
+
+
+def _wants_certificate(url: str) -> bool:
+    """Whether its handshake ends for want of a client's certificate.
+
+    Nothing is sent: who closes a connection with a request unread in it may take the alert along.
+    """
+    address = urlsplit(url)
+    try:
+        with (
+            socket.create_connection((address.hostname or "", address.port or 0), _ANSWER) as connection,
+            _trust().wrap_socket(connection) as secured,
+        ):
+            secured.recv(1)
+    except ssl.SSLError as error:
+        return any(word in str(error) for word in ("CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE"))
+    except OSError:
+        pass
+    return False
 
 
 def _said(node: NodeStatus) -> dict[str, Any]:
@@ -246,6 +266,13 @@ def _pod(node: NodeStatus) -> Object:
     }
 
 
+def _trust() -> ssl.SSLContext:
+    """Whom the certificate is for is not asked: it is for clients' names, and this is the loopback."""
+    trust = ssl.create_default_context()
+    trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
+    return trust
+
+
 def get(url: str, timeout: float = _ANSWER) -> str:
     """The body of an answer 200.
 
@@ -253,11 +280,8 @@ def get(url: str, timeout: float = _ANSWER) -> str:
         OSError: no answer, or another one.
     """
     # Nothing of this machine is asked through a proxy.
-    trust = ssl.create_default_context()
-    # Whom the certificate is for is not asked: it is for clients' names, and this is the loopback.
-    trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
     opener = urllib.request.build_opener(
-        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trust)
+        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=_trust())
     )
     try:
         with opener.open(url, timeout=timeout) as answer:

@@ -11,9 +11,11 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+from unit.operate.bench.test_result import result, rung
 from unit.operate.browser import browser, emulate, log_of, requests
 from unit.operate.groups import says
 from unit.operate.test_page import EVIL, Place, page_of
+from vllm_multinode.operate.bench.kept import keep
 from vllm_multinode.operate.dashboard import Watcher, serving
 
 PATIENCE = 60
@@ -31,11 +33,29 @@ def place() -> Place:
 
 
 @pytest.fixture
-def watcher(place: Place) -> Watcher:
+def watcher(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Watcher:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    for seen in place.observe():
+        keep(result(rung(1), rung(4), rung(16, 8.0)), seen)
     found = Watcher(place, seconds=0.5)
     for _ in range(5):
         found.look()
     return found
+
+
+UNDER_LOAD = """
+const drawn = [...document.querySelectorAll("svg.curves")].filter((one) => one.querySelector(".dot, .bar"));
+return drawn.map((one) => {
+  const box = one.getBoundingClientRect();
+  const inside = [...one.querySelectorAll("*:not(title)")].every((part) => {
+    const own = part.getBoundingClientRect();
+    const across = own.left >= box.left - 1 && own.right <= box.right + 1;
+    return across && own.top >= box.top - 1 && own.bottom <= box.bottom + 1;
+  });
+  const styled = getComputedStyle(one.querySelector(".dot, .bar")).fill !== "rgb(0, 0, 0)";
+  return box.width > 200 && inside && styled;
+});
+"""
 
 
 def shows(window: Chrome, text: str) -> None:
@@ -170,6 +190,7 @@ def test_it_fits_and_can_be_read(
             assert script(window, "return document.documentElement.scrollWidth <= innerWidth")
             drawn = script(window, DRAWN)
             assert drawn == ([False, True] if width < 720 else [True, False])
+            assert script(window, UNDER_LOAD) == [True] * 7
             # WCAG asks for 4.5 of text.
             assert float(str(script(window, CONTRAST))) >= 4.5
             no_complaints(window)

@@ -30,7 +30,7 @@ def as_text(found: BenchResult, width: int = WIDTH) -> str:
     load = found.load
     lines = folded(f"{found.target}: {found.model} at {found.url}", width)
     lines += [f"prompts of {load.input_tokens} tokens, answers of {load.output_tokens}; milliseconds", ""]
-    lines += _table(found.rungs)
+    lines += table(titles(), rows(found.rungs), right=range(len(titles())))
     for rung in found.rungs:
         if rung.error:
             lines += folded(f"at {rung.concurrency}: {rung.errors} failed: {rung.error}", width)
@@ -49,8 +49,9 @@ def as_text(found: BenchResult, width: int = WIDTH) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _table(rungs: Sequence[Rung]) -> list[str]:
-    titles = (
+def titles() -> tuple[str, ...]:
+    """Of the columns of `rows`."""
+    return (
         "conc",
         "TTFT p50",
         "p95",
@@ -64,7 +65,11 @@ def _table(rungs: Sequence[Rung]) -> list[str]:
         "tok/s",
         "err",
     )
-    rows = [
+
+
+def rows(rungs: Sequence[Rung]) -> list[tuple[str, ...]]:
+    """A line each: milliseconds, and tokens by the second."""
+    return [
         (
             str(rung.concurrency),
             *_cells(rung.ttft_ms),
@@ -75,7 +80,6 @@ def _table(rungs: Sequence[Rung]) -> list[str]:
         )
         for rung in rungs
     ]
-    return table(titles, rows, right=range(len(titles)))
 
 
 def _cells(found: Latency | None) -> tuple[str, str, str]:
@@ -125,14 +129,14 @@ def compared(before: BenchResult, now: BenchResult, where: str, width: int = WID
     found = changes(before, now)
     if not found:
         return "\n".join([*lines, "no concurrency is in both"]) + "\n"
-    rows = [
+    changed = [
         (str(one.concurrency), one.what, f"{one.before:.4g}", f"{one.now:.4g}", _percent(one))
         for one in found
         if abs(one.part) >= _SAME
     ]
-    if not rows:
+    if not changed:
         return "\n".join([*lines, f"nothing differs by {_SAME:.0%} or more"]) + "\n"
-    lines += table(("conc", "what", "then", "now", "change"), rows, right=(0, 2, 3, 4))
+    lines += table(("conc", "what", "then", "now", "change"), changed, right=(0, 2, 3, 4))
     return "\n".join(lines) + "\n"
 
 

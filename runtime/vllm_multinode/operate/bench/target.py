@@ -38,6 +38,7 @@ class Target:
         tokenizer: where prompts of a length are made; empty where nobody knows.
         key: that the API asks for.
         interval: seconds between two looks: each costs a cluster's API server up to ten requests.
+        service: that is measured; None where only its address is known.
     """
 
     title: str
@@ -46,6 +47,7 @@ class Target:
     tokenizer: str = ""
     key: str = ""
     interval: float = 0.5
+    service: Observation | None = None
 
 
 def is_url(text: str) -> bool:
@@ -165,7 +167,9 @@ def at_service(place: Source, seen: Observation, url: str, key: str, tokenizer: 
         return sample_of(found[0])
 
     interval = _CLUSTER_INTERVAL if seen.place == "cluster" else Target.interval
-    return Target(title=seen.title, url=url, look=look, key=key, tokenizer=tokenizer, interval=interval)
+    return Target(
+        title=seen.title, url=url, look=look, key=key, tokenizer=tokenizer, interval=interval, service=seen
+    )
 
 
 def hub_name(seen: Observation) -> str:

@@ -1,16 +1,19 @@
 """What the page says of services: state and reason in large letters, then pictures, then tables. Pure."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlencode
 from xml.etree.ElementTree import Element
 
+from vllm_multinode.operate.bench.result import BenchResult
 from vllm_multinode.operate.doctor import Diagnosis, Finding
 from vllm_multinode.operate.latency import Latency
+from vllm_multinode.operate.markup import Content, node
 from vllm_multinode.operate.page.charts import Curve, band, chart
-from vllm_multinode.operate.page.markup import Content, node
+from vllm_multinode.operate.page.load import under_load
 from vllm_multinode.operate.page.picture import groups, kind_of, picture
+from vllm_multinode.operate.page.tables import data_table
 from vllm_multinode.operate.samples import History, Sample
 from vllm_multinode.operate.screen import age, clock
 from vllm_multinode.operate.status import RankStatus, ServiceStatus
@@ -30,12 +33,14 @@ class View:
         diagnosis: of the same look.
         history: what was seen of it so far.
         at: Unix time in seconds of the look.
+        bench: its last benchmark; None where none was kept.
     """
 
     status: ServiceStatus
     diagnosis: Diagnosis
     history: History
     at: float
+    bench: BenchResult | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ def _overview(page: Page) -> Element:
         return [link, _state(status.state), lasting, _complete(status), view.diagnosis.sentence]
 
     heading = node("h2", f"{len(page.views)} services")
-    table = _table(
+    table = data_table(
         "services", ("service", "state", "for", "nodes", "why"), [row(view) for view in page.views]
     )
     back = node("p", node("a", "All services", href="?", id="all")) if page.chosen else None
@@ -123,6 +128,7 @@ def _service(view: View, now: float) -> Element:
         _picture(status),
         _over_time(view, now),
         _measured(view.history, place),
+        under_load(view.bench, place) if view.bench is not None else None,
         _findings(diagnosis),
         _nodes(status),
         _way_in(status),
@@ -186,7 +192,7 @@ def _wire(status: ServiceStatus) -> Content:
         for one in status.links
     ]
     titles = ("from", "to", "round trip", "bandwidth", "reason")
-    return _table(f"wire-{_place(status)}", titles, rows, "Between the nodes, before the engine started")
+    return data_table(f"wire-{_place(status)}", titles, rows, "Between the nodes, before the engine started")
 
 
 def _over_time(view: View, now: float) -> Element:
@@ -206,14 +212,16 @@ def _over_time(view: View, now: float) -> Element:
         node("h2", "State over time"),
         band(history.changes, history.incidents, now),
         node("p", counted),
-        _table(f"incidents-{place}", ("time", "cause", "reason"), incidents, "Incidents, the newest first")
+        data_table(
+            f"incidents-{place}", ("time", "cause", "reason"), incidents, "Incidents, the newest first"
+        )
         if incidents
         else None,
         _details(
             "changes",
             status,
             "Changes of state",
-            _table(f"states-{place}", ("time", "state", "reason"), changes),
+            data_table(f"states-{place}", ("time", "state", "reason"), changes),
         ),
     )
 
@@ -238,7 +246,9 @@ def _measured(history: History, place: str) -> Element:
     titles = ("time", "out tok/s", "req/s", "running", "waiting", "first token p50", "p95")
     rows = [_row(one) for one in reversed(samples[-_LATEST:])]
     numbers = node(
-        "details", node("summary", "Numbers", id=f"numbers-{place}"), _table(f"rows-{place}", titles, rows)
+        "details",
+        node("summary", "Numbers", id=f"numbers-{place}"),
+        data_table(f"rows-{place}", titles, rows),
     )
     grid = node("div", *charts, class_="charts")
     return node("section", node("h2", "Throughput and latency"), grid, numbers)
@@ -308,7 +318,7 @@ def _nodes(status: ServiceStatus) -> Element:
         ]
 
     titles = ("rank", "role", "stages", "state", "pod", "node", "GPUs", "beat", "weights", "vLLM", "restarts")
-    table = _table(f"nodes-{_place(status)}", titles, [row(one) for one in status.ranks])
+    table = data_table(f"nodes-{_place(status)}", titles, [row(one) for one in status.ranks])
     return node("section", node("h2", "Nodes"), table)
 
 
@@ -320,19 +330,3 @@ def _way_in(status: ServiceStatus) -> Content:
 
 def _details(name: str, status: ServiceStatus, title: str, content: Element) -> Element:
     return node("details", node("summary", title, id=f"{name}-{_place(status)}"), content)
-
-
-def _table(
-    place: str, titles: Sequence[str], rows: Sequence[Sequence[Content]], caption: str = ""
-) -> Element:
-    """A table that scrolls by itself where it is wider than the window; `place` is its id."""
-    head = node("thead", node("tr", *(node("th", title, scope="col") for title in titles)))
-    body = node("tbody", *(node("tr", *_cells(row)) for row in rows))
-    table = node("table", node("caption", caption) if caption else None, head, body)
-    label = caption or ", ".join(titles)
-    return node("div", table, id=place, class_="scrolls", tabindex="0", role="region", aria_label=label)
-
-
-def _cells(row: Sequence[Content]) -> Iterator[Element]:
-    for cell in row:
-        yield node("td", cell)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Final
 from xml.etree.ElementTree import Element
 
-from vllm_multinode.operate.page.markup import Content, drawing, node
+from vllm_multinode.operate.markup import Content, drawing, node
 from vllm_multinode.operate.page.picture import kind_of
 from vllm_multinode.operate.reading import Change, Recovery
 from vllm_multinode.operate.screen import age, clock

@@ -7,8 +7,8 @@ from importlib.resources import files
 from typing import Final
 from xml.etree.ElementTree import Element
 
+from vllm_multinode.operate.markup import Content, node, written
 from vllm_multinode.operate.page.body import Page, main, summary
-from vllm_multinode.operate.page.markup import Content, node, written
 from vllm_multinode.operate.screen import clock
 
 POLICY: Final = (

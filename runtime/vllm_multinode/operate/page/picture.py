@@ -5,7 +5,7 @@ from typing import Final, Literal
 from xml.etree.ElementTree import Element
 
 from vllm_multinode.operate.group_states import SILENT
-from vllm_multinode.operate.page.markup import Content, drawing, node
+from vllm_multinode.operate.markup import Content, drawing, node
 from vllm_multinode.operate.status import RankStatus, ServiceStatus
 
 Kind = Literal["good", "waits", "bad"]

@@ -190,7 +190,7 @@ def test_a_drawing_has_a_point_for_each_rung_and_stays_inside() -> None:
     circles = root.findall("{*}circle")
     assert len(circles) == 9
     assert all(
-        0 <= float(one.get("cx", "-1")) <= 640 and 0 <= float(one.get("cy", "-1")) <= 320 for one in circles
+        0 <= float(one.get("cx", "-1")) <= 400 and 0 <= float(one.get("cy", "-1")) <= 210 for one in circles
     )
 
 
