@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine.conftest import Start
+from engine.links import slow_link
 from engine.services import LocalGroup, eventually, service
 from engine.stand_ins import StandIns
 from vllm_multinode.local.rundir import RunInfo, Runs
@@ -89,6 +90,22 @@ def test_a_killed_node_is_the_cause_and_remembered(group: LocalGroup) -> None:
     # What the runner saw last may be older than the restart.
     eventually(lambda: operator.status().recoveries_by_cause.get("member", 0) >= 1)
     assert operator.status().incidents[0].cause == "member"
+
+
+def test_a_slow_link_is_told_though_the_group_serves(
+    start: Start, stand_ins: StandIns, made_model: Path
+) -> None:
+    head, worker = stand_ins.pods(service(made_model))
+    group = start([head], later=["worker-1"])
+    with slow_link(group, "20mbit"):
+        group.add(worker)
+        group.wait_for("serving")
+        eventually(lambda: all(node.state == "serving" for node in group.nodes))
+        found = Operator(group).doctor()
+    # The way back is slow as well: what it acknowledges has to come through the same link.
+    slow = {one.subject for one in found.findings if one.cause == "slow-wire"}
+    assert found.verdict == "serves badly"
+    assert f"pod {group.node('head').pod} to pod {group.node('worker-1').pod}" in slow
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What is wrong with a group whose pods run, from its supervisors' own words. Pure."""
 
 from collections.abc import Iterator
+from statistics import median
 from typing import Any, Final
 
 from vllm_multinode.cluster import pod_states
@@ -14,6 +15,14 @@ SILENT: Final = 2.5
 _HOUR: Final = 3600.0
 _OFTEN: Final = 3
 _LATE: Final = 60.0
+_SLOW: Final = 0.5
+"""Gbit/s, half of what the slowest network of any cluster gives."""
+_FAR: Final = 5.0
+"""Milliseconds of a round trip; nodes of one zone are well below 1 ms apart."""
+_BEHIND: Final = 8
+"""How many times as fast the group's other ways are: networks are 10 times apart (1, 10 or 100 Gbit/s)."""
+_FAST: Final = 10.0
+"""Gbit/s from which TCP is bound by processors, and says little of the network."""
 
 
 def of_group(seen: Observation) -> Iterator[Trouble]:
@@ -65,6 +74,7 @@ def _of_head(seen: Observation, name: str, said: Any) -> Iterator[Trouble]:
         yield of_cause("draining", subject, f"ends: {reason}")
     if state == "preflight" and "waiting for the model" in reason:
         yield of_cause("model-fetched", subject, f"{reason}.")
+    yield from _wire(said)
     for member in items(said, "members"):
         silent = number(member, "silent_s")
         if silent is not None and silent > SILENT:
@@ -74,6 +84,22 @@ def _of_head(seen: Observation, name: str, said: Any) -> Iterator[Trouble]:
         yield of_cause("recovering", subject, f"recovers: {reason or text(said, 'last_incident')}")
     if state == "serving":
         yield from _serving(seen, subject, said)
+
+
+def _wire(said: Any) -> Iterator[Trouble]:
+    """Ways between nodes that are slow by themselves, or beside the others."""
+    ways = [(one, number(one, "gbit_s"), number(one, "round_trip_ms")) for one in items(said, "wire")]
+    for way, speed, trip in ways:
+        subject = f"pod {text(way, 'from')} to pod {text(way, 'to')}"
+        others = [one for other, one, _ in ways if other is not way and one is not None]
+        usual = median(others) if others else 0.0
+        if trip is not None and trip >= _FAR:
+            yield of_cause("slow-wire", subject, f"is a round trip of {trip:.3g} ms away.")
+        elif speed is not None and speed < _FAST and speed * _BEHIND < usual:
+            what = f"carries {speed:.3g} Gbit/s, and the group's other ways {usual:.3g} Gbit/s."
+            yield of_cause("slow-wire", subject, what)
+        elif speed is not None and speed < _SLOW:
+            yield of_cause("slow-wire", subject, f"carries {speed:.3g} Gbit/s.")
 
 
 def _serving(seen: Observation, subject: str, said: Any) -> Iterator[Trouble]:

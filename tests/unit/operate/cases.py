@@ -143,6 +143,17 @@ def told(state: str, reason: str = "", *, members: int = 2, silent: float = 0.2,
     return {"authentication": "token", **found, **more}
 
 
+def through(out: float, back: float, round_trip_ms: float = 0.2) -> Object:
+    """A group of two that serves, with both ways between its nodes in Gbit/s."""
+    ways = [(HEAD, WORKER, out), (WORKER, HEAD, back)]
+    return SERVES | {
+        "wire": [
+            {"from": one, "to": other, "gbit_s": speed, "round_trip_ms": round_trip_ms, "reason": ""}
+            for one, other, speed in ways
+        ]
+    }
+
+
 def incidents(count: int, at: float) -> list[Object]:
     return [{"at": at, "cause": "member", "reason": "lost llm-predictor-worker-0"}] * count
 
@@ -219,6 +230,9 @@ CASES = [
         "preemptions", [serving(), *both()], SERVES,
         BUSY | {"vllm:num_preemptions_total": 30.0, "vllm:request_success_total": 100.0},
     ),
+    Case("slow-wire", [serving(), *both()], through(9.4, 0.9), BUSY, words="other ways 9.4"),
+    Case("slow-wire", [serving(), *both()], through(0.2, 0.3), BUSY, words="carries 0.2 Gbit/s."),
+    Case("slow-wire", [serving(), *both()], through(9.4, 9.4, 12.0), BUSY, words="12 ms away"),
     Case("rdma-unused", with_rdma(), SERVES, BUSY, "pod: NCCL INFO NET/Socket : Using [0]eth0:10.0.0.4<0>"),
     Case(
         "stages-unlike", [serving(), *both()], SERVES, BUSY,

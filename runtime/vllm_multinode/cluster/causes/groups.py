@@ -162,6 +162,16 @@ ENGINES: Final = (
         "multinode status {name} -n {namespace}",
     ),
     Cause(
+        "slow-wire",
+        "engine",
+        "harms",
+        "The network between two nodes is slow: by far slower than the group's other ways, below "
+        "0.5 Gbit/s, or with a round trip of 5 ms or more.",
+        "See both nodes' links and which network the pods have; put the nodes close to each other.",
+        "`/status` of the head: wire, measured over TCP before the engine started",
+        STATUS,
+    ),
+    Cause(
         "rdma-unused",
         "engine",
         "harms",
