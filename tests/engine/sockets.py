@@ -1,8 +1,7 @@
 """Which sockets a group's nodes listen on, with the real engine: the table of docs/security.md.
 
-`scripts/sockets` runs both executors and writes the table; a test holds it to what it sees. Under mp each
-node is looked at while it waits for the others, while the engine starts, while it serves, and while its head
-leaves; under Ray while it serves.
+`scripts/sockets` runs both executors and writes the table; a test holds it to what it sees. Each node is looked
+at while it waits for the others, while the engine starts, while it serves, and while its head leaves.
 """
 
 import ipaddress
@@ -36,9 +35,8 @@ _PATIENCE: Final = 300.0
 _BETWEEN_LOOKS: Final = 2.0
 ALWAYS: Final = "always"
 WITH_THE_ENGINE: Final = "with the engine"
-SERVING: Final = "while it serves"
-BY_STATE: Final[tuple[ExecutorName, ...]] = ("mp",)
-"""Executors whose nodes are looked at in each state."""
+_PROGRAMS_OF_THE_ENGINE: Final = ("vllm serve", "VLLM::", "raylet", "gcs_server", "ray::")
+"""Parts of the command lines of what ends with the engine."""
 _CLOSED: Final = ("this pod", "members")
 _TOKEN: Final = "the token of the group whose sockets are listed"
 
@@ -81,18 +79,6 @@ def pods(model: Path, executor: ExecutorName, folder: Path) -> list[PodSpec]:
 def seen(
     start: Callable[[list[PodSpec], list[str]], LocalGroup], specs: list[PodSpec], executor: ExecutorName
 ) -> set[Listening]:
-    """What a group's nodes listen on, and when; arguments and errors as of `through_its_states`."""
-    if executor in BY_STATE:
-        return through_its_states(start, specs, executor)
-    group = start(specs, [])
-    group.wait_for("serving", seconds=_PATIENCE)
-    group.wait_until_serving(epoch=group.status()["epoch"], seconds=_PATIENCE)
-    return {replace(one, when=SERVING) for one in observe(group, executor)}
-
-
-def through_its_states(
-    start: Callable[[list[PodSpec], list[str]], LocalGroup], specs: list[PodSpec], executor: ExecutorName
-) -> set[Listening]:
     """What a group's nodes listen on, and whether that is without the engine too.
 
     It forms, starts, serves, drains and waits for another head. What is open for a moment only while the
@@ -127,7 +113,7 @@ def through_its_states(
     leaving = _while_it_drains(group, executor)
     assert leaving <= serving, f"while it leaves: {sorted(leaving - serving)}"
     # The head has gone, the worker waits for another one.
-    for program in ("vllm serve", "VLLM::"):
+    for program in _PROGRAMS_OF_THE_ENGINE:
         eventually(partial(_ended, group, program), _PATIENCE, group.shown)
     always |= {one for one in observe(group, executor) if one.role == "worker"}
     assert always <= serving, f"without an engine: {sorted(always - serving)}"

@@ -85,6 +85,7 @@ def case(version: str, executor: ExecutorName) -> Any:
 @pytest.mark.parametrize(
     ("version", "executor"),
     [
+        case("0.12.0", "mp"),
         case("0.12.0", "ray"),
         case("0.18.0", "mp"),
         case("0.18.0", "ray"),

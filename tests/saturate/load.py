@@ -5,7 +5,7 @@ import collections
 import contextlib
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -13,6 +13,7 @@ import aiohttp
 
 from saturate.kinds import Body, Kind, short
 
+Stay = Callable[[asyncio.StreamReader], Awaitable[None]]
 _UNREAD: Final = 5
 _LEAVERS: Final = 5
 _UNREAD_FOR: Final = 60.0
@@ -71,43 +72,50 @@ class Load:
                 await asyncio.sleep(1)
 
     async def _leaves(self) -> None:
-        while True:
-            if not self._kind.streams:
-                await self._leaves_before_the_answer()
-                continue
-            writer, reader = await self._streaming(40)
-            with contextlib.suppress(ConnectionError):
-                # The headers come at once, the first token once it has its turn: it leaves at either.
-                await reader.read(64 if self.left % 2 else 1024)
-            writer.transport.abort()
+        async def once_it_has_begun(reader: asyncio.StreamReader) -> None:
+            # The headers come at once, the first token once it has its turn: it leaves at either.
+            await reader.read(64 if self.left % 2 else 1024)
             self.left += 1
 
-    async def _leaves_before_the_answer(self) -> None:
-        """An answer that does not stream comes whole: it leaves while it waits for its turn."""
-        path, body = self._kind.asks[self._names[0]][1](self._chance)
-        writer, _ = await self._sent(path, body)
-        await asyncio.sleep(self._chance.random())
-        writer.transport.abort()
-        self.left += 1
+        async def before_the_answer(_: asyncio.StreamReader) -> None:
+            await asyncio.sleep(self._chance.random())
+            self.left += 1
+
+        while True:
+            if self._kind.streams:
+                await self._stream("leaver", 40, once_it_has_begun)
+            else:
+                # An answer that does not stream comes whole: it leaves while it waits for its turn.
+                path, body = self._kind.asks[self._names[0]][1](self._chance)
+                await self._send("leaver", path, body, before_the_answer)
 
     async def _reads_nothing(self) -> None:
-        while True:
-            writer, _ = await self._streaming(2000)
+        async def wait(_: asyncio.StreamReader) -> None:
             self.unread += 1
             await asyncio.sleep(_UNREAD_FOR)
-            writer.transport.abort()
 
-    async def _streaming(self, tokens: int) -> tuple[asyncio.StreamWriter, asyncio.StreamReader]:
+        while True:
+            await self._stream("reader of nothing", 2000, wait)
+
+    async def _stream(self, name: str, tokens: int, then: Stay) -> None:
         path, body = short(self._chance)
-        return await self._sent(path, body | {"max_tokens": tokens})
+        await self._send(name, path, body | {"max_tokens": tokens}, then)
 
-    async def _sent(self, path: str, body: Body) -> tuple[asyncio.StreamWriter, asyncio.StreamReader]:
+    async def _send(self, name: str, path: str, body: Body, then: Stay) -> None:
+        """Ask, stay for so long, and leave; a connection that fails is counted and costs a second."""
         text = json.dumps(body)
         parts = urlsplit(self._api)
-        reader, writer = await asyncio.open_connection(parts.hostname, parts.port, limit=4096)
         head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-        writer.write(f"{head}Content-Length: {len(text)}\r\n\r\n{text}".encode())
-        return writer, reader
+        try:
+            reader, writer = await asyncio.open_connection(parts.hostname, parts.port, limit=4096)
+            try:
+                writer.write(f"{head}Content-Length: {len(text)}\r\n\r\n{text}".encode())
+                await then(reader)
+            finally:
+                writer.transport.abort()
+        except OSError as error:
+            self.refused[f"{name}: {error}"] += 1
+            await asyncio.sleep(1)
 
     def lines(self) -> Iterator[str]:
         """What became of the requests."""

@@ -78,5 +78,5 @@ def _this_package() -> list[str]:
     origin = json.loads(distribution.read_text("direct_url.json") or "{}")
     if origin.get("dir_info", {}).get("editable"):
         path = urllib.request.url2pathname(urllib.parse.urlsplit(origin["url"]).path)
-        return ["--editable", f"{path}[cli,launcher]"]
-    return [f"{DISTRIBUTION}[cli,launcher]=={distribution.version}"]
+        return ["--editable", path]
+    return [f"{DISTRIBUTION}=={distribution.version}"]

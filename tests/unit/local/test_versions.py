@@ -1,7 +1,9 @@
 """Environments of other versions of the engine: made once, and only of supported versions."""
 
 import json
+import re
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -82,5 +84,9 @@ def test_a_version_that_the_executor_does_not_work_with(tmp_path: Path) -> None:
         engine_of_version("0.11.0", tmp_path, lambda _: None, "mp")
 
 
-def test_this_package_comes_along() -> None:
-    assert any("[cli,launcher]" in word for word in versions.packages("0.18.0"))
+def test_this_package_comes_along_with_no_extra_that_it_lacks() -> None:
+    own = versions.packages("0.18.0")[-1]
+    assert own.startswith((str(Path(__file__).parents[3]), "vllm-multinode"))
+    named = re.findall(r"\[(.*?)\]", own)
+    declared = metadata.metadata("vllm-multinode").get_all("Provides-Extra") or []
+    assert {extra for group in named for extra in group.split(",")} <= set(declared)
