@@ -1,7 +1,7 @@
 """Which sockets a group's nodes listen on, with the real engine: the table of docs/security.md.
 
-`scripts/sockets` runs both executors and writes the table; a test holds it to what it sees. Each node is looked
-at while it waits for the others, while the engine starts, while it serves, and while its head leaves.
+`scripts/sockets` runs both executors and writes the table; a test holds it to what it sees. Each node is
+looked at while it waits for the others, while the engine starts, while it serves, and while its head leaves.
 """
 
 import ipaddress

@@ -91,7 +91,6 @@ def case(version: str, executor: ExecutorName) -> Any:
         case("0.18.0", "ray"),
         case("0.24.0", "mp"),
         case("0.24.0", "ray"),
-        # Not 0.12.0 over mp: it does not start on CPU.
         # Not 0.10.1.1: its CPU build needs a newer libstdc++ than Debian 12's.
     ],
 )
