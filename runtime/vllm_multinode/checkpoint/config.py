@@ -1,11 +1,11 @@
 """A model's config.json: reading it, the language model's part of it, and the names of its fields."""
 
-import errno
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from vllm_multinode.contract.bounded import read_bounded
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
@@ -42,26 +42,12 @@ def read_config(path: Path) -> dict[str, Any]:
     if path.exists() and not path.is_file():
         raise _bad(path, "is not a file.", "Give the config.json of a model.")
     try:
-        content = read_bounded(path)
+        content = read_bounded(path, MOST_BYTES)
     except FileNotFoundError as error:
         raise MultinodeError(ExitCode.MODEL_MISSING, "there is no such file.", where=str(path)) from error
     except OSError as error:
         raise _bad(path, f"cannot be read: {error.strerror or error}.") from error
-    if len(content) > MOST_BYTES:
-        raise _bad(path, f"is longer than {MOST_BYTES >> 20} MiB, which no configuration is.")
     return read_object(content, path)
-
-
-def read_bounded(path: Path) -> bytes:
-    """The content of a file; of one longer than `MOST_BYTES` its first bytes, one more than that.
-
-    Raises:
-        OSError: it cannot be read, or is no file: a pipe would be waited for.
-    """
-    if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "it is not a file", str(path))
-    with path.open("rb") as file:
-        return file.read(MOST_BYTES + 1)
 
 
 def read_object(content: bytes, path: Path | str) -> dict[str, Any]:

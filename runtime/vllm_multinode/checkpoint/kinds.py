@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Final
 
-from vllm_multinode.checkpoint.config import CONFIG, read_bounded
+from vllm_multinode.checkpoint.config import CONFIG, MOST_BYTES
+from vllm_multinode.contract.bounded import read_bounded
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
@@ -69,7 +70,7 @@ def _names(directory: Path) -> list[str]:
 
 def _made_for(config: Path) -> str:
     try:
-        base = json.loads(read_bounded(config)).get("base_model_name_or_path")
+        base = json.loads(read_bounded(config, MOST_BYTES)).get("base_model_name_or_path")
     except (OSError, ValueError, AttributeError, RecursionError):
         return ""
     return f" for {base}" if isinstance(base, str) and base and base.isprintable() else ""

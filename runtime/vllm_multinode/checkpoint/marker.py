@@ -7,7 +7,8 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from vllm_multinode.checkpoint.config import read_bounded
+from vllm_multinode.checkpoint.config import MOST_BYTES
+from vllm_multinode.contract.bounded import read_bounded
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.faults import first_fault
@@ -61,7 +62,7 @@ def read_marker(directory: Path) -> Marker | None:
     """
     path = directory / MARKER
     try:
-        return Marker.model_validate_json(read_bounded(path))
+        return Marker.model_validate_json(read_bounded(path, MOST_BYTES))
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -11,8 +11,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from vllm_multinode.checkpoint.config import read_bounded, read_object
+from vllm_multinode.checkpoint.config import MOST_BYTES, read_object
 from vllm_multinode.checkpoint.safetensors import damaged, read_header, unreadable
+from vllm_multinode.contract.bounded import read_bounded
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
@@ -191,7 +192,7 @@ def _indexed(directory: Path, index: str) -> Weights:
     """Read an index and hold its files against the directory."""
     path = directory / index
     try:
-        content = read_bounded(path)
+        content = read_bounded(path, MOST_BYTES)
     except OSError as error:
         raise _bad_index(path, f"cannot be read: {error.strerror or error}.") from error
     names = indexed_files(content, path)

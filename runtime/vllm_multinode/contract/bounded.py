@@ -1,8 +1,12 @@
-"""A bound for a call that has none of its own, such as a request whose answer drips byte by byte."""
+"""Bounds for what has none of its own: an answer that drips byte by byte, a file that is a pipe."""
 
+import errno
+import os
 import queue
+import stat
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 Answer = TypeVar("Answer")
@@ -33,3 +37,24 @@ def within(seconds: float, ask: Callable[[], Answer]) -> Answer:
     if error is not None:
         raise error
     return answer  # type: ignore[return-value]
+
+
+def read_bounded(path: Path, most: int) -> bytes:
+    """Read a file that somebody else has named: a pipe would be waited for, and a device never ends.
+
+    Args:
+        path: of a file, or /dev/null.
+        most: bytes that it may hold.
+
+    Raises:
+        OSError: it cannot be read, is no file, or holds more.
+    """
+    # Without O_NONBLOCK, to open a pipe waits for somebody who writes.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not (stat.S_ISREG(status.st_mode) or os.path.samestat(status, Path(os.devnull).stat())):
+            raise OSError(errno.EINVAL, "it is not a file", str(path))
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it holds more than {most} bytes", str(path))
+    return content

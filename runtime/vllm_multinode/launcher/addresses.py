@@ -14,7 +14,7 @@ from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.launcher.arguments import last_value
-from vllm_multinode.launcher.network import assigned, not_own
+from vllm_multinode.launcher.network import assigned, not_own, pod_address
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def check_addresses(environment: Mapping[str, str]) -> None:
         value = environment.get(variable, "").strip()
         if not value:
             continue
-        address = _parsed(variable, value)
+        address = pod_address(variable, value)
         # All of 127.0.0.0/8 is this pod's. Where the kernel does not tell, a listener will.
         if own and address not in own and not address.is_loopback:
             raise not_own(variable, value)
@@ -74,18 +74,6 @@ def check_addresses(environment: Mapping[str, str]) -> None:
     for variable, value in environment.items():
         if variable.endswith(_INTERFACES) and value.strip():
             _check_interface(variable, value.strip(), interfaces)
-
-
-def _parsed(variable: str, value: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    try:
-        return ipaddress.ip_address(value)
-    except ValueError as error:
-        raise MultinodeError(
-            ExitCode.VARIABLE,
-            f"'{value}' is not an IP address.",
-            where=variable,
-            hint="Take it from status.podIP by the downward API, or leave it out.",
-        ) from error
 
 
 def _check_interface(variable: str, value: str, interfaces: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from vllm_multinode.contract.bounded import read_bounded
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.launcher.masking import masked
@@ -80,6 +81,8 @@ _COMPLETE = frozenset(
         "--watermark",
     }
 )
+_LARGEST_CONFIG = 1 << 18
+_MOST_VALUES = 10_000
 _NEGATIVE_NUMBER = re.compile(r"-\d+|-\d*\.\d+")
 _ATTACHED = re.compile(r"(-[nr])([^=].*)")
 
@@ -300,20 +303,8 @@ def _agrees(name: str, value: str, expected: str) -> bool:
 
 def _config_arguments(path: str) -> list[str]:
     """Flatten a --config file to arguments as vLLM does."""
-    if not path.endswith((".yaml", ".yml")):
-        raise _refused(f"--config {path}", "vLLM takes a file that ends in .yaml or .yml.", "Rename it.")
-    hint = "Check the file."
-    try:
-        content: Any = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        what = f"the file cannot be read: {error.strerror or error}."
-        raise _refused(f"--config {path}", what, "Check the path and its permissions.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise _refused(f"--config {path}", f"the file is not YAML: {error}", hint) from error
-    if not isinstance(content, dict):
-        raise _refused(f"--config {path}", "the file is not a mapping of option names to values.", hint)
     arguments: list[str] = []
-    for key, value in content.items():
+    for key, value in _config(path).items():
         if value is False:
             continue
         arguments.append(f"--{key}")
@@ -322,6 +313,44 @@ def _config_arguments(path: str) -> list[str]:
         elif value is not True:
             arguments.extend(map(str, value if isinstance(value, list) else [value]))
     return arguments
+
+
+def _config(path: str) -> dict[Any, Any]:
+    """What a --config file holds."""
+    if not path.endswith((".yaml", ".yml")):
+        raise _refused(f"--config {path}", "vLLM takes a file that ends in .yaml or .yml.", "Rename it.")
+    try:
+        content: Any = yaml.safe_load(read_bounded(Path(path), _LARGEST_CONFIG).decode())
+    except OSError as error:
+        what = f"the file cannot be read: {error.strerror or error}."
+        raise _refused(f"--config {path}", what, "Check the path and its permissions.") from error
+    # A number or a date that is none is a ValueError.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        words = "it is nested too deep." if isinstance(error, RecursionError) else error
+        raise _refused(f"--config {path}", f"the file is not YAML: {words}", "Check the file.") from error
+    if not _is_small(content):
+        what = f"an anchor in the file holds itself, or it has more than {_MOST_VALUES} values."
+        raise _refused(f"--config {path}", what, "Check the file.")
+    if not isinstance(content, dict):
+        what = "the file is not a mapping of option names to values."
+        raise _refused(f"--config {path}", what, "Check the file.")
+    return content
+
+
+def _is_small(content: object) -> bool:
+    """Tell whether it has a bounded number of values, those behind aliases counted wherever they stand."""
+    left = [content]
+    for _ in range(_MOST_VALUES):
+        if not left:
+            return True
+        value = left.pop()
+        if isinstance(value, dict):
+            left += value.values()
+        elif isinstance(value, list):
+            left += value
+        if len(left) > _MOST_VALUES:
+            return False
+    return not left
 
 
 def _refused(written: str, what: str, hint: str) -> MultinodeError:

@@ -15,6 +15,7 @@ from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.kserve import Role
+from vllm_multinode.contract.text import shown
 from vllm_multinode.launcher.addresses import service_links
 from vllm_multinode.launcher.head import Head
 from vllm_multinode.launcher.logs import log_to_stderr
@@ -72,7 +73,7 @@ def _tell_of_a_bug(kind: type[BaseException], error: BaseException, trace: Trace
     """A mistake of ours keeps its traceback, and Kubernetes is told that it was one."""
     if kind is not KeyboardInterrupt:
         line = f"multinode: a bug in vllm-multinode: {kind.__name__}: {error}"
-        _write_termination_log(line, os.environ)
+        _write_termination_log(shown(line), os.environ)
     sys.__excepthook__(kind, error, trace)
 
 

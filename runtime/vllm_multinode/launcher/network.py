@@ -7,7 +7,7 @@ import itertools
 import logging
 import socket
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -29,6 +29,7 @@ _NLMSG_DONE: Final = 3
 _IFA_ADDRESS: Final = 1
 _IFA_LOCAL: Final = 2
 _SCOPE_LINK: Final = 253
+_LAST_PORT: Final = 65535
 _PORT_RANGE: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 # Documentation addresses (RFC 5737, RFC 3849): connecting a datagram socket to one sends nothing.
@@ -109,6 +110,30 @@ def _attributes(data: bytes) -> dict[int, bytes]:
     return found
 
 
+def pod_address(variable: str, value: str) -> IPAddress:
+    """Read one address that peers can connect to.
+
+    Args:
+        variable: that carries it, for the message.
+        value: as it was set.
+
+    Raises:
+        MultinodeError: VARIABLE: it is no address, or stands for several (0.0.0.0, a multicast group).
+    """
+    try:
+        address = ipaddress.ip_address(value)
+    except ValueError as error:
+        raise MultinodeError(
+            ExitCode.VARIABLE,
+            f"'{printable(value, 100)}' is not an IP address.",
+            where=variable,
+            hint="Take it from status.podIP by the downward API, or leave it out.",
+        ) from error
+    if address.is_unspecified or address.is_multicast:
+        raise not_own(variable, value)
+    return address
+
+
 def own_address(pod_ip: str | None) -> str:
     """The address that peers reach this node by: POD_IP, else that of a default route, else loopback."""
     if pod_ip is not None:
@@ -176,6 +201,29 @@ def open_listener(address: str, port: int, backlog: int) -> socket.socket:
 def _families() -> tuple[socket.AddressFamily, ...]:
     has_ipv6 = any(one.address.version == 6 for one in assigned())
     return (socket.AF_INET, socket.AF_INET6) if has_ipv6 else (socket.AF_INET,)
+
+
+def check_ports_apart(ports: Mapping[str, Sequence[int]]) -> None:
+    """Refuse ports that two variables give away, and those beyond the last one.
+
+    Args:
+        ports: ports by the variable that sets them, the supervisor's included.
+
+    Raises:
+        MultinodeError: VARIABLE, names the variable, the port and who has it.
+    """
+    holders: dict[int, str] = {}
+    for variable, numbers in ports.items():
+        for port in numbers:
+            other = holders.setdefault(port, variable)
+            if other != variable:
+                what = f"port {port} belongs to {other} already."
+            elif port > _LAST_PORT:
+                what = f"{numbers[0]} leaves no room for its {len(numbers)} ports: the last is {_LAST_PORT}."
+            else:
+                continue
+            hint = f"Set {variable} to another port on every node."
+            raise MultinodeError(ExitCode.VARIABLE, what, where=variable, hint=hint)
 
 
 def check_ports_free(ports: Mapping[str, Iterable[int]]) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from vllm_multinode.launcher.engines.ray import ray_ports
 from vllm_multinode.launcher.identity import installed_versions, zip_application
 from vllm_multinode.launcher.messages import Identity
 from vllm_multinode.launcher.network import (
+    check_ports_apart,
     check_ports_free,
     check_range_free,
     interface_of,
@@ -99,6 +100,7 @@ def preflight(settings: Settings, environment: Mapping[str, str]) -> Readiness:
         fixed = _with_own_path(fixed, cpu=accelerators.kind == "cpu")
     check_shared_memory(settings.shared_memory_min)
     ports = _ports(settings)
+    check_ports_apart(_with_supervisors(ports, settings))
     check_ports_free(ports)
     warn_of_random_ports(ports)
     if EXECUTORS[settings.executor].needs_ray:
@@ -219,3 +221,10 @@ def _ports(settings: Settings) -> dict[str, tuple[int, ...]]:
     elif settings.role == "head":
         ports[env.MASTER_PORT] = (settings.ports.master,)
     return ports
+
+
+def _with_supervisors(ports: dict[str, tuple[int, ...]], settings: Settings) -> dict[str, Sequence[int]]:
+    """Those ports, the supervisor's and the range of Ray's worker processes."""
+    first, last = settings.ports.ray_workers
+    workers = {env.RAY_WORKER_PORTS: range(first, last + 1)} if env.RAY_PORT in ports else {}
+    return {env.SUPERVISOR_PORT: (settings.ports.supervisor,), **workers, **ports}

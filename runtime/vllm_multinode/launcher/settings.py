@@ -8,17 +8,22 @@ from typing import Literal, TypeVar
 from pydantic import Field
 
 from vllm_multinode.contract import env, ports
+from vllm_multinode.contract.bounded import read_bounded
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, EXECUTOR_NAMES, ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.frozen import Frozen
 from vllm_multinode.contract.kserve import MODEL_MOUNT, Role
+from vllm_multinode.launcher.network import pod_address
 
 AcceleratorChoice = Literal["auto", "cuda", "rocm", "xpu", "gaudi", "cpu"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
 
 T = TypeVar("T")
+_LONGEST = 4096
+"""Characters of a variable: of a path on Linux."""
+_LONGEST_TOKEN = 1 << 16
 
 
 class Sizes(Frozen):
@@ -134,7 +139,12 @@ class _Reader:
             raise MultinodeError(
                 ExitCode.VARIABLE, "is set but empty.", where=name, hint="Give it a value or remove it."
             )
-        return value.strip()
+        value = value.strip()
+        # It is written into logs, headers and arguments.
+        if len(value) > _LONGEST or not value.isprintable():
+            what = f"holds a control character, or more than {_LONGEST} characters."
+            raise MultinodeError(ExitCode.VARIABLE, what, where=name, hint="Give it a value of one line.")
+        return value
 
     def required(self, name: str, given_by: str) -> str:
         value = self.text(name)
@@ -197,6 +207,10 @@ class _Reader:
             raise MultinodeError(ExitCode.VARIABLE, f"'{value}' is neither true nor false.", where=name)
         return value.lower() in ("1", "true")
 
+    def address(self, name: str) -> str | None:
+        value = self.text(name)
+        return str(pod_address(name, value)) if value is not None else None
+
     def path(self, name: str) -> Path | None:
         value = self.text(name)
         return Path(value) if value is not None else None
@@ -237,7 +251,7 @@ def read_settings(
         head_host=_head_host(read, role),
         group=_group_name(read, role),
         pod_name=read.text(env.POD_NAME) or hostname,
-        pod_ip=read.text(env.POD_IP),
+        pod_ip=read.address(env.POD_IP),
         ports=_ports(read),
         timings=_timings(read),
         token=_token(token_file),
@@ -337,7 +351,7 @@ def _token(path: Path | None) -> str | None:
     if path is None:
         return None
     try:
-        token = path.read_text(errors="replace").strip()
+        token = read_bounded(path, _LONGEST_TOKEN).decode(errors="replace").strip()
     except OSError as error:
         raise MultinodeError(
             ExitCode.VARIABLE,

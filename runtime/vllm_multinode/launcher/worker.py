@@ -166,6 +166,9 @@ class Worker(Supervision):
         try:
             async with asyncio.timeout(_RESOLVE_TIMEOUT):
                 found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except UnicodeError:
+            # Python encodes the name before it asks; a label is empty or longer than 63 characters.
+            return f"{host} is not a host name"
         except (OSError, TimeoutError) as error:
             return f"{host} does not resolve ({getattr(error, 'strerror', None) or 'no answer from DNS'})"
         reason = f"{host} has no address"

@@ -17,7 +17,7 @@ from vllm_multinode.contract.exit_codes import ExitCode
         pytest.param(b"\xff\xfe", "not UTF-8", id="binary"),
         pytest.param(b"[" * 200_000, "nested too deep", id="deep"),
         pytest.param(b'{"a": 1' + b"0" * 5000 + b"}", "a number that is too long", id="long-number"),
-        pytest.param(b" " * ((64 << 20) + 1), "longer than 64 MiB", id="huge"),
+        pytest.param(b" " * ((64 << 20) + 1), f"holds more than {64 << 20} bytes", id="huge"),
     ],
 )
 def test_a_file_that_is_no_configuration(tmp_path: Path, content: bytes, words: str) -> None:

@@ -1,3 +1,4 @@
+import itertools
 from pathlib import Path
 
 import pytest
@@ -141,11 +142,33 @@ def test_a_config_file_that_vllm_would_not_read(arguments: list[str], words: str
     assert raised.value.code is ExitCode.ARGUMENTS
 
 
+# Each line names the one before it ten times.
+BOMB = (
+    "a: &a ["
+    + "x," * 10
+    + "]\n"
+    + "".join(
+        f"{new}: &{new} [{','.join([f'*{old}'] * 10)}]\n" for old, new in itertools.pairwise("abcdefghi")
+    )
+)
+
+
 @pytest.mark.parametrize(
     "content",
-    [pytest.param("a: [\n", id="cut"), pytest.param("- a\n", id="a-list"), pytest.param("", id="empty")],
+    [
+        pytest.param("a: [\n", id="cut"),
+        pytest.param("- a\n", id="a-list"),
+        pytest.param("", id="empty"),
+        pytest.param(f"a: {'[' * 2000}{']' * 2000}\n", id="deep"),
+        pytest.param("a: &a {b: *a}\n", id="a-mapping-in-itself"),
+        pytest.param("a: &a [*a]\n", id="a-list-in-itself"),
+        pytest.param(BOMB, id="aliases-of-aliases"),
+        pytest.param(f"z: {{{BOMB.replace(chr(10), ', ')}}}\n", id="aliases-of-aliases-in-a-mapping"),
+        pytest.param("a: 2020-13-45\n", id="a-date-that-is-none"),
+        pytest.param("a: 1\n" * 100_000, id="long"),
+    ],
 )
-def test_a_config_file_that_is_no_mapping(tmp_path: Path, content: str) -> None:
+def test_a_config_file_that_is_no_small_mapping(tmp_path: Path, content: str) -> None:
     with pytest.raises(MultinodeError) as raised:
         check_arguments(["--config", config_file(tmp_path, content)], CONTRACT)
     assert "\n" not in str(raised.value)

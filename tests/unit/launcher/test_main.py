@@ -33,6 +33,13 @@ def refusal(launcher: Launcher, alone: Alone, code: ExitCode, words: str) -> Non
     assert alone.left() == []
 
 
+POD_ADDRESSES: dict[str, tuple[Role, str, str]] = {
+    "no-address": ("head", "eth0", "'eth0' is not an IP address."),
+    "two": ("worker", "127.0.0.1,::1", "'127.0.0.1,::1' is not an IP address."),
+    "of-all": ("head", "0.0.0.0", "0.0.0.0 is not an address of this pod"),
+    "of-all-ipv6": ("worker", "::", ":: is not an address of this pod"),
+    "of-many": ("head", "ff02::1", "ff02::1 is not an address of this pod"),
+}
 CASES: dict[str, Case] = {
     "variable-missing": (
         "head",
@@ -42,6 +49,10 @@ CASES: dict[str, Case] = {
     ),
     "variable-missing-on-a-worker": ("worker", {"HEAD_SVC": None}, ExitCode.VARIABLE, "HEAD_SVC: is not set"),
     "variable-empty": ("head", {"POD_IP": ""}, ExitCode.VARIABLE, "POD_IP: is set but empty."),
+    **{
+        f"pod-address-{name}": (role, {"POD_IP": value}, ExitCode.VARIABLE, f"POD_IP: {words}")
+        for name, (role, value, words) in POD_ADDRESSES.items()
+    },
     "variable-non-numeric": (
         "worker",
         {"REQUEST_GPU_COUNT": "all"},
@@ -108,6 +119,12 @@ CASES: dict[str, Case] = {
         ExitCode.HEAD_UNREACHABLE,
         "llm-head-1.invalid does not resolve",
     ),
+    "head-is-no-name": (
+        "worker",
+        {"HEAD_SVC": "llm..head", "MULTINODE_HEAD_TIMEOUT": "0.3"},
+        ExitCode.HEAD_UNREACHABLE,
+        "llm..head is not a host name",
+    ),
 }
 
 
@@ -163,6 +180,14 @@ def test_a_taken_port_is_named_with_its_variable(launcher: Launcher, variable: s
             refusal(
                 launcher, alone, ExitCode.PORT_TAKEN, f"{variable}: port {port} is taken by another process"
             )
+
+
+def test_a_port_that_two_variables_give_away_is_named_with_both(launcher: Launcher) -> None:
+    with launcher.run("head", MULTINODE_MASTER_PORT=str(launcher.supervisor)) as alone:
+        words = (
+            f"MULTINODE_MASTER_PORT: port {launcher.supervisor} belongs to MULTINODE_SUPERVISOR_PORT already"
+        )
+        refusal(launcher, alone, ExitCode.VARIABLE, words)
 
 
 @pytest.mark.parametrize(

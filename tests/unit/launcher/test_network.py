@@ -1,5 +1,5 @@
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -8,6 +8,7 @@ from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.launcher.network import (
     assigned,
+    check_ports_apart,
     check_ports_free,
     check_range_free,
     host_port,
@@ -65,6 +66,24 @@ def test_the_first_taken_port_is_named_with_its_variable(taken: int, unused_tcp_
         check_ports_free({"MULTINODE_PORT": [unused_tcp_port], "MULTINODE_RAY_PORT": [taken]})
     assert (refused.value.code, refused.value.where) == (ExitCode.PORT_TAKEN, "MULTINODE_RAY_PORT")
     assert f"port {taken} is taken" in refused.value.what
+
+
+@pytest.mark.parametrize(
+    ("ports", "words"),
+    [
+        pytest.param({"A": (8080,), "B": (1, 8080)}, "port 8080 belongs to A already", id="twice"),
+        pytest.param({"A": range(20000, 21000), "B": (20100,)}, "port 20100 belongs to A", id="in-a-range"),
+        pytest.param({"B": range(65530, 65541)}, "65530 leaves no room for its 11 ports", id="too-high"),
+    ],
+)
+def test_ports_that_cannot_all_be_had(ports: dict[str, Sequence[int]], words: str) -> None:
+    with pytest.raises(MultinodeError, match=words) as refused:
+        check_ports_apart(ports)
+    assert (refused.value.code, refused.value.where) == (ExitCode.VARIABLE, "B")
+
+
+def test_ports_that_can_all_be_had() -> None:
+    check_ports_apart({"A": (8080, 8080), "B": range(65530, 65536)})
 
 
 def test_free_ports_stay_free(unused_tcp_port: int) -> None:

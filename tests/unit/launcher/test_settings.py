@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,14 @@ def test_an_empty_variable_is_refused_by_name(role: Role, name: str, value: str)
     refused = refusal(role, **{name: value})
     assert (refused.code, refused.where) == (ExitCode.VARIABLE, name)
     assert "is set but empty" in refused.what
+
+
+@pytest.mark.parametrize("value", ["a\x1b[2Jb", "a\nb", "x" * 5000], ids=["escape", "two-lines", "long"])
+@pytest.mark.parametrize("name", [env.POD_NAME, env.MODEL_NAME, env.POD_IP, env.LOG_LEVEL, env.PORT])
+def test_a_variable_that_no_log_can_carry_is_refused_by_name(name: str, value: str) -> None:
+    refused = refusal("head", **{name: value})
+    assert (refused.code, refused.where) == (ExitCode.VARIABLE, name)
+    assert "holds a control character, or more than 4096 characters" in refused.what
 
 
 @pytest.mark.parametrize(
@@ -285,6 +294,7 @@ class TestToken:
             pytest.param(b" \n", "is empty", id="blank"),
             pytest.param(b"one\ntwo", "printable ASCII", id="two-lines"),
             pytest.param(b"\xff\xfe\x00", "printable ASCII", id="bytes"),
+            pytest.param(b"x" * 100_000, "holds more than", id="long"),
         ],
     )
     def test_is_refused(self, tmp_path: Path, content: bytes | None, words: str) -> None:
@@ -295,6 +305,10 @@ class TestToken:
         assert (refused.code, refused.where) == (ExitCode.VARIABLE, env.TOKEN_FILE)
         assert str(file) in refused.what
         assert words in refused.what
+
+    def test_a_pipe_is_not_waited_for(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "token")
+        assert "not a file" in refusal("head", MULTINODE_TOKEN_FILE=str(tmp_path / "token")).what
 
     def test_a_folder_is_no_token(self, tmp_path: Path) -> None:
         assert "Is a directory" in refusal("head", MULTINODE_TOKEN_FILE=str(tmp_path)).what

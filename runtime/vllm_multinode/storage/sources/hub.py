@@ -13,6 +13,7 @@ from urllib.parse import quote
 import requests
 
 from vllm_multinode.contract import env
+from vllm_multinode.contract.bounded import read_bounded
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.storage.sources import web
@@ -26,6 +27,7 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _SHA1: Final = re.compile(r"[0-9a-f]{40}")
 _ANY: Final = re.compile(r".+", re.DOTALL)
 _TOKEN: Final = re.compile(r"[!-~]{1,4096}")
+_MOST_TOKEN: Final = 1 << 16
 _MOST_LISTING: Final = 256 << 20
 _SECRET: Final = "HF_TOKEN, and accept the model's licence on its page"  # noqa: S105 - a name
 
@@ -146,7 +148,7 @@ def _token(environment: Mapping[str, str]) -> str | None:
     if path is None or not (given or path.is_file()):
         return None
     try:
-        token = path.read_text(encoding="utf-8").strip()
+        token = read_bounded(path, _MOST_TOKEN).decode().strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not text"
         what = f"the token's file cannot be read: {reason}."

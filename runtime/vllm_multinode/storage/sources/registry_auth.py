@@ -15,11 +15,13 @@ from requests.auth import AuthBase
 from requests.utils import parse_dict_header
 
 from vllm_multinode.contract import env
+from vllm_multinode.contract.bounded import read_bounded
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.storage.sources import web
 
 _MOST_TOKEN: Final = 1 << 20
+_MOST_SECRET: Final = 4 << 20
 _TOKEN: Final = re.compile(r"[!-~]{1,65536}")
 # Below these anybody may have a name of his own: what stands there is not the registry's owner's.
 _SHARED: Final = frozenset({"azurecr.io", "pkg.dev", "amazonaws.com", "svc", "cluster.local"})
@@ -163,7 +165,7 @@ def credentials(environment: Mapping[str, str], repository: str) -> str | None:
     if path is None:
         return None
     try:
-        auths = json.loads(path.read_text(encoding="utf-8"))["auths"]
+        auths = json.loads(read_bounded(path, _MOST_SECRET))["auths"]
         entries = {_bare(name): dict(entry) for name, entry in auths.items()}
         for name in sorted(entries, key=len, reverse=True):
             if f"{repository}/".startswith(f"{name}/"):

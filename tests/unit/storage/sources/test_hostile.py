@@ -80,6 +80,13 @@ def test_a_registry_that_sends_the_pull_secret_elsewhere(
     assert thief.asked == []
 
 
+def test_a_pull_secret_that_is_a_pipe(fetching: Fetch, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "config.json")
+    fetching.environment = {"DOCKER_CONFIG": str(tmp_path)}
+    with pytest.raises(MultinodeError, match="it is not a file"):
+        fetching("oci://registry.invalid/team/model:v1")
+
+
 @pytest.mark.parametrize(
     "token", ["two\nlines", "späße", "", 7, ["x"], "x" * 70_000], ids=lambda token: repr(token)[:12]
 )

@@ -1,5 +1,6 @@
 """Every source: whole, broken off and taken up again, damaged, refused; and no secret in what is said."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -376,6 +377,10 @@ def test_a_token_from_a_file(start: Serve, fetching: Fetch, tmp_path: Path) -> N
     server = start(hub.hub(model(), gated=True))
     fetching.environment = {"HF_ENDPOINT": server.url, "HF_TOKEN_PATH": str(tmp_path / "token")}
     assert fetching("hf://org/name").state == "whole"
+    os.mkfifo(tmp_path / "pipe")
+    fetching.environment["HF_TOKEN_PATH"] = str(tmp_path / "pipe")
+    with pytest.raises(MultinodeError, match="it is not a file"):
+        fetching("hf://org/name")
     fetching.environment["HF_TOKEN_PATH"] = str(tmp_path / "absent")
     with pytest.raises(MultinodeError, match="No such file"):
         fetching("hf://org/name")
