@@ -26,8 +26,8 @@ from vllm_multinode.launcher.messages import Beat, Claim, Hello, Identity
 from vllm_multinode.launcher.settings import GroupName, heartbeat_interval
 
 WORKERS = 1024
-CURVE = (1, 7, 31, 127, 511, 1023)
-"""Workers; with the head 2 to 1,024 members."""
+CURVE = (1, 7, 31, 127, 511, 1023, 2047, 4095)
+"""Workers; with the head 2 to 4,096 members."""
 PORT = 18081
 HEARTBEAT = 5.0
 _DEADLINE = 120.0

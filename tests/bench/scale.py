@@ -1,4 +1,4 @@
-"""The page of what members cost their head: a table and a picture, from 2 to 1,024 members."""
+"""The page of what members cost their head: a table and a picture, from 2 to 4,096 members."""
 
 import os
 from pathlib import Path

@@ -44,7 +44,7 @@ async def await_members(
     deadline = asyncio.get_running_loop().time() + limit
     while not group.complete:
         why = f"; refused: {rendezvous.refusals.last}" if rendezvous.refusals.last else ""
-        present = f"{len(group.staying) + 1} of {group.nodes} nodes"
+        present = f"{group.present} of {group.nodes} nodes"
         tell(f"{present}; missing: {group.missing}{why}")
         try:
             async with asyncio.timeout_at(deadline):

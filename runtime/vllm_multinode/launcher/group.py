@@ -1,7 +1,9 @@
 """Who belongs to the group: ranks, epochs, heartbeats. Pure; the clock is passed in."""
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 from vllm_multinode.contract import env
@@ -14,6 +16,8 @@ from vllm_multinode.launcher.sizes import check_members, check_same_sizes
 
 HEAD_RANK: Final = 0
 _ROUND_TRIPS: Final = 10
+_MOST_NAMED: Final = 16
+"""Ranks that nobody holds, in one message."""
 
 
 class FullError(Exception):
@@ -81,6 +85,7 @@ class Group:
     epoch: int = 0
     members: dict[str, Member] = field(default_factory=dict)
     former: dict[int, str] = field(default_factory=dict)
+    _name: GroupName | None = field(default=None, init=False)
 
     @property
     def nodes(self) -> int:
@@ -90,10 +95,11 @@ class Group:
     @property
     def name(self) -> GroupName:
         """What the head was told, completed by what its present members were told."""
-        name = self.told
-        for member in self.members.values():
-            name = name.learn(member.name)
-        return name
+        if self._name is None:
+            self._name = self.told
+            for member in self.members.values():
+                self._name = self._name.learn(member.name)
+        return self._name
 
     @property
     def staying(self) -> list[Member]:
@@ -106,17 +112,30 @@ class Group:
         return [self.head.address, *(one.identity.address for one in self.staying)]
 
     @property
+    def present(self) -> int:
+        """Nodes that hold a place, the head among them."""
+        return len(self._held()) + 1
+
+    @property
     def complete(self) -> bool:
         """Every place is taken, and nobody is about to go."""
-        return len(self.staying) == self.nodes - 1
+        return self.present == self.nodes
+
+    def _held(self, but: Member | None = None) -> set[int]:
+        return {one.rank for one in self.members.values() if not one.leaving and one is not but}
+
+    def _free(self, held: set[int]) -> Iterator[int]:
+        return (rank for rank in range(1, self.nodes) if rank not in held)
 
     @property
     def missing(self) -> str:
         """The ranks that nobody holds, and who held them last, in words; nothing where it is complete."""
-        held = {member.rank for member in self.staying}
-        ranks = [rank for rank in range(1, self.nodes) if rank not in held]
+        held = self._held()
+        ranks = list(islice(self._free(held), _MOST_NAMED))
         last = (f" (last {self.former[rank]})" if rank in self.former else "" for rank in ranks)
-        return ", ".join(f"rank {rank}{who}" for rank, who in zip(ranks, last, strict=True))
+        named = ", ".join(f"rank {rank}{who}" for rank, who in zip(ranks, last, strict=True))
+        more = self.nodes - 1 - len(held) - len(ranks)
+        return named + (f" and {more} more" if more else "")
 
     @property
     def gpus(self) -> dict[str, int]:
@@ -161,22 +180,27 @@ class Group:
                 f"{identity.pod} is a member already, from {former.identity.address}, and is alive; "
                 f"this one is at {identity.address}"
             )
-        held = {member.rank for member in self.staying if member is not former}
-        free = set(range(1, self.nodes)) - held
-        if not free:
+        held = self._held(but=former)
+        rank = next(self._free(held), None)
+        if rank is None:
             raise FullError(f"all {self.nodes} places are taken")
-        self._check_gpus(identity, whole=len(free) == 1)
+        self._check_gpus(identity, whole=len(held) == self.nodes - 2)
         # It runs nothing yet, so nothing of this or an older epoch is left to stop.
-        member = Member(identity, min(free), seen=now, joined=now, name=name, stopped_epoch=self.epoch)
+        member = Member(identity, rank, seen=now, joined=now, name=name, stopped_epoch=self.epoch)
+        self._name = self.name.learn(name) if former is None else None
         self.members[identity.pod] = member
         self.former[member.rank] = identity.pod
         return member
 
     def _check_gpus(self, identity: Identity, *, whole: bool) -> None:
-        gpus = self.gpus | {identity.pod: identity.gpus or self._gpus_of_head}
-        check_members(self.executor, self.sizes, gpus, whole=False)
+        own = {identity.pod: identity.gpus or self._gpus_of_head}
+        # The others were held against the head when they came.
+        check_members(self.executor, self.sizes, {self.head.pod: self._gpus_of_head} | own, whole=False)
+        if not whole:
+            return
+        gpus = self.gpus | own
         try:
-            check_members(self.executor, self.sizes, gpus, whole=whole)
+            check_members(self.executor, self.sizes, gpus)
         except MultinodeError as error:
             newcomer_first = [identity.pod, *(one.identity.pod for one in self.staying)]
             raise ShortError(error, min(newcomer_first, key=lambda pod: gpus[pod])) from error
@@ -210,6 +234,7 @@ class Group:
 
     def remove(self, pod: str) -> Member | None:
         """Forget a member, so that its rank is free."""
+        self._name = None
         return self.members.pop(pod, None)
 
 

@@ -41,6 +41,9 @@ _LAST_STOP_TIMEOUT = 10.0
 _API_POLL = 0.1
 # Seconds in which changes of the state are gathered before the members are told.
 _TOGETHER = 0.05
+# Of this loop's time, what may go into telling them while members join; and the longest that they wait, in seconds.
+_SHARE_OF_TELLING = 0.1
+_TOGETHER_AT_MOST = 1.0
 # Seconds within which members count as lost at the same time.
 _AT_ONCE = 0.2
 # What clients are told before any start has been timed, in seconds.
@@ -63,6 +66,7 @@ class Head(Supervision):
         self._requests: Requests | None = None
         self._start_took = _RETRY_AFTER
         self._announcing = False
+        self._together = _TOGETHER
 
     @property
     def ready(self) -> bool:
@@ -142,9 +146,12 @@ class Head(Supervision):
 
     async def _announce(self, rendezvous: Rendezvous) -> None:
         """Changes that follow each other closely, as when many members join, are one message."""
-        await asyncio.sleep(_TOGETHER)
+        await asyncio.sleep(self._together)
         self._announcing = False
+        began = self.now()
         await rendezvous.announce()
+        took = (self.now() - began) / _SHARE_OF_TELLING
+        self._together = min(max(_TOGETHER, took), _TOGETHER_AT_MOST)
 
     async def _supervise(self) -> None:
         """Form, run, recover, until the budget is used up."""
@@ -372,7 +379,7 @@ class Head(Supervision):
         return self.common_numbers() | {
             "ready": float(self.ready),
             "nodes": float(self.sizes.nodes),
-            "members": float(len(group.staying) + 1) if group else 0.0,
+            "members": float(group.present) if group else 0.0,
             "epoch": float(group.epoch) if group else 0.0,
             "recoveries_total": float(self.budget.total),
             "refused_total": float(self._rendezvous.refusals.total) if self._rendezvous else 0.0,

@@ -24,8 +24,11 @@ def _bounded(name: GroupName) -> GroupName:
     return GroupName.model_validate({part: _short(value) for part, value in name})
 
 
+_name: Final[TypeAdapter[str]] = TypeAdapter(Name)
+
+
 def _short(value: str | None) -> str | None:
-    return None if value is None else TypeAdapter(Name).validate_python(value)
+    return None if value is None else _name.validate_python(value)
 
 
 Group = Annotated[GroupName, AfterValidator(_bounded)]

@@ -106,7 +106,7 @@ class Rendezvous:
             pod,
             member.identity.address,
             member.rank,
-            len(self.group.staying) + 1,
+            self.group.present,
             self.group.nodes,
         )
         self.events.tell(Joined(pod))

@@ -31,6 +31,24 @@ def test_ranks_stay_with_members_and_the_lowest_free_one_is_given_again() -> Non
     assert list(found.gpus) == ["head", "d", "e", "b"]
 
 
+def test_of_many_that_are_missing_the_first_are_named_and_the_rest_counted() -> None:
+    found = group(nodes=40)
+    found.admit(identity("a"), NAME, now=0)
+    assert found.missing.startswith("rank 2, rank 3, ")
+    assert found.missing.endswith("rank 17 and 22 more")
+
+
+def test_what_a_group_has_learnt_of_its_name_goes_with_who_said_it() -> None:
+    found = group(nodes=3, name=GroupName(service="llm"))
+    found.admit(identity("a"), NAME, now=0)
+    seen = [found.name]
+    found.remove("a")
+    seen.append(found.name)
+    other = GroupName(service="llm", generation="4")
+    found.admit(identity("b"), other, now=0)
+    assert [*seen, found.name] == [NAME, GroupName(service="llm"), other]
+
+
 def test_a_group_is_complete_with_every_place_taken() -> None:
     found = group(nodes=2)
     seen = [found.complete]
