@@ -41,7 +41,7 @@ _LAST_STOP_TIMEOUT = 10.0
 _API_POLL = 0.1
 # Seconds in which changes of the state are gathered before the members are told.
 _TOGETHER = 0.05
-# Of this loop's time, what may go into telling them while members join; and the longest that they wait, in seconds.
+# Share of this loop's time that telling them may take, and the longest that they wait for it, in seconds.
 _SHARE_OF_TELLING = 0.1
 _TOGETHER_AT_MOST = 1.0
 # Seconds within which members count as lost at the same time.

@@ -3,8 +3,8 @@
 vLLM's `/health` reads one flag and stays 200 while every request hangs. What tells is what the scheduler
 publishes in `/metrics` after each step (`engines.vllm.STEP_METRICS`): while requests are under way some
 of it changes, the fill of the KV cache in a prefill, the counters of tokens afterwards. Where nothing has
-changed for the hang time-out, one small request is sent. A scheduler that still steps takes it in, and then
-the number of requests changes, however full it is.
+changed for most of the hang time-out, one small request is sent. A scheduler that still steps takes it in,
+and then the number of requests changes, however full it is.
 """
 
 import asyncio
@@ -26,7 +26,11 @@ log = logging.getLogger(__name__)
 _REQUESTS: Final = ("vllm:num_requests_running", "vllm:num_requests_waiting")
 # A scheduler without work answers one token in far less.
 _CANARY: Final = 15.0
-_CANARY_POLL: Final = 0.5
+# Beyond the hang time-out, for the last answer.
+_MARGIN: Final = 1.0
+# Between two samples: what happens just after one is seen with the next.
+_LONGEST_PAUSE: Final = 3.0
+_CANARY_POLL: Final = 0.25
 _SAMPLE: Final = re.compile(rf"^({'|'.join(STEP_METRICS)})(?:{{.*}})? ([-+0-9.eE]+)", re.MULTILINE)
 _LOAD: Final = re.compile(r'"server_load"\s*:\s*(-?\d+)')
 # The smallest request of each kind of model; the first one that the server knows is used.
@@ -75,11 +79,11 @@ class Progress:
     that has drifted, up or down, neither looks like a request nor hides one.
 
     Args:
-        timeout: seconds without a step, with requests under way, after which the engine is to be asked.
+        patience: seconds without a step, with requests under way, after which the engine is to be asked.
     """
 
-    def __init__(self, timeout: float) -> None:
-        self._timeout = timeout
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
         self._step: tuple[float, ...] | None = None
         self._since = 0.0
         self._idle_load = 0.0
@@ -87,7 +91,7 @@ class Progress:
         self._arrived = False
 
     def judge(self, sample: Sample, now: float) -> float | None:
-        """Seconds without a step once they exceed the time-out, else None."""
+        """Seconds without a step once they exceed the patience, else None."""
         if sample.step != self._step:
             self._step = sample.step
             self._since = now
@@ -99,7 +103,7 @@ class Progress:
         if sample.requests <= 0 and sample.load == self._idle_load and not self._arrived:
             self._since = now
         stuck = now - self._since
-        return stuck if stuck >= self._timeout else None
+        return stuck if stuck >= self._patience else None
 
     def forgive(self, sample: Sample) -> None:
         """The engine has shown that it lives: count from the next sample on.
@@ -225,10 +229,11 @@ async def watch(api: EngineApi, timeout: float) -> str:
 
     Args:
         api: of the engine, which has answered once.
-        timeout: seconds, see `Progress`.
+        timeout: seconds without a step, with requests under way, after which it counts as hung. The engine is
+            asked before, so that its time to answer does not come on top.
     """
-    pause = min(max(timeout / 10, 0.2), 5)
-    progress = Progress(timeout)
+    pause = min(max(timeout / 10, 0.2), _LONGEST_PAUSE)
+    progress = Progress(max(timeout / 2, timeout - _CANARY))
     loop = asyncio.get_running_loop()
     answered = loop.time()
     while True:
@@ -246,11 +251,11 @@ async def watch(api: EngineApi, timeout: float) -> str:
         stuck = progress.judge(sample, now)
         if stuck is None:
             continue
-        if await lives(api, sample, min(timeout, _CANARY)):
+        if await lives(api, sample, timeout + _MARGIN - stuck):
             # After it, because the canary itself may be counted down twice.
             progress.forgive(await api.sample() or sample)
             continue
-        waiting = max(sample.load, sample.requests)
+        waiting, stuck = max(sample.load, sample.requests), stuck + loop.time() - now
         return f"hung: {waiting:.0f} requests under way and no progress for {stuck:.0f} s"
 
 
@@ -263,20 +268,21 @@ async def lives(api: EngineApi, still: Sample, timeout: float) -> bool:
 
     Args:
         api: of the engine.
-        still: what it has shown for the hang time-out.
-        timeout: seconds for the request.
+        still: what it has shown so far.
+        timeout: seconds for any sign.
     """
     canary = asyncio.create_task(api.canary(timeout))
     try:
-        ended = False
-        while not ended:
-            ended = canary.done()
-            sample = await api.sample()
-            if sample is not None and sample.step != still.step:
-                return True
-            if canary.done() and canary.result() is not None and still.requests <= 0:
-                return True
-            await asyncio.wait((canary,), timeout=_CANARY_POLL)
+        async with asyncio.timeout(timeout):
+            while True:
+                sample = await api.sample()
+                if sample is not None and sample.step != still.step:
+                    return True
+                if canary.done() and canary.result() is not None and still.requests <= 0:
+                    return True
+                # Done, it says nothing more; a step may still come.
+                await asyncio.sleep(_CANARY_POLL)
+    except TimeoutError:
         return False
     finally:
         canary.cancel()

@@ -57,11 +57,11 @@ def test_every_engine_and_a_number_in_any_notation_counts() -> None:
 
 class TestProgress:
     def test_idle_is_never_hung(self) -> None:
-        progress = Progress(timeout=10)
+        progress = Progress(patience=10)
         assert [progress.judge(sample(5), now) for now in (0, 100, 1000)] == [None, None, None]
 
     def test_busy_is_never_hung_however_long_the_queue(self) -> None:
-        progress = Progress(timeout=10)
+        progress = Progress(patience=10)
         for now in range(0, 1000, 9):
             assert progress.judge(sample(now, load=5000, requests=5000), now) is None
 
@@ -70,26 +70,26 @@ class TestProgress:
         [pytest.param(sample(5, requests=1), id="scheduled"), pytest.param(sample(5, load=1), id="counted")],
     )
     def test_hung_is_no_progress_for_the_time_out(self, stuck: Sample) -> None:
-        progress = Progress(timeout=10)
+        progress = Progress(patience=10)
         assert progress.judge(stuck, 0) is None
         assert progress.judge(stuck, 9.9) is None
         assert progress.judge(stuck, 10) == 10
 
     def test_the_clock_starts_with_the_request_not_with_the_last_progress(self) -> None:
-        progress = Progress(timeout=10)
+        progress = Progress(patience=10)
         progress.judge(sample(5), 0)
         progress.judge(sample(5), 100)
         assert progress.judge(sample(5, load=1), 105) is None
         assert progress.judge(sample(5, load=1), 110) == 10
 
     def test_a_counter_that_falls_is_progress_too(self) -> None:
-        progress = Progress(timeout=10)
+        progress = Progress(patience=10)
         progress.judge(sample(5, load=1), 0)
         assert progress.judge(sample(0, load=1), 20) is None
 
     @pytest.mark.parametrize("leaked", [pytest.param(3, id="leaked"), pytest.param(-3, id="below-zero")])
     def test_a_load_that_has_drifted_is_the_idle_value_once_forgiven(self, leaked: float) -> None:
-        progress = Progress(timeout=10)
+        progress = Progress(patience=10)
         progress.judge(sample(5), 0)
         assert progress.judge(sample(5, load=leaked), 20) == 20
         progress.forgive(sample(6, load=leaked))
@@ -98,7 +98,7 @@ class TestProgress:
 
     @pytest.mark.parametrize("idle", [pytest.param(3, id="leaked"), pytest.param(-3, id="below-zero")])
     def test_a_load_that_has_drifted_hides_no_hang(self, idle: float) -> None:
-        progress = Progress(timeout=10)
+        progress = Progress(patience=10)
         progress.forgive(sample(5, load=idle))
         progress.judge(sample(5, load=idle), 0)
         progress.judge(sample(5, load=idle + 1), 1)
@@ -107,7 +107,7 @@ class TestProgress:
         assert progress.judge(sample(5, load=idle), 12) == 12
 
     def test_a_forgiven_request_is_counted_from_then_on(self) -> None:
-        progress = Progress(timeout=10)
+        progress = Progress(patience=10)
         progress.judge(sample(5, requests=1), 0)
         progress.forgive(sample(5, load=1, requests=1))
         assert progress.judge(sample(5, load=1, requests=1), 20) is None
@@ -226,7 +226,7 @@ async def test_a_long_step_is_told_from_a_hang_by_the_canary_that_the_scheduler_
     # No token moves and the canary waits behind the others, but it is counted.
     vllm.load = vllm.running = 300
     vllm.answers, vllm.queues = False, True
-    assert await watched_in_vain(api, 6 * HANG)
+    assert await watched_in_vain(api, 10 * HANG)
     assert len(vllm.asked) > 1
 
 
@@ -263,6 +263,24 @@ async def test_the_canary_of_a_pooling_model() -> None:
         async with EngineApi(server.port, tls=None, api_key=None, model="llm") as api:
             assert await api.canary(timeout=1) == 200
     assert vllm.asked == [{"model": "llm", "input": "a"}]
+
+
+async def test_the_time_to_answer_does_not_come_on_top_of_the_time_out(
+    api: EngineApi, vllm: Vllm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float] = []
+
+    async def silent(seconds: float) -> None:
+        given.append(seconds)
+        await asyncio.sleep(seconds)
+
+    monkeypatch.setattr(api, "canary", silent)
+    vllm.load = vllm.running = 1
+    async with asyncio.timeout(30):
+        reason = await watch(api, 2)
+    # Asked after half of it at the earliest; told a second after it at the latest, by the watchdog's clock.
+    assert 0 < given[0] <= 2
+    assert reason == "hung: 1 requests under way and no progress for 3 s"
 
 
 async def test_hung_from_idle_is_told_by_a_canary_that_gets_no_answer(api: EngineApi, vllm: Vllm) -> None:
