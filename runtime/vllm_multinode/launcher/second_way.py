@@ -28,7 +28,8 @@ class SecondWay:
     """Excuses one peer's late heartbeats while its supervisor answers `/live` over new connections.
 
     Anybody at that address may answer, so an excuse is bounded: a peer that says nothing for twice the
-    time-out is lost in any case.
+    time-out is lost in any case. An answer that is under way when the time-out ends is waited for: the first
+    one after a cut may take a second, until the neighbour's address has been asked for again.
 
     Args:
         address: of the peer.
@@ -55,7 +56,7 @@ class SecondWay:
         if self._asking is None:
             self._asking = asyncio.create_task(self._ask())
         excused = self._now() - self._answered <= _RECENT and silence <= 2 * timeout
-        return silence > timeout and not excused
+        return silence > timeout + min(_ANSWER, timeout / 10) and not excused
 
     async def _ask(self) -> None:
         while True:
