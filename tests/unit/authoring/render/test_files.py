@@ -298,7 +298,7 @@ def test_lws_environment_is_what_the_launcher_reads() -> None:
     injected = {"LWS_LEADER_ADDRESS": "a-0.a.n", "LWS_GROUP_SIZE": "2", "LWS_WORKER_INDEX": "0"}
     for role, key in (("head", "leaderTemplate"), ("worker", "workerTemplate")):
         container = group["spec"]["leaderWorkerTemplate"][key]["spec"]["containers"][0]
-        given = {one["name"]: one.get("value", "x") for one in container["env"]}
+        given = {one["name"]: one.get("value", "10.0.0.1") for one in container["env"]}
         settings = read_settings(role, given | injected, tuple(container["args"][1:]), "host")  # type: ignore[arg-type]
         assert settings.sizes is not None
         assert (settings.sizes.tensor_parallel, settings.sizes.pipeline_parallel, settings.sizes.nodes) == (
