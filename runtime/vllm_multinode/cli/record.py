@@ -32,7 +32,7 @@ def record(
     multinode record --local --check llama.record.json
     """
     from vllm_multinode.operate.record import differences, read_record, record_of
-    from vllm_multinode.operate.written import text_of
+    from vllm_multinode.operate.written import text_of, write_whole
 
     before = None
     if check is not None:
@@ -46,7 +46,7 @@ def record(
         made = record_of(found[0], place.ask, place.platform(), prompt=prompt, tokens=tokens)
     text = made.model_dump_json(indent=2) + "\n"
     if output is not None:
-        _write(output, text)
+        write_whole(output, text.encode())
     if before is None:
         say(f"Recorded: {output}" if output is not None else text.rstrip("\n"))
         return ExitCode.OK
@@ -56,16 +56,3 @@ def record(
     seconds = f"{before.exercise.seconds:g} s then, {made.exercise.seconds:g} s now"
     say(f"{len(lines)} differences ({seconds})" if lines else f"the same as recorded ({seconds})")
     return ExitCode.DIFFERS if lines else ExitCode.OK
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole, or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise MultinodeError(
-            ExitCode.NOT_WRITABLE, f"cannot be written: {error.strerror}.", where=str(path)
-        ) from error

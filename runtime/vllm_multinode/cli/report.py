@@ -7,7 +7,6 @@ from typing import Annotated
 from vllm_multinode.cli.cluster_options import say
 from vllm_multinode.cli.declare import Option
 from vllm_multinode.cli.service_options import Asked, over_services
-from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
 _BETWEEN = 1.0
@@ -31,21 +30,13 @@ def report(
     import importlib.metadata
 
     from vllm_multinode.operate.bundle import bundle
+    from vllm_multinode.operate.written import write_whole
 
     with asked.source() as place:
         earlier = place.observe(asked.name, asked.labels)
         time.sleep(_BETWEEN)
         found = place.observe(asked.name, asked.labels, deep=True)
         data = bundle(place, found, importlib.metadata.version("vllm-multinode"), earlier)
-    part = out.with_name(f".{out.name}.part")
-    try:
-        part.write_bytes(data)
-        part.chmod(0o600)
-        part.replace(out)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise MultinodeError(
-            ExitCode.NOT_WRITABLE, f"cannot be written: {error.strerror}.", where=str(out)
-        ) from error
+    write_whole(out, data, mode=0o600)
     say(f"Written: {out} ({len(data) / 1024:.0f} KiB). Look through it before you give it away.")
     return ExitCode.OK

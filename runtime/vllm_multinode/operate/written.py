@@ -1,5 +1,6 @@
-"""Reading what a command of ours has written earlier: a record, a benchmark."""
+"""The files that a command writes, such as a record or a benchmark, and reading them again."""
 
+import os
 from pathlib import Path
 from typing import TypeVar
 
@@ -51,3 +52,36 @@ def text_of(path: Path) -> str:
     except OSError as error:
         reason = error.strerror or str(error)
         raise MultinodeError(ExitCode.MANIFEST, f"cannot be read: {reason}.", where=str(path)) from error
+
+
+def replace_whole(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Write a file whole, or leave what is there as it is.
+
+    Args:
+        path: of the file.
+        data: its content.
+        mode: of a file that is not there yet, before the umask.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.touch(mode=mode)
+        part.write_bytes(data)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """The same for a file that a user has named.
+
+    Raises:
+        MultinodeError: NOT_WRITABLE.
+    """
+    try:
+        replace_whole(path, data, mode)
+    except OSError as error:
+        what = f"cannot be written: {error.strerror}."
+        raise MultinodeError(ExitCode.NOT_WRITABLE, what, where=str(path)) from error

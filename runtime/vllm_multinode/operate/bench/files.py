@@ -9,6 +9,7 @@ from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.operate.bench.charts import charts
 from vllm_multinode.operate.bench.result import BenchResult
+from vllm_multinode.operate.written import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,12 +54,4 @@ def write(found: BenchResult, folder: Path) -> None:
     """
     files: Mapping[str, str] = {RESULT: found.model_dump_json(indent=1) + "\n", **charts(found)}
     for name, text in files.items():
-        part = folder / f".{name}.part"
-        try:
-            part.write_text(text, encoding="utf-8")
-            part.replace(folder / name)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            raise MultinodeError(
-                ExitCode.NOT_WRITABLE, f"cannot be written: {error.strerror}.", where=str(folder / name)
-            ) from error
+        write_whole(folder / name, text.encode())

@@ -8,7 +8,7 @@ from typing import Final
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.operate.bench.result import BenchResult, read_result
 from vllm_multinode.operate.observation import Observation
-from vllm_multinode.operate.written import text_of
+from vllm_multinode.operate.written import replace_whole, text_of
 
 log = logging.getLogger(__name__)
 
@@ -25,13 +25,8 @@ def keep(found: BenchResult, seen: Observation) -> None:
     """
     path = _path(seen)
     path.parent.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.touch(mode=_FILE_MODE)
-        part.write_text(found.model_copy(update={"samples": {}}).model_dump_json() + "\n", encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    text = found.model_copy(update={"samples": {}}).model_dump_json() + "\n"
+    replace_whole(path, text.encode(), _FILE_MODE)
 
 
 def last_of(seen: Observation) -> BenchResult | None:
