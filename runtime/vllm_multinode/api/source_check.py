@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,11 +28,10 @@ Secrets = Callable[[str], Mapping[str, str] | None]
 
 LONGEST: Final = 15.0
 """Seconds that a source may take: more often than not, one that takes longer cannot be reached from here."""
-_ADDRESSES: Final = (env.HF_ENDPOINT, env.AWS_ENDPOINT_URL_S3, env.AWS_ENDPOINT_URL, env.AWS_S3_ENDPOINT)
+_ADDRESSES: Final = (env.HF_ENDPOINT, *env.S3_ENDPOINTS)
 """Where this machine finds a source, which may be elsewhere than where a pod finds it."""
-_IN_THE_POD: Final = (env.HF_TOKEN_PATH, env.HF_HOME, "REGISTRY_AUTH_FILE")
+_IN_THE_POD: Final = (env.HF_TOKEN_PATH, env.HF_HOME, env.REGISTRY_AUTH_FILE)
 """Variables that name a file of the pod."""
-_KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _HUB: Final = "hf://"
 _OFFLINE: Final = "HF_HUB_OFFLINE"
 """https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables"""
@@ -74,7 +73,8 @@ def check(cluster: "Cluster", bodies: Sequence[Body], tell: Callable[[str], None
     """
     if _is_deployed(cluster, bodies):
         return
-    for fetch in fetches(bodies, partial(_in_cluster, cluster)):
+    # Each Secret is asked for once, however many of its keys a Job names.
+    for fetch in fetches(bodies, cache(partial(_in_cluster, cluster))):
         if not is_complete(cluster.get(cluster.resource(*JOB), fetch.job)):
             _ask(fetch, tell)
 
@@ -117,7 +117,7 @@ class _Container:
         for name in _IN_THE_POD:
             self.exact = self.variables.pop(name, None) is None and self.exact
         self.pull_secret = ""
-        if self.variables.pop("DOCKER_CONFIG", None) is not None:
+        if self.variables.pop(env.DOCKER_CONFIG, None) is not None:
             for volume in listed(body, "spec", "template", "spec", "volumes"):
                 if name := text(volume, "secret", "secretName"):
                     self.pull_secret = self._secret(name).get(DOCKER_KEY, self.pull_secret)
@@ -148,7 +148,7 @@ class _Container:
 
 def _fetch(body: Body, container: Body, source: str, secrets: Secrets) -> Fetch:
     found = _Container(body, container, secrets)
-    identity = source.startswith("s3://") and not all(found.variables.get(name) for name in _KEYS)
+    identity = source.startswith("s3://") and not all(found.variables.get(name) for name in env.S3_KEYS)
     return Fetch(
         text(body, "metadata", "name"), source, found.variables, found.pull_secret, tuple(found.names),
         exact=found.exact and not identity,
@@ -201,7 +201,7 @@ def _environment(fetch: Fetch) -> Iterator[Mapping[str, str]]:
         pull = {}
         if fetch.pull_secret:
             (Path(folder) / "config.json").write_text(fetch.pull_secret, encoding="utf-8")
-            pull = {"DOCKER_CONFIG": folder}
+            pull = {env.DOCKER_CONFIG: folder}
         yield {**own, **fetch.variables, **here, **pull}
 
 

@@ -94,6 +94,10 @@ DOCKER_CONFIG: Final = "DOCKER_CONFIG"
 
 FETCH: Final = _others_than(KSERVE, LWS, DOWNWARD, OURS, ENGINE, {PREFIX})
 
+# In the order in which they count; the last is what a connection of OpenShift AI is called.
+S3_ENDPOINTS: Final = (AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, AWS_S3_ENDPOINT)
+S3_KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")  # boto3's own
+
 # What the command line reads on a user's machine.
 CATALOGUE: Final = "MULTINODE_CATALOGUE"
 

@@ -6,10 +6,15 @@ from pydantic import ValidationError
 
 
 class Fault(NamedTuple):
-    """Where it is, with dots between the steps (empty for the whole), and what is wrong there."""
+    """The steps to its place (none for the whole), and what is wrong there."""
 
-    place: str
+    steps: tuple[int | str, ...]
     what: str
+
+    @property
+    def place(self) -> str:
+        """The steps with dots between them."""
+        return ".".join(map(str, self.steps))
 
     def __str__(self) -> str:
         """Both, where both are known."""
@@ -19,4 +24,4 @@ class Fault(NamedTuple):
 def first_fault(error: ValidationError) -> Fault:
     """The first one, without the value: it may be a secret, or long."""
     first = error.errors(include_url=False, include_input=False)[0]
-    return Fault(".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, "))
+    return Fault(first["loc"], first["msg"].removeprefix("Value error, "))

@@ -324,7 +324,7 @@ def _config(path: str) -> dict[Any, Any]:
     except OSError as error:
         what = f"the file cannot be read: {error.strerror or error}."
         raise _refused(f"--config {path}", what, "Check the path and its permissions.") from error
-    # A number or a date that is none is a ValueError.
+    # YAML turns words like 2026-99-99 into dates and numbers, and a bad one is a ValueError.
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         words = "it is nested too deep." if isinstance(error, RecursionError) else error
         raise _refused(f"--config {path}", f"the file is not YAML: {words}", "Check the file.") from error

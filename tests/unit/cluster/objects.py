@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from vllm_multinode.authoring.render import render
+from vllm_multinode.authoring.spec import DeploymentSpec
+
 Object = dict[str, Any]
 
 
@@ -126,3 +129,14 @@ def with_status(body: Object, ready: str = "False", **status: Any) -> Object:
     metadata = {"generation": 1, "uid": "uid-llm", **body["metadata"]}
     found = {"observedGeneration": 1, "conditions": conditions, **status}
     return {**body, "metadata": metadata, "status": found}
+
+
+def fetching(source: str = "hf://org/llm", **model: Any) -> list[dict[str, Any]]:
+    """What a service of two nodes, whose model comes from a source, is rendered to."""
+    spec = {
+        "name": "llm",
+        "model": {"source": source, "size": "10Gi", **model},
+        "parallelism": {"pipeline": 2},
+        "tokenSecret": False,
+    }
+    return render(DeploymentSpec.model_validate(spec)).documents

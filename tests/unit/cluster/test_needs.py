@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from unit.cluster.objects import fetching
 from unit.cluster.stub_api import StubApi, status
 from vllm_multinode.authoring.render import render
 from vllm_multinode.authoring.spec import DeploymentSpec
@@ -13,16 +14,6 @@ from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
 DEFAULT = {"storageclass.kubernetes.io/is-default-class": "true"}
-
-
-def bodies(source: str = "hf://org/llm", **model: Any) -> list[dict[str, Any]]:
-    spec = {
-        "name": "llm",
-        "model": {"source": source, "size": "10Gi", **model},
-        "parallelism": {"pipeline": 2},
-        "tokenSecret": False,
-    }
-    return render(DeploymentSpec.model_validate(spec)).documents
 
 
 def storage_class(api: StubApi, name: str = "nfs", annotations: dict[str, str] | None = None) -> None:
@@ -75,24 +66,24 @@ def test_a_missing_secret_is_named_with_its_command(
     api: StubApi, cluster: Cluster, source: str, command: str
 ) -> None:
     storage_class(api, annotations=DEFAULT)
-    assert command in refusal(cluster, bodies(source, sourceSecret="s"))
+    assert command in refusal(cluster, fetching(source, sourceSecret="s"))
 
 
 def test_a_secret_without_the_key_is_named(api: StubApi, cluster: Cluster) -> None:
     secret(api, "s", "tokens")
-    assert "Secret demo/s: has no key token" in refusal(cluster, bodies(sourceSecret="s"))
+    assert "Secret demo/s: has no key token" in refusal(cluster, fetching(sourceSecret="s"))
 
 
 def test_all_is_there(api: StubApi, cluster: Cluster) -> None:
     storage_class(api, annotations=DEFAULT)
     secret(api, "s", "token")
-    needs.check(cluster, bodies(sourceSecret="s"))
+    needs.check(cluster, fetching(sourceSecret="s"))
 
 
 def test_who_may_not_read_secrets_or_classes_is_let_through(api: StubApi, cluster: Cluster) -> None:
     for plural in ("secrets", "storageclasses"):
         api.refuse("GET", f"/{plural}", 403, status(403, f"{plural} is forbidden", "Forbidden"))
-    needs.check(cluster, bodies(sourceSecret="s"))
+    needs.check(cluster, fetching(sourceSecret="s"))
 
 
 @pytest.mark.parametrize(
@@ -120,7 +111,7 @@ def test_a_class_that_is_not_there(
 ) -> None:
     for name in classes:
         storage_class(api, name)
-    assert says in refusal(cluster, bodies(**model))
+    assert says in refusal(cluster, fetching(**model))
 
 
 @pytest.mark.parametrize(
@@ -132,12 +123,12 @@ def test_a_class_that_is_not_there(
 )
 def test_a_claim_that_will_not_do(api: StubApi, cluster: Cluster, present: dict[str, str], says: str) -> None:
     claim(api, **present)
-    assert says in refusal(cluster, bodies())
+    assert says in refusal(cluster, fetching())
 
 
 def test_a_larger_claim_will_do(api: StubApi, cluster: Cluster) -> None:
     claim(api)
-    needs.check(cluster, bodies())
+    needs.check(cluster, fetching())
 
 
 def published(way: Any) -> list[dict[str, Any]]:

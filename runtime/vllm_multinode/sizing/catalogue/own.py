@@ -100,8 +100,9 @@ def _validated(path: str, record: type[Entry], node: Node, whole: Mapping[str, A
     try:
         return TypeAdapter(record).validate_python(whole)
     except ValidationError as error:
-        _, line = node.find(error.errors(include_url=False, include_input=False)[0]["loc"])
-        raise _bad(path, line, f"{first_fault(error)}.") from error
+        fault = first_fault(error)
+        _, line = node.find(fault.steps)
+        raise _bad(path, line, f"{fault}.") from error
 
 
 def _config(path: str, node: Node, given: str) -> dict[str, Any]:

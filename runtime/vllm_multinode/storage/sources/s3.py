@@ -18,9 +18,6 @@ from vllm_multinode.storage.sources.digests import Digest
 from vllm_multinode.storage.sources.source import Item, Listing, PassingError, no_address, version_of
 from vllm_multinode.storage.sources.web import CHUNK, host_of
 
-# The last is what a connection of OpenShift AI is called.
-_ENDPOINTS: Final = (env.AWS_ENDPOINT_URL_S3, env.AWS_ENDPOINT_URL, env.AWS_S3_ENDPOINT)
-_PAIR: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _SESSION: Final = "AWS_SESSION_TOKEN"
 _DENIED: Final = frozenset(
     {
@@ -58,7 +55,7 @@ class Bucket:
             MultinodeError: IMAGE, where boto3 is not installed.
         """
         bucket, _, prefix = rest.partition("/")
-        endpoint = next((environment[name] for name in _ENDPOINTS if environment.get(name)), "")
+        endpoint = next((environment[name] for name in env.S3_ENDPOINTS if environment.get(name)), "")
         if endpoint and "://" not in endpoint:
             endpoint = f"https://{endpoint}"
         return cls(bucket, prefix.strip("/"), endpoint, _client(endpoint, environment))
@@ -213,7 +210,9 @@ def _given(environment: Mapping[str, str]) -> dict[str, str]:
     One key without the other is an error of its own, which boto3 tells when something is asked.
     """
     found = {}
-    if all(environment.get(name) for name in _PAIR):
-        found = {name.lower(): environment[name] for name in (*_PAIR, _SESSION) if environment.get(name)}
+    if all(environment.get(name) for name in env.S3_KEYS):
+        found = {
+            name.lower(): environment[name] for name in (*env.S3_KEYS, _SESSION) if environment.get(name)
+        }
     region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
     return {**found, "region_name": region} if region else found
