@@ -27,6 +27,8 @@ LIMIT: Final = 256 * 1024
 _PACKAGES: Final = ("checkpoint", "contract", "engines", "launcher", "plugin", "storage")
 _FILES: Final = ("__init__.py", "cli/__init__.py", "cli/fetch.py", "cli/main.py", "cli/output.py")
 _MAIN: Final = "cli/application.py"
+_ELSEWHERE: Final = ("storage/hub_model.py", "storage/listed_size.py")
+"""Of those packages: what only a user's machine asks for."""
 _UNUSED: Final = ("click", "rich")
 """Of what the package always needs: what is in no pod."""
 _PLUGINS: Final = "vllm.platform_plugins"
@@ -93,9 +95,11 @@ def _sources() -> dict[str, bytes]:
     root = Path(vllm_multinode.__file__).parent
     paths = [root / name for name in _FILES]
     paths += [path for package in _PACKAGES for path in (root / package).rglob("*.py")]
+    elsewhere = {root / name for name in _ELSEWHERE}
     named = {
         f"{root.name}/{path.relative_to(root).as_posix()}": _shortened(path.read_text(encoding="utf-8"))
         for path in paths
+        if path not in elsewhere
     }
     return {"__main__.py": _main(root), **dict(sorted(named.items()))}
 
