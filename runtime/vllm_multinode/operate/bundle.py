@@ -82,7 +82,7 @@ def _page(found: Sequence[Observation], earlier: Sequence[Observation]) -> Page:
     for seen in found:
         history = History()
         for one in (*(before for before in earlier if before.title == seen.title), seen):
-            history.add(one, status_of(one))
+            history = history.after(one, status_of(one))
         views.append(View(status_of(seen), diagnosis_of(seen), history, seen.now, last_of(seen)))
     return Page(views, max((seen.now for seen in found), default=0.0), in_full=True)
 

@@ -106,9 +106,8 @@ class Watcher:
 
     def _view(self, seen: Observation) -> View:
         known = self._views.get(_key(seen))
-        history = known.history if known is not None else History()
         status = status_of(seen)
-        history.add(seen, status)
+        history = (known.history if known is not None else History()).after(seen, status)
         return View(status, diagnosis_of(seen), history, seen.now, last_of(seen))
 
 

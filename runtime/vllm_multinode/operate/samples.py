@@ -1,7 +1,6 @@
 """What a service has done over time, as far as somebody has watched. Pure."""
 
-from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from vllm_multinode.contract.frozen import Frozen
@@ -44,9 +43,9 @@ class Sample(Frozen):
     whole_request: Latency | None = None
 
 
-@dataclass
+@dataclass(frozen=True)
 class History:
-    """What was seen of one service.
+    """What was seen of one service. It never changes: a page may be drawn while the next look is taken.
 
     Attributes:
         samples: the oldest first.
@@ -54,30 +53,35 @@ class History:
         incidents: the oldest first.
     """
 
-    samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=MOST))
-    changes: list[Change] = field(default_factory=list)
-    incidents: list[Recovery] = field(default_factory=list)
+    samples: tuple[Sample, ...] = ()
+    changes: tuple[Change, ...] = ()
+    incidents: tuple[Recovery, ...] = ()
     _last: Observation | None = None
 
-    def add(self, seen: Observation, status: ServiceStatus) -> None:
-        """Remember one look."""
-        self._learn(status, seen.now)
-        self.samples.append(sample(self._last, seen))
-        self._last = seen
+    def after(self, seen: Observation, status: ServiceStatus) -> "History":
+        """This history with one more look.
 
-    def _learn(self, status: ServiceStatus, now: float) -> None:
-        """A supervisor remembers some of it over its own restart, and not all: what it told stays."""
+        A supervisor remembers some of it over its own restart, and not all: what it told stays.
+        """
+        return History(
+            samples=(*self.samples, sample(self._last, seen))[-MOST:],
+            changes=self._changes(status, seen.now)[-_MOST_CHANGES:],
+            incidents=self._incidents(status)[-_MOST_CHANGES:],
+            _last=seen,
+        )
+
+    def _changes(self, status: ServiceStatus, now: float) -> tuple[Change, ...]:
         known = {(one.at, one.state) for one in self.changes}
-        self.changes += [one for one in status.history if (one.at, one.state) not in known]
-        if not self.changes or self.changes[-1].state != status.state:
-            since = status.since if status.since and not self.changes else now
-            self.changes.append(Change(at=since, state=status.state, reason=status.reason))
-        self.changes.sort(key=lambda one: one.at)
-        del self.changes[:-_MOST_CHANGES]
-        told = {(one.at, one.reason) for one in self.incidents}
-        self.incidents += [one for one in status.incidents if (one.at, one.reason) not in told]
-        self.incidents.sort(key=lambda one: one.at)
-        del self.incidents[:-_MOST_CHANGES]
+        changes = [*self.changes, *(one for one in status.history if (one.at, one.state) not in known)]
+        if not changes or changes[-1].state != status.state:
+            since = status.since if status.since and not changes else now
+            changes.append(Change(at=since, state=status.state, reason=status.reason))
+        return tuple(sorted(changes, key=lambda one: one.at))
+
+    def _incidents(self, status: ServiceStatus) -> tuple[Recovery, ...]:
+        known = {(one.at, one.reason) for one in self.incidents}
+        told = (one for one in status.incidents if (one.at, one.reason) not in known)
+        return tuple(sorted((*self.incidents, *told), key=lambda one: one.at))
 
 
 def sample(before: Observation | None, seen: Observation) -> Sample:

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -122,10 +123,8 @@ def test_it_says_state_reason_and_group(watcher: Watcher, place: Place) -> None:
 
 
 def test_throughput_and_latency_are_of_the_time_between_two_looks(place: Place) -> None:
-    history = History()
     (first,), (second,) = place.observe(), place.observe()
-    history.add(first, status_of(first))
-    history.add(second, status_of(second))
+    history = History().after(first, status_of(first)).after(second, status_of(second))
     before, after = history.samples
     assert before.generation_tokens is None
     assert after.finished is not None
@@ -151,15 +150,16 @@ def test_quantiles_as_prometheus_has_them(part: float, seconds: float) -> None:
 
 
 def test_states_stay_over_a_head_s_restart(place: Place) -> None:
-    history = History()
     (seen,) = place.observe()
-    history.add(seen, status_of(seen))
+    history = History().after(seen, status_of(seen))
     known = [one.state for one in history.changes]
     place.said = {**says("forming", "1 of 4"), "history": [], "incidents": [], "since": BEGAN + 700}
     (seen,) = place.observe()
-    history.add(seen, status_of(seen))
-    assert [one.state for one in history.changes] == [*known, "forming"]
-    assert len(history.incidents) == 1
+    later = history.after(seen, status_of(seen))
+    assert [one.state for one in later.changes] == [*known, "forming"]
+    assert len(later.incidents) == 1
+    # The page that is being drawn from the earlier look must not change under it.
+    assert [one.state for one in history.changes] == known
 
 
 def test_groups_of_several_heads(place: Place) -> None:
@@ -334,3 +334,26 @@ def test_command_line(api: StubApi, kubeconfig: object) -> None:
 def test_wrong_input(api: StubApi, kubeconfig: object, arguments: list[str], code: ExitCode) -> None:
     put(api, Case("", [serving_service(), *both()], SERVES, BUSY))
     assert run(["dashboard", *arguments]) == code
+
+
+def test_a_page_is_drawn_while_the_next_look_is_taken(place: Place) -> None:
+    watcher = Watcher(place)
+    watcher.look()
+    ended = threading.Event()
+
+    def look() -> None:
+        number = 0
+        while not ended.is_set():
+            number += 1
+            place.said = says("recovering" if number % 2 else "serving", f"look {number}")
+            watcher.look()
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        for _ in range(30):
+            assert "llm" in words(page_of(watcher))
+    finally:
+        ended.set()
+        thread.join(60)
+    assert not thread.is_alive()

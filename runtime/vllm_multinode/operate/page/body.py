@@ -227,7 +227,7 @@ def _over_time(view: View, now: float) -> Element:
 
 
 def _measured(history: History, place: str) -> Element:
-    samples = list(history.samples)
+    samples = history.samples
     charts = [
         chart("Tokens out", "tok/s", [_curve("given out", samples, lambda one: one.generation_tokens)]),
         chart("Tokens in", "tok/s", [_curve("taken in", samples, lambda one: one.prompt_tokens)]),
