@@ -208,9 +208,13 @@ class LocalGroup:
         """The names in its /dev/shm, whether it runs or not."""
         return {entry.name for entry in self._volume(node, "shm").iterdir()}
 
+    def temporary_folder(self, node: str) -> Path:
+        """Its /tmp."""
+        return self._volume(node, "tmp")
+
     def temporary(self, node: str) -> set[str]:
         """The names in its /tmp, and in what Ray makes there for each of its sessions."""
-        folder = self._volume(node, "tmp")
+        folder = self.temporary_folder(node)
         return {str(entry.relative_to(folder)) for entry in (*folder.glob("*"), *folder.glob("ray/*"))}
 
     def _volume(self, node: str, name: str) -> Path:

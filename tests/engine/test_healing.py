@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -33,6 +34,18 @@ def assert_in_place(group: LocalGroup, **restarts: int) -> None:
     assert {node.node: node.restarts for node in group.nodes} == {"head": 0, "worker-1": 0} | {
         node.replace("_", "-"): count for node, count in restarts.items()
     }
+
+
+def leave_as_an_engine_does(group: LocalGroup, node: str) -> None:
+    """A segment, a socket that nobody listens to any more, and a session of Ray's."""
+    (group.shared_memory_folder(node) / "psm_left").write_bytes(bytes(4096))
+    folder = group.temporary_folder(node)
+    (folder / "ray/session_left/logs").mkdir(parents=True)
+    descriptor = os.open(folder, os.O_PATH)
+    with socket.socket(socket.AF_UNIX) as opened:
+        # The way to the folder is longer than a socket's address may be.
+        opened.bind(f"/proc/self/fd/{descriptor}/left")
+    os.close(descriptor)
 
 
 @pytest.mark.parametrize("executor", ["mp", "ray"])
@@ -68,6 +81,7 @@ def test_a_silent_worker_is_noticed_by_its_heartbeat(group: LocalGroup, harm: Ac
 def test_a_worker_whose_head_is_gone_stops_its_engine_and_joins_the_next(
     group: LocalGroup, stand_ins: StandIns
 ) -> None:
+    leave_as_an_engine_does(group, "head")
     group.act("kill", "head", stay_dead=True)
     eventually(lambda: group.processes("worker-1", "vllm_stand_in") == [], why=group.shown)
     eventually(lambda: group.shared_memory("worker-1") == set(), why=group.shown)
@@ -77,6 +91,10 @@ def test_a_worker_whose_head_is_gone_stops_its_engine_and_joins_the_next(
     group.wait_until_serving(epoch=1)
     assert_in_place(group)
     assert len(stand_ins.starts("worker-1")) == 2
+    # A killed container cannot clean up: its successor has, and the segment is its own engine's.
+    (segment,) = group.shared_memory("head")
+    assert segment != "psm_left"
+    assert not {"left", "ray/session_left"} & group.temporary("head")
 
 
 @pytest.mark.parametrize("node", ["head", "worker-1"])

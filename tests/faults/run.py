@@ -16,7 +16,7 @@ from faults.cases import USUAL, Case, Group, wait_out
 from faults.clients import Clients, clients
 from vllm_multinode.contract import env
 from vllm_multinode.contract.executors import ExecutorName
-from vllm_multinode.launcher.history import file_of
+from vllm_multinode.launcher.kept import kept_file
 from vllm_multinode.local.run import isvc
 
 LOADS: Final = {"idle": (0, 300), "light": (2, 300), "saturating": (16, 300), "long": (4, 1500)}
@@ -27,8 +27,8 @@ _QUIET: Final = 4.0
 _AGAIN: Final = 1.1
 """Times the first start within which a group serves again."""
 _POLL: Final = 0.02
-_HISTORY: Final = file_of({}).stem.rpartition("-")[0]
-"""How the file of incidents begins, which outlives epochs on purpose; it ends with the pod's user."""
+_KEPT: Final = tuple(kept_file({}, name).stem.rpartition("-")[0] for name in ("incidents", "baseline"))
+"""How the files begin that outlive epochs on purpose; they end with the pod's user."""
 _TRACES: Final = ("vllm", "VLLM::", "ray::", "raylet", "gcs_server")
 
 
@@ -73,6 +73,7 @@ class Broken:
         # What the engine makes with its first request belongs to an epoch as well.
         group.ask(tokens=1)
         self._before = self._traces()
+        self._failed = False
 
     def run(self, name: str, case: Case, load: str, *, patient: bool = False) -> Row:
         """Break it, and wait until it serves again.
@@ -85,6 +86,8 @@ class Broken:
         """
         row = Row(self._executor, load, name, case)
         group = self.group
+        if self._failed:
+            self._begin_again()
         epoch = group.status()["epoch"]
         pods = {"head": group.node("head").pod, "worker": group.node("worker-1").pod}
         with clients(group.apis["head"], *LOADS[load]) as row.clients:
@@ -113,7 +116,13 @@ class Broken:
         self._judge_clients(row)
         if not row.failures and not row.skipped:
             self._judge_traces(row)
+        self._failed = bool(row.failures)
         return row
+
+    def _begin_again(self) -> None:
+        """After a row that failed: what it has left is not the next one's."""
+        self._serves_again(0)
+        self._before = self._traces()
 
     def _serves_again(self, epoch: int) -> None:
         """Wait until an epoch after that one serves, on every node."""
@@ -207,7 +216,7 @@ class Broken:
             found[f"processes on {node}"] = {str(pid) for pid in pids}
             found[f"files in /dev/shm on {node}"] = self.group.shared_memory(node)
             found[f"files in /tmp on {node}"] = {
-                name for name in self.group.temporary(node) if not name.startswith(_HISTORY)
+                name for name in self.group.temporary(node) if not name.startswith(_KEPT)
             }
         return found
 

@@ -112,6 +112,8 @@ class Head(Supervision):
         readiness = await asyncio.to_thread(preflight, self.settings, self.environment)
         self._readiness = readiness
         self.environment = readiness.environment
+        # A container of this pod that was killed could not do it.
+        await self.clean_up()
         self._node = readiness.node(0, self.sizes)
         group = Group(
             head=readiness.identity,

@@ -4,24 +4,16 @@ A container that ends is started again with the same volumes: what is written to
 that is replaced begins with none, which is right: its group is another one.
 """
 
-import json
-import logging
-import os
-import tempfile
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from vllm_multinode.contract import env
+from vllm_multinode.launcher.kept import kept_file, read_kept, write_kept
 from vllm_multinode.launcher.recovery import Cause, Incident
 
-log = logging.getLogger(__name__)
-
 _MOST: Final = 50
-_LARGEST: Final = 1 << 20
-"""Bytes of a file that is read: more than fifty entries of 1,000 characters never take."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +56,7 @@ class Incidents:
         self.counts[entry.cause] += 1
         if self.file is None:
             return
-        body = {"pod": pod, "incidents": [asdict(one) for one in self.latest]}
-        part = self.file.with_suffix(".part")
-        try:
-            part.write_text(json.dumps(body), encoding="utf-8")
-            part.replace(self.file)
-        except OSError as error:
-            log.warning("%s cannot be written: %s", self.file, error.strerror)
+        write_kept(self.file, {"pod": pod, "incidents": [asdict(one) for one in self.latest]})
 
     def described(self) -> dict[str, Any]:
         """The part of `/status`."""
@@ -86,23 +72,20 @@ class Incidents:
 
 
 def file_of(environment: Mapping[str, str]) -> Path:
-    """Where a pod keeps it: in the scratch folder, or where temporary files go."""
-    folder = environment.get(env.SCRATCH) or environment.get("TMPDIR") or tempfile.gettempdir()
-    return Path(folder) / f"vllm-multinode-incidents-{os.geteuid()}.json"
+    """Where a pod keeps it."""
+    return kept_file(environment, "incidents")
 
 
 def _read(file: Path, pod: str) -> Iterable[Happened]:
     try:
-        if file.is_symlink() or file.stat().st_size > _LARGEST:
-            return []
-        found = json.loads(file.read_bytes())
-        if found["pod"] != pod:
+        kept = read_kept(file)
+        if kept["pod"] != pod:
             return []
         causes = {cause.value for cause in Cause}
         return [
             Happened(float(one["at"]), str(one["cause"]), str(one["reason"])[:1000])
-            for one in found["incidents"][-_MOST:]
+            for one in kept["incidents"][-_MOST:]
             if one["cause"] in causes
         ]
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+    except (ValueError, LookupError, TypeError):
         return []

@@ -15,32 +15,38 @@ _SESSIONS: Final = "ray/session_*"
 _LONGEST_WAIT: Final = 0.2
 
 
-def temporary_folder(environment: Mapping[str, str]) -> Path:
-    """Where the engine puts its temporary files."""
-    return Path(environment.get("TMPDIR") or "/tmp")  # noqa: S108 - a pod's own
+def temporary_folders(environment: Mapping[str, str]) -> tuple[Path, ...]:
+    """Where the engine puts its temporary files, and Ray its sessions."""
+    usual = environment.get("TMPDIR") or "/tmp"  # noqa: S108 - a pod's own
+    return tuple(Path(name) for name in dict.fromkeys((usual, environment.get("RAY_TMPDIR") or usual)))
 
 
-def list_leftovers(folder: Path) -> frozenset[Path]:
+def list_leftovers(folders: Iterable[Path]) -> frozenset[Path]:
     """Sockets and Ray's sessions, to be kept by `clean_leftovers`."""
+    return frozenset(path for folder in folders for path in _leftovers(folder))
+
+
+def _leftovers(folder: Path) -> list[Path]:
     try:
-        return frozenset({*(path for path in folder.iterdir() if _is_socket(path)), *folder.glob(_SESSIONS)})
+        return [*(path for path in folder.iterdir() if _is_socket(path)), *folder.glob(_SESSIONS)]
     except OSError:
-        return frozenset()
+        return []
 
 
-def clean_leftovers(before: Iterable[Path], folder: Path) -> list[Path]:
+def clean_leftovers(before: Iterable[Path], folders: Iterable[Path]) -> list[Path]:
     """Remove what is new, this user's, and used by no living process.
 
     Args:
         before: what was there before the engine started.
-        folder: of the temporary files.
+        folders: of the temporary files.
 
     Returns:
         What was removed.
     """
-    removed = [path for path in sorted(list_leftovers(folder).difference(before)) if _remove(path)]
+    removed = [path for path in sorted(list_leftovers(folders).difference(before)) if _remove(path)]
     if removed:
-        log.info("removed %d sockets and sessions that the engine left in %s", len(removed), folder)
+        places = ", ".join(sorted({str(path.parent) for path in removed}))
+        log.info("removed %d sockets and sessions that the engine left in %s", len(removed), places)
     return removed
 
 

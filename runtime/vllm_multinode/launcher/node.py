@@ -19,12 +19,13 @@ from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.executors import EXECUTORS
 from vllm_multinode.launcher.addresses import api_host, own_ray_address
 from vllm_multinode.launcher.arguments import last_value
+from vllm_multinode.launcher.baseline import baseline
 from vllm_multinode.launcher.connections import Connections
 from vllm_multinode.launcher.deaths import SCAN, stopped
 from vllm_multinode.launcher.engines.parser import check_with_vllm
 from vllm_multinode.launcher.fetching import await_model
 from vllm_multinode.launcher.http import listen
-from vllm_multinode.launcher.leftovers import clean_leftovers, list_leftovers, temporary_folder
+from vllm_multinode.launcher.leftovers import clean_leftovers, temporary_folders
 from vllm_multinode.launcher.masking import redacted, secrets_in
 from vllm_multinode.launcher.messages import Loading, ProcessUsage
 from vllm_multinode.launcher.network import own_address
@@ -35,7 +36,7 @@ from vllm_multinode.launcher.readahead import ReadAhead
 from vllm_multinode.launcher.reaper import Reaper
 from vllm_multinode.launcher.recovery import Cause, Incident
 from vllm_multinode.launcher.settings import Settings, Sizes, heartbeat_interval
-from vllm_multinode.launcher.shared_memory import clean_shared_memory, list_shared_memory
+from vllm_multinode.launcher.shared_memory import clean_shared_memory
 from vllm_multinode.launcher.sizes import stages_of_node
 from vllm_multinode.launcher.stacks import write_stacks
 from vllm_multinode.launcher.states import State, Status
@@ -70,8 +71,7 @@ class Supervision:
         self.processes: tuple[ProcessUsage, ...] = ()
         self.warm: Warm | None = None
         self._cold = "nothing is imported yet"
-        self._shared_before = list_shared_memory()
-        self._left_before = list_leftovers(temporary_folder(environment))
+        self._baseline = baseline(environment, settings.pod_name)
         self._tasks: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
         self._bug: BaseException | None = None
@@ -227,8 +227,13 @@ class Supervision:
         except TimeoutError:
             log.exception("processes of the engine survive SIGKILL; a driver may hold them")
         # Even an engine that stops cleanly leaves segments, and the next one finds less room.
-        clean_shared_memory(self._shared_before)
-        await asyncio.to_thread(clean_leftovers, self._left_before, temporary_folder(self.environment))
+        await self.clean_up()
+
+    async def clean_up(self) -> None:
+        """Remove what this pod's engines have left in /dev/shm and among the temporary files."""
+        await asyncio.to_thread(clean_shared_memory, self._baseline.shared_memory)
+        folders = temporary_folders(self.environment)
+        await asyncio.to_thread(clean_leftovers, self._baseline.temporary, folders)
 
     async def follow_engine(self, model: Model) -> None:
         """Look at the engine's processes at every heartbeat, once a second at most, until cancelled."""

@@ -1,7 +1,9 @@
 """Shared memory: large enough before the engine starts, and cleaned of what a dead one left."""
 
+import fcntl
 import logging
 import os
+import signal
 import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -69,7 +71,7 @@ def clean_shared_memory(
     uid: int | None = None,
     in_use: Callable[[Path], frozenset[str]] = mapped_files,
 ) -> list[str]:
-    """Remove what a dead engine left: segments and semaphores that are new, ours, and mapped by nobody.
+    """Remove what a dead engine left: segments and semaphores that are new, ours, and open nowhere.
 
     Directories stay; the engine makes none.
 
@@ -94,10 +96,30 @@ def clean_shared_memory(
 def _remove(path: Path, uid: int) -> bool:
     try:
         status = path.lstat()
-        if status.st_uid != uid or not stat.S_ISREG(status.st_mode):
+        if status.st_uid != uid or not stat.S_ISREG(status.st_mode) or _is_open(path):
             return False
         path.unlink()
     except OSError as error:
         logger.debug("%s stays in the shared memory: %s.", path, error.strerror or error)
         return False
     return True
+
+
+def _is_open(path: Path) -> bool:
+    """Whether a process has the file open or mapped, those of other containers included.
+
+    The kernel grants a write lease on a file that nobody else has open. Where it grants no leases at all,
+    only the processes that this one can see are known, see `mapped_files`.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        # Whoever opens it meanwhile has the kernel signal us: with SIGURG, which nobody minds.
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    except BlockingIOError:
+        return True
+    except OSError as error:
+        logger.debug("no lease on %s: %s", path, error.strerror or error)
+    finally:
+        os.close(descriptor)
+    return False

@@ -98,6 +98,8 @@ class Worker(Supervision):
             readiness = await asyncio.to_thread(preflight, self.settings, self.environment)
             self._readiness = readiness
             self.environment = readiness.environment
+            # A container of this pod that was killed could not do it.
+            await self.clean_up()
             self._import_beforehand(readiness)
             self.in_background(self._ask_vllm(readiness))
             self.in_background(self.follow_engine(readiness.model))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vllm_multinode.launcher.leftovers import clean_leftovers, list_leftovers, temporary_folder
+from vllm_multinode.launcher.leftovers import clean_leftovers, list_leftovers, temporary_folders
 
 
 @pytest.fixture
@@ -39,31 +39,44 @@ class Listen:
 
 def test_new_sockets_without_a_listener_are_removed(folder: Path, listen: Listen) -> None:
     listen(folder / "before", dead=True)
-    before = list_leftovers(folder)
+    before = list_leftovers([folder])
     living, dead = listen(folder / "living"), listen(folder / "dead", dead=True)
     (folder / "file").write_text("")
-    assert clean_leftovers(before, folder) == [dead]
+    assert clean_leftovers(before, [folder]) == [dead]
     assert sorted(folder.iterdir()) == [folder / "before", folder / "file", living]
-    assert clean_leftovers(before, folder) == []
+    assert clean_leftovers(before, [folder]) == []
 
 
 def test_sessions_of_ray_go_with_the_link_to_the_last(folder: Path, listen: Listen) -> None:
     listen(folder / "ray/session_1/sockets/raylet", dead=True)
-    before = list_leftovers(folder)
+    before = list_leftovers([folder])
     listen(folder / "ray/session_2/sockets/raylet", dead=True)
     (folder / "ray/session_2/logs").mkdir()
     (folder / "ray/session_latest").symlink_to("session_2")
-    clean_leftovers(before, folder)
+    clean_leftovers(before, [folder])
     assert [path.name for path in (folder / "ray").iterdir()] == ["session_1"]
 
 
 def test_a_session_that_lives_stays(folder: Path, listen: Listen) -> None:
     listen(folder / "ray/session_1/sockets/plasma_store")
     (folder / "ray/session_latest").symlink_to("session_1")
-    assert clean_leftovers((), folder) == []
+    assert clean_leftovers((), [folder]) == []
 
 
 def test_a_folder_that_is_not_there_holds_nothing(folder: Path) -> None:
-    assert clean_leftovers((), folder / "absent") == []
-    assert temporary_folder({}) == Path("/tmp")
-    assert temporary_folder({"TMPDIR": "/scratch"}) == Path("/scratch")
+    assert clean_leftovers((), [folder / "absent"]) == []
+
+
+@pytest.mark.parametrize(
+    ("environment", "folders"),
+    [
+        pytest.param({}, ["/tmp"], id="usual"),
+        pytest.param({"TMPDIR": "/scratch"}, ["/scratch"], id="moved"),
+        pytest.param({"RAY_TMPDIR": "/ray"}, ["/tmp", "/ray"], id="ray-elsewhere"),
+        pytest.param({"TMPDIR": "/scratch", "RAY_TMPDIR": "/scratch"}, ["/scratch"], id="the-same"),
+    ],
+)
+def test_temporary_files_are_where_their_makers_put_them(
+    environment: dict[str, str], folders: list[str]
+) -> None:
+    assert temporary_folders(environment) == tuple(map(Path, folders))

@@ -62,5 +62,14 @@ def test_what_a_living_process_has_mapped_stays(tmp_path: Path) -> None:
     assert clean_shared_memory((), tmp_path) == ["used"]
 
 
+def test_what_a_process_of_another_container_has_mapped_stays(tmp_path: Path) -> None:
+    (tmp_path / "used").write_bytes(bytes(4096))
+    with (tmp_path / "used").open("r+b") as file, mmap.mmap(file.fileno(), 4096):
+        file.close()
+        # Its own /proc does not show the process: here as if none did.
+        assert clean_shared_memory((), tmp_path, in_use=lambda _: frozenset()) == []
+    assert clean_shared_memory((), tmp_path) == ["used"]
+
+
 def test_no_shared_memory_is_nothing_to_clean(tmp_path: Path) -> None:
     assert clean_shared_memory((), tmp_path / "absent") == []
