@@ -5,6 +5,7 @@ breaks off without a word. It loads this class by `--middleware`. No request tak
 """
 
 import asyncio
+import contextlib
 import json
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -23,6 +24,11 @@ _POLL: Final = 0.05
 _STREAM: Final = b"text/event-stream"
 # A WebSocket's code for a service that restarts.
 _RESTARTING: Final = 1012
+_VERDICT: Final = 2.0
+"""Seconds that a failure of vLLM's waits for the supervisor, which knows why an engine has died."""
+# How vLLM begins an event by which a stream fails.
+_FAILURES: Final = (b'data: {"error"', b"event: error")
+_SERVERS_FAULT: Final = 500
 # Pieces of a refused request's body that are read, so that its sender gets to read the answer.
 _PIECES: Final = 256
 
@@ -98,6 +104,8 @@ class _Answer:
 
     async def send(self, message: Message) -> None:
         """What vLLM sends, as it is; the last answers of a connection close it."""
+        if self._fails(message):
+            await self._await_verdict()
         if message["type"] == "http.response.start":
             self._started = True
             headers = message.get("headers", ())
@@ -109,6 +117,20 @@ class _Answer:
         elif message["type"] == "http.response.body" and not message.get("more_body", False):
             self._ended = True
         await self._send(message)
+
+    def _fails(self, message: Message) -> bool:
+        if message["type"] == "http.response.start":
+            return int(message["status"]) >= _SERVERS_FAULT
+        return self._streams and bytes(message.get("body", b"")).startswith(_FAILURES)
+
+    async def _await_verdict(self) -> None:
+        """Where the engine has died, vLLM says so first, but not why: then `end` cuts this short."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_VERDICT):
+                while self._door.command is not Command.CUT:
+                    await asyncio.sleep(_POLL)
+                # The watcher ends what is under way at its next look.
+                await asyncio.Event().wait()
 
     def end(self) -> None:
         """Stop the work on it; `last_words` follow."""

@@ -167,6 +167,43 @@ async def test_an_answer_that_has_not_begun_is_a_503_when_it_is_cut(
     assert error_in(body["body"])["message"] == "the engine starts again"
 
 
+async def fail(send: Send) -> None:
+    await send({"type": "http.response.start", "status": 500, "headers": []})
+    await send({"type": "http.response.body", "body": b"EngineCore encountered an issue"})
+
+
+async def stream_and_fail(send: Send) -> None:
+    await send(START)
+    await send({"type": "http.response.body", "body": b"data: {}\n\n", "more_body": True})
+    error = b'data: {"error": {"message": "EngineCore encountered an issue", "code": 500}}\n\n'
+    await send({"type": "http.response.body", "body": error, "more_body": True})
+    await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": False})
+
+
+@pytest.mark.parametrize("work", [fail, stream_and_fail])
+async def test_why_an_engine_died_is_told_instead_of_that_it_did(
+    door: Door, monkeypatch: pytest.MonkeyPatch, work: Work
+) -> None:
+    api = Api(door, work, monkeypatch)
+    request = await api.begin()
+    door.order(Command.CUT, "VLLM::Worker_PP0 (process 7) died", 12)
+    said = await asyncio.wait_for(request, 10)
+    assert error_in(said[-1]["body"])["message"] == "VLLM::Worker_PP0 (process 7) died"
+    assert not any(b"EngineCore" in message.get("body", b"") for message in said)
+
+
+@pytest.mark.parametrize(
+    ("work", "last"), [(fail, b"EngineCore encountered an issue"), (stream_and_fail, b"data: [DONE]\n\n")]
+)
+async def test_a_failure_of_an_engine_that_lives_is_vllms_own(
+    door: Door, monkeypatch: pytest.MonkeyPatch, work: Work, last: bytes
+) -> None:
+    monkeypatch.setattr("vllm_multinode.launcher.middleware._VERDICT", 0.1)
+    said = await asyncio.wait_for(Api(door, work, monkeypatch).ask(), 10)
+    assert said[-1]["body"] == last
+    assert door.cut == 0
+
+
 async def test_a_plain_answer_that_has_begun_cannot_be_told(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
