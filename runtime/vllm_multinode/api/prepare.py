@@ -117,7 +117,7 @@ def check(cluster: "Cluster", given: "Given", manner: Manner) -> None:
     model = named_model(given.documents)
     gpu = largest_gpu(cluster) if model is not None else None
     if model is not None and gpu is not None:
-        manner.say(f"sizes are held against {model.name}, which the path of the model names, on {gpu.name}")
+        manner.say(f"sizes are checked against {model.name}, which the model's path names, on {gpu.name}")
     found = validate(documents, releases, model, gpu)
     stopping = [one for one in found if one.blocks]
     for line in as_lines((one for one in found if one.severity != "advice"), releases):
@@ -127,7 +127,7 @@ def check(cluster: "Cluster", given: "Given", manner: Manner) -> None:
         raise MultinodeError(
             ExitCode.WILL_NOT_SERVE,
             f"{given.name} will not serve: {more} above. Nothing was written.",
-            hint="Change it, or go on with --force.",
+            hint="Correct it, or continue with --force.",
         )
 
 
@@ -142,8 +142,8 @@ def settle_namespace(cluster: "Cluster", asked: str, found: Sequence[str]) -> No
         other = next(name for name in named if name != asked)
         raise MultinodeError(
             ExitCode.USAGE,
-            f"-n {asked} was asked for, and an object is in namespace {other}.",
-            hint="Leave -n out, or the namespace in the object.",
+            f"-n {asked} was given, but an object is in namespace {other}.",
+            hint="Omit -n, or remove the namespace from the object.",
         )
     if not asked and len(named) == 1:
         cluster.namespace = named[0]

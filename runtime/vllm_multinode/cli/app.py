@@ -16,36 +16,36 @@ if TYPE_CHECKING:
 
 GOALS: Final = {
     "Size and write": {
-        "plan": "Say how many nodes a model needs, and which TP and PP.",
+        "plan": "Work out how many nodes a model needs, and which TP and PP.",
         "models": "List the models of the catalogue: size, context and the smallest deployments.",
         "gpus": "List the GPUs of the catalogue: memory, label of their nodes, and node shapes.",
         "render": "Write ServingRuntime, InferenceService, claim and kustomization of a deployment spec.",
         "schema": "Print the JSON Schema of a deployment spec.",
-        "convert": "Bring what runs on KAITO, OCI AI Blueprints, AI-on-EKS, KServe or Ray Serve.",
+        "convert": "Convert what you run on KAITO, OCI AI Blueprints, AI-on-EKS, KServe or Ray Serve.",
     },
     "Check without a cluster": {
-        "preview": "Print what KServe will create; exit code 4 where it would refuse it or never serve.",
-        "validate": "Say what will be refused and what will never serve; exit code 4 where there is any.",
+        "preview": "Show what KServe will create; exit code 4 if it would refuse it or never serve.",
+        "validate": "Find what will be refused and what will never serve; exit code 4 if anything is found.",
     },
-    "Bring to a cluster": {
+    "Deploy to a cluster": {
         "up": "From a model's name to a service that answers: plan, render, check, deploy and wait.",
-        "deploy": "Check, apply and wait for a service; a second time changes nothing.",
-        "wait": "Show each pod's state until the service serves; exit code 75 where it will not.",
-        "delete": "Delete a deployment; what others made or still need is kept, and said.",
+        "deploy": "Check, apply and wait for a service; running it again changes nothing.",
+        "wait": "Show each pod's state until the service is ready; exit code 75 if it will not serve.",
+        "delete": "Delete a deployment; list and keep what others own or still use.",
     },
     "See what runs": {
-        "status": "Show what services do: state, reason, nodes, requests, recoveries and the way in.",
-        "doctor": "Say why a service does not serve or serves badly, what shows it, and what to do.",
-        "logs": "Print the logs of all nodes in order of time, with rank, engine and supervisor told apart.",
+        "status": "Show the state of services: reason, nodes, requests, recoveries and how to reach them.",
+        "doctor": "Explain why a service does not serve or serves badly, with evidence and a remedy.",
+        "logs": "Print the logs of all nodes in time order, with rank and source (engine or supervisor).",
         "top": "Show tokens and requests per second, the KV cache and the nodes' heartbeats, live.",
-        "dashboard": "Serve a page over services until Ctrl-C: the group, incidents, throughput and latency.",
-        "bench": "Measure latency under load with `vllm bench serve`, and say what limits the service.",
-        "record": "Run the smallest exercise with a service, and write down all that makes it reproducible.",
-        "report": "Write status, diagnosis, logs and objects into one file to attach; secrets are hidden.",
+        "dashboard": "Serve a dashboard until Ctrl-C: the group, incidents, throughput and latency.",
+        "bench": "Measure latency under load with `vllm bench serve`, and find what limits the service.",
+        "record": "Send one request to a service, and record everything needed to reproduce the answer.",
+        "report": "Collect status, diagnosis, logs and objects in one archive; secrets are hidden.",
     },
     "On this machine": {
         "local": "Run the same pods as processes on this machine.",
-        "completion": "Print what makes a shell complete commands, options and names.",
+        "completion": "Print the shell code that completes commands, options and names.",
     },
 }
 """Goal -> command -> its line in the help. Each is a function, or a Group `app`, in cli.<command>."""
@@ -54,7 +54,7 @@ IN_IMAGE: Final = {
     "head": "Run the head pod's supervisor; all further arguments are vLLM's.",
     "worker": "Run a worker pod's supervisor; all further arguments are vLLM's.",
     "fetch": "Fill a claim with a model from a hub, S3, an image or another claim.",
-    "live": "Ask this pod's supervisor whether it lives; exit code 1 where it does not.",
+    "live": "Ask this pod's supervisor whether it is alive; exit code 1 if it is not.",
 }
 """cli.main starts these before this module is loaded; they stand here for help and completion."""
 _IN_A_POD: Final = "In a pod"

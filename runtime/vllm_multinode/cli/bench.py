@@ -27,14 +27,14 @@ def bench(
         str,
         Argument(
             metavar="[NAME|URL]",
-            help="A service that `status` knows, with --local a run; or the address of any OpenAI API.",
+            help="A service as in `status`, a run with --local, or the URL of any OpenAI API.",
             show_default=False,
         ),
     ] = "",
     *,
     local: Local = False,
     concurrency: Annotated[
-        str, Option(help="Requests under way at the same time, rung by rung.")
+        str, Option(help="Concurrent requests on each rung, such as 1,2,4,8.")
     ] = "1,2,4,8,16",
     input_tokens: Annotated[int, Option(min=1, max=1_000_000, help="Of each prompt.")] = 256,
     output_tokens: Annotated[int, Option(min=1, max=100_000, help="Of each answer.")] = 64,
@@ -42,26 +42,28 @@ def bench(
     rung_seconds: Annotated[float, Option(min=1, max=3600, help="Aimed at for each rung.")] = 20,
     requests: Annotated[int, Option(min=1, max=1_000_000, help="At most, of all rungs.")] = 5000,
     url: Annotated[
-        str, Option(help="Send the load there, such as to a Route or router; counters come from NAME.")
+        str, Option(help="Send the load to this URL, such as a Route or router; read the counters from NAME.")
     ] = "",
     metrics: Annotated[
         list[str] | None,
-        Option(help="With a URL: address of an engine behind it, whose /metrics counts; repeat it."),
+        Option(help="With a URL: address of an engine behind it, for its /metrics; repeatable."),
     ] = None,
-    model: Annotated[str, Option(help="Where several are served.")] = "",
+    model: Annotated[str, Option(help="The model, if several are served.")] = "",
     tokenizer: Annotated[
-        str, Option(help="Folder or hub name; the local run's or the service's own where known.")
+        str, Option(help="Folder or hub name; the run's or the service's own by default, if known.")
     ] = "",
-    vllm: Annotated[str, Option(help="The vllm program; the one here or on PATH without.")] = "",
-    out: Annotated[Path | None, Option(help="Folder for the results; bench-NAME-TIME without.")] = None,
-    compare: Annotated[Path | None, Option(help="A result.json of before: say what changed.")] = None,
+    vllm: Annotated[
+        str, Option(help="The vllm program; by default the one beside this Python, or on PATH.")
+    ] = "",
+    out: Annotated[Path | None, Option(help="Folder for the results; bench-NAME-TIME by default.")] = None,
+    compare: Annotated[Path | None, Option(help="An earlier result.json: show what changed.")] = None,
     output: OutputFormat = "text",
     namespace: Namespace = "",
     context: Context = "",
     kubeconfig: Kubeconfig = "",
     login: Login = "kubeconfig",
 ) -> int:
-    """Measure latency under load with `vllm bench serve`, and say what limits the service.
+    """Measure latency under load with `vllm bench serve`, and find what limits the service.
 
     multinode bench llama -n models --tokenizer meta-llama/Llama-3.1-8B
 
@@ -118,7 +120,7 @@ def bench(
         say(as_text(found).rstrip("\n"))
         if before is not None:
             say("\n" + compared(before, found, str(compare)).rstrip("\n"))
-        say(f"\nresults, raw files and drawings: {folder / RESULT}")
+        say(f"\nresults, raw files and charts: {folder / RESULT}")
     return _code(found)
 
 
@@ -208,7 +210,7 @@ def _tokenizer(known: str) -> str:
     if not known:
         raise MultinodeError(
             ExitCode.USAGE,
-            "nobody here knows the model's tokenizer, which prompts are made with.",
+            "the model's tokenizer is not known, and it is needed to build the prompts.",
             where="--tokenizer",
             hint="Give a folder that holds the model's tokenizer.json, or its name on the hub.",
         )

@@ -15,9 +15,13 @@ Namespace = Annotated[
 Context = Annotated[str, Option(help="Context of the kubeconfig.", show_default=False)]
 Kubeconfig = Annotated[
     str,
-    Option(help="Instead of KUBECONFIG and ~/.kube/config.", show_default=False, complete=completions.files),
+    Option(
+        help="A kubeconfig, instead of KUBECONFIG and ~/.kube/config.",
+        show_default=False,
+        complete=completions.files,
+    ),
 ]
-Login = Annotated[LoginSource, Option(help="Whose login: the kubeconfig's, or what oc uses now.")]
+Login = Annotated[LoginSource, Option(help="Login to use: the kubeconfig's, or the current session of oc.")]
 Files = Annotated[
     list[str] | None,
     Option(
@@ -28,7 +32,7 @@ Files = Annotated[
     ),
 ]
 MoreFiles = Annotated[
-    list[str] | None, Argument(help="The same without -f.", show_default=False, complete=completions.files)
+    list[str] | None, Argument(help="Files, without -f.", show_default=False, complete=completions.files)
 ]
 
 

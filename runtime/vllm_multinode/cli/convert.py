@@ -35,7 +35,7 @@ def convert(
     *,
     kind: Annotated[
         Kind | None,
-        Option("--from", help="What they are; recognised by their shape if absent.", show_default=False),
+        Option("--from", help="Format of the source; detected by default.", show_default=False),
     ] = None,
     platform: Platform = None,
     kserve: Kserve = None,
@@ -53,7 +53,7 @@ def convert(
     parameters: Parameters = None,
     remote: Remote = False,
 ) -> int:
-    """Bring what runs on KAITO, OCI AI Blueprints, AI-on-EKS, KServe or Ray Serve.
+    """Convert what you run on KAITO, OCI AI Blueprints, AI-on-EKS, KServe or Ray Serve.
 
     Exit code 16 where a field was not carried, 17 where the source is refused.
 

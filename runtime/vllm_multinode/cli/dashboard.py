@@ -13,11 +13,11 @@ from vllm_multinode.contract.exit_codes import ExitCode
 def dashboard(
     asked: Asked,
     *,
-    port: Annotated[int, Option(min=0, max=65535, help="On the loopback; 0: any free one.")] = 0,
-    interval: Annotated[float, Option(min=0.5, max=60, help="Seconds between two looks.")] = 3,
+    port: Annotated[int, Option(min=0, max=65535, help="Port on 127.0.0.1; 0 for any free port.")] = 0,
+    interval: Annotated[float, Option(min=0.5, max=60, help="Seconds between refreshes.")] = 3,
     browser: Annotated[bool, Option("--open", help="Open it in the browser.")] = False,
 ) -> int:
-    """Serve a page over services until Ctrl-C: the group, incidents, throughput and latency.
+    """Serve a dashboard until Ctrl-C: the group, incidents, throughput and latency.
 
     It listens on 127.0.0.1, loads nothing from elsewhere, and changes nothing.
 

@@ -194,7 +194,7 @@ def quiet_option() -> click.Option:
     """`--quiet`, which every command takes."""
     return click.Option(
         ["--quiet", "-q"], is_flag=True, expose_value=False, show_default=False, callback=_be_quiet,
-        help="Only results and errors: no notes, no progress.",
+        help="Print only results and errors: no notes, no progress.",
     )  # fmt: skip
 
 

@@ -21,14 +21,16 @@ def delete(
     name: Annotated[
         str,
         Argument(
-            help="The deployment; or -f names its files.", show_default=False, complete=completions.services
+            help="The deployment; or name its files with -f.",
+            show_default=False,
+            complete=completions.services,
         ),
     ] = "",
     files: Files = None,
     *,
     param: Parameters = None,
     remote: Remote = False,
-    claim: Annotated[bool, Option("--claim", help="Its claims too, with the model in them.")] = False,
+    claim: Annotated[bool, Option("--claim", help="Delete its claims too, with the model in them.")] = False,
     namespace: Namespace = "",
     timeout: Annotated[
         float, Option(min=0, help="Seconds to wait until its pods are gone; 0 does not wait.")
@@ -38,14 +40,14 @@ def delete(
     kubeconfig: Kubeconfig = "",
     login: Login = "kubeconfig",
 ) -> int:
-    """Delete a deployment; what others made or still need is kept, and said.
+    """Delete a deployment; list and keep what others own or still use.
 
     multinode delete llama -n models
 
     multinode delete -f llama.yaml --claim -o json
     """
     if bool(name) == bool(files):
-        raise MultinodeError(ExitCode.USAGE, "name a deployment, or its files with -f; one of both.")
+        raise MultinodeError(ExitCode.USAGE, "give either a deployment's name or its files with -f.")
     from vllm_multinode.cluster import delete as deleting
     from vllm_multinode.cluster import given as givens
     from vllm_multinode.cluster.client import Cluster
@@ -54,7 +56,7 @@ def delete(
     require_client()
     how = reading(param, remote)
     if name and (param or remote):
-        raise MultinodeError(ExitCode.USAGE, "--param and --remote are for files.", hint="Leave them out.")
+        raise MultinodeError(ExitCode.USAGE, "--param and --remote need files.", hint="Leave them out.")
     read = whatever_size(givens.read(files, how)) if files else None
     given = givens.for_release(read) if read is not None else None
     with Cluster.connect(

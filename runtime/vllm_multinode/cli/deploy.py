@@ -45,25 +45,26 @@ def deploy(
         ),
     ] = None,
     kserve: Kserve = None,
-    target: Annotated[RenderTarget, Option(help="What a spec is rendered for.")] = "kserve",
+    target: Annotated[RenderTarget, Option(help="Kind of object to render a spec as.")] = "kserve",
     name: Annotated[
-        str, Option(help="Of the deployment; its service's by default.", show_default=False)
+        str, Option(help="Name of the deployment; its service's by default.", show_default=False)
     ] = "",
     namespace: Namespace = "",
     create_namespace: Annotated[
-        bool, Option("--create-namespace", help="Make the namespace where it is missing.")
+        bool, Option("--create-namespace", help="Create the namespace if it does not exist.")
     ] = False,
     force: Annotated[
-        bool, Option("--force", help="Go on although `validate` says that it will not serve.")
+        bool, Option("--force", help="Continue although `validate` finds that it will not serve.")
     ] = False,
     force_conflicts: Annotated[
-        bool, Option("--force-conflicts", help="Take over fields and objects that others own.")
+        bool, Option("--force-conflicts", help="Take ownership of fields and objects that others own.")
     ] = False,
     prune: Annotated[
-        bool, Option("--prune", help="Delete what an earlier deployment made and this one lacks.")
+        bool, Option("--prune", help="Delete objects of an earlier deployment that this one no longer has.")
     ] = False,
     dry_run: Annotated[
-        bool, Option("--dry-run", help="Ask the cluster, with every webhook, and write nothing.")
+        bool,
+        Option("--dry-run", help="Send everything to the cluster as a server-side dry run; write nothing."),
     ] = False,
     wait: Annotated[bool, Option(help="Wait until it serves.")] = True,
     timeout: Annotated[float, Option(min=1, help="Seconds to wait.")] = 3600,
@@ -72,7 +73,7 @@ def deploy(
     kubeconfig: Kubeconfig = "",
     login: Login = "kubeconfig",
 ) -> int:
-    """Check, apply and wait for a service; a second time changes nothing.
+    """Check, apply and wait for a service; running it again changes nothing.
 
     multinode deploy -f llama.yaml -n models
 
@@ -132,8 +133,8 @@ def apply(
     except KeyboardInterrupt:
         if not wanted.dry_run:
             warn(
-                f"stopped; what was written stays, and goes on in the cluster. Run the same again to follow "
-                f"it, or `multinode delete {given.name} -n {cluster.namespace}`."
+                "stopped. What was written stays and continues in the cluster. Run the same command again to "
+                f"follow it, or `multinode delete {given.name} -n {cluster.namespace}`."
             )
         # click writes an empty line when it sees the interrupt itself.
         raise click.Abort from None
@@ -177,7 +178,9 @@ def _leftovers(cluster: "Cluster", deployed: "Deployed", name: str, answer: Answ
         return
     for item in deployed.leftovers:
         answer.item(
-            f"{item.shown} is left from before; --prune deletes it", "leftovers", {"object": item.shown}
+            f"{item.shown} is left over from an earlier deployment; --prune deletes it",
+            "leftovers",
+            {"object": item.shown},
         )
 
 

@@ -12,7 +12,7 @@ def doctor(
     *,
     output: OutputFormat = "text",
 ) -> int:
-    """Say why a service does not serve or serves badly, what shows it, and what to do.
+    """Explain why a service does not serve or serves badly, with evidence and a remedy.
 
     Exit code 0: nothing is wrong; 75: one does not serve; 79: one serves badly.
 

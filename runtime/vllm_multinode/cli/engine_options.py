@@ -21,11 +21,13 @@ MaxNumSeqs = Annotated[int, Option(min=0, help="Requests of a step; 0 for its de
 MaxNumBatchedTokens = Annotated[int, Option(min=0, help="Tokens of a step; 0 for its default.", panel=_PANEL)]
 BlockSize = Annotated[int, Option(min=0, help="Tokens of a cache block; 0 for its choice.", panel=_PANEL)]
 EnforceEager = Annotated[bool, Option("--enforce-eager", help="Without CUDA graphs.", panel=_PANEL)]
-NoPrefixCaching = Annotated[bool, Option("--no-prefix-caching", help="Prefixes are not kept.", panel=_PANEL)]
+NoPrefixCaching = Annotated[
+    bool, Option("--no-prefix-caching", help="Turn prefix caching off.", panel=_PANEL)
+]
 LanguageModelOnly = Annotated[bool, Option("--language-model-only", help="Without towers.", panel=_PANEL)]
 MmEncoderTpMode = Annotated[
     Literal["weights", "data"],
-    Option(help="Towers divided over TP, or whole on every rank.", panel=_PANEL),
+    Option(help="Split the encoder over TP, or replicate it on every rank.", panel=_PANEL),
 ]
 SpeculativeConfig = Annotated[
     str, Option(help="Speculative decoding, as JSON.", show_default=False, panel=_PANEL)

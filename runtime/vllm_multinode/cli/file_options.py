@@ -16,7 +16,7 @@ Parameters = Annotated[
     list[str] | None,
     Option("--param", metavar="NAME=VALUE", help="A parameter of an OpenShift Template. Repeatable."),
 ]
-Remote = Annotated[bool, Option("--remote", help="Let a kustomization load what it names by a URL.")]
+Remote = Annotated[bool, Option("--remote", help="Allow a kustomization to load resources from URLs.")]
 
 
 def sources(files: Sequence[str] | None, more: Sequence[str] | None = None) -> list[str]:
@@ -27,7 +27,7 @@ def sources(files: Sequence[str] | None, more: Sequence[str] | None = None) -> l
     """
     named = list(dict.fromkeys([*(files or []), *(more or [])]))
     if not named:
-        raise MultinodeError(ExitCode.USAGE, "no file is named.", hint="Name one with -f.")
+        raise MultinodeError(ExitCode.USAGE, "no file is given.", hint="Name one with -f.")
     return named
 
 

@@ -50,14 +50,14 @@ app = group(
 
 RunName = Annotated[
     str | None,
-    Option("--run", help="The run's name; needed where there are several.", complete=completions.runs),
+    Option("--run", help="Name of the run; needed if there are several.", complete=completions.runs),
 ]
 NodeName = Annotated[str, Argument(help="A node (head, worker-1) or its pod.", complete=completions.nodes)]
 AnyNode = Annotated[
     str,
     Argument(
         metavar="[NODE]",
-        help="A node, its rank or its pod; all where left out.",
+        help="A node, its rank or its pod; all by default.",
         show_default=False,
         complete=completions.nodes,
     ),
@@ -70,27 +70,40 @@ def run_(
     *,
     model: Annotated[Path, Option(help="The model directory.")],
     nodes: Annotated[
-        int | None, Option(min=1, help="Nodes, head included; what KServe makes of the rest.")
+        int | None, Option(min=1, help="Nodes, including the head; by default as many as KServe creates.")
     ] = None,
     tp: Annotated[int, Option(min=1, help="Tensor parallel size.")] = 1,
     pp: Annotated[int, Option(min=1, help="Pipeline parallel size.")] = 1,
     executor: Annotated[
-        ExecutorName, Option(help="What spreads the engine over the nodes.")
+        ExecutorName, Option(help="Executor that runs the engine over the nodes.")
     ] = DEFAULT_EXECUTOR,
     platform: Platform = None,
     kserve: Kserve = None,
-    head_gpus: Annotated[int, Option(min=0, help="Accelerators of the head; 0: as KServe counts.")] = 0,
-    worker_gpus: Annotated[int, Option(min=0, help="Accelerators of each worker; 0: as KServe counts.")] = 0,
+    head_gpus: Annotated[
+        int, Option(min=0, help="Accelerators of the head; 0 for what KServe works out.")
+    ] = 0,
+    worker_gpus: Annotated[
+        int, Option(min=0, help="Accelerators of each worker; 0 for what KServe works out.")
+    ] = 0,
     name: Annotated[str, Option(help="The InferenceService's name.")] = "llm",
     generation: Annotated[int, Option(min=1, help="Its generation.")] = 1,
-    port: Annotated[int | None, Option(min=0, max=65535, help="Port here; 0: any free one.")] = None,
-    supervisor_port: Annotated[int, Option(min=0, max=65535, help="Port here of the head's supervisor.")] = 0,
+    port: Annotated[
+        int | None, Option(min=0, max=65535, help="Port on this machine; 0 for any free port.")
+    ] = None,
+    supervisor_port: Annotated[
+        int,
+        Option(min=0, max=65535, help="Port on this machine for the head's supervisor; 0 for any free port."),
+    ] = 0,
     run: RunName = None,
     env: Annotated[list[str] | None, Option(help="NAME=VALUE for every node; repeatable.")] = None,
-    restart: Annotated[Restart, Option(help="Of containers that end, as the kubelet does it.")] = "always",
-    fail_fast: Annotated[bool, Option(help="End when a node refuses its settings before serving.")] = True,
-    pin: Annotated[bool, Option("--pin", help="Give each node CPU cores of its own.")] = False,
-    ip6: Annotated[bool, Option("--ip6", help="Give the nodes IPv6 addresses and no others.")] = False,
+    restart: Annotated[
+        Restart, Option(help="Restart policy of the containers, as the kubelet applies it.")
+    ] = "always",
+    fail_fast: Annotated[
+        bool, Option(help="Exit if a node refuses its settings before the group serves.")
+    ] = True,
+    pin: Annotated[bool, Option("--pin", help="Pin each node to its own CPU cores.")] = False,
+    ip6: Annotated[bool, Option("--ip6", help="Give the nodes IPv6 addresses only.")] = False,
     dual_stack: Annotated[
         bool, Option("--dual-stack", help="Give the nodes an address of each family, IPv4 first.")
     ] = False,
@@ -98,7 +111,7 @@ def run_(
         str | None,
         Option(help="Version of vLLM, in a cached environment; by default the installed one."),
     ] = None,
-    log_directory: Annotated[Path | None, Option("--logs", help="Keep the nodes' logs there.")] = None,
+    log_directory: Annotated[Path | None, Option("--logs", help="Folder for the nodes' logs.")] = None,
     detach: Annotated[bool, Option("--detach", help="Return when the nodes are up.")] = False,
     python: Annotated[
         Path | None,
@@ -114,7 +127,7 @@ def run_(
     multinode local run --model /tmp/model --nodes 2 --pp 2 --executor ray -- --max-model-len 512
     """
     if output == "json" and not detach:
-        what = "a run in the foreground shows text."
+        what = "a run in the foreground prints text."
         raise MultinodeError(ExitCode.USAGE, what, where="-o json", hint="Add --detach, or leave it out.")
     refusals.require_packages(("rich",))
     from vllm_multinode.local.run.detach import in_background
@@ -145,7 +158,7 @@ def run_(
         if python is not None:
             raise MultinodeError(
                 ExitCode.USAGE,
-                "names an engine, and so does --python.",
+                "cannot be combined with --python; each names an engine.",
                 where="--vllm",
                 hint="Give one of them.",
             )
@@ -223,7 +236,7 @@ def logs_(
 
 @app.declare()
 def ask(
-    prompt: Annotated[str, Argument(help="What the model goes on from.")],
+    prompt: Annotated[str, Argument(help="The prompt.")],
     *,
     tokens: Annotated[int, Option(min=1, help="At most.")] = 32,
     run: RunName = None,
@@ -336,7 +349,7 @@ def start(node: NodeName, *, run: RunName = None, output: OutputFormat = "text")
 @app.declare()
 def stop(
     node: Annotated[
-        str | None, Argument(help="A node; without one the whole run ends.", complete=completions.nodes)
+        str | None, Argument(help="A node; the whole run by default.", complete=completions.nodes)
     ] = None,
     *,
     grace: Grace = None,
@@ -365,7 +378,7 @@ def wait(
     *,
     state: Annotated[
         Literal["serving", "forming", "starting", "recovering", "failed"],
-        Option("--for", help="What the head must say."),
+        Option("--for", help="State to wait for."),
     ] = "serving",
     timeout: Annotated[float, Option(min=0, help="Seconds.")] = 300,
     run: RunName = None,
@@ -400,14 +413,14 @@ def clean(*, output: OutputFormat = "text") -> None:
 
 @app.declare("make-model")
 def make_model_(
-    directory: Annotated[Path, Argument(help="The model directory to make.")],
+    directory: Annotated[Path, Argument(help="The model directory to create.")],
     *,
     layers: Annotated[int, Option(min=1, max=1024, help="Decoder layers.")] = 4,
     heads: Annotated[int, Option(min=1, max=1024, help="Attention heads.")] = 4,
     kv_heads: Annotated[int, Option(min=1, max=1024, help="Key-value heads.")] = 2,
     width: Annotated[int, Option(min=1, max=16384, help="Hidden size.")] = 64,
-    shards: Annotated[int, Option(min=1, max=1024, help="Files of weights.")] = 2,
-    seed: Annotated[int, Option(min=0, help="Of the weights.")] = 0,
+    shards: Annotated[int, Option(min=1, max=1024, help="Number of weight files.")] = 2,
+    seed: Annotated[int, Option(min=0, help="Random seed of the weights.")] = 0,
     output: OutputFormat = "text",
 ) -> None:
     """Make a small random Llama with a tokenizer, the same bytes each time.
@@ -437,7 +450,7 @@ def make_model_(
 def install(
     *,
     python: Annotated[
-        Path, Option(help="The environment's Python; this one by default.", show_default=False)
+        Path, Option(help="Python of the environment; this one by default.", show_default=False)
     ] = Path(sys.executable),
     output: OutputFormat = "text",
 ) -> None:
@@ -461,7 +474,7 @@ def _families(*, ip6: bool, dual_stack: bool) -> Families:
         MultinodeError: both were asked for.
     """
     if ip6 and dual_stack:
-        raise MultinodeError(ExitCode.USAGE, "says IPv6 alone, and --dual-stack both.", where="--ip6")
+        raise MultinodeError(ExitCode.USAGE, "cannot be combined with --dual-stack.", where="--ip6")
     return "ipv6" if ip6 else "dual-stack" if dual_stack else "ipv4"
 
 

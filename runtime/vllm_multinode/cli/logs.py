@@ -25,10 +25,11 @@ _POLL = 1.0
 
 
 Node = Annotated[str, Option("--node", help="Only of this rank, node or pod.", show_default=False)]
-Tail = Annotated[int | None, Option("--tail", min=0, help="Only the last lines.")]
-Follow = Annotated[bool, Option("--follow", "-f", help="Go on as they grow, until Ctrl-C.")]
+Tail = Annotated[int | None, Option("--tail", min=0, help="Only this many of the last lines.")]
+Follow = Annotated[bool, Option("--follow", "-f", help="Follow the logs until Ctrl-C.")]
 Previous = Annotated[
-    bool, Option("--previous", "-p", help="Of containers that have ended, and their last word.")
+    bool,
+    Option("--previous", "-p", help="Logs of containers that have ended, with their termination messages."),
 ]
 
 
@@ -59,15 +60,17 @@ class Wanted:
 def logs(
     asked: Asked,
     *,
-    since: Annotated[str, Option(help="No older lines: 90s, 10m, 2h, 1d.", show_default=False)] = "",
+    since: Annotated[
+        str, Option(help="Only lines newer than this: 90s, 10m, 2h, 1d.", show_default=False)
+    ] = "",
     follow: Follow = False,
     previous: Previous = False,
-    errors: Annotated[bool, Option("--errors", help="Only the lines that tell of a failure.")] = False,
+    errors: Annotated[bool, Option("--errors", help="Only lines that report a failure.")] = False,
     node: Node = "",
     tail: Tail = None,
     output: OutputFormat = "text",
 ) -> int:
-    """Print the logs of all nodes in order of time, with rank, engine and supervisor told apart.
+    """Print the logs of all nodes in time order, with rank and source (engine or supervisor).
 
     multinode logs llama -n models --since 10m --errors
 
@@ -140,7 +143,7 @@ def _require_node(found: "Sequence[Observation]", lines: "Sequence[Sequence[Line
             there |= {one.pod, one.node, "" if one.rank is None else str(one.rank)}
     if name not in there:
         known = ", ".join(sorted(filter(None, there)))
-        hint = f"There are: {known}." if known else "Nobody has written anything."
+        hint = f"There are: {known}." if known else "There are no log lines."
         raise MultinodeError(ExitCode.USAGE, f"there is no node '{name}'.", where="--node", hint=hint)
 
 

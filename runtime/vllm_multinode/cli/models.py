@@ -26,7 +26,7 @@ def models(
     search: Annotated[
         list[str] | None,
         Argument(
-            help="Parts of the name; all models without any.", show_default=False, complete=completions.models
+            help="Parts of the name; all models by default.", show_default=False, complete=completions.models
         ),
     ] = None,
     *,
@@ -37,7 +37,7 @@ def models(
             complete=completions.gpus,
         ),
     ] = None,
-    context: Annotated[int, Option(min=1, help="Tokens of a request of these deployments.")] = CONTEXT,
+    context: Annotated[int, Option(min=1, help="Tokens per request.")] = CONTEXT,
     output: OutputFormat = "text",
 ) -> int:
     """List the models of the catalogue: size, context and the smallest deployments.

@@ -101,19 +101,19 @@ def plan(
         str, Option(help="GPUs of a node; a list (8,8,4) for nodes that differ.", show_default=False)
     ] = "",
     nodes: Annotated[
-        int | None, Option(min=1, max=1024, help="Nodes there are; any number by default.")
+        int | None, Option(min=1, max=1024, help="Number of nodes available; any number by default.")
     ] = None,
     from_cluster: Annotated[
-        bool, Option("--from-cluster", help="Plan with what the cluster's nodes have free.")
+        bool, Option("--from-cluster", help="Plan for the free GPUs of the cluster's nodes.")
     ] = False,
     context: Annotated[int, Option(min=0, help="Tokens of a request; 0 for the model's limit.")] = 0,
     concurrency: Annotated[int, Option(min=1, help="Requests at once.")] = 1,
     kv_dtype: Annotated[KvDtype, Option(help="Of the KV cache.")] = "auto",
     executor: Annotated[
-        ExecutorName, Option(help="What spreads the engine over the nodes.")
+        ExecutorName, Option(help="Executor that runs the engine over the nodes.")
     ] = DEFAULT_EXECUTOR,
     gpu_memory: Annotated[float | None, Option(help="GiB of a GPU, instead of the catalogue's.")] = None,
-    utilization: Annotated[float, Option(help="Part of it that vLLM may take.")] = UTILIZATION,
+    utilization: Annotated[float, Option(help="Fraction of it that vLLM may use.")] = UTILIZATION,
     claim_bandwidth: Annotated[float, Option(help="GB/s that a node reads from the claim.")] = CLAIM_GBS,
     vllm: Vllm = DEFAULT_VLLM,
     tensor_parallel: TensorParallel = 0,
@@ -129,14 +129,14 @@ def plan(
     against: Annotated[
         str,
         Option(
-            help="An engine's log to hold the plan against; - for stdin.",
+            help="An engine's log to compare the plan with; - for stdin.",
             show_default=False,
             complete=completions.files,
         ),
     ] = "",
     explain: Annotated[bool, Option("--explain", help="Print every formula with its numbers.")] = False,
     output: Annotated[
-        Output, Option("--output", "-o", help="How to print the plan; spec is what `render` takes.")
+        Output, Option("--output", "-o", help="Output format; spec is the input of `render`.")
     ] = "text",
     name: Annotated[str, Option(help="-o spec: the service; the model's name by default.")] = "",
     claim: Annotated[
@@ -149,7 +149,7 @@ def plan(
     platform: Platform = None,
     kserve: Kserve = None,
     tolerate: Annotated[
-        list[str] | None, Option(help="--from-cluster: use nodes with this taint too; repeatable.")
+        list[str] | None, Option(help="--from-cluster: also use nodes with this taint; repeatable.")
     ] = None,
     selector: Annotated[
         list[str] | None,
@@ -172,7 +172,7 @@ def plan(
         str, Option(help="--from-cluster: context of the kubeconfig.", show_default=False)
     ] = "",
 ) -> int:
-    """Say how many nodes a model needs, and which TP and PP.
+    """Work out how many nodes a model needs, and which TP and PP.
 
     Exit code 3 where nothing fits, 8 where that lies within the estimate's error.
 
@@ -201,7 +201,9 @@ def plan(
         click.echo(shown, nl=False)
         return ExitCode.OK
     if source is None:
-        raise MultinodeError(ExitCode.USAGE, "No model was named.", hint="`multinode models` lists some.")
+        raise MultinodeError(
+            ExitCode.USAGE, "No model is given.", hint="`multinode models` lists the catalogue."
+        )
     pool = _pool(selector or (), from_cluster)
     if from_cluster:
         if gpus_per_node:
@@ -212,7 +214,7 @@ def plan(
     elif gpu:
         made = [choose(of_options(wishes, source, gpu, gpu_memory, gpus_per_node, nodes))]
     else:
-        raise MultinodeError(ExitCode.USAGE, "No GPU was named.", hint="Give --gpu TYPE, or --from-cluster.")
+        raise MultinodeError(ExitCode.USAGE, "No GPU is given.", hint="Give --gpu TYPE, or --from-cluster.")
     order = sorted(range(len(made)), key=lambda number: preferred(made[number]))
     plans = [made[number] for number in order]
     if output == "spec":

@@ -16,7 +16,7 @@ ALL: Final = "all"
 
 NAMES: Final = "kserve-0.19.0, openshift-ai-2.25, …"
 _PLATFORM_HELP: Final = f"{NAMES}; {VARIABLE}, or {DEFAULT.name}, by default."
-_KSERVE_HELP: Final = "The same by KServe's number alone: 0.19.0."
+_KSERVE_HELP: Final = "The same by KServe's version alone: 0.19.0."
 
 Platform = Annotated[
     str | None,
@@ -54,7 +54,7 @@ def named(platform: str | None, kserve: str | None) -> Release | None:
     """
     if platform is not None and kserve is not None:
         raise MultinodeError(
-            ExitCode.USAGE, "--platform and --kserve both name the release.", hint="Keep one of them."
+            ExitCode.USAGE, "--platform and --kserve both give the release.", hint="Keep one of them."
         )
     places = (("--platform", platform), ("--kserve", kserve), (VARIABLE, os.environ.get(VARIABLE) or None))
     return next((_found(text, place) for place, text in places if text is not None), None)

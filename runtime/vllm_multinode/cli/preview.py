@@ -38,20 +38,20 @@ def preview(
     kserve: Kserve = None,
     runtime: Annotated[
         list[str] | None,
-        Option(help="A further file that holds ServingRuntimes.", complete=completions.files),
+        Option(help="A further file with ServingRuntimes.", complete=completions.files),
     ] = None,
     generation: Annotated[int, Option(min=1, help="metadata.generation of the InferenceServices now.")] = 1,
     diff: Annotated[
         str,
         Option(
-            metavar="OTHER", help="Manifests to come: say what the update does.", complete=completions.files
+            metavar="OTHER", help="The new manifests: show what the update does.", complete=completions.files
         ),
     ] = "",
     param: Parameters = None,
     remote: Remote = False,
-    output: Annotated[Output, Option("--output", "-o", help="How to print it.")] = "table",
+    output: Annotated[Output, Option("--output", "-o", help="Output format.")] = "table",
 ) -> int:
-    """Print what KServe will create; exit code 4 where it would refuse it or never serve.
+    """Show what KServe will create; exit code 4 if it would refuse it or never serve.
 
     multinode preview -f llama/ --platform openshift-ai-2.25
 

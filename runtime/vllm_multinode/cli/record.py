@@ -15,15 +15,15 @@ def record(
     asked: Asked,
     *,
     output: Annotated[
-        Path | None, Option("--output", "-o", help="The file; standard output without.")
+        Path | None, Option("--output", "-o", help="File to write; standard output by default.")
     ] = None,
     check: Annotated[
-        Path | None, Option(help="A file of an earlier record: run it again, and say what differs.")
+        Path | None, Option(help="A record to compare with: send the same request and list the differences.")
     ] = None,
-    prompt: Annotated[str, Option(help="What the model goes on from.")] = "One two three",
+    prompt: Annotated[str, Option(help="The prompt.")] = "One two three",
     tokens: Annotated[int, Option(min=1, max=4096, help="At most.")] = 16,
 ) -> int:
-    """Run the smallest exercise with a service, and write down all that makes it reproducible.
+    """Send one request to a service, and record everything needed to reproduce the answer.
 
     Exit code 83: with --check, something differs.
 
@@ -54,5 +54,5 @@ def record(
     for line in lines:
         say(line)
     seconds = f"{before.exercise.seconds:g} s then, {made.exercise.seconds:g} s now"
-    say(f"{len(lines)} differences ({seconds})" if lines else f"the same as recorded ({seconds})")
+    say(f"{len(lines)} differences ({seconds})" if lines else f"nothing differs from the record ({seconds})")
     return ExitCode.DIFFERS if lines else ExitCode.OK

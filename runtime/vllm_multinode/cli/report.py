@@ -21,7 +21,7 @@ def report(
         "multinode-report.tar.gz"
     ),
 ) -> int:
-    """Write status, diagnosis, logs and objects into one file to attach; secrets are hidden.
+    """Collect status, diagnosis, logs and objects in one archive; secrets are hidden.
 
     multinode report llama -n models --out llama.tar.gz
 
@@ -38,5 +38,5 @@ def report(
         found = place.observe(asked.name, asked.labels, deep=True)
         data = bundle(place, found, importlib.metadata.version("vllm-multinode"), earlier)
     write_whole(out, data, mode=0o600)
-    say(f"Written: {out} ({len(data) / 1024:.0f} KiB). Look through it before you give it away.")
+    say(f"Written: {out} ({len(data) / 1024:.0f} KiB). Review it before you share it.")
     return ExitCode.OK

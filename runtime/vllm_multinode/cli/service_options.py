@@ -20,15 +20,15 @@ ServiceName = Annotated[
     str,
     Argument(
         metavar="[NAME]",
-        help="An InferenceService, LeaderWorkerSet or deployment; with --local a run. All where left out.",
+        help="An InferenceService, LeaderWorkerSet or deployment; a run with --local. All by default.",
         show_default=False,
         complete=completions.services,
     ),
 ]
 Labels = Annotated[
-    str, Option("--selector", "-l", help="Only services with this label, as kubectl takes it.")
+    str, Option("--selector", "-l", help="Only services with this label, in kubectl's syntax.")
 ]
-Local = Annotated[bool, Option("--local", help="Runs of this machine (multinode local run).")]
+Local = Annotated[bool, Option("--local", help="Look at runs on this machine (multinode local run).")]
 P = ParamSpec("P")
 
 
@@ -114,7 +114,9 @@ def source(
     if local:
         given = {"-n": namespace, "--context": context, "--kubeconfig": kubeconfig}
         if named := next((name for name, value in given.items() if value), ""):
-            raise MultinodeError(ExitCode.USAGE, f"{named} is for clusters.", hint="Leave it or --local out.")
+            raise MultinodeError(
+                ExitCode.USAGE, f"{named} is for clusters only.", hint="Omit it, or omit --local."
+            )
         from vllm_multinode.local.world import refusals
         from vllm_multinode.operate.local_source import LocalSource
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from vllm_multinode.operate.source import Source
     from vllm_multinode.operate.status import ServiceStatus
 
-Watch = Annotated[bool, Option("--watch", "-w", help="Again and again until Ctrl-C.")]
-Interval = Annotated[float, Option(min=0.2, help="Seconds between two looks of --watch.")]
+Watch = Annotated[bool, Option("--watch", "-w", help="Refresh until Ctrl-C.")]
+Interval = Annotated[float, Option(min=0.2, help="Seconds between refreshes with --watch.")]
 
 
 @over_services
@@ -26,7 +26,7 @@ def status(
     interval: Interval = 2,
     output: OutputFormat = "text",
 ) -> int:
-    """Show what services do: state, reason, nodes, requests, recoveries and the way in.
+    """Show the state of services: reason, nodes, requests, recoveries and how to reach them.
 
     multinode status llama -n models
 
@@ -42,7 +42,7 @@ def show(asked: Asked, *, watch: bool, interval: float, output: Output) -> int:
         MultinodeError: USAGE for --watch beside -o json.
     """
     if watch and output == "json":
-        raise MultinodeError(ExitCode.USAGE, "--watch draws text.", hint="Leave it or -o json out.")
+        raise MultinodeError(ExitCode.USAGE, "--watch draws text.", hint="Omit --watch or -o json.")
     with asked.source() as place:
         if watch:
             again(lambda: _text(_look(place, asked), single=bool(asked.name)), interval)

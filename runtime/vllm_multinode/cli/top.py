@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def top(
     asked: Asked,
     *,
-    once: Annotated[bool, Option("--once", help="One interval, and end.")] = False,
-    interval: Annotated[float, Option(min=0.2, max=60, help="Seconds between two looks.")] = 2,
+    once: Annotated[bool, Option("--once", help="Print one interval and exit.")] = False,
+    interval: Annotated[float, Option(min=0.2, max=60, help="Seconds between refreshes.")] = 2,
     output: OutputFormat = "text",
 ) -> int:
     """Show tokens and requests per second, the KV cache and the nodes' heartbeats, live.

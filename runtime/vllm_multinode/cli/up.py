@@ -65,15 +65,15 @@ def up(
     gpu: Annotated[
         str,
         Option(
-            help="An accelerator or a node shape; what the cluster has free by default.",
+            help="An accelerator or a node shape; the cluster's free GPUs by default.",
             show_default=False,
             complete=completions.gpus,
         ),
     ] = "",
     gpu_memory: Annotated[
-        float | None, Option(help="With --gpu: GiB of one, instead of what the catalogue says.")
+        float | None, Option(help="With --gpu: GiB per GPU, instead of the catalogue's.")
     ] = None,
-    gpus_per_node: Annotated[str, Option(help="With --gpu: GPUs of a node.", show_default=False)] = "",
+    gpus_per_node: Annotated[str, Option(help="With --gpu: GPUs per node.", show_default=False)] = "",
     nodes: Annotated[
         int | None,
         Option(min=1, max=1024, help="Nodes there are, or that it may take of --selector's."),
@@ -82,45 +82,49 @@ def up(
         list[str] | None,
         Option("--selector", "-l", help="Only nodes with these labels (KEY=VALUE, by commas or repeated)."),
     ] = None,
-    replicas: Annotated[int, Option(min=1, max=1024, help="Groups side by side, behind a router.")] = 1,
+    replicas: Annotated[int, Option(min=1, max=1024, help="Number of groups behind a router.")] = 1,
     context_tokens: Annotated[
         int, Option("--context", min=0, help="Tokens of a request; 0 for the model's limit.")
     ] = 0,
     concurrency: Annotated[int, Option(min=1, help="Requests at once.")] = 1,
     nodes_come: Annotated[
         bool,
-        Option("--nodes-come", help="With --gpu: nodes are added on demand, and need not be free now."),
+        Option("--nodes-come", help="With --gpu: the cluster adds nodes on demand; none has to be free now."),
     ] = False,
     executor: Annotated[
         ExecutorName | None,
         Option(
-            help="What spreads the engine over the nodes; mp, where the image has it.", show_default=False
+            help="Executor that runs the engine over the nodes; mp by default, if the image supports it.",
+            show_default=False,
         ),
     ] = None,
     tensor_parallel: TensorParallel = 0,
     pipeline_parallel: PipelineParallel = 0,
     source: Annotated[
-        str, Option(help="Where the weights come from, instead of the hub.", show_default=False)
+        str, Option(help="Source of the weights, instead of the hub.", show_default=False)
     ] = "",
     source_secret: Annotated[
         str,
-        Option(help=f"Secret for the source; {TOKEN_SECRET} for a gated model.", show_default=False),
+        Option(
+            help=f"Secret with credentials for the source; {TOKEN_SECRET} for a gated model.",
+            show_default=False,
+        ),
     ] = "",
     source_env: Annotated[
         list[str] | None,
         Option(
             metavar="NAME[=VALUE]",
-            help="Variable of the Job that fetches, as HF_ENDPOINT of a mirror or HTTPS_PROXY; repeatable.",
+            help="Variable of the fetch Job, such as HF_ENDPOINT or HTTPS_PROXY; repeatable.",
         ),
     ] = None,
     storage_class: Annotated[
-        str, Option(help="Of the claim; the cluster's default by default.", show_default=False)
+        str, Option(help="Storage class of the claim; the cluster's default by default.", show_default=False)
     ] = "",
-    image: Annotated[
-        str, Option(help="Image of vLLM; its released one by default.", show_default=False)
+    image: Annotated[str, Option(help="vLLM image; the released one by default.", show_default=False)] = "",
+    name: Annotated[
+        str, Option(help="Name of the service; the model's by default.", show_default=False)
     ] = "",
-    name: Annotated[str, Option(help="Of the service; the model's by default.", show_default=False)] = "",
-    target: Annotated[RenderTarget, Option(help="What it is rendered for.")] = "kserve",
+    target: Annotated[RenderTarget, Option(help="Kind of object to render.")] = "kserve",
     platform: Annotated[
         str | None,
         Option(
@@ -133,15 +137,15 @@ def up(
     out: Annotated[
         str | None,
         Option(
-            help="Write the folder for kubectl apply -k instead.",
+            help="Write a folder for kubectl apply -k instead of deploying.",
             show_default=False,
             complete=completions.folders,
         ),
     ] = None,
-    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     namespace: Namespace = "",
     create_namespace: Annotated[
-        bool, Option("--create-namespace", help="Make the namespace where it is missing.")
+        bool, Option("--create-namespace", help="Create the namespace if it does not exist.")
     ] = False,
     timeout: Annotated[
         float, Option(min=1, help="Seconds to wait for the model, and again to serve.")
@@ -294,7 +298,7 @@ def _confirm(spec: DeploymentSpec, namespace: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise MultinodeError(
-            ExitCode.USAGE, "standard input is not a terminal, so nobody can confirm.", hint="Say --yes."
+            ExitCode.USAGE, "confirmation is needed, and standard input is not a terminal.", hint="Add --yes."
         )
     click.confirm(f"Deploy {spec.name} to namespace {namespace}?", abort=True, err=json_asked())
 

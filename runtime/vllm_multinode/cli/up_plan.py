@@ -154,7 +154,7 @@ def _check_free(cluster: "Cluster", spec: DeploymentSpec, plan: Plan, pool: Mapp
             raise
         # Who may not list nodes is not kept from pods that wait for one.
         return
-    hint = "Leave --gpu out for what is free, free some, or say --nodes-come where nodes are added on demand."
+    hint = "Omit --gpu to plan for free GPUs, free some, or add --nodes-come if nodes are added on demand."
     try:
         free = [one for offer in offers(nodes, gpu.name, gpu.memory_gib) for one in offer.node_gpus]
     except MultinodeError as error:
@@ -284,9 +284,9 @@ def _source_of(model: str) -> str:
     if Path(model).exists():
         raise MultinodeError(
             ExitCode.USAGE,
-            "is a folder of this machine, which no Job in the cluster can read.",
+            "is a folder on this machine, which the cluster cannot read.",
             where=model,
-            hint="Name it as hf://org/name, or say with --source where the cluster finds it.",
+            hint="Give hf://org/name, or the cluster's source of the weights with --source.",
         )
     return HUB + catalogue.model(model).name
 

@@ -53,7 +53,7 @@ def validate(
     model: Annotated[
         str,
         Option(
-            help="The model, as `plan` takes it: checks that sizes fit it.",
+            help="The model, as for `plan`: also check that the sizes fit it.",
             show_default=False,
             complete=completions.models,
         ),
@@ -61,19 +61,19 @@ def validate(
     gpu: Annotated[
         str,
         Option(
-            help="What the nodes have, as `plan` takes it: checks that the model fits.",
+            help="The GPU of the nodes, as for `plan`: also check that the model fits.",
             show_default=False,
             complete=completions.gpus,
         ),
     ] = "",
     param: Parameters = None,
     remote: Remote = False,
-    fix: Annotated[bool, Option("--fix", help="Fix in the files what can be fixed without a guess.")] = False,
+    fix: Annotated[bool, Option("--fix", help="Fix the files where the fix is certain.")] = False,
     online: Annotated[
-        bool, Option("--online", help="Ask the source of each model whether it is there, too.")
+        bool, Option("--online", help="Also check that each model exists at its source.")
     ] = False,
 ) -> int:
-    """Say what will be refused and what will never serve; exit code 4 where there is any.
+    """Find what will be refused and what will never serve; exit code 4 if anything is found.
 
     multinode validate -f llama/ --platform openshift-ai-2.25
 
@@ -169,9 +169,9 @@ def _named_model(given: Inputs) -> "Source":
 
     source = named_model(given.documents)
     if source is None:
-        what = "--gpu needs to know the model, and the files name none of the catalogue."
+        what = "--gpu needs the model, and the files name no model of the catalogue."
         raise MultinodeError(ExitCode.USAGE, what, hint="Name it with --model.")
-    aside(f"note: sizes are held against {source.name}, which the path of the model names.")
+    aside(f"note: sizes are checked against {source.name}, which the model's path names.")
     return source
 
 

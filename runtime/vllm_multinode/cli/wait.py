@@ -28,15 +28,13 @@ def wait(
     *,
     namespace: Namespace = "",
     timeout: Annotated[float, Option(min=1, help="Seconds to wait.")] = 3600,
-    ask: Annotated[
-        str, Option(help="Let the model go on from this, once it serves.", show_default=False)
-    ] = "",
+    ask: Annotated[str, Option(help="Prompt to send once it serves.", show_default=False)] = "",
     output: OutputFormat = "text",
     context: Context = "",
     kubeconfig: Kubeconfig = "",
     login: Login = "kubeconfig",
 ) -> int:
-    """Show each pod's state until the service serves; exit code 75 where it will not.
+    """Show each pod's state until the service is ready; exit code 75 if it will not serve.
 
     multinode wait llama -n models
 

@@ -5,34 +5,19 @@ import json
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import yaml
 
-from unit.cluster.objects import head_says, running, with_status
-from unit.cluster.stub_api import StubApi, serving
+from unit.cluster.stub_api import StubApi
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 SPEC = {
     "name": "llama",
     "model": {"claim": "models", "path": "llama", "size": "131Gi"},
     "parallelism": {"tensor": 8, "pipeline": 2},
-}
-CONTROLLER = {
-    "apiVersion": "apps/v1",
-    "kind": "Deployment",
-    "metadata": {
-        "name": "kserve-controller-manager",
-        "namespace": "kserve",
-        "labels": {"control-plane": "kserve-controller-manager"},
-    },
-    "spec": {
-        "template": {"spec": {"containers": [{"name": "manager", "image": "kserve-controller:v0.19.0"}]}}
-    },
 }
 _MULTINODE = f"#!{sys.executable}\nfrom vllm_multinode.cli.main import main\nmain()\n"
 
@@ -45,49 +30,6 @@ def program(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     return module
-
-
-class Controller(threading.Thread):
-    """Lets every service that is created serve, as KServe and its pods would."""
-
-    def __init__(self, api: StubApi) -> None:
-        super().__init__(daemon=True)
-        self._api = api
-        self.ended = threading.Event()
-
-    def run(self) -> None:
-        while not self.ended.wait(0.05):
-            for (plural, namespace, name), body in list(self._api.objects.items()):
-                if plural == "inferenceservices" and "status" not in body:
-                    self._api.put(with_status(body, ready="True", url=f"http://{name}.example.com"))
-                    text = json.dumps(running(f"{name}-predictor-0")).replace("llm", name)
-                    pod = json.loads(text)
-                    pod["metadata"]["namespace"] = namespace
-                    self._api.put(pod)
-                    self._api.heads[f"{name}-predictor-0:8081"] = head_says()
-
-
-@pytest.fixture
-def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubApi]:
-    """A stand-in for a cluster with KServe 0.19.0, with a kubeconfig for it."""
-    with serving() as api:
-        api.namespace("models")
-        api.put(CONTROLLER)
-        config = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "current-context": "x",
-            "clusters": [{"name": "c", "cluster": {"server": api.url}}],
-            "users": [{"name": "ada", "user": {"token": "the-token-of-ada"}}],
-            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "ada", "namespace": "models"}}],
-        }
-        (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
-        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-        controller = Controller(api)
-        controller.start()
-        yield api
-        controller.ended.set()
-        controller.join(timeout=60)
 
 
 def test_what_is_built_and_rendered_passes_the_check(
@@ -125,7 +67,7 @@ def test_a_fleet_is_planned(capsys: pytest.CaptureFixture[str]) -> None:
     assert "does not fit; it needs" in capsys.readouterr().out
 
 
-def test_the_service_is_created_through_the_sdk(api: StubApi) -> None:
+def test_the_service_is_created_through_the_sdk(kserve_api: StubApi) -> None:
     if importlib.util.find_spec("kserve") is None:
         pytest.skip("the KServe SDK is not installed")
     from vllm_multinode import DeploymentSpec, Model, Parallelism, render
@@ -137,7 +79,7 @@ def test_the_service_is_created_through_the_sdk(api: StubApi) -> None:
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert "llama serves at http://llama.example.com" in ended.stdout
-    created = api.get("inferenceservices", "llama", "models")
+    created = kserve_api.get("inferenceservices", "llama", "models")
     assert created is not None
     spec = DeploymentSpec(
         name="llama",
@@ -148,28 +90,30 @@ def test_the_service_is_created_through_the_sdk(api: StubApi) -> None:
     (body,) = render(spec, "kserve-0.19.0").files["inference-service.yaml"]
     created["spec"]["predictor"]["model"].pop("name", None)
     assert created["spec"] == body["spec"]
-    assert api.get("servingruntimes", body["spec"]["predictor"]["model"]["runtime"], "models") is not None
+    assert (
+        kserve_api.get("servingruntimes", body["spec"]["predictor"]["model"]["runtime"], "models") is not None
+    )
 
 
-def test_a_step_of_kubeflow(api: StubApi, tmp_path: Path) -> None:
+def test_a_step_of_kubeflow(kserve_api: StubApi, tmp_path: Path) -> None:
     compiler = pytest.importorskip("kfp.compiler", reason="kfp is not installed", exc_type=ImportError)
     step = program("pipelines/kubeflow.py")
     assert step.serve.python_func(yaml.safe_dump(SPEC), "models") == "http://llama.example.com"
     compiler.Compiler().compile(step.pipeline, str(tmp_path / "pipeline.yaml"))
     assert "vllm-multinode[cluster]" in (tmp_path / "pipeline.yaml").read_text()
-    assert api.get("inferenceservices", "llama", "models") is not None
+    assert kserve_api.get("inferenceservices", "llama", "models") is not None
 
 
-def test_a_task_of_airflow(api: StubApi) -> None:
+def test_a_task_of_airflow(kserve_api: StubApi) -> None:
     pytest.importorskip("airflow.sdk", reason="Airflow is not installed", exc_type=ImportError)
     task = program("pipelines/airflow_dag.py").serve
     assert task.function(yaml.safe_dump(SPEC), "models") == "http://llama.example.com"
     # A second try changes nothing.
     assert task.function(yaml.safe_dump(SPEC), "models") == "http://llama.example.com"
-    assert api.get("inferenceservices", "llama", "models") is not None
+    assert kserve_api.get("inferenceservices", "llama", "models") is not None
 
 
-def test_a_step_of_argo(api: StubApi, tmp_path: Path) -> None:
+def test_a_step_of_argo(kserve_api: StubApi, tmp_path: Path) -> None:
     template = yaml.safe_load((EXAMPLES / "pipelines" / "argo.yaml").read_text())["spec"]["templates"][0]
     spec = tmp_path / "llama.yaml"
     spec.write_text(yaml.safe_dump(SPEC))
@@ -188,7 +132,7 @@ def test_a_step_of_argo(api: StubApi, tmp_path: Path) -> None:
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert "serves at http://llama.example.com" in ended.stdout
-    assert api.get("inferenceservices", "llama", "models") is not None
+    assert kserve_api.get("inferenceservices", "llama", "models") is not None
 
 
 _PROGRAMS = sorted(EXAMPLES.rglob("*.py"))

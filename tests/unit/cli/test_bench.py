@@ -93,7 +93,7 @@ def test_a_comparison_with_another_file_is_refused_before_any_load(
     ("more", "words"),
     [
         pytest.param(["--model", "absent"], "'absent' is not served; llm, other", id="model"),
-        pytest.param([], "--tokenizer: nobody here knows", id="tokenizer"),
+        pytest.param([], "--tokenizer: the model's tokenizer is not known", id="tokenizer"),
     ],
 )
 def test_what_the_api_cannot_tell_is_asked_for(

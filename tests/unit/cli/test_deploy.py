@@ -206,7 +206,7 @@ def test_a_namespace_in_the_object_holds(api: StubApi, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        pytest.param(["deploy"], ExitCode.USAGE, "no file is named", id="no-file"),
+        pytest.param(["deploy"], ExitCode.USAGE, "no file is given", id="no-file"),
         pytest.param(["deploy", "-f", "none.yaml"], ExitCode.MANIFEST, "none.yaml", id="missing-file"),
         pytest.param(["deploy", "-f", "empty.yaml"], ExitCode.MANIFEST, "empty.yaml", id="empty-file"),
         pytest.param(["deploy", "-f", "typo.yaml"], ExitCode.SPEC, "typo.yaml", id="unknown-field"),
@@ -227,14 +227,14 @@ def test_a_namespace_in_the_object_holds(api: StubApi, capsys: pytest.CaptureFix
         pytest.param(["deploy", "spec.yaml", "--param", "A"], ExitCode.USAGE, "NAME=VALUE", id="param"),
         pytest.param(["deploy", "remote"], ExitCode.KUSTOMIZE, "--remote", id="remote"),
         pytest.param(["delete", "-f", "remote"], ExitCode.KUSTOMIZE, "--remote", id="delete-remote"),
-        pytest.param(["delete", "llm", "--param", "A=1"], ExitCode.USAGE, "for files", id="delete-param"),
+        pytest.param(["delete", "llm", "--param", "A=1"], ExitCode.USAGE, "need files", id="delete-param"),
         pytest.param(["deploy", "values.yaml"], ExitCode.NOT_CHECKED, "Helm chart's values", id="values"),
         pytest.param(
             ["deploy", "values.yaml", "--name", "x"], ExitCode.NOT_CHECKED, "Helm", id="values-with-a-name"
         ),
         pytest.param(["delete", "-f", "values.yaml"], ExitCode.NOT_CHECKED, "Helm", id="delete-values"),
-        pytest.param(["delete"], ExitCode.USAGE, "one of both", id="delete-nothing"),
-        pytest.param(["delete", "llm", "-f", "spec.yaml"], ExitCode.USAGE, "one of both", id="delete-both"),
+        pytest.param(["delete"], ExitCode.USAGE, "give either", id="delete-nothing"),
+        pytest.param(["delete", "llm", "-f", "spec.yaml"], ExitCode.USAGE, "give either", id="delete-both"),
         pytest.param(["wait", "none"], ExitCode.NOT_SERVING, "there is no", id="wait-for-nothing"),
         pytest.param(
             ["wait", "llm", "--context", "y"], ExitCode.CLUSTER_UNREACHABLE, "context 'y'", id="context"

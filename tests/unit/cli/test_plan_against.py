@@ -90,7 +90,7 @@ def test_a_difference_has_a_reason(tmp_path: Path, file: Path) -> None:
         pytest.param(("--against", "/no/such.log"), 9, "cannot be read", id="no-file"),
         pytest.param(("llama-3.1-8b-instruct", "--against", "-"), 9, "lacks the lines", id="empty"),
         pytest.param(("--against", "FILE", "-o", "spec"), 2, "-o spec", id="a-spec-of-a-comparison"),
-        pytest.param((), 2, "No model was named", id="neither-model-nor-log"),
+        pytest.param((), 2, "No model is given", id="neither-model-nor-log"),
     ],
 )
 def test_a_mistake_is_one_line(arguments: tuple[str, ...], code: int, says: str, file: Path) -> None:

@@ -94,7 +94,7 @@ def test_a_release_is_named_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert (
         run(["render", "-f", "spec.yaml", "--platform", "rhoai-2.25", "--kserve", "0.19.0"]) == ExitCode.USAGE
     )
-    assert "both name the release" in capsys.readouterr().err
+    assert "both give the release" in capsys.readouterr().err
 
 
 def test_what_is_rendered_by_default_passes_by_default(capsys: pytest.CaptureFixture[str]) -> None:

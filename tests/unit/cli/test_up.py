@@ -102,7 +102,7 @@ def test_without_a_terminal_it_asks_for_yes_and_writes_nothing(
 ) -> None:
     secret(api)
     assert run(COMMAND) == ExitCode.USAGE
-    assert "Say --yes" in capsys.readouterr().err
+    assert "Add --yes" in capsys.readouterr().err
     assert api.written() == []
 
 
@@ -122,7 +122,7 @@ def test_the_model_comes_first_and_no_service_waits_for_one_that_does_not(
     ("model", "says"),
     [
         pytest.param("nosuch", "The catalogue has no model 'nosuch'", id="unknown"),
-        pytest.param(".", "is a folder of this machine", id="folder"),
+        pytest.param(".", "is a folder on this machine", id="folder"),
     ],
 )
 def test_what_cannot_be_fetched(model: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -61,7 +61,7 @@ def test_a_record_and_the_same_again(
     assert found["missing"] == []
     capsys.readouterr()
     assert run(["record", "llm", "--check", str(file)]) == ExitCode.OK
-    assert capsys.readouterr().out.startswith("the same as recorded")
+    assert capsys.readouterr().out.startswith("nothing differs from the record")
 
 
 @pytest.mark.parametrize("answers", [[" four five", " six"]])
