@@ -42,7 +42,7 @@ class Scale:
     Attributes:
         members: the head among them.
         joined: from the first request to join until all are members.
-        silent: from the last heartbeat of one until it is noticed, beyond which the time-out is 5.
+        silent: from the last heartbeat of one until it is noticed, beyond which the timeout is 5.
         closed: from the end of a connection until it is noticed.
         again: until that member has joined again.
         cpu: percent of a core for heartbeats, nothing else going on.

@@ -176,7 +176,7 @@ def answers(where: str, timeout: float = 1) -> int:
 
 
 def wait_for_status(where: str, wanted: int, timeout: float) -> float | None:
-    """Wait until a GET answers with that status; returns `time.monotonic()`, or None after the time-out."""
+    """Wait until a GET answers with that status; returns `time.monotonic()`, or None after the timeout."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         if answers(where) == wanted:

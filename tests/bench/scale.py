@@ -8,8 +8,8 @@ from bench.plot import svg
 
 _INTRODUCTION = """# Members and their head
 
-One head with simulated members that join, beat and are lost; no engine runs, so this is the supervisor alone.
-Members and head share one machine with {cores} cores, on which other work went on.
+This measures the supervisor alone: one head with simulated members that join, send heartbeats and are lost,
+without an engine. Members and head share one machine with {cores} cores, which also had other work.
 
 ```console
 $ scripts/bench --scale docs/scale.md

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.skipif(find_spec("vllm") is None, 
 
 PATIENCE: Final = 300.0
 PROMPT: Final = 24_000
-"""Tokens; several times the hang time-out on any CPU."""
+"""Tokens; several times the hang timeout on any CPU."""
 HANG: Final = "4"
 ARGUMENTS: Final = (
     *("--dtype", "float32", "--max-model-len", "32000", "--num-gpu-blocks-override", "300"),
@@ -58,7 +58,7 @@ def never_recovered(group: LocalGroup) -> None:
 
 
 def test_a_lone_long_prefill_is_not_shot(group: LocalGroup, step: Step, threads: ThreadPoolExecutor) -> None:
-    with step(f"prefill of {PROMPT} tokens, hang time-out {HANG} s"):
+    with step(f"prefill of {PROMPT} tokens, hang timeout {HANG} s"):
         answer = threads.submit(complete, group, prompt=[5] * PROMPT, max_tokens=1)
         moved = {tokens_counted(group)}
         while not answer.done():

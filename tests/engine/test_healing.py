@@ -19,7 +19,7 @@ from vllm_multinode.local.world.protocol import Action
 pytestmark = pytest.mark.netns
 
 LOOKS = 20
-"""Of the watchdog, at least 0.2 s apart: several times the time-out of a hang."""
+"""Of the watchdog, at least 0.2 s apart: several times the timeout of a hang."""
 
 
 @pytest.fixture

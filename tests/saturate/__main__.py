@@ -13,7 +13,7 @@ from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, EXECUTOR_NAMES
 from vllm_multinode.local.tiny_model.make_model import make_model
 
 HANG = 20.0
-"""Seconds of the hang time-out: a sixth of the default, so that minutes show what hours would."""
+"""Seconds of the hang timeout: a sixth of the default, so that minutes show what hours would."""
 
 
 def main() -> int:

@@ -26,7 +26,7 @@ CONNECT_TIMEOUT: Final = 5.0
 READ_TIMEOUT: Final = 60.0
 """Seconds; one request may wait for several webhooks of up to 10 s each."""
 _WHOLE: Final = 3
-"""Times its time-outs that a request may take in all, attempts among them."""
+"""Times its timeouts that a request may take in all, attempts among them."""
 _LONGEST_RETRY_AFTER: Final = 5.0
 _IDEMPOTENT: Final = frozenset({"GET", "PATCH", "DELETE"})
 """A server-side apply says how an object shall be: sent twice, it is the same."""
@@ -138,7 +138,7 @@ class Transport:
                 redirect=False,
                 **({} if retry else {"retries": False}),
             )
-            # A time-out of urllib3 begins again with every byte that comes.
+            # A timeout of urllib3 begins again with every byte that comes.
             response: BaseHTTPResponse = within(_WHOLE * (CONNECT_TIMEOUT + timeout), asking)
         except TimeoutError as error:
             what = f"the API has not finished its answer within {_WHOLE * (CONNECT_TIMEOUT + timeout):.0f} s."

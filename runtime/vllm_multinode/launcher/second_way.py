@@ -1,7 +1,7 @@
 """Whether a silent peer is there after all: asked over a new connection.
 
 After a link has been down for three or four seconds, TCP waits until some six seconds after its first loss
-before it sends again, longer than the heartbeat's time-out. A new connection is through at once.
+before it sends again, longer than the heartbeat's timeout. A new connection is through at once.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ class SecondWay:
     """Excuses one peer's late heartbeats while its supervisor answers `/live` over new connections.
 
     Anybody at that address may answer, so an excuse is bounded: a peer that says nothing for twice the
-    time-out is lost in any case. An answer that is under way when the time-out ends is waited for: the first
+    timeout is lost in any case. An answer that is under way when the timeout ends is waited for: the first
     one after a cut may take a second, until the neighbour's address has been asked for again.
 
     Args:

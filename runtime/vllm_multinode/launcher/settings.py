@@ -121,7 +121,7 @@ class Settings(Frozen):
 
 
 def heartbeat_interval(timeout: float) -> float:
-    """Seconds between two heartbeats: five fit into the time-out."""
+    """Seconds between two heartbeats: five fit into the timeout."""
     return timeout / 5
 
 

@@ -3,7 +3,7 @@
 vLLM's `/health` reads one flag and stays 200 while every request hangs. What tells is what the scheduler
 publishes in `/metrics` after each step (`engines.vllm.STEP_METRICS`): while requests are under way some
 of it changes, the fill of the KV cache in a prefill, the counters of tokens afterwards. Where nothing has
-changed for most of the hang time-out, one small request is sent. A scheduler that still steps takes it in,
+changed for most of the hang timeout, one small request is sent. A scheduler that still steps takes it in,
 and then the number of requests changes, however full it is.
 """
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 _REQUESTS: Final = ("vllm:num_requests_running", "vllm:num_requests_waiting")
 # A scheduler without work answers one token in far less.
 _CANARY: Final = 15.0
-# Beyond the hang time-out, for the last answer.
+# Beyond the hang timeout, for the last answer.
 _MARGIN: Final = 1.0
 # Between two samples: what happens just after one is seen with the next.
 _LONGEST_PAUSE: Final = 3.0

@@ -356,7 +356,7 @@ class TestLosing:
     async def test_an_ended_connection_is_known_at_once(self, world: World) -> None:
         pod = await world.joined("a")
         await pod.link.close()
-        # Not by its silence, which takes the time-out.
+        # Not by its silence, which takes the timeout.
         assert await world.event() == Lost("a", "its connection ended")
 
     async def test_silence_is_known_after_the_time_out(self, world: World) -> None:
@@ -404,7 +404,7 @@ class TestLosing:
         async with beating(world):
             await world.joined("a")
             await world.joined("b")
-            # Nothing turns for longer than the time-out, as when the head's pod is frozen and thawed.
+            # Nothing turns for longer than the timeout, as when the head's pod is frozen and thawed.
             time.sleep(0.7)  # noqa: ASYNC251
             await until(lambda: world.rendezvous.beats_late > 0)
             assert world.rendezvous.events.empty()

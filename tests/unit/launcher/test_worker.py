@@ -324,7 +324,7 @@ async def test_a_late_head_that_answers_another_way_is_not_left(launcher: Launch
         await link.say(WELCOME.model_copy(update={"heartbeat_timeout": 2}))
         async with asyncio.timeout(10):
             await head.asked_another_way.wait()
-        # Past the time-out, and well before twice of it.
+        # Past the timeout, and well before twice of it.
         await asyncio.sleep(1.5)
         await link.say(start(launcher, epoch=1))
         await running(alone, 2)

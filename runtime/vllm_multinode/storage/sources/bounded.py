@@ -1,4 +1,4 @@
-"""Waits with a bound for libraries that have none: their time-outs begin again with every byte that comes.
+"""Waits with a bound for libraries that have none: their timeouts begin again with every byte that comes.
 
 What is waited for runs in a thread of its own. A thread whose wait has ended is left behind: it ends when its
 socket does, and holds nothing that another needs.

@@ -1,0 +1,1 @@
+"""The commands of the first pages, run as a new user would."""

@@ -1,0 +1,138 @@
+"""Runs the pages for each Python; see scripts/walkthrough."""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from unit.docs.console import ROOT
+from walk.page import Command, agrees, commands
+from walk.user import Ended, User
+
+PAGES = (
+    "docs/install.md",
+    "README.md",
+    "docs/start/laptop.md",
+    "docs/start/cluster.md",
+    "docs/start/openshift-ai.md",
+)
+ON_A_CLUSTER = frozenset({"up", "deploy", "wait", "delete", "status", "doctor", "logs", "top"})
+PURE = frozenset({"plan", "models", "gpus", "render", "preview", "validate", "schema"})
+"""Commands whose output must not depend on the Python."""
+NO_CLUSTER = 70
+_TIMEOUT = 900
+
+
+class Walk:
+    """One user on the way through the pages.
+
+    Args:
+        user: whose environment it is.
+        plain: leave out what needs the engine.
+    """
+
+    def __init__(self, user: User, *, plain: bool) -> None:
+        self._user = user
+        self._plain = plain
+        self._running: subprocess.Popen[str] | None = None
+        self.faults: list[str] = []
+        self.printed: dict[str, str] = {}
+
+    def page(self, page: str) -> None:
+        """Every command of one page."""
+        for command in commands(ROOT / page):
+            begun = time.monotonic()
+            result = self._step(command)
+            print(f"  {page}: $ {command.line}\n    {result} ({time.monotonic() - begun:.1f} s)", flush=True)
+            if result.startswith("FAULT"):
+                self.faults.append(f"{page}: $ {command.line}: {result}")
+
+    def _step(self, command: Command) -> str:
+        if command.program in ("kubectl", "oc"):
+            return "left out: it needs a cluster"
+        if self._plain and (command.program == "demo" or "local" in command.line.split()):
+            return "left out: it needs the engine"
+        if command.program == "source":
+            return self._completion(command)
+        if "local run" in command.line:
+            self._running = self._user.start(command.line)
+            return "runs in another terminal"
+        ended = self._user.run(command.line, _TIMEOUT)
+        if command.program == "multinode" and command.subcommand in ON_A_CLUSTER:
+            return _without_a_cluster(ended)
+        if self._running is not None and "local stop" in command.line:
+            self._running.communicate(timeout=120)
+            if self._running.returncode != 0:
+                return f"FAULT: `local run` ended with exit code {self._running.returncode}"
+            self._running = None
+        if command.program == "multinode" and command.subcommand in PURE:
+            self.printed[command.line] = ended.out
+        return _compared(command, ended)
+
+    def _completion(self, command: Command) -> str:
+        shell = "zsh" if "zsh" in command.line else "bash"
+        if shutil.which(shell) is None:
+            return f"left out: no {shell} here"
+        load = "autoload -U compinit && compinit -u; " if shell == "zsh" else ""
+        ended = self._user.run(f"{shell} -c '{load}{command.line}'", 60)
+        return _compared(command, ended)
+
+
+def _without_a_cluster(ended: Ended) -> str:
+    lines = ended.err.strip().splitlines()
+    if ended.code == NO_CLUSTER and len(lines) == 1 and "kubeconfig" in lines[0]:
+        return f"says that there is no cluster: {lines[0]}"
+    return f"FAULT: exit code {ended.code}, not {NO_CLUSTER} and one line: {ended.err[-2000:]}"
+
+
+def _compared(command: Command, ended: Ended) -> str:
+    if ended.code != command.code:
+        return f"FAULT: exit code {ended.code}, not {command.code}: {(ended.out + ended.err)[-3000:]}"
+    if "Traceback" in ended.err:
+        return f"FAULT: a traceback: {ended.err[-3000:]}"
+    if not command.shown:
+        return "exit code as said"
+    if agrees(command.shown, ended.out):
+        return "exit code and output as shown"
+    return f"FAULT: the page shows\n{command.shown}\nand it printed\n{ended.out}"
+
+
+def main() -> int:
+    """Walks with each Python; 1 if anything differs from the pages."""
+    parser = argparse.ArgumentParser(prog="scripts/walkthrough")
+    parser.add_argument("--python", nargs="+", default=[sys.executable])
+    parser.add_argument("--plain", action="store_true")
+    parser.add_argument("--cache", action="store_true")
+    options = parser.parse_args()
+    faults: list[str] = []
+    printed: dict[str, str] = {}
+    for wanted in options.python:
+        python = shutil.which(wanted) or shutil.which(f"python{wanted}")
+        if python is None:
+            parser.error(f"there is no Python {wanted} on PATH.")
+        print(
+            subprocess.run([python, "-VV"], capture_output=True, text=True, check=True).stdout.strip(),
+            flush=True,
+        )
+        folder = Path(tempfile.mkdtemp(prefix="walk-"))
+        try:
+            walk = Walk(User(folder, python, cache=options.cache), plain=options.plain)
+            for page in PAGES:
+                walk.page(page)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        faults += [f"Python {wanted}: {fault}" for fault in walk.faults]
+        for line, text in walk.printed.items():
+            if printed.setdefault(line, text) != text:
+                faults.append(
+                    f"Python {wanted}: $ {line}: prints something else than with {options.python[0]}"
+                )
+    print("\n".join(["", *(faults or ["Every command did what its page says."])]))
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
