@@ -130,7 +130,7 @@ async def _listen_to_nobody(*_: object) -> Callable[[], Coroutine[Any, Any, None
     return close
 
 
-async def until(condition: Callable[[], bool], alone: Alone, timeout: float = 10) -> None:
+async def until(condition: Callable[[], bool], alone: Alone, timeout: float = 60) -> None:
     """Wait for something, and show what the process said where it never comes."""
     deadline = asyncio.get_running_loop().time() + timeout
     while not await asyncio.to_thread(condition):

@@ -50,7 +50,7 @@ class Link:
     async def say(self, message: Frozen) -> None:
         await self.socket.send_str(self.outgoing.close(message.model_dump_json()))
 
-    async def hears(self, kind: type[T], timeout: float = 10) -> T:
+    async def hears(self, kind: type[T], timeout: float = 60) -> T:
         """The next message of that kind; heartbeats and what else comes are passed over."""
         async with asyncio.timeout(timeout):
             while True:
@@ -63,7 +63,7 @@ class Link:
         await self.socket.close()
 
     async def ended(self) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (await self.socket.receive()).type is WSMsgType.TEXT:
                 pass
 
@@ -109,7 +109,7 @@ class Head:
         return socket
 
     async def link(self) -> Link:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return await self.links.get()
 
     async def joined(self) -> Link:
@@ -322,7 +322,7 @@ async def test_a_late_head_that_answers_another_way_is_not_left(launcher: Launch
         link = await head.link()
         await link.hears(Hello)
         await link.say(WELCOME.model_copy(update={"heartbeat_timeout": 2}))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await head.asked_another_way.wait()
         # Past the timeout, and well before twice of it.
         await asyncio.sleep(1.5)
