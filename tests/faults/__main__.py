@@ -30,6 +30,7 @@ def main() -> int:
     parser.add_argument("--load", nargs="+", choices=LOADS, default=list(LOADS))
     parser.add_argument("--record", type=Path, help="add the rows to this file, a JSON object a line")
     parser.add_argument("--page", type=Path, help="write the record's table to this Markdown file")
+    parser.add_argument("--logs", type=Path, help="keep what the pods have written in this folder")
     options = parser.parse_args()
     failed = 0
     with tempfile.TemporaryDirectory() as name:
@@ -38,7 +39,8 @@ def main() -> int:
         for executor in options.executor:
             for number, (like, names) in enumerate(_groups(executor, options.case).items()):
                 place = folder / f"{executor}{number}"
-                for row in _rows(executor, model, place, like, names, options.load):
+                kept_logs = options.logs / f"{executor}{number}" if options.logs else None
+                for row in _rows(executor, model, place, like, names, options.load, kept_logs):
                     show(row)
                     failed += bool(row.failures)
                     if options.record:
@@ -58,9 +60,15 @@ def _groups(executor: ExecutorName, names: list[str]) -> dict[Group, list[str]]:
 
 
 def _rows(
-    executor: ExecutorName, model: Path, folder: Path, like: Group, names: list[str], loads: list[str]
+    executor: ExecutorName,
+    model: Path,
+    folder: Path,
+    like: Group,
+    names: list[str],
+    loads: list[str],
+    logs: Path | None,
 ) -> Iterator[Row]:
-    with broken(executor, model, folder, like) as group:
+    with broken(executor, model, folder, like, logs) as group:
         print(f"{executor}, {like.nodes} nodes: serving after {group.start:.1f} s\n{_HEADINGS}", flush=True)
         for name in names:
             for load in _loads(CASES[name], loads):
@@ -78,7 +86,7 @@ def show(row: Row) -> None:
         print(f"{begin}skipped: {row.skipped}", flush=True)
         return
     noticed = f"{row.noticed:.2f} s" if row.noticed is not None else "-"
-    bound = f"{row.case.noticed:.0f} s" if row.case.noticed is not None else "never"
+    bound = "never" if row.bound is None else "-" if row.bound == float("inf") else f"{row.bound:.0f} s"
     serving = f"{row.serving:.1f} s" if row.serving is not None else "-"
     ratio = f"{row.ratio:.2f}" if row.ratio is not None else "-"
     print(begin + _END.format(noticed, bound, serving, ratio, row.requests))

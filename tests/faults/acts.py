@@ -11,6 +11,7 @@ from functools import partial
 from typing import Final
 
 from engine.services import LocalGroup, eventually
+from vllm_multinode.contract import env
 from vllm_multinode.contract.exit_codes import ExitCode
 
 Undo = Callable[[], object]
@@ -18,6 +19,7 @@ Act = Callable[[LocalGroup], Undo]
 
 _START: Final = 300.0
 _END: Final = 120.0
+_STRAY: Final = "stray"
 
 
 class Unavailable(Exception):  # noqa: N818 - an answer, not an error
@@ -183,8 +185,14 @@ def never_returns(node: str) -> Act:
 
 
 def _ends(group: LocalGroup, code: ExitCode, words: str) -> None:
+    ends("head", group, code, words)
+
+
+def ends(name: str, group: LocalGroup, code: ExitCode, words: str) -> None:
+    """Wait until a container of the node has ended with that code, and those words."""
+
     def told() -> bool:
-        node = group.node("head")
+        node = group.node(name)
         return node.exit_code == code and words in node.termination
 
     eventually(told, _END, group.shown)
@@ -220,6 +228,39 @@ def _ask_and_kill(group: LocalGroup, words: tuple[str, ...]) -> None:
         time.sleep(1)
         return
     assert '"error"' in said, f"the stream broke off after {said[-80:]!r}"
+
+
+def waits(_: LocalGroup) -> Undo:
+    """What was prepared is the fault."""
+    return nothing
+
+
+def beside(why: str, named_as: str = "", **variables: str) -> Act:
+    """One more worker asks for a place, and is refused.
+
+    Args:
+        why: a word of the refusal.
+        named_as: the node whose pod's name it has; its own where empty.
+        variables: of its environment, other than the first worker's.
+    """
+
+    def act(group: LocalGroup) -> Undo:
+        like = group.pods[1]
+        fields, more = dict(like.fields), {env.WARM_RESTART: "false", **variables}
+        if named_as:
+            del fields[env.POD_NAME]
+            more[env.POD_NAME] = group.node(named_as).pod
+        group.add(like.model_copy(update={"node": _STRAY, "fields": fields, "env": {**like.env, **more}}))
+        stray = more.get(env.POD_NAME) or group.node(_STRAY).pod
+
+        def refused() -> bool:
+            said = str(group.status().get("refused", ""))
+            return stray in said and why in said
+
+        eventually(refused, _END, lambda: f"{group.status().get('refused')}; {group.shown()}")
+        return partial(group.act, "remove", _STRAY, grace=0)
+
+    return act
 
 
 def impossible(why: str) -> Act:

@@ -62,6 +62,8 @@ class Case:
         group: in which it is tried.
         loads: under which it is tried.
         recoveries: that follow each other.
+        prepare: done before anything is measured; what it returns is done at the end.
+        observer: the node whose readiness tells that it was noticed.
     """
 
     what: str
@@ -76,6 +78,8 @@ class Case:
     group: Group = USUAL
     loads: tuple[str, ...] = _LOADS
     recoveries: int = 1
+    prepare: Act | None = None
+    observer: str = "head"
 
 
 _WORKER: Final = ("VLLM::Worker", "ray::RayWorker")
@@ -112,8 +116,30 @@ CASES: Final[dict[str, Case]] = {
         "a worker process on a worker node is stopped",
         acts.stopped("worker-1", *_WORKER),
         SILENCE,
-        "{worker}: VLLM::",
-        executors=("mp",),
+        "{worker}: ",
+    ),
+    "head-process-stopped": Case(
+        "the worker process on the head is stopped", acts.stopped("head", *_WORKER), SILENCE, "{head}: "
+    ),
+    "api-server-stopped": Case(
+        "the API server is stopped", acts.stopped("head", "bin/vllm"), SILENCE, "{head}: ", told=False
+    ),
+    "raylet-stopped": Case(
+        "a worker's raylet is stopped",
+        acts.stopped("worker-1", "raylet/raylet"),
+        SILENCE,
+        "{worker}: ",
+        executors=_RAY,
+    ),
+    "head-raylet-killed": Case(
+        "the head's raylet is killed",
+        acts.killed("head", "raylet/raylet"),
+        DEATH,
+        "{head}: ",
+        executors=_RAY,
+    ),
+    "gcs-stopped": Case(
+        "Ray's GCS is stopped", acts.stopped("head", "gcs_server"), SILENCE, "{head}: ", executors=_RAY
     ),
     "engine-core-stopped": Case(
         "EngineCore is stopped", acts.stopped("head", "VLLM::EngineCore"), SILENCE, "{head}: VLLM::EngineCore"
@@ -121,11 +147,41 @@ CASES: Final[dict[str, Case]] = {
     "supervisor-stopped": Case(
         "a worker's supervisor alone is stopped", acts.stopped("worker-1", "multinode"), SILENCE, "{worker}"
     ),
+    "head-supervisor-stopped": Case(
+        "the head's supervisor alone is stopped",
+        acts.stopped("head", "multinode"),
+        SILENCE,
+        "head ",
+        observer="worker-1",
+    ),
     "node-killed": Case(
         "a worker's node is killed", acts.node_killed("worker-1"), DEATH, "{worker}: its connection ended"
     ),
     "head-killed": Case(
-        "the head's node is killed", acts.node_killed("head"), None, told=False, new_head=True
+        "the head's node is killed",
+        acts.node_killed("head"),
+        DEATH,
+        "head ",
+        told=False,
+        new_head=True,
+        observer="worker-1",
+    ),
+    "head-replaced": Case(
+        "the head's pod is replaced, with another name and address",
+        acts.replaced("head"),
+        DEATH,
+        "head ",
+        told=False,
+        new_head=True,
+        observer="worker-1",
+    ),
+    "head-frozen": Case(
+        "the head's node is frozen for 10 s",
+        acts.frozen("head"),
+        SILENCE,
+        "head ",
+        lasts=10,
+        observer="worker-1",
     ),
     "node-frozen": Case(
         "a worker's node is frozen for 10 s",
@@ -143,22 +199,31 @@ CASES: Final[dict[str, Case]] = {
         "{worker}: no heartbeat",
         lasts=10,
     ),
+    "head-link-cut": Case(
+        "the head's link is cut for 10 s",
+        network.cut("head"),
+        SILENCE,
+        "head ",
+        lasts=10,
+        observer="worker-1",
+    ),
+    "head-link-cut-shortly": Case("the head's link is cut for 3.5 s", network.cut("head"), None, lasts=3.5),
     "link-cut-shortly": Case("a worker's link is cut for 3.5 s", network.cut("worker-1"), None, lasts=3.5),
     "packets-lost": Case(
         "a worker's link loses 5 % of packets for 15 s",
-        network.disturbed("worker-1", "loss", "5%"),
+        network.lossy("worker-1", 5),
         None,
         lasts=15,
     ),
     "many-packets-lost": Case(
         "a worker's link loses 20 % of packets for 15 s",
-        network.disturbed("worker-1", "loss", "20%"),
+        network.lossy("worker-1", 20),
         None,
         lasts=15,
     ),
     "packets-delayed": Case(
         "a worker's packets are 200 ms late for 15 s",
-        network.disturbed("worker-1", "delay", "200ms"),
+        network.late("worker-1", 200),
         None,
         lasts=15,
     ),
@@ -189,9 +254,31 @@ CASES: Final[dict[str, Case]] = {
     ),
     "out-of-memory": Case(
         "the kernel kills what has most memory on a worker node",
-        memory.out_of_memory("worker-1"),
+        memory.out_of_memory,
         DEATH,
         "killed by the kernel because the container's memory limit",
+        prepare=memory.limited("worker-1", *_WORKER),
+    ),
+    "shared-memory-too-small": Case(
+        "a worker's node is killed, and its /dev/shm is too small until it has said so",
+        memory.shared_memory_too_small("worker-1"),
+        DEATH,
+        "{worker}: its connection ended",
+        loads=("idle", "light"),
+    ),
+    "stale-generation": Case(
+        "a worker's node is killed while a worker of another generation asks for a place",
+        acts.node_killed("worker-1"),
+        DEATH,
+        "{worker}: its connection ended",
+        prepare=acts.beside("generation", **{env.GENERATION: "7"}),
+    ),
+    "same-name": Case(
+        "for 15 s a second pod has a living worker's name",
+        acts.waits,
+        None,
+        lasts=15,
+        prepare=acts.beside("name", named_as="worker-1"),
     ),
     "disk-full": Case(
         "/tmp and the caches of all nodes are full for 5 s",
@@ -200,10 +287,11 @@ CASES: Final[dict[str, Case]] = {
         lasts=5,
     ),
     "disk-full-at-a-loss": Case(
-        "a worker process is killed while /tmp and the caches are full",
+        "a worker process is killed, and /tmp and the caches are full for 5 s",
         memory.disk_full_and("head", "worker-1", then=acts.killed("worker-1", *_WORKER)),
         DEATH,
         "{worker}",
+        lasts=5,
     ),
     "model-truncated": Case(
         "a weight file is truncated, and a process killed",

@@ -11,9 +11,13 @@ from pathlib import Path
 from typing import Final
 
 from engine.services import LocalGroup, eventually
-from faults.acts import Act, Unavailable, Undo
+from faults.acts import Act, Unavailable, Undo, ends, killed, nothing
+from vllm_multinode.contract import env
+from vllm_multinode.contract.exit_codes import ExitCode
 
 _MEMORY: Final = Path("/sys/fs/cgroup/memory")
+_CGROUP: Final = "faults-"
+_START: Final = 300.0
 _PROTECTED: Final = "-1000"
 _ROOM: Final = 8 << 20
 # Takes memory piece by piece until the kernel has killed something, which it does not do to this one.
@@ -83,10 +87,34 @@ def _run(*command: str, check: bool = True) -> None:
     subprocess.run(command, check=check, capture_output=not check)
 
 
-def out_of_memory(node: str) -> Act:
-    """The node's cgroup reaches its limit, and the kernel kills what has most.
+def shared_memory_too_small(node: str) -> Act:
+    """A node's /dev/shm shrinks while it is down; it grows again once the node has said so."""
 
-    A cgroup is made for the node as a container has one; where none may be made, there is no such fault.
+    def act(group: LocalGroup) -> Undo:
+        path = group.run.directory.mounts / group.node(node).pod / "shm"
+        resize = ("nsenter", "-m", "-t", str(group.run.process.pid), "mount", "-o")
+        group.act("kill", node)
+        _run(*resize, "remount,size=1m", str(path))
+
+        def undo() -> None:
+            try:
+                ends(node, group, ExitCode.SHARED_MEMORY, env.SHARED_MEMORY_MIN)
+            finally:
+                _run(*resize, f"remount,size={group.pods[0].shared_memory}", str(path))
+
+        return undo
+
+    return act
+
+
+def limited(node: str, *words: str) -> Act:
+    """A memory cgroup is made for the node, as a container has one; where none may be made, it is no fault.
+
+    The kernel charges what is allocated from then on, so the engine is started again in it.
+
+    Args:
+        node: that gets it.
+        words: in the titles of the engine's processes, of which one is killed so that all start again.
     """
 
     def act(group: LocalGroup) -> Undo:
@@ -99,11 +127,10 @@ def out_of_memory(node: str) -> Act:
             None,
         )
         if own is None:
-            raise Unavailable("no memory cgroup of version 1 here, whose charges move with a process")
-        folder = _MEMORY / own.strip("/") / f"faults-{secrets.token_hex(4)}"
+            raise Unavailable("no memory cgroup of version 1 here")
+        folder = _MEMORY / own.strip("/") / f"{_CGROUP}{secrets.token_hex(4)}"
         try:
             folder.mkdir()
-            (folder / "memory.move_charge_at_immigrate").write_text("3")
         except OSError as error:
             raise Unavailable(f"no memory cgroup can be made here ({error.strerror})") from error
         for pid in group.processes(node, ""):
@@ -111,12 +138,22 @@ def out_of_memory(node: str) -> Act:
                 (folder / "cgroup.procs").write_text(str(pid))
         supervisor = group.processes(node, "multinode")[0]
         Path(f"/proc/{supervisor}/oom_score_adj").write_text(_PROTECTED)
-        used = int((folder / "memory.usage_in_bytes").read_text())
-        (folder / "memory.limit_in_bytes").write_text(str(used + _ROOM))
-        _eat(folder)
+        epoch = group.status()["epoch"]
+        killed(node, *words)(group)
+        group.wait_until_serving(epoch + 1, _START)
         return partial(_release, folder, supervisor)
 
     return act
+
+
+def out_of_memory(_: LocalGroup) -> Undo:
+    """The cgroup reaches its limit, and the kernel kills what has most."""
+    folder = max(_MEMORY.glob(f"**/{_CGROUP}*"), key=lambda one: one.stat().st_mtime)
+    used = int((folder / "memory.usage_in_bytes").read_text())
+    (folder / "memory.limit_in_bytes").write_text(str(used + _ROOM))
+    _eat(folder)
+    (folder / "memory.limit_in_bytes").write_text("-1")
+    return nothing
 
 
 def _eat(folder: Path) -> None:

@@ -5,8 +5,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from engine.services import LocalGroup, eventually
-from faults.acts import Act, Undo, nothing
+from engine.services import LocalGroup
+from faults.acts import Act, Undo, ends, nothing
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.kserve import MODEL_MOUNT
 from vllm_multinode.local.tiny_model.make_model import make_model
@@ -34,21 +34,13 @@ def damaged(change: Callable[[Path], object], then: Act, code: ExitCode) -> Act:
 
         def undo() -> None:
             try:
-                _ends(group, code, file.name)
+                ends("head", group, code, file.name)
             finally:
                 file.write_bytes(kept)
 
         return undo
 
     return act
-
-
-def _ends(group: LocalGroup, code: ExitCode, name: str) -> None:
-    def told() -> bool:
-        node = group.node("head")
-        return node.exit_code == code and name in node.termination
-
-    eventually(told, 120, group.shown)
 
 
 def changed(then: Act) -> Act:

@@ -1,14 +1,13 @@
 """Faults of a node's network link."""
 
+import shutil
 import subprocess
+from collections.abc import Sequence
 from functools import partial
-from typing import Final
 
 from engine.services import LocalGroup
 from faults.acts import Act, Unavailable, Undo
 from vllm_multinode.contract import ports
-
-_BANDS: Final = ("2", "priomap", *("1",) * 16)
 
 
 def cut(node: str) -> Act:
@@ -21,42 +20,72 @@ def cut(node: str) -> Act:
     return act
 
 
-def disturbed(node: str, *netem: str) -> Act:
-    """Its network link loses or delays packets, as tc's netem says."""
+def lossy(node: str, percent: int) -> Act:
+    """Its network link loses packets in both directions, each with that probability."""
 
     def act(group: LocalGroup) -> Undo:
-        tc = _tc(group, node)
-        tc("qdisc", "add", "dev", "eth0", "root", "netem", *netem)
-        return partial(tc, "qdisc", "del", "dev", "eth0", "root")
+        chance = ("-m", "statistic", "--mode", "random", "--probability", f"{percent / 100:g}")
+        return _filtered(group, node, [(*chance, "-j", "DROP")])
+
+    return act
+
+
+def late(node: str, milliseconds: int) -> Act:
+    """What it sends is late."""
+
+    def act(group: LocalGroup) -> Undo:
+        tc = (*_inside(group, node), "tc", "qdisc")
+        place = ("dev", "eth0", "root")
+        done = subprocess.run(
+            [*tc, "add", *place, "netem", "delay", f"{milliseconds}ms"], check=False, capture_output=True
+        )
+        if done.returncode:
+            raise Unavailable("this kernel has no queue that delays packets (netem)")
+        return partial(subprocess.run, [*tc, "del", *place], check=True)
 
     return act
 
 
 def only_supervisors_talk(node: str) -> Act:
-    """What the node's engine sends is lost; its supervisor's messages go through. Nothing dies or stops."""
+    """What the node's engine sends or should get is lost; its supervisor's messages go through.
+
+    Nothing dies or stops.
+    """
 
     def act(group: LocalGroup) -> Undo:
-        tc = _tc(group, node)
-        tc("qdisc", "add", "dev", "eth0", "root", "handle", "1:", "prio", "bands", *_BANDS)
-        tc("qdisc", "add", "dev", "eth0", "parent", "1:2", "handle", "2:", "netem", "loss", "100%")
-        to_first = ("flowid", "1:1")
-        for end in ("sport", "dport"):
-            port = ("match", "ip", end, str(ports.SUPERVISOR), "0xffff")
-            tc("filter", "add", "dev", "eth0", "parent", "1:", "protocol", "ip", "u32", *port, *to_first)
-        tc("filter", "add", "dev", "eth0", "parent", "1:", "protocol", "arp", "matchall", *to_first)
-        return partial(tc, "qdisc", "del", "dev", "eth0", "root")
+        ports_of = (("-p", "tcp", end, str(ports.SUPERVISOR)) for end in ("--sport", "--dport"))
+        return _filtered(group, node, [*((*port, "-j", "ACCEPT") for port in ports_of), ("-j", "DROP")])
 
     return act
 
 
-def _tc(group: LocalGroup, node: str) -> "partial[subprocess.CompletedProcess[bytes]]":
-    inside = ("nsenter", "-n", "-t", str(group.processes(node, "multinode")[0]), "tc")
+def _filtered(group: LocalGroup, node: str, rules: Sequence[tuple[str, ...]]) -> Undo:
+    """Rules for what the node gets, and for what all others get from it.
 
-    def run(*arguments: str) -> "subprocess.CompletedProcess[bytes]":
-        done = subprocess.run([*inside, *arguments], check=False, capture_output=True)
-        if b"qdisc kind is unknown" in done.stderr:
-            raise Unavailable("this kernel has no queue that loses or delays packets (netem, prio)")
-        done.check_returncode()
-        return done
+    A packet that its sender's own machine drops is no lost one, so they stand where packets arrive.
+    """
+    program = shutil.which("iptables-legacy") or shutil.which("iptables")
+    if program is None:
+        raise Unavailable("no iptables here")
+    address = group.node(node).address
+    undo: list[list[str]] = []
+    for place in [one.node for one in group.nodes]:
+        inside = (*_inside(group, place), program)
+        where = ("INPUT", "-i", "eth0", *(() if place == node else ("-s", address)))
+        for rule in rules:
+            done = subprocess.run([*inside, "-A", *where, *rule], check=False, capture_output=True)
+            if done.returncode:
+                _delete(undo)
+                raise Unavailable(f"iptables refuses: {done.stderr.decode().strip()}")
+            undo.append([*inside, "-D", *where, *rule])
+    return partial(_delete, undo)
 
-    return partial(run)
+
+def _delete(rules: list[list[str]]) -> None:
+    """A node that has started again since keeps its network: each rule is there still."""
+    for rule in rules:
+        subprocess.run(rule, check=True, capture_output=True)
+
+
+def _inside(group: LocalGroup, node: str) -> tuple[str, ...]:
+    return ("nsenter", "-n", "-t", str(group.processes(node, "multinode")[0]))

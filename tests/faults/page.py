@@ -55,7 +55,7 @@ def keep(file: Path, row: Row) -> None:
         row.name,
         row.case.what,
         row.noticed,
-        row.case.noticed,
+        row.bound,
         row.serving,
         row.ratio,
         row.requests,

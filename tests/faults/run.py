@@ -1,6 +1,7 @@
 """One group for all faults of an executor: each is noticed, healed and held to its bounds before the next."""
 
 import contextlib
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Final
 import pytest
 
 from engine.services import LocalGroup, eventually, open_group, service
-from faults.acts import Unavailable
+from faults.acts import Unavailable, nothing
 from faults.cases import USUAL, Case, Group, wait_out
 from faults.clients import Clients, clients
 from vllm_multinode.contract import env
@@ -48,6 +49,11 @@ class Row:
     skipped: str = ""
     clients: Clients | None = None
     failures: list[str] = field(default_factory=list)
+
+    @property
+    def bound(self) -> float | None:
+        """Seconds within which it must be noticed; None for never, infinity where that does not matter."""
+        return float("inf") if self.case.noticed is None and self.case.new_head else self.case.noticed
 
     @property
     def requests(self) -> str:
@@ -88,17 +94,23 @@ class Broken:
         group = self.group
         if self._failed:
             self._begin_again()
+        try:
+            tidy = case.prepare(group) if case.prepare else nothing
+        except Unavailable as why:
+            row.skipped = str(why)
+            return row
         epoch = group.status()["epoch"]
         pods = {"head": group.node("head").pod, "worker": group.node("worker-1").pod}
         with clients(group.apis["head"], *LOADS[load]) as row.clients:
             began = time.time()
             try:
-                with self._observed(began) as seen:
+                with self._observed(began, case.observer) as seen:
                     undo = case.act(group)
                     if case.lasts is None:
                         self._wait(lambda: "not ready" in seen or case.noticed is None, 30)
                     wait_out(case, began)
                     undo()
+                    over = time.time() - began
                     if case.noticed is None and not case.new_head:
                         time.sleep(_QUIET)
                         self._hold(row, "the epoch has ended", true=group.status().get("epoch") == epoch)
@@ -108,11 +120,13 @@ class Broken:
                 row.noticed = seen.get("not ready")
                 self._judge(row, pods, began, float("inf") if patient else case.noticed)
                 if case.noticed is not None and not case.graceful and not patient:
-                    self._judge_recovery(row, case)
+                    self._judge_recovery(row, case, over)
             except Unavailable as why:
                 row.skipped = str(why)
             except (AssertionError, pytest.fail.Exception) as error:
                 row.failures.append(str(error))
+            finally:
+                tidy()
         self._judge_clients(row)
         if not row.failures and not row.skipped:
             self._judge_traces(row)
@@ -135,14 +149,14 @@ class Broken:
         self.group.wait_until_serving(eventually(later, _START, self.group.shown), _START)
 
     @contextlib.contextmanager
-    def _observed(self, began: float) -> Iterator[dict[str, float]]:
-        """Notes when `/ready` answers 503 for the first time, seconds since `began`."""
+    def _observed(self, began: float, node: str) -> Iterator[dict[str, float]]:
+        """Notes when a node's `/ready` answers 503 for the first time, seconds since `began`."""
         seen: dict[str, float] = {}
         over = threading.Event()
 
         def look() -> None:
             while not over.wait(_POLL):
-                if self.group.ready() == 503:
+                if self.group.ready(node) == 503:
                     seen.setdefault("not ready", time.time() - began)
 
         thread = threading.Thread(target=look)
@@ -174,15 +188,15 @@ class Broken:
             f"noticed after {row.noticed and round(row.noticed, 1)} s, the bound is {bound:g} s",
             true=row.noticed is not None and row.noticed <= bound,
         )
-        row.reason = self.group.noticed(began)
+        row.reason = self.group.noticed(began, case.observer)
         words = case.words.format(**pods)
         self._hold(row, f"the reason is not '{words}'", true=words in row.reason)
 
-    def _judge_recovery(self, row: Row, case: Case) -> None:
-        """From when it could begin: the fault was noticed, and is over."""
+    def _judge_recovery(self, row: Row, case: Case, over: float) -> None:
+        """From when it could begin: the fault was noticed, and is over after so many seconds."""
         if row.noticed is None or row.serving is None:
             return
-        took = (row.serving - max(row.noticed, case.lasts or 0.0)) / case.recoveries
+        took = (row.serving - max(row.noticed, over)) / case.recoveries
         row.ratio = took / self.start
         self._hold(
             row,
@@ -222,8 +236,10 @@ class Broken:
 
 
 @contextlib.contextmanager
-def broken(executor: ExecutorName, model: Path, folder: Path, like: Group = USUAL) -> Iterator[Broken]:
-    """A group with the real engine, that serves."""
+def broken(
+    executor: ExecutorName, model: Path, folder: Path, like: Group = USUAL, logs: Path | None = None
+) -> Iterator[Broken]:
+    """A group with the real engine, that serves; what its pods have written is kept in `logs`."""
     folder.mkdir()
     variables = {env.BACKOFF: "0", "VLLM_LOGGING_LEVEL": "INFO", **dict(like.variables)}
     arguments = ("--dtype", "float32")
@@ -236,3 +252,6 @@ def broken(executor: ExecutorName, model: Path, folder: Path, like: Group = USUA
             for pod, text in group.logs().items():
                 print(f"--- {pod}\n{text}")
             raise
+        finally:
+            if logs is not None:
+                shutil.copytree(group.run.directory.logs, logs, dirs_exist_ok=True)
