@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -43,6 +44,17 @@ def engine_processes() -> dict[int, str]:
     return {pid: name.rpartition("/")[2] or name for pid, name in named if _is_needed(name)}
 
 
+@dataclass(frozen=True)
+class Death:
+    """A process that is gone: its number and its title."""
+
+    pid: int
+    title: str
+
+    def __str__(self) -> str:
+        return f"{self.title} (process {self.pid}) died"
+
+
 class Deaths:
     """Notices the first process of the engine that is gone.
 
@@ -54,8 +66,8 @@ class Deaths:
         self._root = root
         self._killed = oom_kills(root)
 
-    async def first(self) -> str:
-        """Wait for it; returns its title."""
+    async def first(self) -> Death:
+        """Wait for it."""
         known: dict[int, str] = {}
         gone = asyncio.Event()
         watched: dict[int, int] = {}
@@ -65,7 +77,7 @@ class Deaths:
                 living = engine_processes()
                 for pid, name in known.items():
                     if pid not in living:
-                        return f"{name} (process {pid})"
+                        return Death(pid, name)
                 for pid in living.keys() - watched.keys():
                     _watch(loop, pid, watched, gone.set)
                 known = living

@@ -17,6 +17,7 @@ from vllm_multinode.checkpoint.stages import shards_of_stage
 from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.executors import EXECUTORS
+from vllm_multinode.engines.vllm import vllm
 from vllm_multinode.launcher.addresses import api_host, own_ray_address
 from vllm_multinode.launcher.arguments import last_value
 from vllm_multinode.launcher.baseline import baseline
@@ -25,6 +26,7 @@ from vllm_multinode.launcher.deaths import SCAN, stopped
 from vllm_multinode.launcher.engines.parser import check_with_vllm
 from vllm_multinode.launcher.fetching import await_model
 from vllm_multinode.launcher.http import listen
+from vllm_multinode.launcher.identity import installed_versions
 from vllm_multinode.launcher.leftovers import clean_leftovers, temporary_folders
 from vllm_multinode.launcher.masking import redacted, secrets_in
 from vllm_multinode.launcher.messages import Loading, ProcessUsage
@@ -165,13 +167,15 @@ class Supervision:
         process = next((one for one in processes if one.name == "vllm"), None)
         if not self.settings.warm_restart:
             self._cold = f"{env.WARM_RESTART} is false"
-        elif process is None or EXECUTORS[self.settings.executor].needs_ray:
-            self._cold = "Ray starts the processes that import most"
+        elif process is None:
+            self._cold = "Ray's raylet starts this node's share of the engine"
         elif not own_vllm(self.environment):
             self._cold = "vllm is not this interpreter's own"
         elif not (why := refusal(accelerator)):
             environment = process_environment(process, self.environment, self.unset)
-            self.warm = Warm(accelerator, environment, self.reaper, before=die_with_parent)
+            ray = EXECUTORS[self.settings.executor].needs_ray
+            executor = vllm(installed_versions().vllm).ray_actor_module if ray else ""
+            self.warm = Warm(accelerator, environment, self.reaper, before=die_with_parent, executor=executor)
             self.warm.start()
             return
         else:

@@ -163,15 +163,20 @@ class Engine:
     async def _watch(self) -> None:
         """Say that the engine has ended as soon as one of its inner processes has."""
         deaths = Deaths()
-        title = await deaths.first()
+        death = await deaths.first()
+        # What others say from now on is about their loss, and not its cause.
+        before = self._lines()
         # Its parent's own words, where it ends at once, are better.
         await asyncio.sleep(_LAST_OUTPUT)
         if any(one.status.done() and one.status.result() < 0 for one in self.running):
             # Killed itself, and its children went with it: that is the cause.
             await asyncio.wait((self.ended,), timeout=2 * _LAST_OUTPUT)
-        lines = [line for running in self.running for line in running.tail]
-        said = last_error(lines) if any(_ERROR.search(line) for line in lines) else ""
-        self._say_ended(f"{title} died{deaths.for_memory()}" + (f": {said}" if said else ""))
+        said = last_words(death.pid, before, self._lines())
+        why = deaths.for_memory() or (f": {said}" if said else "")
+        self._say_ended(f"{death}{why}")
+
+    def _lines(self) -> list[str]:
+        return [line for running in self.running for line in running.tail]
 
     async def _start(self) -> None:
         for process in self._processes:
@@ -265,6 +270,25 @@ class Engine:
                         os.kill(pid, signal.SIGKILL)
                 await asyncio.sleep(_POLL)
                 self._reaper.reap()
+
+
+def last_words(pid: int, before: list[str], now: list[str]) -> str:
+    """The error that tells why a process died, or nothing.
+
+    Args:
+        pid: its number.
+        before: what the engine had written when it died.
+        now: what it has written since as well, of which only the process's own lines count.
+    """
+    own = [line for line in now if re.search(rf"\bpid={pid}\b", _prefix(line))]
+    lines = next((some for some in (own, before) if any(map(_ERROR.search, some))), [])
+    return last_error(lines) if lines else ""
+
+
+def _prefix(line: str) -> str:
+    """By which vLLM says which of its processes has written it."""
+    found = _PREFIX.match(line)
+    return found[0] if found else ""
 
 
 async def _accepting(listeners: tuple[Listener, ...]) -> None:

@@ -85,6 +85,7 @@ class Warm:
         environment: that the engine will be started with.
         reaper: expects the process.
         before: called in the new process before it becomes a program.
+        executor: vLLM's module of it, where others than this node's engine start the workers.
     """
 
     def __init__(
@@ -93,12 +94,13 @@ class Warm:
         environment: Mapping[str, str],
         reaper: Reaper,
         before: Callable[[], None] | None = None,
+        executor: str = "",
     ) -> None:
         self._environment = dict(environment)
         self._reaper = reaper
         self._before = before
         self._restarts = 0
-        self._modules = [*_BASE, *_FURTHER, _WORKERS[accelerator]]
+        self._modules = [*_BASE, *_FURTHER, executor or _WORKERS[accelerator]]
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._lock = asyncio.Lock()

@@ -128,7 +128,9 @@ class Worker(Supervision):
         node = readiness.node(0, Sizes(tensor_parallel=1, pipeline_parallel=1, nodes=1))
         accelerator = readiness.identity.accelerator
         process = Process(name="vllm", argv=("vllm",), defaults=node_defaults(accelerator, node))
-        self.warm_up((process,), accelerator)
+        # With Ray no vLLM is started here: a raylet is, which starts its workers itself.
+        ray = EXECUTORS[self.settings.executor].needs_ray
+        self.warm_up(() if ray else (process,), accelerator)
 
     async def _ask_vllm(self, readiness: Readiness) -> None:
         """What the user wrote for this worker; the rest is the head's."""
