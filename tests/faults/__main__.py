@@ -26,7 +26,9 @@ def main() -> int:
     """Run what was asked for; 1 where a bound does not hold."""
     parser = argparse.ArgumentParser(prog="scripts/faults", description=__doc__)
     parser.add_argument("--executor", nargs="+", choices=EXECUTOR_NAMES, default=list(EXECUTOR_NAMES))
-    parser.add_argument("--case", nargs="*", choices=CASES, default=list(CASES))
+    parser.add_argument(
+        "--case", nargs="*", choices=CASES, default=list(CASES), help="none: write the page alone"
+    )
     parser.add_argument("--load", nargs="+", choices=LOADS, default=list(LOADS))
     parser.add_argument("--record", type=Path, help="add the rows to this file, a JSON object a line")
     parser.add_argument("--page", type=Path, help="write the record's table to this Markdown file")

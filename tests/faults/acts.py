@@ -239,7 +239,7 @@ def beside(why: str, named_as: str = "", **variables: str) -> Act:
     """One more worker asks for a place, and is refused.
 
     Args:
-        why: a word of the refusal.
+        why: words of the refusal, as the stray tells it.
         named_as: the node whose pod's name it has; its own where empty.
         variables: of its environment, other than the first worker's.
     """
@@ -251,13 +251,7 @@ def beside(why: str, named_as: str = "", **variables: str) -> Act:
             del fields[env.POD_NAME]
             more[env.POD_NAME] = group.node(named_as).pod
         group.add(like.model_copy(update={"node": _STRAY, "fields": fields, "env": {**like.env, **more}}))
-        stray = more.get(env.POD_NAME) or group.node(_STRAY).pod
-
-        def refused() -> bool:
-            said = str(group.status().get("refused", ""))
-            return stray in said and why in said
-
-        eventually(refused, _END, lambda: f"{group.status().get('refused')}; {group.shown()}")
+        eventually(lambda: why in group.node(_STRAY).reason, _END, group.shown)
         return partial(group.act, "remove", _STRAY, grace=0)
 
     return act

@@ -271,14 +271,14 @@ CASES: Final[dict[str, Case]] = {
         acts.node_killed("worker-1"),
         DEATH,
         "{worker}: its connection ended",
-        prepare=acts.beside("generation", **{env.GENERATION: "7"}),
+        prepare=acts.beside("belongs to generation 7", **{env.GENERATION: "7"}),
     ),
     "same-name": Case(
         "for 15 s a second pod has a living worker's name",
         acts.waits,
         None,
         lasts=15,
-        prepare=acts.beside("name", named_as="worker-1"),
+        prepare=acts.beside("is a member already", named_as="worker-1"),
     ),
     "disk-full": Case(
         "/tmp and the caches of all nodes are full for 5 s",

@@ -99,6 +99,10 @@ class Broken:
         except Unavailable as why:
             row.skipped = str(why)
             return row
+        except AssertionError as error:
+            row.failures.append(f"not prepared: {error}")
+            self._failed = True
+            return row
         epoch = group.status()["epoch"]
         pods = {"head": group.node("head").pod, "worker": group.node("worker-1").pod}
         with clients(group.apis["head"], *LOADS[load]) as row.clients:
