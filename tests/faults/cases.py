@@ -39,6 +39,8 @@ class Group:
     variables: tuple[tuple[str, str], ...] = ()
 
 
+GRACE: Final = 100.0
+"""Seconds of a pod's end, for answers that take as long but for the teardown."""
 USUAL: Final = Group(variables=((env.RECOVERY_ATTEMPTS, "100"),))
 _THREE: Final = Group(3, USUAL.variables)
 _QUICK_TO_HANG: Final = Group(variables=(*USUAL.variables, (env.HANG_TIMEOUT, f"{HANG:g}")))
@@ -253,8 +255,8 @@ CASES: Final[dict[str, Case]] = {
         "{worker}",
     ),
     "out-of-memory": Case(
-        "the kernel kills what has most memory on a worker node",
-        memory.out_of_memory,
+        "the kernel kills a worker process because its container has no memory left",
+        memory.out_of_memory("worker-1", *_WORKER),
         DEATH,
         "killed by the kernel because the container's memory limit",
         prepare=memory.limited("worker-1", *_WORKER),

@@ -18,9 +18,9 @@ from vllm_multinode.contract.exit_codes import ExitCode
 _MEMORY: Final = Path("/sys/fs/cgroup/memory")
 _CGROUP: Final = "faults-"
 _START: Final = 300.0
-_PROTECTED: Final = "-1000"
+_FIRST: Final = "1000"
 _ROOM: Final = 8 << 20
-# Takes memory piece by piece until the kernel has killed something, which it does not do to this one.
+# Takes memory piece by piece until the kernel has killed something, which is not this one.
 _EATER: Final = """
 import sys, time
 from pathlib import Path
@@ -136,37 +136,39 @@ def limited(node: str, *words: str) -> Act:
         for pid in group.processes(node, ""):
             with contextlib.suppress(OSError):
                 (folder / "cgroup.procs").write_text(str(pid))
-        supervisor = group.processes(node, "multinode")[0]
-        Path(f"/proc/{supervisor}/oom_score_adj").write_text(_PROTECTED)
         epoch = group.status()["epoch"]
         killed(node, *words)(group)
         group.wait_until_serving(epoch + 1, _START)
-        return partial(_release, folder, supervisor)
+        return partial(_release, folder)
 
     return act
 
 
-def out_of_memory(_: LocalGroup) -> Undo:
-    """The cgroup reaches its limit, and the kernel kills what has most."""
-    folder = max(_MEMORY.glob(f"**/{_CGROUP}*"), key=lambda one: one.stat().st_mtime)
-    used = int((folder / "memory.usage_in_bytes").read_text())
-    (folder / "memory.limit_in_bytes").write_text(str(used + _ROOM))
-    _eat(folder)
-    (folder / "memory.limit_in_bytes").write_text("-1")
-    return nothing
+def out_of_memory(node: str, *words: str) -> Act:
+    """The cgroup reaches its limit, and the kernel kills a process that has one of the words in its title."""
+
+    def act(group: LocalGroup) -> Undo:
+        victim = next(filter(None, (group.processes(node, word) for word in words)))[-1]
+        Path(f"/proc/{victim}/oom_score_adj").write_text(_FIRST)
+        folder = max(_MEMORY.glob(f"**/{_CGROUP}*"), key=lambda one: one.stat().st_mtime)
+        used = int((folder / "memory.usage_in_bytes").read_text())
+        (folder / "memory.limit_in_bytes").write_text(str(used + _ROOM))
+        _eat(folder)
+        (folder / "memory.limit_in_bytes").write_text("-1")
+        return nothing
+
+    return act
 
 
 def _eat(folder: Path) -> None:
-    """Take what is left, in a process that joins the cgroup and is not chosen itself."""
-    join = 'echo $$ > "$1/cgroup.procs"; echo -1000 > /proc/self/oom_score_adj; exec "$2" -c "$3" "$1"'
+    """Take what is left, in a process that joins the cgroup."""
+    join = 'echo $$ > "$1/cgroup.procs"; exec "$2" -c "$3" "$1"'
     subprocess.run(["sh", "-c", join, "sh", str(folder), sys.executable, _EATER], check=True, timeout=30)
 
 
-def _release(folder: Path, supervisor: int) -> None:
+def _release(folder: Path) -> None:
     """Everything goes back to where it was."""
     (folder / "memory.limit_in_bytes").write_text("-1")
-    with contextlib.suppress(OSError):
-        Path(f"/proc/{supervisor}/oom_score_adj").write_text("0")
 
     def empty() -> bool:
         for pid in (folder / "cgroup.procs").read_text().split():

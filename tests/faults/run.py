@@ -13,8 +13,9 @@ import pytest
 
 from engine.services import LocalGroup, eventually, open_group, service
 from faults.acts import Unavailable, nothing
-from faults.cases import USUAL, Case, Group, wait_out
+from faults.cases import GRACE, USUAL, Case, Group, wait_out
 from faults.clients import Clients, clients
+from vllm_multinode.authoring.render import names
 from vllm_multinode.contract import env
 from vllm_multinode.contract.executors import ExecutorName
 from vllm_multinode.launcher.kept import kept_file
@@ -245,10 +246,12 @@ def broken(
 ) -> Iterator[Broken]:
     """A group with the real engine, that serves; what its pods have written is kept in `logs`."""
     folder.mkdir()
-    variables = {env.BACKOFF: "0", "VLLM_LOGGING_LEVEL": "INFO", **dict(like.variables)}
+    drain = {env.DRAIN_TIMEOUT: f"{GRACE - names.TEARDOWN_SECONDS:g}"}
+    variables = {env.BACKOFF: "0", "VLLM_LOGGING_LEVEL": "INFO", **drain, **dict(like.variables)}
     arguments = ("--dtype", "float32")
     local = service(model, executor=executor, nodes=like.nodes, env=variables, args=arguments)
-    group = open_group(folder / "runs", isvc.pods(local, isvc.cache_directory()))
+    pods = [pod.model_copy(update={"grace": GRACE}) for pod in isvc.pods(local, isvc.cache_directory())]
+    group = open_group(folder / "runs", pods)
     with group.run:
         try:
             yield Broken(group, executor)
