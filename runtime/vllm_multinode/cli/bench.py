@@ -16,6 +16,7 @@ from vllm_multinode.cli.service_options import Local, source
 from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.contract.numbers import is_count
 
 if TYPE_CHECKING:
     from vllm_multinode.operate.bench.result import BenchResult
@@ -147,7 +148,7 @@ def _rungs(text: str) -> list[int]:
         MultinodeError: USAGE: something else stands there.
     """
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdecimal() and 1 <= int(part) <= 10_000 for part in parts):
+    if not all(is_count(part) and 1 <= int(part) <= 10_000 for part in parts):
         raise MultinodeError(
             ExitCode.USAGE,
             f"'{text}' is not a list of numbers from 1 to 10000.",

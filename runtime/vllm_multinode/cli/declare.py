@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 import click
 
 from vllm_multinode.cli.help_text import Texts, texts_of, write_options
+from vllm_multinode.contract import numbers
 
 Complete = Callable[[click.Context, click.Parameter, str], list[Any]]
 """What may follow what was typed; see cli.completions."""
@@ -27,6 +28,37 @@ QUIET: Final = "quiet"
 """In a root context's meta: notes and progress are left out."""
 JSON: Final = "json"
 """In a root context's meta: -o json was given, so that errors are for programs too."""
+
+
+class _AsWritten:
+    """Before click reads a number: it is one as `contract.numbers` has it."""
+
+    read: Callable[[str], float]
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """As click does; a default is a number already."""
+        if isinstance(value, str):
+            try:
+                value = self.read(value)
+            except ValueError as error:
+                raise click.BadParameter(f"{error}.", ctx, param) from error
+        return super().convert(value, param, ctx)  # type: ignore[misc]
+
+
+class _Whole(_AsWritten, click.types.IntParamType):
+    read = staticmethod(numbers.whole)
+
+
+class _WholeRange(_AsWritten, click.IntRange):
+    read = staticmethod(numbers.whole)
+
+
+class _Decimal(_AsWritten, click.types.FloatParamType):
+    read = staticmethod(numbers.decimal)
+
+
+class _DecimalRange(_AsWritten, click.FloatRange):
+    read = staticmethod(numbers.decimal)
 
 
 @dataclass(frozen=True, init=False)
@@ -275,9 +307,9 @@ def _type(kind: Any, declared: Option | None = None) -> "click.ParamType[Any]":
         return click.Path(path_type=Path)
     low, high = (declared.min, declared.max) if declared else (None, None)
     if kind is int:
-        return click.INT if low is high is None else click.IntRange(_whole(low), _whole(high))
+        return _Whole() if low is high is None else _WholeRange(_whole(low), _whole(high))
     if kind is float:
-        return click.FLOAT if low is high is None else click.FloatRange(low, high)
+        return _Decimal() if low is high is None else _DecimalRange(low, high)
     if kind is not str:
         raise TypeError(f"{kind} is not read from a command line")
     return click.STRING

@@ -13,6 +13,7 @@ from typing import Final, NoReturn
 from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.contract.numbers import is_count
 from vllm_multinode.launcher.logs import log_to_stderr
 
 _ABOUT: Final = """Bring a model into a directory, such as a mounted claim, and check that it is whole.
@@ -120,7 +121,7 @@ def _directory(text: str) -> Path:
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) <= 3600:
+    if not is_count(text) or not 0 < int(text) <= 3600:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1 to 3600")
     return int(text)
 

@@ -162,7 +162,7 @@ def _seconds(text: str) -> float:
     Raises:
         MultinodeError: USAGE: it is none.
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd]?)", text)
     if found is None:
         raise MultinodeError(
             ExitCode.USAGE, f"'{text}' is not a duration.", where="--since", hint="Write 90s, 10m, 2h or 1d."

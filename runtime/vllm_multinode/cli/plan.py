@@ -31,6 +31,7 @@ from vllm_multinode.cli.platform_options import Kserve, Platform, chosen
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.contract.numbers import whole
 from vllm_multinode.sizing import catalogue
 from vllm_multinode.sizing.model.sources import Source
 from vllm_multinode.sizing.planner.choice import Plan
@@ -306,7 +307,7 @@ def _counts(given: str) -> tuple[int, ...]:
     if not given:
         return ()
     try:
-        counts = tuple(int(part) for part in given.split(","))
+        counts = tuple(whole(part) for part in given.split(","))
     except ValueError:
         counts = (0,)
     if min(counts) < 1:

@@ -7,11 +7,12 @@ from typing import Annotated, Final
 from vllm_multinode.cli import completions
 from vllm_multinode.cli.aside import aside
 from vllm_multinode.cli.declare import Option
+from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.platforms.releases import DEFAULT, MULTI_NODE, Release, find
 
-VARIABLE: Final = "MULTINODE_PLATFORM"
+VARIABLE: Final = env.PLATFORM
 ALL: Final = "all"
 
 NAMES: Final = "kserve-0.19.0, openshift-ai-2.25, …"

@@ -9,6 +9,7 @@ from vllm_multinode.cluster.client import Cluster, Resource
 from vllm_multinode.contract import labels as names
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.contract.numbers import is_count
 from vllm_multinode.k8s import quantity
 
 NODES: Final = Resource("v1", "Node", "nodes", namespaced=False)
@@ -221,7 +222,7 @@ def _memory(labels: Mapping[str, str], resource: str, count: int) -> float | Non
 
 
 def _positive(text: str, divisor: int) -> float | None:
-    return int(text) / divisor if text.isascii() and text.isdecimal() and int(text) > 0 else None
+    return int(text) / divisor if is_count(text) and int(text) > 0 else None
 
 
 def _whole(given: object) -> int:

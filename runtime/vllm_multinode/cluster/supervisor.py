@@ -13,6 +13,7 @@ from vllm_multinode.contract import env, ports
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.frozen import Frozen
+from vllm_multinode.contract.numbers import is_count
 from vllm_multinode.launcher.tls import ApiTls, api_tls
 
 _STATUS_TIMEOUT: Final = 3.0
@@ -206,6 +207,6 @@ def _port(pod: Object, variable: str, default: int) -> int:
     """The port that a pod's own environment sets."""
     for container in pod["spec"].get("containers") or []:
         for entry in container.get("env") or []:
-            if entry.get("name") == variable and str(entry.get("value") or "").isdecimal():
+            if entry.get("name") == variable and is_count(str(entry.get("value") or "")):
                 return int(entry["value"])
     return default

@@ -1,7 +1,9 @@
 """Requests to the Kubernetes API: bounded, retried where that is safe, every failure a MultinodeError."""
 
+import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlencode
@@ -28,8 +30,16 @@ READ_TIMEOUT: Final = 60.0
 _WHOLE: Final = 3
 """Times its timeouts that a request may take in all, attempts among them."""
 _LONGEST_RETRY_AFTER: Final = 5.0
+_MOST_ANSWER: Final = 64 << 20
+"""Bytes of an answer; a page of 500 pods has a few MiB."""
+_MOST_CHANGE: Final = 16 << 20
+"""Bytes of one change in a watch; etcd stores no object of more than 1.5 MiB."""
+_PIECE: Final = 1 << 16
 _IDEMPOTENT: Final = frozenset({"GET", "PATCH", "DELETE"})
 """A server-side apply says how an object shall be: sent twice, it is the same."""
+
+
+_IN_ITS_PLACE: Final = "Check the server of the kubeconfig, and that no proxy answers in its place."
 
 
 class ExpiredError(Exception):
@@ -134,12 +144,14 @@ class Transport:
                 body=None if body is None else json.dumps(body).encode(),
                 headers=headers if body is None else {**headers, "Content-Type": content_type},
                 timeout=Timeout(connect=CONNECT_TIMEOUT, read=timeout),
-                preload_content=not stream,
+                preload_content=False,
                 redirect=False,
                 **({} if retry else {"retries": False}),
             )
             # A timeout of urllib3 begins again with every byte that comes.
-            response: BaseHTTPResponse = within(_WHOLE * (CONNECT_TIMEOUT + timeout), asking)
+            response: BaseHTTPResponse = within(
+                _WHOLE * (CONNECT_TIMEOUT + timeout), asking if stream else partial(self._whole, asking)
+            )
         except TimeoutError as error:
             what = f"the API has not finished its answer within {_WHOLE * (CONNECT_TIMEOUT + timeout):.0f} s."
             raise MultinodeError(ExitCode.CLUSTER_UNREACHABLE, what, where=self._login.place) from error
@@ -162,6 +174,27 @@ class Transport:
                 raise ExpiredError(answer.message)
             raise failures.refused(answer, asked, self._login)
         return response
+
+    def _whole(self, asking: "Callable[[], BaseHTTPResponse]") -> "BaseHTTPResponse":
+        """An answer with its body, which has a bound: what answers need not be an API server."""
+        from urllib3 import HTTPResponse
+
+        with closing(asking()) as response:
+            content = bytearray()
+            for piece in response.stream(_PIECE):
+                content += piece
+                if len(content) > _MOST_ANSWER:
+                    what = f"what answers there says more than {_MOST_ANSWER >> 20} MiB, which no API does."
+                    raise MultinodeError(
+                        ExitCode.CLUSTER_UNREACHABLE, what, where=self._login.place, hint=_IN_ITS_PLACE
+                    )
+        return HTTPResponse(
+            io.BytesIO(content),
+            headers=response.headers,
+            status=response.status,
+            reason=response.reason,
+            decode_content=False,
+        )
 
     def watch(self, asked: Asked, path: str, query: Mapping[str, str], seconds: float) -> "Watching":
         """Open a watch that the API server ends after `seconds`."""
@@ -187,7 +220,7 @@ class Watching:
         from urllib3.exceptions import HTTPError
 
         try:
-            for line in self._response:
+            for line in _lines(self._response):
                 found = json.loads(line)
                 if found["type"] == "ERROR":
                     answer = Answer.read(
@@ -212,6 +245,25 @@ class Watching:
         except (AttributeError, ValueError, OSError):
             # Already closed, or a urllib3 that cannot: the iteration ends with its seconds.
             return
+
+
+def _lines(response: "BaseHTTPResponse") -> Iterator[bytes]:
+    """The lines of an answer without an end.
+
+    Raises:
+        ValueError: one has no end either.
+    """
+    left = bytearray()
+    for piece in response.stream(_PIECE):
+        *lines, rest = piece.split(b"\n")
+        for line in lines:
+            yield bytes(left) + line
+            left.clear()
+        left += rest
+        if len(left) > _MOST_CHANGE:
+            raise ValueError(len(left))
+    if left:
+        yield bytes(left)
 
 
 def _retry() -> "Retry":

@@ -1,5 +1,7 @@
 """Names of every environment variable that a pod is given, by who gives it."""
 
+import difflib
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from typing import Final
 
@@ -100,5 +102,22 @@ S3_KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")  # boto3's own
 
 # What the command line reads on a user's machine.
 CATALOGUE: Final = "MULTINODE_CATALOGUE"
+PLATFORM: Final = "MULTINODE_PLATFORM"
 
 COMMAND_LINE: Final = _others_than(KSERVE, LWS, DOWNWARD, OURS, ENGINE, FETCH, {PREFIX})
+
+
+def unknown(names: Iterable[str]) -> dict[str, str]:
+    """Names that begin as ours do and that nothing reads, each with the nearest of ours or "".
+
+    Args:
+        names: of variables; those that Kubernetes injects for a Service named multinode are left out before.
+    """
+    # The prefix, which all have, would make any two look alike.
+    known = {name.removeprefix(PREFIX): name for name in OURS}
+    found = {}
+    for name in names:
+        if name.startswith(PREFIX) and name not in OURS | COMMAND_LINE:
+            near = difflib.get_close_matches(name.removeprefix(PREFIX), sorted(known), 1, 0.7)
+            found[name] = known[near[0]] if near else ""
+    return found

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from vllm_multinode.authoring.planned_nodes import SHARED_RDMA
+from vllm_multinode.contract.numbers import is_count
 from vllm_multinode.convert import engine_arguments, environment, hardware, pods
 from vllm_multinode.convert.draft import Draft
 from vllm_multinode.convert.engine_arguments import Given, shown
@@ -125,7 +126,7 @@ def _hardware(record: Record, draft: Draft, base: Path) -> None:
     path = (*base, "multinode_num_nodes_to_use_from_shared_pool")
     nodes = record.get(*path)
     if nodes is not None:
-        if str(nodes).isdigit() and int(nodes) > 0:
+        if is_count(str(nodes)) and int(nodes) > 0:
             draft.nodes = int(nodes)
             why = "The nodes follow from parallelism and GPUs per node; both have to agree."
             record.changed(path, "parallelism.nodes", why)
@@ -139,7 +140,7 @@ def _hardware(record: Record, draft: Draft, base: Path) -> None:
     elif record.get(*path) is not None:
         record.carried(path, "network.rdma", "Without RDMA.")
     replicas = record.get(*base, "recipe_replica_count")
-    if str(replicas).isdigit() and int(replicas) > 0:
+    if is_count(str(replicas)) and int(replicas) > 0:
         draft.set("replicas", int(replicas))
         record.carried((*base, "recipe_replica_count"), "replicas")
     elif replicas is not None:
@@ -243,7 +244,7 @@ def _sizes(record: Record, draft: Draft, base: Path) -> None:
         value = record.get(*base, field)
         if value is None:
             continue
-        if not str(value).isdigit():
+        if not is_count(str(value)):
             record.not_carried((*base, field), f"{shown(value)} is not an amount.")
             continue
         if target == "sharedMemory" and int(value) < _LEAST_SHARED_MB:

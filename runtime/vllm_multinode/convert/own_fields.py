@@ -10,6 +10,7 @@ from vllm_multinode.authoring.render.lws import NAME as LWS_NAME
 from vllm_multinode.authoring.spec.accelerators import RESOURCES, product_label
 from vllm_multinode.contract import env, kserve, labels, ports
 from vllm_multinode.contract.executors import EXECUTORS
+from vllm_multinode.contract.numbers import is_count
 from vllm_multinode.convert import engine_arguments, hardware
 from vllm_multinode.convert.draft import Draft, Fields
 from vllm_multinode.convert.engine_arguments import Given
@@ -344,7 +345,7 @@ def _key(body: Body) -> tuple[str, str]:
 
 
 def _number(value: Any) -> Any:
-    return int(value) if str(value).isdigit() else value
+    return int(value) if is_count(str(value)) else value
 
 
 def steps(value: Any, path: tuple[str, ...] = ()) -> Iterable[tuple[tuple[str, ...], Any]]:

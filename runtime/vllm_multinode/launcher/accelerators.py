@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from vllm_multinode.contract.numbers import is_count
+
 Kind = Literal["cuda", "rocm", "xpu", "gaudi", "cpu"]
 
 _INTEL = "0x8086"
@@ -185,7 +187,7 @@ def _narrowed(count: int, visible: str | None) -> int:
         return count
     shown: list[str] = []
     for entry in _entries(visible):
-        is_position = entry.isdecimal() and int(entry) < count
+        is_position = is_count(entry) and int(entry) < count
         if not is_position and not entry.startswith(("GPU-", "MIG-")):
             break
         if entry not in shown:

@@ -18,6 +18,7 @@ import yaml
 from vllm_multinode.contract.bounded import read_bounded
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.contract.numbers import whole
 from vllm_multinode.launcher.masking import masked
 from vllm_multinode.launcher.spelling import check_spelling
 
@@ -293,7 +294,7 @@ def _agrees(name: str, value: str, expected: str) -> bool:
     if name in _FLAGS:
         return True
     try:
-        return int(value) == int(expected)
+        return whole(value) == whole(expected)
     except ValueError:
         pass
     if name == MODEL:

@@ -5,6 +5,7 @@ import os
 import sys
 
 from vllm_multinode.contract import env, ports
+from vllm_multinode.contract.numbers import is_count
 
 _TIMEOUT = 3.0
 
@@ -12,7 +13,7 @@ _TIMEOUT = 3.0
 def main() -> int:
     """0 where `/live` is answered, else 1."""
     given = os.environ.get(env.SUPERVISOR_PORT, "")
-    port = int(given) if given.isdecimal() else ports.SUPERVISOR
+    port = int(given) if is_count(given) else ports.SUPERVISOR
     connection = http.client.HTTPConnection("localhost", port, timeout=_TIMEOUT)
     try:
         connection.request("GET", "/live")

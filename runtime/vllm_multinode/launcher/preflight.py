@@ -79,6 +79,7 @@ def preflight(settings: Settings, environment: Mapping[str, str]) -> Readiness:
         MultinodeError: the first thing that is wrong.
     """
     check_addresses(environment)
+    _tell_unknown(environment)
     if settings.role == "head":
         api_host(settings.arguments, own_address(settings.pod_ip))
         if (tls := supervisors_tls(settings)) is not None:
@@ -129,6 +130,13 @@ def preflight(settings: Settings, environment: Mapping[str, str]) -> Readiness:
         identity.versions.python,
     )
     return Readiness(identity, model, fixed, settings)
+
+
+def _tell_unknown(environment: Mapping[str, str]) -> None:
+    """Name the variables that nobody reads; a newer release may know them, so that none is refused."""
+    for name, nearest in sorted(env.unknown(environment).items()):
+        hint = f"did you mean {nearest}?" if nearest else "docs/variables.md lists those that there are"
+        log.warning("%s is not a setting of this launcher, which ignores it: %s", name, hint)
 
 
 def check_programs(executor: ExecutorName, environment: Mapping[str, str]) -> None:

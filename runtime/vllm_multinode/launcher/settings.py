@@ -14,6 +14,7 @@ from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, EXECUTOR_NAMES, 
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.frozen import Frozen
 from vllm_multinode.contract.kserve import MODEL_MOUNT, Role
+from vllm_multinode.contract.numbers import decimal, is_count, whole
 from vllm_multinode.launcher.network import pod_address
 
 AcceleratorChoice = Literal["auto", "cuda", "rocm", "xpu", "gaudi", "cpu"]
@@ -153,9 +154,10 @@ class _Reader:
         return value
 
     def number(self, name: str, default: T, convert: Callable[[str], T], least: float, unit: str) -> T:
-        value = self.text(name)
-        if value is None:
+        if self.text(name) is None:
             return default
+        # As it is written: a space at its end is a mistake too.
+        value = self._environment[name]
         try:
             number = convert(value)
             # T is int or float here; no bound may be infinite.
@@ -169,13 +171,13 @@ class _Reader:
         return number
 
     def count(self, name: str, default: T, least: int = 1) -> int | T:
-        return self.number(name, default, int, least, "a whole number")  # type: ignore[arg-type]
+        return self.number(name, default, whole, least, "a whole number")  # type: ignore[arg-type]
 
     def seconds(self, name: str, default: float, least: float = 0.1) -> float:
-        return self.number(name, default, float, least, "a number of seconds")
+        return self.number(name, default, decimal, least, "a number of seconds")
 
     def port(self, name: str, default: int) -> int:
-        port = self.number(name, default, int, 1, "a port")
+        port = self.number(name, default, whole, 1, "a port")
         if port > 65535:
             raise MultinodeError(ExitCode.VARIABLE, f"{port} is not a port: the last is 65535.", where=name)
         return port
@@ -185,7 +187,7 @@ class _Reader:
         if value is None:
             return default
         first, _, last = value.partition("-")
-        if not (first.isdecimal() and last.isdecimal() and 0 < int(first) < int(last) <= 65535):
+        if not (is_count(first) and is_count(last) and 0 < int(first) < int(last) <= 65535):
             raise MultinodeError(
                 ExitCode.VARIABLE, f"'{value}' is not a range of ports such as 20000-20999.", where=name
             )

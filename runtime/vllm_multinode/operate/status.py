@@ -10,6 +10,7 @@ from vllm_multinode.cluster.diagnosis import state_words
 from vllm_multinode.cluster.snapshot import is_head
 from vllm_multinode.cluster.transport import Object
 from vllm_multinode.contract.frozen import Frozen
+from vllm_multinode.contract.numbers import is_count
 from vllm_multinode.launcher.settings import Sizes
 from vllm_multinode.launcher.sizes import stages_of_node
 from vllm_multinode.operate import numbers
@@ -329,6 +330,6 @@ def gpus_of(pod: Object) -> int | None:
         int(str(value))
         for container in (pod.get("spec") or {}).get("containers") or []
         for name, value in ((container.get("resources") or {}).get("limits") or {}).items()
-        if name in GPU_RESOURCES and str(value).isdecimal()
+        if name in GPU_RESOURCES and is_count(str(value))
     ]
     return sum(given) or None

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,12 +19,15 @@ from vllm_multinode.storage.claim import GIB, clear, prepare, refuse_foreign_wei
 from vllm_multinode.storage.filling import Filling
 from vllm_multinode.storage.lease import Lease
 from vllm_multinode.storage.selection import select
+from vllm_multinode.storage.sources.bounded import within
 from vllm_multinode.storage.sources.source import Listing, PassingError, Source, StoppedError, check_names
 from vllm_multinode.storage.unpacking import Unpacking
 
 log = logging.getLogger(__name__)
 
 _ATTEMPTS: Final = 5
+_LISTING: Final = 600.0
+"""Seconds that a source may take to list its files, attempts together."""
 
 
 @dataclass(frozen=True)
@@ -117,11 +121,13 @@ def _marker(directory: Path) -> Marker | None:
 
 def _listing(source: Source, options: Options, stop: threading.Event) -> Listing:
     """What there is to fetch, asked for a few times."""
+    end = time.monotonic() + _LISTING
     for attempt in range(1, _ATTEMPTS + 1):
+        left = max(end - time.monotonic(), 1)
         try:
-            found = source.listing()
+            found = within(left, source.listing, "its list of files")
         except PassingError as error:
-            if attempt == _ATTEMPTS:
+            if attempt == _ATTEMPTS or time.monotonic() >= end:
                 what = f"{error} ({attempt} times in a row)."
                 hint = "Check the network, the proxy and the address."
                 raise MultinodeError(

@@ -10,6 +10,7 @@ from typing import BinaryIO, Final
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.storage.claim import writing
+from vllm_multinode.storage.sources.bounded import LEAST
 from vllm_multinode.storage.sources.digests import Digest, running
 from vllm_multinode.storage.sources.source import Item, PassingError, Source, StoppedError, Tell
 
@@ -40,18 +41,21 @@ class Transfer:
         """Bring one item to `target`, over `partial`.
 
         Raises:
-            MultinodeError: SOURCE_UNREACHABLE when it breaks off again and again without a byte in between,
+            MultinodeError: SOURCE_UNREACHABLE when it breaks off again and again without progress in between,
                 SHARD_TRUNCATED when the content is twice not what the source says, CLAIM_FULL, NOT_WRITABLE,
                 and what the source refuses with.
             StoppedError: `stop` was set.
         """
         failures = wrong = 0
+        # What a source without ranges sends again is no progress, nor are a few bytes a request.
+        reached = _size(partial)
         while True:
-            before = _size(partial)
             try:
                 found = self._attempt(item, partial, digest)
             except PassingError as error:
-                failures = 1 if _size(partial) > before else failures + 1
+                failures += 1
+                if _size(partial) - reached >= LEAST:
+                    failures, reached = 1, _size(partial)
                 self._again(item, failures, error)
                 continue
             if digest is None or found == digest.value:
@@ -59,6 +63,7 @@ class Transfer:
             wrong += 1
             self.tell(-item.size)
             partial.unlink()
+            reached = 0
             if wrong > 1:
                 raise _differs(item, digest)
             log.warning("%s has another checksum than the source says; it is fetched again", item.name)

@@ -91,3 +91,15 @@ def test_an_answer_that_drips_ends_within_a_bound(
         code = run(command)
     assert code == ExitCode.CLUSTER_UNREACHABLE
     assert "has not finished its answer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_answer_without_an_end_is_not_read_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    monkeypatch.setattr(transport, "_MOST_ANSWER", 1 << 20)
+    with serve(Server(odd(b'{"items": [' + b" " * (2 << 20)))) as server:
+        kubeconfig(tmp_path, server.url, monkeypatch)
+        code = run(command)
+    assert code == ExitCode.CLUSTER_UNREACHABLE
+    assert "more than 1 MiB" in capsys.readouterr().err

@@ -312,3 +312,10 @@ class TestToken:
 
     def test_a_folder_is_no_token(self, tmp_path: Path) -> None:
         assert "Is a directory" in refusal("head", MULTINODE_TOKEN_FILE=str(tmp_path)).what
+
+
+@pytest.mark.parametrize("value", ["1_0", "\uff11\uff10", "+8", " 8", "8 ", "8\u00a0", "nan"])
+@pytest.mark.parametrize("name", [env.PIPELINE_PARALLEL_SIZE, env.PORT, env.HANG_TIMEOUT, env.START_ATTEMPTS])
+def test_a_number_is_of_ascii_digits(name: str, value: str) -> None:
+    refused = refusal("head", **{name: value})
+    assert (refused.code, refused.where) == (ExitCode.VARIABLE, name)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from vllm_multinode.authoring.preview import Preview, preview_documents
+from vllm_multinode.contract.numbers import is_count
 from vllm_multinode.k8s.documents import Document
 from vllm_multinode.k8s.merge import MERGE_KEYS
 from vllm_multinode.platforms.kserve import schema
@@ -107,7 +108,7 @@ def surge(replicas: int, how: Mapping[str, Any]) -> int:
 def _share(value: object, replicas: int) -> int:
     text = str(value)
     number = text.removesuffix(_PERCENT)
-    if not number.isdecimal():
+    if not is_count(number):
         return 0
     return math.ceil(int(number) * replicas / 100) if text.endswith(_PERCENT) else int(number)
 

@@ -34,6 +34,7 @@ _UNUSED: Final = ("click", "rich")
 _PLUGINS: Final = "vllm.platform_plugins"
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 _FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
+_OF_TYPES: Final = ("collections.abc", "types", "typing")
 _INDENTS: Final = re.compile(r"^(?:    )+", re.MULTILINE)
 # The oldest time that a zip file can hold: the same content is the same file, whenever it is made.
 _TIME: Final = (1980, 1, 1, 0, 0, 0)
@@ -107,13 +108,13 @@ def _sources() -> dict[str, bytes]:
 def _shortened(source: str) -> bytes:
     """A module as short as it does the same, each line where it was: `kubectl apply` takes no more.
 
-    Without comments, docstrings and the types of functions, and indented by one space.
+    Without comments, docstrings, the types of functions and what only they import, and indented by one space.
     """
     lines = [line.encode() for line in source.splitlines(keepends=True)]
     for line, start, end in sorted(_types(ast.parse(source), lines), reverse=True):
         lines[line] = lines[line][:start] + lines[line][end:]
-    text = _without_comments(b"".join(lines).decode())
-    return _less_indented(_without_docstrings(text)).encode()
+    text = _without_docstrings(_without_comments(b"".join(lines).decode()))
+    return _less_indented(_without_unused_types(text)).encode()
 
 
 def _types(tree: ast.AST, lines: Sequence[bytes]) -> Iterator[tuple[int, int, int]]:
@@ -155,8 +156,26 @@ def _without_docstrings(source: str) -> str:
                 continue
             first, last = statement.lineno - 1, statement.end_lineno or statement.lineno
             # A body that is nothing else needs something in its place.
-            lines[first] = " " * statement.col_offset + "...\n"
-            lines[first + 1 : last] = ["\n"] * (last - first - 1)
+            lines[first:last] = ["\n"] * (last - first)
+            if body == [statement]:
+                lines[first] = " " * statement.col_offset + "...\n"
+    return "".join(lines)
+
+
+def _without_unused_types(source: str) -> str:
+    """Without the imports that only types asked for; to import those does nothing else."""
+    lines = source.splitlines(keepends=True)
+    for statement in ast.parse(source).body:
+        if not isinstance(statement, ast.ImportFrom) or statement.module not in _OF_TYPES:
+            continue
+        first, last = statement.lineno - 1, statement.end_lineno or statement.lineno
+        others = "".join([*lines[:first], *lines[last:]])
+        # A name in a text may be a type as well.
+        used = [name for name in statement.names if re.search(rf"\b{name.asname or name.name}\b", others)]
+        if len(used) < len(statement.names):
+            lines[first:last] = ["\n"] * (last - first)
+        if used and len(used) < len(statement.names):
+            lines[first] = f"{ast.unparse(ast.ImportFrom(statement.module, used, statement.level))}\n"
     return "".join(lines)
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from vllm_multinode.contract import env
 from vllm_multinode.contract.finding import Path
+from vllm_multinode.contract.numbers import is_count
 from vllm_multinode.k8s.access import Body, at, listed, text
 
 _FLAGS: Final[Mapping[str, str]] = {
@@ -65,7 +66,7 @@ def sizes(container: Body, group_size: int | None = None) -> dict[str, Asked]:
         if not equals:
             value = words[index + 1][0] if index + 1 < len(words) else ""
         resolved = _VARIABLE.sub(lambda match: variables.get(match[1] or match[2], match[0]), value)
-        if resolved.isdecimal() and len(resolved) <= _LONGEST:
+        if is_count(resolved) and len(resolved) <= _LONGEST:
             asked[size] = Asked(f"{flag} {value}", int(resolved), path)
         else:
             asked.pop(size, None)

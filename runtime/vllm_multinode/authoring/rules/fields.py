@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from vllm_multinode.authoring.rules.rule import RUNTIMES, Case, Rule, always
 from vllm_multinode.contract.finding import Edit, Finding, Path
+from vllm_multinode.contract.numbers import is_count
 from vllm_multinode.k8s.access import at, mapping
 from vllm_multinode.k8s.parser import shorten
 from vllm_multinode.platforms.kserve.defaulting import POD_FIELDS, runtime_pod_fields
@@ -138,7 +139,7 @@ class _Walk:
         fix: tuple[Edit, ...] = ()
         if wanted == "string" and isinstance(value, (bool, int, float)):
             hint, fix = "Put it in quotes.", (Edit(path, quote=True),)
-        elif wanted == "integer" and isinstance(value, str) and value.isdecimal() and len(value) < 10:
+        elif wanted == "integer" and isinstance(value, str) and is_count(value) and len(value) < 10:
             hint, fix = "Leave the quotes out.", (Edit(path, int(value)),)
         self.found["wrong-value"].append(Finding(path, what, hint, fix))
 

@@ -8,6 +8,7 @@ from vllm_multinode.authoring.rules.commands import sizes
 from vllm_multinode.authoring.rules.rule import PREDICTOR, RUNTIMES, Case, Container, Rule, always, is_ours
 from vllm_multinode.contract import env
 from vllm_multinode.contract.finding import Finding
+from vllm_multinode.contract.numbers import decimal
 from vllm_multinode.k8s.access import listed, mapping, number, text, variable
 
 _KINDS: Final = ("InferenceService", *RUNTIMES, "LeaderWorkerSet")
@@ -39,10 +40,10 @@ def _pod_ip(case: Case) -> Iterator[Finding]:
 def _unknown_setting(case: Case) -> Iterator[Finding]:
     for container in case.containers:
         for index, entry in enumerate(listed(container.body, "env")):
-            name = text(entry, "name")
-            if name.startswith(env.PREFIX) and name not in env.OURS:
+            for name, nearest in env.unknown([text(entry, "name")]).items():
                 what = f"{name} is not a setting of the launcher, which ignores it."
-                yield Finding((*container.path, "env", index, "name"), what)
+                hint = f"Write {nearest}." if nearest else ""
+                yield Finding((*container.path, "env", index, "name"), what, hint)
 
 
 def _grace(case: Case) -> Iterator[Finding]:
@@ -51,7 +52,10 @@ def _grace(case: Case) -> Iterator[Finding]:
     head = case.runtime_container("head")
     index = variable(head, env.DRAIN_TIMEOUT)
     given = text(head, "env", index, "value") if index is not None else ""
-    drain = float(given) if given.replace(".", "", 1).isdecimal() else float(_DRAIN)
+    try:
+        drain = decimal(given)
+    except ValueError:
+        drain = float(_DRAIN)
     grace = number(case.body, *PREDICTOR, "terminationGracePeriodSeconds")
     if is_ours(head) and drain >= (_GRACE if grace is None else grace):
         what = (

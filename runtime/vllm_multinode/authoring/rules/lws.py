@@ -9,6 +9,7 @@ from vllm_multinode.authoring.rules.commands import Asked
 from vllm_multinode.authoring.rules.rule import LWS_TEMPLATE, Case, Container, Rule, always, is_ours
 from vllm_multinode.contract import env
 from vllm_multinode.contract.finding import Finding
+from vllm_multinode.contract.numbers import is_count
 from vllm_multinode.k8s.access import at, listed, number, text, variable
 from vllm_multinode.platforms import gpus
 
@@ -27,7 +28,7 @@ def _leader(case: Case) -> Iterator[Container]:
 def _value(container: Container, name: str) -> int | None:
     index = variable(container.body, name)
     value = text(container.body, "env", index, "value") if index is not None else ""
-    return int(value) if value.isdecimal() and len(value) < 6 else None
+    return int(value) if is_count(value) and len(value) < 6 else None
 
 
 def _asked(case: Case) -> Iterator[tuple[Container, dict[str, Asked]]]:

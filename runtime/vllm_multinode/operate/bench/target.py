@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.contract.numbers import is_count
 from vllm_multinode.operate.bench.samples import Sample, engine_of, sample_of
 from vllm_multinode.operate.numbers import Numbers
 from vllm_multinode.operate.observation import Observation
@@ -215,7 +216,7 @@ def _port_of(process: "subprocess.Popen[str]", where: str) -> int:
     assert process.stdout is not None  # noqa: S101 - Popen was given a pipe
     line = process.stdout.readline().strip()
     port = line.rpartition(" -> ")[0].rpartition(":")[2]
-    if not port.isdecimal():
+    if not is_count(port):
         raise MultinodeError(
             ExitCode.NOT_SERVING, f"no port is forwarded: {line or 'no answer'}", where=where
         )

@@ -6,6 +6,7 @@ socket does, and holds nothing that another needs.
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from typing import Final, TypeVar, cast
@@ -15,7 +16,8 @@ from vllm_multinode.storage.sources.source import PassingError
 T = TypeVar("T")
 
 STALL: Final = 30.0
-"""Seconds without a whole piece after which a source counts as one that gives nothing."""
+"""Seconds of waiting; a source that gives fewer than LEAST bytes in them counts as one that gives nothing."""
+LEAST: Final = 1 << 18
 _LOOK: Final = 0.5
 
 _Waiting = queue.Queue[bytes | BaseException | None]
@@ -53,7 +55,7 @@ def within(seconds: float, call: Callable[[], T], what: str) -> T:
 
 
 def paced(pieces: Iterator[bytes], who: str, cut: Callable[[], None] | None = None) -> Generator[bytes]:
-    """The same pieces, as long as each comes within STALL seconds.
+    """The same pieces, as long as LEAST bytes, or the end, come within STALL seconds of waiting.
 
     Args:
         pieces: read in another thread, which closes them as well: to close what another thread reads may
@@ -62,22 +64,28 @@ def paced(pieces: Iterator[bytes], who: str, cut: Callable[[], None] | None = No
         cut: breaks the connection, so that the other thread ends; called when nobody reads any more.
 
     Raises:
-        PassingError: a piece did not come in time.
+        PassingError: they did not come in time, however many pieces they came in.
         Exception: what `pieces` raises.
     """
     waiting: _Waiting = queue.Queue(maxsize=2)
     ended = threading.Event()
     threading.Thread(target=_read, args=(pieces, waiting, ended), name="read", daemon=True).start()
+    left, came = STALL, 0
     try:
         while True:
+            since = time.monotonic()
             try:
-                piece = waiting.get(timeout=STALL)
+                piece = waiting.get(timeout=max(left, 0))
             except queue.Empty:
                 raise PassingError(f"{who} gave nothing to speak of for {STALL:.0f} s") from None
+            left -= time.monotonic() - since
             if piece is None:
                 return
             if isinstance(piece, BaseException):
                 raise piece
+            came += len(piece)
+            if came >= LEAST:
+                left, came = STALL, 0
             yield piece
     finally:
         ended.set()

@@ -28,7 +28,7 @@ _SHA1: Final = re.compile(r"[0-9a-f]{40}")
 _ANY: Final = re.compile(r".+", re.DOTALL)
 _TOKEN: Final = re.compile(r"[!-~]{1,4096}")
 _MOST_TOKEN: Final = 1 << 16
-_MOST_LISTING: Final = 256 << 20
+_MOST_LISTING: Final = 32 << 20
 _SECRET: Final = "HF_TOKEN, and accept the model's licence on its page"  # noqa: S105 - a name
 
 

@@ -21,6 +21,8 @@ _RATIO: Final = 100
 _LEAST_BOUND: Final = 1 << 30
 _MOST_FILES: Final = 100_000
 _LONGEST_TEXT: Final = 1 << 18
+_LONGEST_HEADER: Final = 4 << 20
+"""Bytes of one header with its texts and its map of a sparse file."""
 _TEXTS: Final = (
     tarfile.XHDTYPE,
     tarfile.XGLTYPE,
@@ -59,7 +61,7 @@ def unpack(blob: Path, directory: Path, image: str) -> dict[str, MarkedFile | No
     try:
         with _opened(blob, image) as archive:
             for member in archive:
-                _refuse_bomb(member, most, len(changes))
+                _refuse_bomb(member, archive.offset, most, len(changes))
                 name = _below_models(member.name)
                 if name is not None and not member.isdir():
                     changes |= _apply(archive, member, name, directory, changes)
@@ -75,6 +77,16 @@ class _Header(tarfile.TarInfo):
     """A header whose own texts are bounded: they are read into memory before anything can be asked."""
 
     @classmethod
+    def fromtarfile(cls, tarfile: tarfile.TarFile) -> Self:
+        """Read one header, with what tarfile reads behind it: a map of a sparse file may go on endlessly."""
+        stream: Any = tarfile.fileobj
+        tarfile.fileobj = _Bounded(stream)  # type: ignore[assignment]
+        try:
+            return super().fromtarfile(tarfile)
+        finally:
+            tarfile.fileobj = stream
+
+    @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         """Read one block."""
         header = super().frombuf(buf, encoding, errors)
@@ -85,11 +97,34 @@ class _Header(tarfile.TarInfo):
         return header
 
 
-def _refuse_bomb(member: tarfile.TarInfo, most: int, files: int) -> None:
+class _Bounded:
+    """A stream of which a header may read so much and no more."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._left = _LONGEST_HEADER
+
+    def read(self, size: int) -> bytes:
+        """Read so many bytes, or fewer at the end."""
+        self._left -= size
+        if self._left < 0:
+            raise tarfile.ReadError(f"a header of more than {_LONGEST_HEADER} bytes")
+        return self._stream.read(size)
+
+    def tell(self) -> int:
+        """Where the stream is."""
+        return self._stream.tell()
+
+    def seek(self, position: int) -> int:
+        """Go forward to a position."""
+        return self._stream.seek(position)
+
+
+def _refuse_bomb(member: tarfile.TarInfo, end: int, most: int, files: int) -> None:
     """Refuse what unpacks to far more than the layer that the manifest lists."""
     if member.size < 0:
         raise tarfile.ReadError("a member of negative length")
-    if member.offset_data + (0 if member.issparse() else member.size) > most:
+    if end > most:
         raise tarfile.ReadError(f"it unpacks to more than {_RATIO} times its size")
     if files > _MOST_FILES:
         raise tarfile.ReadError(f"it holds more than {_MOST_FILES} files of a model")

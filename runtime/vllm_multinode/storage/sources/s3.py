@@ -5,17 +5,27 @@ extra [s3]. Credentials are what boto3 finds: AWS_ACCESS_KEY_ID, a shared file, 
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.storage.sources.bounded import paced
+from vllm_multinode.contract.numbers import is_count
+from vllm_multinode.contract.text import shown
+from vllm_multinode.storage.sources.bounded import paced, whole, within
 from vllm_multinode.storage.sources.digests import Digest
-from vllm_multinode.storage.sources.source import Item, Listing, PassingError, no_address, version_of
+from vllm_multinode.storage.sources.source import (
+    MOST_ITEMS,
+    Item,
+    Listing,
+    PassingError,
+    no_address,
+    version_of,
+)
 from vllm_multinode.storage.sources.web import CHUNK, host_of
 
 _SESSION: Final = "AWS_SESSION_TOKEN"
@@ -33,7 +43,9 @@ _DENIED: Final = frozenset(
 _MISSING: Final = frozenset({"404", "NoSuchBucket", "NoSuchKey"})
 _CHANGED: Final = frozenset({"412", "PreconditionFailed"})
 _MOST_PAGES: Final = 2000
-_MOST_OBJECTS: Final = 100_000
+_MOST_ANSWER: Final = 32 << 20
+_ANSWER: Final = 90.0
+"""Seconds until an answer's headers are whole; boto3's own time-outs begin again with every byte."""
 _MD5: Final = re.compile(r"[0-9a-f]{32}")
 _KEYS: Final = "Give AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or an identity of the pod that may read."
 
@@ -73,7 +85,7 @@ class Bucket:
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=start)
             for number, page in enumerate(pages):
                 items += [_item(entry, start) for entry in page.get("Contents", ()) if _is_file(entry)]
-                if number >= _MOST_PAGES or len(items) > _MOST_OBJECTS:
+                if number >= _MOST_PAGES or len(items) > MOST_ITEMS:
                     raise self._too_many(len(items))
         if not items:
             what = "there is no object below this prefix."
@@ -112,7 +124,7 @@ class Bucket:
         if not count:
             return Digest("md5", value)
         part = int(about["ContentLength"])
-        known = part > 0 and count.isdecimal() and -(-item.size // part) == int(count)
+        known = part > 0 and is_count(count) and -(-item.size // part) == int(count)
         return Digest("md5-parts", value, part) if known else None
 
     @property
@@ -142,7 +154,7 @@ class Bucket:
             yield
         except exceptions.ClientError as error:
             raise self._refusal(
-                what, host, str(error.response.get("Error", {}).get("Code", "")), error
+                what, host, shown(str(error.response.get("Error", {}).get("Code", "")), 80), error
             ) from error
         except (
             exceptions.NoCredentialsError,
@@ -153,7 +165,7 @@ class Bucket:
             raise MultinodeError(ExitCode.SOURCE_DENIED, said, where=self.name, hint=_KEYS) from error
         except exceptions.ParamValidationError as error:
             raise no_address(self.name) from error
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             said = f"{host} does not answer like a store of objects."
             hint = "Check AWS_ENDPOINT_URL, and that no proxy answers in its place."
             raise MultinodeError(ExitCode.SOURCE_UNREACHABLE, said, where=self.name, hint=hint) from error
@@ -197,11 +209,40 @@ def _client(endpoint: str, environment: Mapping[str, str]) -> Any:
     config = Config(connect_timeout=15, read_timeout=30, retries={"mode": "standard", "max_attempts": 3})
     try:
         session = boto3.session.Session(**_given(environment))
-        return session.client("s3", endpoint_url=endpoint or None, config=config)
+        client = session.client("s3", endpoint_url=endpoint or None, config=config)
     except (BotoCoreError, ValueError) as error:
         what = f"boto3 refuses its settings: {type(error).__name__}."
         hint = "Check AWS_ENDPOINT_URL, AWS_PROFILE and the region."
         raise MultinodeError(ExitCode.VARIABLE, what, where="AWS_*", hint=hint) from error
+    # There is no public way to send otherwise.
+    sender = client._endpoint.http_session  # noqa: SLF001
+    sender.send = partial(_send, sender.send, host_of(endpoint) if endpoint else "S3")
+    return client
+
+
+def _send(send: Callable[[Any], Any], host: str, request: Any) -> Any:
+    """Send a request of boto3, with bounds on the answer: it reads a list whole, however long that is."""
+    from botocore.awsrequest import AWSResponse
+
+    is_streamed, request.stream_output = request.stream_output, True
+    answer = within(_ANSWER, partial(send, request), f"the answer of {host}")
+    if is_streamed:
+        return answer
+    content = whole(paced(answer.raw.stream(CHUNK, decode_content=True), host), _MOST_ANSWER)
+    if content is None:
+        raise PassingError(f"{host} answers with more than {_MOST_ANSWER >> 20} MiB")
+    return AWSResponse(answer.url, answer.status_code, answer.headers, _Read(content))
+
+
+class _Read:
+    """A body that has been read, as botocore takes it."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def stream(self, **_: Any) -> Iterator[bytes]:
+        """The whole of it."""
+        yield self._content
 
 
 def _given(environment: Mapping[str, str]) -> dict[str, str]:

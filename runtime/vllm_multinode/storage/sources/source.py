@@ -21,6 +21,8 @@ LONGEST_WAIT: Final = 60.0
 _LONGEST_PART: Final = 255 - len(".123456789abc.partial")
 """Bytes of a file's name, with what is appended while it is unfinished."""
 _LONGEST_NAME: Final = 2048
+MOST_ITEMS: Final = 100_000
+"""Files that a source may list: a model has a few hundred at the most."""
 
 Tell = Callable[[int], None]
 """Takes the bytes that have come, negative where some are to come again; raises `StoppedError` to end it."""
@@ -122,6 +124,9 @@ def check_names(items: Iterable[Item], source: str) -> None:
     """
     names: set[str] = set()
     for item in items:
+        if len(names) >= MOST_ITEMS:
+            what = f"it lists more than {MOST_ITEMS} files."
+            raise MultinodeError(ExitCode.SOURCE_UNREACHABLE, what, where=source, hint="Use --include.")
         if fault := _fault_of(item):
             what = f"it lists {ascii(item.name)[:80]}, {fault}."
             hint = "Leave the file out with --exclude if it is not part of the model."

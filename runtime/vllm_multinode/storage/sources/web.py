@@ -18,11 +18,12 @@ from urllib3.exceptions import HTTPError
 from vllm_multinode.contract.bounded import within
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.storage.sources.bounded import STALL, paced, whole
+from vllm_multinode.contract.numbers import is_count
+from vllm_multinode.storage.sources.bounded import LEAST, STALL, paced, whole
 from vllm_multinode.storage.sources.source import PassingError
 
-CHUNK: Final = 1 << 18
-"""Bytes of one piece: what has to come within `bounded.STALL` seconds."""
+CHUNK: Final = LEAST
+"""Bytes of one piece."""
 _STEP: Final = 8 << 30
 """Bytes of one request: caches in front of the hub answer none for more than 50 GB."""
 _CONNECT: Final = 15
@@ -42,10 +43,12 @@ Headers = Callable[[], Mapping[str, str]]
 def host_of(url: str) -> str:
     """The host and port of an address, which is all that a message shows of it."""
     try:
-        parts = urlsplit(url)
-        return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
+        host, port = urlsplit(url).hostname, urlsplit(url).port
     except ValueError:
+        host, port = None, None
+    if not host:
         return "an invalid address"
+    return f"{host}:{port}" if port else host
 
 
 def get(session: requests.Session, url: str, headers: Mapping[str, str], **options: Any) -> requests.Response:
@@ -179,8 +182,9 @@ def ranged(
                 yield chunk
             if at >= size or response.status_code != 206:
                 return
-            if at == begun:
-                raise PassingError(f"{host_of(url)} answers with a range of no bytes")
+            # Each request would count as progress.
+            if at - begun < LEAST:
+                raise PassingError(f"{host_of(url)} answers with a range of {at - begun} bytes")
             response = _ask(session, url, headers, (at, size), check)
             if response.status_code != 206:
                 raise PassingError(f"{host_of(url)} gives no ranges any more")
@@ -217,7 +221,7 @@ def _is_the_file(response: requests.Response, offset: int, size: int) -> bool:
         span = _SPAN.fullmatch(response.headers.get("Content-Range", ""))
         return span is not None and int(span[1]) == offset and span[2] in ("*", str(size))
     length = response.headers.get("Content-Length", "")
-    if length.isdecimal() and "Content-Encoding" not in response.headers:
+    if is_count(length) and "Content-Encoding" not in response.headers:
         return int(length) == size
     kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     return kind not in _HTML
@@ -248,11 +252,8 @@ def why(error: BaseException) -> str:
     """The reason at the bottom of an error, without the address that a library puts into it."""
     seen = error
     for _ in range(10):
-        inner = (
-            seen.__cause__
-            or seen.__context__
-            or next((a for a in seen.args if isinstance(a, Exception)), None)
-        )
+        behind = None if seen.__suppress_context__ else seen.__context__
+        inner = seen.__cause__ or behind or next((a for a in seen.args if isinstance(a, Exception)), None)
         inner = getattr(seen, "reason", None) or inner
         if not isinstance(inner, BaseException):
             break
@@ -263,4 +264,4 @@ def why(error: BaseException) -> str:
 
 
 def _seconds(text: str) -> float:
-    return float(text) if text.isascii() and text.isdecimal() else 0.0
+    return float(text) if is_count(text) else 0.0

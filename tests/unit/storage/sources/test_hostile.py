@@ -3,6 +3,8 @@
 import json
 import os
 import tempfile
+import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,10 @@ from unit.storage.conftest import Fetch, Serve
 from vllm_multinode.checkpoint.marker import WORK
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.storage import fetch as fetch_module
 from vllm_multinode.storage.sources import bounded, web
+from vllm_multinode.storage.sources import s3 as s3_source
+from vllm_multinode.storage.sources import source as sources
 from vllm_multinode.storage.sources.registry_auth import is_token_service
 from vllm_multinode.storage.sources.source import LONGEST_WAIT, Item, PassingError, check_names, is_model_file
 
@@ -348,3 +353,112 @@ def test_a_name_that_is_taken_is_not_blamed_on_the_mount(fetching: Fetch, start:
     assert caught.value.code is ExitCode.NOT_WRITABLE
     assert "mounted" not in str(caught.value)
     assert (fetching.directory / WORK).is_dir()
+
+
+def test_a_source_without_ranges_that_breaks_off_here_and_there_is_given_up(
+    start: Serve, fetching: Fetch
+) -> None:
+    server = start(hub.hub(model()))
+    server.ranges = False
+    path = f"/org/name/resolve/{hub.COMMIT}/{SHARDS[1]}"
+    server.cut[path] = [web.CHUNK + 1000, 2 * web.CHUNK + 1000] * 50
+    fetching.environment = {"HF_ENDPOINT": server.url}
+    with pytest.raises(MultinodeError, match="times in a row") as caught:
+        fetching("hf://org/name")
+    assert caught.value.code is ExitCode.SOURCE_UNREACHABLE
+
+
+def test_ranges_of_a_few_bytes_are_no_progress(start: Serve, fetching: Fetch) -> None:
+    files = model()
+    server = start(hub.hub(files))
+    handle, size = server.handle, len(files[SHARDS[1]])
+
+    def few(asked: Asked) -> Answer:
+        if not asked.path.endswith(SHARDS[1]):
+            return handle(asked)
+        begin = int(asked.headers.get("range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
+        return Answer(206, {"Content-Range": f"bytes {begin}-{size - 1}/{size}"}, b"x")
+
+    server.handle = few
+    fetching.environment = {"HF_ENDPOINT": server.url}
+    with pytest.raises(MultinodeError, match="a range of 1 bytes") as caught:
+        fetching("hf://org/name")
+    assert caught.value.code is ExitCode.SOURCE_UNREACHABLE
+    assert len(server.reads(SHARDS[1])) < 20
+
+
+def test_many_small_pieces_do_not_put_an_end_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded, "STALL", 0.3)
+
+    def pieces() -> Iterator[bytes]:
+        while True:
+            time.sleep(0.01)
+            yield b"x"
+
+    with pytest.raises(PassingError, match="nothing to speak of"):
+        sum(len(piece) for piece in bounded.paced(pieces(), "it"))
+
+
+@pytest.mark.parametrize("length", ["9" * 5000, "1_0", "\u00b2"], ids=["long", "underscore", "superscript"])
+def test_a_length_that_is_no_number(start: Serve, fetching: Fetch, length: str) -> None:
+    server = start(hub.hub(model()))
+    reply_with(server, SHARDS[1], *[Answer(200, {"Content-Length": length, "Connection": "close"})] * 100)
+    fetching.environment = {"HF_ENDPOINT": server.url}
+    with pytest.raises(MultinodeError) as caught:
+        fetching("hf://org/name")
+    assert caught.value.code is ExitCode.SOURCE_UNREACHABLE
+
+
+def test_a_listing_of_more_files_than_a_model_has(
+    start: Serve, fetching: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "MOST_ITEMS", 3)
+    fetching.environment = {"HF_ENDPOINT": start(hub.hub(model())).url}
+    with pytest.raises(MultinodeError, match="more than 3 files"):
+        fetching("hf://org/name")
+
+
+def s3_answers(answer: Answer) -> Server:
+    return Server(lambda _: answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(Answer(307, {"Location": "http://127.0.0.1:1/"}), id="redirect"),
+        pytest.param(Answer(200, body=b"<?xml version='1.0'?>" + b" " * 5000), id="longer-than-a-list"),
+        pytest.param(Answer(200, body=b" " * 500, drip=0.02), id="drips"),
+        pytest.param(Answer(400, body=b"<Error><Code>" + b"A" * 5000 + b"</Code></Error>"), id="long-code"),
+    ],
+)
+@pytest.mark.usefixtures("impatient")
+def test_an_odd_store_of_objects(
+    start: Serve, fetching: Fetch, monkeypatch: pytest.MonkeyPatch, answer: Answer
+) -> None:
+    monkeypatch.setattr(s3_source, "_MOST_ANSWER", 6000 if answer.status == 400 else 4000)
+    server = start(s3_answers(answer))
+    fetching.environment = {"AWS_ENDPOINT_URL": server.url}
+    with pytest.raises(MultinodeError) as caught:
+        fetching(f"s3://{s3.BUCKET}/llama")
+    assert caught.value.code is ExitCode.SOURCE_UNREACHABLE
+    assert len(str(caught.value)) < 500
+
+
+def test_a_list_of_objects_page_after_page_ends_within_a_bound(
+    start: Serve, fetching: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch_module, "_LISTING", 1.0)
+    pages = 0
+
+    def page(_: Asked) -> Answer:
+        nonlocal pages
+        pages += 1
+        time.sleep(0.05)
+        token = f"<IsTruncated>true</IsTruncated><NextContinuationToken>{pages}</NextContinuationToken>"
+        body = f"<?xml version='1.0'?><ListBucketResult>{token}</ListBucketResult>"
+        return Answer(body=body.encode())
+
+    fetching.environment = {"AWS_ENDPOINT_URL": start(Server(page)).url}
+    with pytest.raises(MultinodeError, match="list of files is not complete") as caught:
+        fetching(f"s3://{s3.BUCKET}/llama")
+    assert caught.value.code is ExitCode.SOURCE_UNREACHABLE

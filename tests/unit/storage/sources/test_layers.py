@@ -224,3 +224,18 @@ def test_an_upper_layer_may_turn_a_file_into_a_folder(
     marker = fetching(put(start, fetching, *blobs))
     assert same({**model(), **expected}, fetching.model())
     assert marker.files.keys() == {*model(), *expected}
+
+
+def test_a_map_of_a_sparse_file_without_an_end_is_not_read_into_memory(start: Serve, fetching: Fetch) -> None:
+    header = bytearray(tarfile.TarInfo("models/model.safetensors").tobuf(tarfile.GNU_FORMAT))
+    header[156:157] = b"S"
+    header[386:482] = b"00000000001\0" * 8
+    header[482] = 1
+    header[483:495] = b"00000001000\0"
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    extension = b"00000000001\0" * 42 + b"\1" + bytes(7)
+    blob = gzip.compress(bytes(header) + extension * 20_000)
+    with pytest.raises(MultinodeError, match="a header of more than") as caught:
+        fetching(put(start, fetching, blob))
+    assert caught.value.code is ExitCode.MODEL_MISSING
