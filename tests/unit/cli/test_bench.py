@@ -60,7 +60,7 @@ def vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         pytest.param(
             ["llm", "--local", "--metrics", "http://h"], ExitCode.USAGE, "--metrics is for", id="metrics"
         ),
-        pytest.param(["llm", "--local"], ExitCode.LOCAL_RUN, "no run named 'llm'", id="no-such-run"),
+        pytest.param(["absent", "--local"], ExitCode.LOCAL_RUN, "no run named 'absent'", id="no-such-run"),
         pytest.param(["http://127.0.0.1:9"], ExitCode.NOT_SERVING, "Connection refused", id="nobody-answers"),
         pytest.param(["http://h", "--concurrency", ""], ExitCode.USAGE, "--concurrency", id="no-rung"),
         pytest.param(["http://h", "--concurrency", "1,,2"], ExitCode.USAGE, "--concurrency", id="empty-rung"),

@@ -10,7 +10,7 @@ from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.frozen import Frozen
 from vllm_multinode.operate.bench.samples import Sample, Window
-from vllm_multinode.operate.bench.verdicts import Verdict
+from vllm_multinode.operate.bench.verdict import Verdict
 from vllm_multinode.operate.written import read_back
 
 Measure = Literal["ttft_ms", "itl_ms", "e2e_ms"]
@@ -138,10 +138,13 @@ def rung_of(raw: Mapping[str, Any], concurrency: int, file: str, window: Window 
         ttfts = [float(value) for value in _list(raw, "ttfts")]
         rows = [row for row in zip(ttfts, itls, answered, strict=False) if row[2]]
         errors = [str(error) for error in _list(raw, "errors") if error]
+        completed, failed = int(raw["completed"]), max(int(raw.get("failed") or 0), len(errors))
+        if window is not None:
+            window = window.model_copy(update={"answered": completed, "failed": failed})
         return Rung(
             concurrency=concurrency,
-            requests=int(raw["completed"]),
-            errors=max(int(raw.get("failed") or 0), len(errors)),
+            requests=completed,
+            errors=failed,
             error=errors[0].strip().rpartition("\n")[2][:300] if errors else "",
             seconds=round(float(raw["duration"]), 3),
             tokens_per_s=round(float(raw["output_throughput"]), 3),

@@ -24,6 +24,8 @@ _COUNTERS: Final = (
     *(f"{name}_{end}" for name in _HISTOGRAMS for end in ("sum", "count")),
 )
 
+_NO_ACCELERATOR: Final = ("", "cpu")
+
 
 class EngineSample(Frozen):
     """What one engine shows.
@@ -63,6 +65,7 @@ class Sample(Frozen):
         processes: of every node whose head tells of it.
         round_trips: milliseconds between the head's supervisor and each other one, by pod.
         stages: pipeline stages of the engine.
+        accelerated: whether a node computes on anything but its CPU.
     """
 
     at: float
@@ -70,6 +73,7 @@ class Sample(Frozen):
     processes: tuple[ProcessSample, ...] = ()
     round_trips: dict[str, float] = Field(default={})
     stages: int | None = None
+    accelerated: bool = False
 
 
 def sample_of(seen: Observation) -> Sample:
@@ -86,6 +90,7 @@ def sample_of(seen: Observation) -> Sample:
         ),
         round_trips={name: value for name, value in trips.items() if value is not None},
         stages=whole(seen.head_status, "pipeline_parallel"),
+        accelerated=any(text(one, "accelerator") not in _NO_ACCELERATOR for one in members),
     )
 
 
@@ -164,6 +169,9 @@ class Window(Frozen):
         processes: of each node.
         round_trip_ms: the longest between two nodes, of the middle of the looks; None where nobody measured.
         stages: pipeline stages; None where nobody tells.
+        accelerated: whether a node computes on anything but its CPU.
+        answered: requests that the load got an answer to; None where it did not say.
+        failed: requests of the load that failed.
     """
 
     concurrency: int
@@ -173,6 +181,9 @@ class Window(Frozen):
     processes: tuple[ProcessWindow, ...] = ()
     round_trip_ms: float | None = None
     stages: int | None = None
+    accelerated: bool = False
+    answered: int | None = None
+    failed: int = 0
 
 
 def window_of(concurrency: int, samples: Sequence[Sample]) -> Window | None:
@@ -188,11 +199,17 @@ def window_of(concurrency: int, samples: Sequence[Sample]) -> Window | None:
         concurrency=concurrency,
         seconds=round(seconds, 3),
         looks=len(samples),
-        engines=tuple(_engine(one, samples, seconds) for one in last.engines),
+        engines=tuple(_engine(name, samples, seconds) for name in _names(samples)),
         processes=tuple(_processes(first, last, seconds)),
         round_trip_ms=_round_trip(samples),
-        stages=last.stages,
+        stages=next((one.stages for one in reversed(samples) if one.stages is not None), None),
+        accelerated=any(one.accelerated for one in samples),
     )
+
+
+def _names(samples: Sequence[Sample]) -> list[str]:
+    """Of every engine that answered once: it may be silent at the end."""
+    return list(dict.fromkeys(one.name for sample in samples for one in sample.engines))
 
 
 def _under_load(samples: Sequence[Sample]) -> Sequence[Sample]:
@@ -207,9 +224,9 @@ def _requests(sample: Sample) -> float:
     return sum(one.running + one.waiting for one in sample.engines)
 
 
-def _engine(last: EngineSample, samples: Sequence[Sample], seconds: float) -> EngineWindow:
-    series = [one for sample in samples for one in sample.engines if one.name == last.name]
-    first = series[0].counts
+def _engine(name: str, samples: Sequence[Sample], seconds: float) -> EngineWindow:
+    series = [one for sample in samples for one in sample.engines if one.name == name]
+    first, last = series[0].counts, series[-1]
     # The first look may be from before the load, and the last one from behind it.
     inner = series[1:-1] or series
 
@@ -226,7 +243,7 @@ def _engine(last: EngineSample, samples: Sequence[Sample], seconds: float) -> En
 
     used = [one.cache for one in series if one.cache is not None]
     return EngineWindow(
-        name=last.name,
+        name=name,
         running=round(sum(one.running for one in inner) / len(inner), 3),
         waiting=round(sum(one.waiting for one in inner) / len(inner), 3),
         cache=max(used) if used else None,

@@ -37,10 +37,6 @@ def as_text(found: BenchResult, width: int = WIDTH) -> str:
     if found.ended:
         lines += folded(f"ended early: {found.ended}", width)
     lines.append("")
-    if not found.verdicts:
-        lines += folded(
-            "What limits it is not said: no counters, or too short rungs (--rung-seconds).", width
-        )
     for verdict in found.verdicts:
         lines += folded(f"{verdict.id}: {verdict.sentence}", width)
         lines += [line for evidence in verdict.evidence for line in folded(f"  {evidence}", width)]

@@ -2,28 +2,30 @@
 
 The load keeps a fixed number of requests under way, so where they are says where the time goes: outside the
 engine, in its queue, or in its batch. A verdict names what stands in the engine's way; where nothing does,
-that is the verdict.
+that is the verdict, and where the counters cannot tell, that is.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, Literal, TypeVar
+from typing import Final, TypeVar
 
-from vllm_multinode.contract.frozen import Frozen
+from vllm_multinode.operate.bench import unclear
 from vllm_multinode.operate.bench.samples import EngineWindow, ProcessWindow, Window
+from vllm_multinode.operate.bench.verdict import (
+    FULL,
+    RUNS,
+    SOME,
+    Verdict,
+    accounted_for,
+    stages_of,
+    used,
+    waits,
+)
 
 Name = TypeVar("Name", str, int)
-VerdictId = Literal["coordinator", "stage", "queue", "cache", "network", "replicas", "engine"]
-_LOOKS: Final = 6
-"""At a rung, for its means to say something."""
-_SOME: Final = 4
-"""Requests under way below which shares of them say nothing."""
 _UNEVEN: Final = 1.6
 """How many times the others' mean one replica's latency or requests under way may be."""
-_FULL: Final = 0.95
 _PREEMPTED: Final = 0.1
 """Of the requests that finished."""
-_WAITING: Final = 0.25
-"""Of all requests in an engine, in its queue."""
 _OUTSIDE: Final = 0.4
 """Of all requests under way, not in any engine."""
 _BUSY: Final = 0.8
@@ -40,46 +42,29 @@ _WIRE: Final = 0.3
 """Of the time between two tokens, on the wire."""
 _LOST: Final = 0.45
 """Of the time, in which requests are in the batch and nothing has work."""
-_RUNS: Final = 0.5
-"""Of the requests under way, in a batch."""
 _MOST_EVIDENCE: Final = 4
-
-
-class Verdict(Frozen):
-    """What limits it.
-
-    Attributes:
-        id: of the kind.
-        concurrency: at which it was seen.
-        sentence: what limits it.
-        evidence: the numbers, a line each.
-        advice: what to try; empty where there is nothing to do.
-    """
-
-    id: VerdictId
-    concurrency: int
-    sentence: str
-    evidence: tuple[str, ...] = ()
-    advice: str = ""
 
 
 def verdicts_of(windows: Sequence[Window]) -> list[Verdict]:
     """Of a ladder, from its highest rung that was counted: that is where limits show.
 
     Returns:
-        What is wrong, the nearest to the cause first; one that says that nothing is. None at all where no
-        rung was looked at often enough.
+        What is wrong, the nearest to the cause first; one that says that nothing is, or that it cannot be
+        told.
     """
-    judged = [one for one in windows if one.engines and one.looks >= _LOOKS]
+    judged = [one for one in windows if one.engines and one.looks >= unclear.LOOKS]
     if not judged:
-        return []
+        return [unclear.not_judged(windows)]
     window = max(judged, key=lambda one: one.concurrency)
+    if (doubt := unclear.mistaken(window)) is not None:
+        return [doubt]
     found = [
         verdict
         for judge in (_replicas, _cache, _queue, _coordinator, _stage, _network)
         for verdict in judge(window)
     ]
-    return found or [_engine(window)]
+    doubts = (unclear.waiting_untold, unclear.not_the_engine, unclear.asleep)
+    return found or [next(filter(None, (doubt(window) for doubt in doubts)), _engine(window))]
 
 
 def _replicas(window: Window) -> Iterator[Verdict]:
@@ -122,7 +107,7 @@ def _most(values: Mapping[Name, float]) -> tuple[Name, float]:
 def _cache(window: Window) -> Iterator[Verdict]:
     """Requests wait or are put back because there is no room for their keys and values."""
     for one in window.engines:
-        full = one.cache is not None and one.cache >= _FULL and _waits(one)
+        full = one.cache is not None and one.cache >= FULL and _waits(one)
         preempted = one.preempted > _PREEMPTED * max(one.done, 1.0)
         if full or preempted:
             evidence = [
@@ -148,15 +133,14 @@ def _cache(window: Window) -> Iterator[Verdict]:
 def _queue(window: Window) -> Iterator[Verdict]:
     """Requests wait although the cache has room: the batch is as large as it may be."""
     for one in window.engines:
-        if not _waits(one) or (one.cache is not None and one.cache >= _FULL):
+        if not _waits(one) or one.cache is None or one.cache >= FULL:
             continue
         evidence = [f"{one.name}: {one.running:.1f} running, {one.waiting:.1f} waiting"]
         if one.queue_s is not None and one.latency_s:
             evidence.append(
                 f"queued for {one.queue_s:.2f} s of {one.latency_s:.2f} s ({one.queue_s / one.latency_s:.0%})"
             )
-        if one.cache is not None:
-            evidence.append(f"cache {one.cache:.0%} used at most")
+        evidence.append(f"cache {one.cache:.0%} used at most")
         yield Verdict(
             id="queue",
             concurrency=window.concurrency,
@@ -168,22 +152,28 @@ def _queue(window: Window) -> Iterator[Verdict]:
 
 
 def _waits(one: EngineWindow) -> bool:
-    return one.waiting >= max(1.0, _WAITING * (one.running + one.waiting))
+    return waits(one.running, one.waiting)
 
 
 def _coordinator(window: Window) -> Iterator[Verdict]:
     """Requests are under way, and in no engine: whoever stands before it holds them."""
     inside = sum(one.running + one.waiting for one in window.engines)
     outside = 1 - inside / window.concurrency
-    if window.concurrency < _SOME or outside < _OUTSIDE:
+    if window.concurrency < SOME or outside < _OUTSIDE:
         return
-    busiest = max((one for one in window.processes if _serves(one)), key=_used, default=None)
+    busiest = max((one for one in window.processes if _serves(one)), key=used, default=None)
     evidence = [f"{inside:.1f} of {window.concurrency} requests under way are in the engine"]
     if busiest is not None:
-        evidence.append(f"{busiest.name} on {busiest.pod} uses {_used(busiest):.0%} of a core")
-    if busiest is not None and _used(busiest) >= _BUSY:
+        evidence.append(f"{busiest.name} on {busiest.pod} uses {used(busiest):.0%} of a core")
+    if busiest is not None and used(busiest) >= _BUSY:
         sentence = "the API server is saturated while the stages have room: requests wait in it."
         advice = "Give the head more cores, raise --api-server-count, or add replicas."
+    elif busiest is None:
+        sentence = (
+            "requests wait before they reach the engine; whether in its API server or ahead of it was not "
+            "counted."
+        )
+        advice = "Give the service's NAME, so that its head's processes are counted too."
     else:
         sentence = "requests wait before they reach the engine: in a router, a proxy or the client."
         advice = "Measure the head's own port (--url), and look at the router's and the client's processors."
@@ -200,16 +190,12 @@ def _serves(one: ProcessWindow) -> bool:
     return one.rank == 0 and (one.name == "vllm" or "APIServer" in one.name)
 
 
-def _used(one: ProcessWindow) -> float:
-    return one.user + one.system + one.queued
-
-
 def _network(window: Window) -> Iterator[Verdict]:
     """A token crosses every way between the stages: the wire takes a large part of its time."""
     stages = window.stages or 1
     times = [one.token_s for one in window.engines if one.token_s]
     busy = sum(one.running for one in window.engines)
-    if stages < 2 or not times or busy < _RUNS * window.concurrency:
+    if stages < 2 or not times or busy < RUNS * window.concurrency:
         return
     token_ms = sum(times) / len(times) * 1e3
     evidence = [f"{token_ms:.3g} ms between two tokens"]
@@ -224,6 +210,8 @@ def _network(window: Window) -> Iterator[Verdict]:
     accounted = accounted_for(window)
     # Where a stage is slow, the others have less work than it: that is known already.
     lost = accounted is not None and accounted <= 1 - _LOST and not any(_stage(window))
+    # A GPU computes while its process sleeps.
+    lost = lost and not window.accelerated
     if accounted is not None:
         evidence.append(
             f"stages and scheduler account for {accounted:.0%} of the time"
@@ -241,23 +229,9 @@ def _network(window: Window) -> Iterator[Verdict]:
         )
 
 
-def accounted_for(window: Window) -> float | None:
-    """Part of the time in which a stage or the scheduler had work, were they to work one after the other.
-
-    All stages hold like parts of the model, and each has as much work as those beyond the head, whose workers
-    sleep while they wait. None where no supervisor tells of such a stage.
-    """
-    stages = _stages(window)
-    others = [_used(one) for rank, one in stages.items() if rank]
-    if not others:
-        return None
-    scheduler = sum(_used(one) for one in window.processes if one.name.endswith("EngineCore"))
-    return (window.stages or len(stages)) * max(others) + scheduler
-
-
 def _stage(window: Window) -> Iterator[Verdict]:
     """One stage lacks its cores, or computes all the time, and the others wait for it."""
-    stages = {rank: one for rank, one in _stages(window).items() if one.user + one.system > _IDLE}
+    stages = {rank: one for rank, one in stages_of(window).items() if one.user + one.system > _IDLE}
     if len(stages) < 2:
         return
     denied = {rank: denial(one) for rank, one in stages.items()}
@@ -287,36 +261,20 @@ def _stage(window: Window) -> Iterator[Verdict]:
     )
 
 
-def _stages(window: Window) -> dict[int, ProcessWindow]:
-    """By rank, the process that had to wait longest for its core, of those that hold a part of the model."""
-    found: dict[int, ProcessWindow] = {}
-    for one in window.processes:
-        if _computes(one) and (one.rank not in found or _used(one) > _used(found[one.rank])):
-            found[one.rank] = one
-    return found
-
-
 def denial(one: ProcessWindow) -> float:
     """How many times as long a process took as it would have on cores of its own.
 
     That compares stages although the head's workers use a whole core while they wait (vLLM's shared-memory
     queue polls with sched_yield), and the others none.
     """
-    return _used(one) / max(one.user + one.system, 1e-3)
-
-
-def _computes(one: ProcessWindow) -> bool:
-    return "Worker" in one.name
+    return used(one) / max(one.user + one.system, 1e-3)
 
 
 def _engine(window: Window) -> Verdict:
     running = sum(one.running for one in window.engines)
-    evidence = [f"{running:.1f} of {window.concurrency} requests under way are in the batch"]
-    if window.concurrency < _SOME:
-        evidence.append(f"fewer than {_SOME} requests at a time say little: take a higher concurrency")
     return Verdict(
         id="engine",
         concurrency=window.concurrency,
         sentence="no bottleneck but the engine: it has the requests, and room for them.",
-        evidence=tuple(evidence),
+        evidence=(f"{running:.1f} of {window.concurrency} requests under way are in the batch",),
     )

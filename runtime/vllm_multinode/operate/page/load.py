@@ -1,16 +1,13 @@
 """The last benchmark of a service on the page: what limits it, the drawings, and the table. Pure."""
 
-from typing import Final
 from xml.etree.ElementTree import Element
 
 from vllm_multinode.operate.bench.charts import drawings
 from vllm_multinode.operate.bench.result import BenchResult
 from vllm_multinode.operate.bench.tables import rows, titles
-from vllm_multinode.operate.bench.verdicts import Verdict
+from vllm_multinode.operate.bench.verdict import Verdict
 from vllm_multinode.operate.markup import Content, node
 from vllm_multinode.operate.page.tables import data_table
-
-_NOT_SAID: Final = "What limits it is not said: no counters, or too short rungs."
 
 
 def under_load(found: BenchResult, place: str) -> Element:
@@ -32,7 +29,7 @@ def under_load(found: BenchResult, place: str) -> Element:
         node("h2", "Under load"),
         node("p", told),
         node("p", f"Ended early: {found.ended}", class_="failure") if found.ended else None,
-        node("ul", *verdicts, class_="findings") if verdicts else node("p", _NOT_SAID, class_="none"),
+        node("ul", *verdicts, class_="findings"),
         node("div", *figures, class_="charts"),
         data_table(f"load-{place}", titles(), rows(found.rungs), "By concurrency; latencies in milliseconds"),
     )

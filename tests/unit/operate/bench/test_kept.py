@@ -16,7 +16,7 @@ from unit.operate.test_page import EVIL, Place, words
 from vllm_multinode.operate.bench.kept import keep, last_of
 from vllm_multinode.operate.bench.result import BenchResult
 from vllm_multinode.operate.bench.samples import Sample
-from vllm_multinode.operate.bench.verdicts import Verdict
+from vllm_multinode.operate.bench.verdict import Verdict
 from vllm_multinode.operate.bundle import bundle
 from vllm_multinode.operate.dashboard import Watcher
 from vllm_multinode.operate.observation import Observation

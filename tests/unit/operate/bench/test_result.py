@@ -22,7 +22,7 @@ from vllm_multinode.operate.bench.result import (
     rung_of,
 )
 from vllm_multinode.operate.bench.tables import as_text, changes, compared
-from vllm_multinode.operate.bench.verdicts import Verdict
+from vllm_multinode.operate.bench.verdict import Verdict
 
 RAW: dict[str, Any] = {
     "duration": 2.0,

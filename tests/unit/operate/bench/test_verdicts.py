@@ -142,10 +142,15 @@ def test_an_api_server_without_a_core_left_is_told_from_a_proxy() -> None:
         pytest.param(window(engine(waiting=0.4)), id="hardly-anything-waits"),
         pytest.param(window(engine(cache=0.99)), id="full-and-nobody-waits"),
         pytest.param(window(engine(preempted=1, done=40)), id="one-preempted"),
-        pytest.param(window(engine(running=0.5), concurrency=1), id="one-at-a-time"),
-        pytest.param(window(round_trip_ms=40.0, stages=1), id="one-stage"),
+        pytest.param(
+            window(round_trip_ms=40.0, stages=1, processes=(process(0, "VLLM::Worker"),)), id="one-stage"
+        ),
         pytest.param(window(round_trip_ms=None), id="nobody-measured"),
-        pytest.param(window(processes=()), id="no-supervisor"),
+        pytest.param(window(processes=(), stages=1), id="one-node-and-no-supervisor"),
+        pytest.param(window(answered=44, failed=4), id="a-few-failed"),
+        pytest.param(window(engine(done=30), answered=44), id="finished-before-the-first-look"),
+        pytest.param(window(engine(done=60), answered=44), id="a-few-of-others"),
+        pytest.param(window(engine(done=2), answered=15), id="too-few-to-compare"),
         pytest.param(window(processes=slow_stage(1, user=0.5)), id="a-stage-with-time-left"),
         pytest.param(
             window(
@@ -178,11 +183,120 @@ def test_several_are_told_with_the_cause_first() -> None:
     assert ids(slow)[:2] == ["replicas", "cache"]
 
 
-def test_nothing_counted_says_nothing() -> None:
-    assert verdicts_of([]) == []
-    assert ids(Window(concurrency=8, seconds=20, looks=20)) == []
-    assert ids(window(looks=3)) == []
+ASLEEP: Final = (
+    process(0, "VLLM::Worker_PP0", user=0.2, system=0.3),
+    process(1, "VLLM::Worker_PP1", user=0.1),
+)
+
+
+@pytest.mark.parametrize(
+    ("found", "why"),
+    [
+        pytest.param([], "no engine's counters were read", id="no-rung-was-counted"),
+        pytest.param([window().model_copy(update={"engines": ()})], "no engine's counters", id="no-engine"),
+        pytest.param([window(looks=3)], "the rungs were too short", id="too-short"),
+        pytest.param([window(answered=30, failed=10)], "too many requests failed", id="failures"),
+        pytest.param(
+            [window(engine(running=3, done=20), answered=44)], "some engine's counters are missing",
+            id="a-replica-is-not-counted",
+        ),
+        pytest.param([window(engine(done=90), answered=44)], "other clients' requests", id="other-clients"),
+        pytest.param(
+            [window(engine(running=4, waiting=4, cache=None))], "it does not tell how full its cache is",
+            id="queue-or-cache",
+        ),
+        pytest.param([window(engine(running=1.0), concurrency=1)], "fewer than 4 requests", id="too-few"),
+        pytest.param([window(engine(running=3.95, waiting=0.95))], "no place stands out", id="nowhere"),
+        pytest.param([window(processes=())], "no supervisor told of the stages", id="no-supervisor"),
+        pytest.param([window(processes=(), stages=None)], "no supervisor told", id="an-address-alone"),
+        pytest.param(
+            [window(processes=(process(0, "VLLM::Worker_PP0"),))], "no supervisor told", id="a-silent-worker"
+        ),
+        pytest.param([window(stages=1)], "compute every layer together", id="tensor-parallel-over-nodes"),
+        pytest.param(
+            [window(processes=ASLEEP, accelerated=True)], "their GPUs compute meanwhile", id="gpus-or-network"
+        ),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_told_is_said(found: list[Window], why: str) -> None:
+    (verdict,) = verdicts_of(found)
+    assert verdict.id == "unclear"
+    assert verdict.sentence.startswith("it cannot be told what limits the service: ")
+    assert why in verdict.sentence
+    assert verdict.advice
+
+
+def test_a_lower_rung_is_judged_where_the_highest_was_too_short() -> None:
     assert ids(window(looks=3), window(engine(waiting=16, running=8), concurrency=4)) == ["queue"]
+
+
+def test_who_holds_the_requests_before_the_engine_is_not_guessed() -> None:
+    (found,) = verdicts_of([window(engine(running=2.0), processes=())])
+    assert found.id == "coordinator"
+    assert "whether in its API server or ahead of it was not counted" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("found", "name", "sentence"),
+    [
+        pytest.param(
+            window(engine(running=8, waiting=16), concurrency=24), "queue",
+            "requests queue in front of a batch that takes no more of them.", id="queue",
+        ),
+        pytest.param(
+            window(engine(cache=0.99, waiting=4, running=4)), "cache",
+            "the KV cache is full, and requests wait for room in it.", id="cache",
+        ),
+        pytest.param(
+            window(engine(preempted=12, done=40)), "cache",
+            "the KV cache is full, and requests wait for room in it or lose it and start again.",
+            id="preemptions",
+        ),
+        pytest.param(
+            window(engine(running=2.0)), "coordinator",
+            "requests wait before they reach the engine: in a router, a proxy or the client.", id="router",
+        ),
+        pytest.param(
+            window(engine(running=2.0), processes=(process(0, "vllm", user=0.9),)), "coordinator",
+            "the API server is saturated while the stages have room: requests wait in it.", id="api-server",
+        ),
+        pytest.param(
+            window(round_trip_ms=40.0), "network",
+            "the network between the stages takes much of the time between two tokens: it is far.", id="far",
+        ),
+        pytest.param(
+            window(processes=ASLEEP), "network",
+            "the network between the stages takes much of the time between two tokens: tensors arrive "
+            "slowly.", id="narrow",
+        ),
+        pytest.param(
+            window(processes=slow_stage(1, user=0.95)), "stage",
+            "one stage is slower than the others: rank 1 (node-1); it computes for 95% of the time.",
+            id="slow-stage",
+        ),
+        pytest.param(
+            window(processes=slow_stage(0, user=0.3, queued=0.65)), "stage",
+            "one stage is slower than the others: rank 0 (node-0); it was ready and had no core for 65% of "
+            "the time.", id="denied-stage",
+        ),
+        pytest.param(
+            window(engine(name="a"), engine(name="b", latency_s=9.0), concurrency=16), "replicas",
+            "the replicas are uneven: b takes 2.2 times as long for a request as the others.",
+            id="slow-replica",
+        ),
+        pytest.param(
+            window(engine(name="a", running=2), engine(name="b", running=13), concurrency=16), "replicas",
+            "the replicas are uneven: b holds 6.5 times as many requests as the others.", id="full-replica",
+        ),
+        pytest.param(
+            window(), "engine", "no bottleneck but the engine: it has the requests, and room for them.",
+            id="engine",
+        ),
+    ],
+)  # fmt: skip
+def test_each_verdict_in_its_own_words(found: Window, name: str, sentence: str) -> None:
+    (verdict,) = verdicts_of([found])
+    assert (verdict.id, verdict.sentence) == (name, sentence)
 
 
 def test_what_is_before_and_behind_the_load_is_left_out() -> None:
