@@ -305,15 +305,19 @@ def _confirm(spec: DeploymentSpec, namespace: str, *, yes: bool) -> None:
 
 def _last_words(spec: DeploymentSpec, cluster: "Cluster", target: RenderTarget) -> dict[str, str]:
     """The commands that send the model a request, and that delete everything again."""
-    service = f"{spec.name}-predictor" if target == "kserve" and spec.replicas == 1 else service_name(spec)
+    from vllm_multinode.cluster.forward import forward_command, key_header
+
+    if target == "kserve" and spec.replicas == 1:
+        forward = forward_command(cluster.namespace, f"deployment/{spec.name}-predictor")
+    else:
+        forward = forward_command(cluster.namespace, f"service/{service_name(spec)}", 80)
     body = f'{{"model": "{spec.name}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
     key = ""
     if spec.api_key is not None:
-        read = f"kubectl get secret {spec.api_key.name} -n {cluster.namespace}"
-        key = f' -H "Authorization: Bearer $({read} -o jsonpath={{.data.{spec.api_key.key}}} | base64 -d)"'
+        key = key_header(cluster.namespace, spec.api_key.name, spec.api_key.key)
     url = "http://localhost:8080/v1/chat/completions"
     return {
-        "forward": f"kubectl port-forward -n {cluster.namespace} service/{service} 8080:80",
+        "forward": forward,
         "request": f"curl {url} -H 'Content-Type: application/json'{key} -d '{body}'",
         "delete": f"multinode delete {spec.name} -n {cluster.namespace}    # deletes all of it",
     }

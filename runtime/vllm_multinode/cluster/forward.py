@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from vllm_multinode.cluster.client import Cluster
 from vllm_multinode.cluster.transport import Object
-from vllm_multinode.contract import env
+from vllm_multinode.contract import env, ports
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
@@ -26,21 +26,51 @@ _REFUSED: Final = (401, 403)
 _HANDSHAKE: Final = re.compile(r"Handshake status (\d{3})")
 
 
+def forward_command(namespace: str, target: str, port: int | str = ports.API) -> str:
+    """What a person types to reach a service at port 8080 of this machine.
+
+    Args:
+        namespace: of the target.
+        target: a Deployment, or a Service that has an address of its own: kubectl takes a headless one's
+            port for the pod's own.
+        port: of the target.
+    """
+    ways = str(port) if str(port) == str(ports.API) else f"{ports.API}:{port}"
+    return f"kubectl port-forward -n {namespace} {target} {ways}"
+
+
+def key_reference(pod: Object) -> tuple[str, str] | None:
+    """Secret and key that a head's API key is read from; None where it has none, or from elsewhere."""
+    entry = _key_entry(pod) or {}
+    reference = (entry.get("valueFrom") or {}).get("secretKeyRef")
+    return (str(reference.get("name")), str(reference.get("key"))) if reference else None
+
+
+def key_header(namespace: str, secret: str, key: str) -> str:
+    """What a person adds to a curl line, which reads the API key from its Secret."""
+    read = f"kubectl get secret {secret} -n {namespace} -o jsonpath={{.data.{key}}} | base64 -d"
+    return f' -H "Authorization: Bearer $({read})"'
+
+
 def api_key(cluster: Cluster, pod: Object) -> str | None:
     """The key that a head asks its clients for; None where it asks for none.
 
     Raises:
         MultinodeError: MISSING, or FORBIDDEN where the login may not read the Secret.
     """
-    for container in pod["spec"].get("containers") or []:
-        for entry in container.get("env") or []:
-            if entry.get("name") != env.API_KEY:
-                continue
-            reference = (entry.get("valueFrom") or {}).get("secretKeyRef")
-            if reference is None:
-                return str(entry.get("value") or "") or None
-            return _from_secret(cluster, str(pod["metadata"]["namespace"]), reference)
-    return None
+    entry = _key_entry(pod)
+    if entry is None:
+        return None
+    reference = (entry.get("valueFrom") or {}).get("secretKeyRef")
+    if reference is None:
+        return str(entry.get("value") or "") or None
+    return _from_secret(cluster, str(pod["metadata"]["namespace"]), reference)
+
+
+def _key_entry(pod: Object) -> Mapping[str, Any] | None:
+    containers = pod["spec"].get("containers") or []
+    entries = (entry for container in containers for entry in container.get("env") or [])
+    return next((entry for entry in entries if entry.get("name") == env.API_KEY), None)
 
 
 def _from_secret(cluster: Cluster, namespace: str, reference: Mapping[str, Any]) -> str:

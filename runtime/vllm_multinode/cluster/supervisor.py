@@ -84,11 +84,21 @@ def engine_metrics(cluster: Cluster, pod: Object, timeout: float = _STATUS_TIMEO
         MultinodeError: FORBIDDEN where the login may not use the pods' proxy; or the API is not reached.
     """
     metadata = pod["metadata"]
-    port, tls = _port(pod, env.PORT, ports.API), _tls(pod) is not None
+    port, tls = api_port(pod), speaks_tls(pod)
     code, body = cluster.ask_pod(
         str(metadata["namespace"]), str(metadata["name"]), port, "metrics", timeout=timeout, tls=tls
     )
     return body.decode(errors="replace") if code == HTTPStatus.OK else None
+
+
+def api_port(pod: Object) -> int:
+    """Where the head's API listens."""
+    return _port(pod, env.PORT, ports.API)
+
+
+def speaks_tls(pod: Object) -> bool:
+    """Whether the head's API speaks TLS itself."""
+    return _tls(pod) is not None
 
 
 def wants_client_certificate(pod: Object) -> bool:
@@ -165,7 +175,7 @@ def _engine(
     cluster: Cluster, pod: Object, path: str, body: dict[str, Any] | None, key: str | None
 ) -> dict[str, Any]:
     metadata = pod["metadata"]
-    port, tls = _port(pod, env.PORT, ports.API), _tls(pod) is not None
+    port, tls = api_port(pod), speaks_tls(pod)
     if key is None:
         code, data = cluster.ask_pod(
             str(metadata["namespace"]),

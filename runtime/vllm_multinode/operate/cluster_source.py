@@ -10,23 +10,27 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from vllm_multinode.cluster import ownership, pod_states
 from vllm_multinode.cluster.client import Cluster, Resource
-from vllm_multinode.cluster.forward import api_key
+from vllm_multinode.cluster.forward import api_key, forward_command, key_header, key_reference
 from vllm_multinode.cluster.snapshot import Snapshot, is_head
 from vllm_multinode.cluster.supervisor import (
+    api_port,
     completion_of,
     engine_metrics,
     read_status,
+    speaks_tls,
     supervisor_status,
     wants_client_certificate,
 )
 from vllm_multinode.cluster.transport import Object
 from vllm_multinode.cluster.versions import Controller, listed_controller
+from vllm_multinode.contract import ports
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.operate.numbers import Numbers
 from vllm_multinode.operate.observation import Observation, pod_name
 from vllm_multinode.operate.reading import container_of, unix
 from vllm_multinode.operate.source import WayIn
+from vllm_multinode.platforms import names
 
 if TYPE_CHECKING:
     from vllm_multinode.operate.log_streams import Streams
@@ -332,10 +336,22 @@ def _has_run(pod: Object) -> bool:
 
 def _entrance(snapshot: Snapshot) -> Iterable[str]:
     """How to send a request from where this command runs."""
-    service = f"{snapshot.name}-predictor" if snapshot.kind == "InferenceService" else f"{snapshot.name}-api"
+    head = next((pod for pod in snapshot.current if is_head(pod)), None)
+    reference = None if head is None else key_reference(head)
+    key = "" if reference is None else key_header(snapshot.namespace, *reference)
+    scheme = "https" if head is not None and speaks_tls(head) else "http"
     body = f'{{"model": "{snapshot.name}", "prompt": "One two three", "max_tokens": 16}}'
-    yield f"kubectl port-forward -n {snapshot.namespace} service/{service} 8080:80"
-    yield f"curl http://localhost:8080/v1/completions -H 'Content-Type: application/json' -d '{body}'"
+    if snapshot.kind == "InferenceService":
+        port = ports.API if head is None else api_port(head)
+        predictor = (snapshot.service or {}).get("spec", {}).get("predictor") or {}
+        deployment = names.predictor(snapshot.name, str(predictor.get("name") or ""))
+        yield forward_command(snapshot.namespace, f"deployment/{deployment}", port)
+    else:
+        yield forward_command(snapshot.namespace, f"service/{snapshot.name}-api", 80)
+    yield (
+        f"curl{' -k' if scheme == 'https' else ''} {scheme}://localhost:{ports.API}/v1/completions "
+        f"-H 'Content-Type: application/json'{key} -d '{body}'"
+    )
 
 
 def _nothing(namespace: str, name: str, labels: str) -> MultinodeError:

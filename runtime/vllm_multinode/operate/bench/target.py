@@ -4,6 +4,7 @@ import json
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from vllm_multinode.cluster.pod_states import ready
+from vllm_multinode.cluster.supervisor import api_port, speaks_tls
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.numbers import is_count
@@ -188,16 +191,26 @@ def forwarded(seen: Observation, kubeconfig: str, context: str) -> Iterator[str]
     Raises:
         MultinodeError: CLUSTER_EXTRA: there is no kubectl; NOT_SERVING: nothing is forwarded.
     """
-    kubectl = shutil.which("kubectl")
+    kubectl = shutil.which("kubectl") or shutil.which("oc")
     if kubectl is None:
         raise MultinodeError(
             ExitCode.CLUSTER_EXTRA,
-            "there is no kubectl on PATH, which forwards a port to the service.",
+            "there is neither kubectl nor oc on PATH, which forwards a port to the service.",
             hint="Install it, or give the service's own address with --url.",
         )
-    snapshot = seen.snapshot
-    service = f"{snapshot.name}-predictor" if snapshot.kind == "InferenceService" else f"{snapshot.name}-api"
-    argv = [kubectl, "port-forward", "-n", snapshot.namespace, f"service/{service}", ":80"]
+    head = next((pod for pod in seen.heads if ready(pod)), None)
+    if head is None:
+        raise MultinodeError(ExitCode.NOT_SERVING, "no head is ready.", where=seen.title)
+    if speaks_tls(head):
+        raise MultinodeError(
+            ExitCode.USAGE,
+            "the API speaks TLS, and its certificate is not for this machine's own address.",
+            where=seen.title,
+            hint="Give the service's address with --url https://..., and its authority in SSL_CERT_FILE.",
+        )
+    # The pod itself: kubectl takes a headless Service's port, as OpenShift AI makes them, for the pod's own.
+    pod, namespace = f"pod/{head['metadata']['name']}", seen.snapshot.namespace
+    argv = [kubectl, "port-forward", "-n", namespace, pod, f":{api_port(head)}", "--address", "127.0.0.1"]
     argv += ["--pod-running-timeout", f"{_FORWARD:.0f}s"]
     argv += ["--kubeconfig", kubeconfig] if kubeconfig else []
     argv += ["--context", context] if context else []
@@ -205,10 +218,10 @@ def forwarded(seen: Observation, kubeconfig: str, context: str) -> Iterator[str]
         argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
     try:
-        yield f"http://127.0.0.1:{_port_of(process, f'service {snapshot.namespace}/{service}')}"
+        yield f"http://127.0.0.1:{_port_of(process, f'{namespace}, {pod}')}"
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
 
 
 def _port_of(process: "subprocess.Popen[str]", where: str) -> int:
@@ -220,6 +233,8 @@ def _port_of(process: "subprocess.Popen[str]", where: str) -> int:
         raise MultinodeError(
             ExitCode.NOT_SERVING, f"no port is forwarded: {line or 'no answer'}", where=where
         )
+    # It says a line for each connection, and stands still where nobody reads them.
+    threading.Thread(target=process.stdout.read, name="kubectl", daemon=True).start()
     _await(int(port))
     return int(port)
 
