@@ -82,6 +82,27 @@ def test_a_service_that_serves(api: StubApi, cluster: Cluster) -> None:
     assert "engine: cache 25% used, 3 running, 2 waiting, 4 preempted" in screen(found, 0.0)
 
 
+def test_the_way_in_leads_to_the_head_itself_with_its_key_and_its_tls(api: StubApi, cluster: Cluster) -> None:
+    """A Service may be headless, as OpenShift AI makes it: kubectl would forward to port 80 of the pod."""
+    put_service(api)
+    (found,) = look(cluster, "llm")
+    assert found.entrance[0] == "kubectl port-forward -n demo deployment/llm-predictor 8080"
+    assert found.entrance[1].startswith("curl http://localhost:8080/v1/completions ")
+    assert "Authorization" not in found.entrance[1]
+    head = running("llm-head", role="head")
+    head["metadata"]["labels"]["serving.kserve.io/inferenceservice"] = "llm"
+    (container,) = head["spec"]["containers"]
+    key = {"name": "VLLM_API_KEY", "valueFrom": {"secretKeyRef": {"name": "llm-key", "key": "token"}}}
+    container["env"] = [key, {"name": "MULTINODE_PORT", "value": "9000"}]
+    container["args"] = ["--ssl-certfile", "/tls/tls.crt", "--ssl-keyfile", "/tls/tls.key"]
+    api.put(head)
+    (found,) = look(cluster, "llm")
+    assert found.entrance[0] == "kubectl port-forward -n demo deployment/llm-predictor 8080:9000"
+    assert found.entrance[1].startswith("curl -k https://localhost:8080/v1/completions ")
+    read = "kubectl get secret llm-key -n demo -o jsonpath={.data.token} | base64 -d"
+    assert f'-H "Authorization: Bearer $({read})"' in found.entrance[1]
+
+
 def test_a_start_shows_the_weights_and_the_links(api: StubApi, cluster: Cluster) -> None:
     told = says("starting", "epoch 1")
     told["members"][0]["loading"] = {"done": 8, "total": 8}
