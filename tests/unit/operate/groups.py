@@ -91,6 +91,6 @@ def observation(turn: int = 0, said: Object | None = None, **more: Any) -> Obser
         "now": BEGAN + 600 + 3 * turn,
         "supervisors": {HEAD: told},
         "engines": {HEAD: counts(turn)},
-        "entrance": ("kubectl port-forward -n models service/llm-predictor 8080:80",),
+        "entrance": ("kubectl port-forward -n models deployment/llm-predictor 8080",),
     }
     return Observation(**(fields | more))

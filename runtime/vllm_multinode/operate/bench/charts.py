@@ -52,7 +52,7 @@ def drawings(found: BenchResult) -> dict[str, Element]:
 
 def _throughput(found: BenchResult) -> Element:
     points = [(float(rung.concurrency), rung.tokens_per_s) for rung in found.rungs]
-    return chart("tokens per second by concurrency", "tok/s", [("tok/s", points)])
+    return chart("tokens per second by concurrency", "tok/s", [("", points)])
 
 
 def _curves(found: BenchResult, measure: Measure, title: str) -> Element:
@@ -95,7 +95,7 @@ def chart(title: str, unit: str, series: Sequence[Series]) -> Element:
     ends = [(name, *points[-1]) for name, points in series if points]
     heights = _apart([up(y) for _, _, y in ends])
     body += [
-        _label(across(x) + 6, height + 4, f"{name} {y:.4g}", "start")
+        _label(across(x) + 6, height + 4, f"{name} {y:.4g}".strip(), "start")
         for (name, x, y), height in zip(ends, heights, strict=True)
     ]
     return _drawing(f"{title}, {unit}", body)
