@@ -69,7 +69,8 @@ def check(cluster: "Cluster", bodies: Sequence[Body], tell: Callable[[str], None
         tell: told in a line where a source cannot be asked from here.
 
     Raises:
-        MultinodeError: MODEL_MISSING, SOURCE_DENIED, USAGE, VARIABLE: the Job would end with the same.
+        MultinodeError: MODEL_MISSING, MODEL_CONFIG, SHARD_ABSENT, SOURCE_DENIED, USAGE, VARIABLE, as
+            the Job would end with.
     """
     if _is_deployed(cluster, bodies):
         return
@@ -157,14 +158,14 @@ def _fetch(body: Body, container: Body, source: str, secrets: Secrets) -> Fetch:
 
 def _ask(fetch: Fetch, tell: Callable[[str], None]) -> None:
     # Late: what asks a network is loaded only where one is asked.
-    from vllm_multinode.storage.listed_size import listed_size
+    from vllm_multinode.storage.source_model import check_model
 
     if fetch.source.startswith(_HUB) and os.environ.get(_OFFLINE, "").lower() in _YES:
         tell(_not_asked(fetch, f"{_OFFLINE} is set"))
         return
     try:
         with _environment(fetch) as environment:
-            listed_size(fetch.source, environment, LONGEST)
+            check_model(fetch.source, environment, LONGEST)
     except MultinodeError as error:
         if error.code in (ExitCode.SOURCE_UNREACHABLE, ExitCode.IMAGE) or (
             error.code == ExitCode.SOURCE_DENIED and not fetch.exact

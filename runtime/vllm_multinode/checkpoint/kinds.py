@@ -10,7 +10,7 @@ from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
 _ADAPTER: Final = "adapter_config.json"
-_WEIGHTS: Final = (".safetensors", ".bin", ".pt", ".pth")
+WEIGHTS: Final = (".safetensors", ".bin", ".pt", ".pth")
 # Of every kind of tokenizer that transformers and vLLM read, code of a model's own included.
 _TOKENIZER_BEGINNINGS: Final = ("tokenizer", "tokenization_", "tekken", "vocab", "merges", "sentencepiece")
 _TOKENIZER_ENDINGS: Final = (".tiktoken", ".model")
@@ -23,7 +23,7 @@ def check_kind(directory: Path) -> None:
         MultinodeError: MODEL_CONFIG.
     """
     names = _names(directory)
-    weights = [name for name in names if name.endswith(_WEIGHTS) and not name.startswith("adapter_")]
+    weights = [name for name in names if name.endswith(WEIGHTS) and not name.startswith("adapter_")]
     gguf = [name for name in names if name.endswith(".gguf")]
     if gguf and not weights:
         files = f"{gguf[0]} and {len(gguf) - 1} more" if len(gguf) > 1 else gguf[0]

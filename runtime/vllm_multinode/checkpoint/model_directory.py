@@ -25,7 +25,7 @@ from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.kserve import CLAIM_SCHEME, claim_and_path
 
 # Mistral's own format, which vLLM reads as well.
-_PARAMS = "params.json"
+PARAMS = "params.json"
 _TOKENIZER_FILES = frozenset(
     {"merges.txt", "tekken.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json"}
 )
@@ -82,7 +82,7 @@ def read_model(directory: Path, *, meant: str = "", unfinished: bool = False) ->
     """
     listing = _listing(directory, meant)
     marker = None if unfinished else check_finished(directory)
-    config_file = directory / (CONFIG if CONFIG in listing or _PARAMS not in listing else _PARAMS)
+    config_file = directory / (CONFIG if CONFIG in listing or PARAMS not in listing else PARAMS)
     if config_file.name not in listing:
         raise _no_config(directory, listing)
     config = read_config(config_file)

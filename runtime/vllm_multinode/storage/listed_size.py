@@ -1,6 +1,7 @@
 """How large the model in a source is, by the source's own list of its files; nothing is downloaded."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from vllm_multinode.contract.errors import MultinodeError
@@ -8,7 +9,7 @@ from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.storage.selection import select
 from vllm_multinode.storage.sources.bounded import within
 from vllm_multinode.storage.sources.open import open_source
-from vllm_multinode.storage.sources.source import PassingError
+from vllm_multinode.storage.sources.source import Listing, PassingError, Source
 
 LONGEST: Final = 30.0
 """Seconds that a source may take to list its files."""
@@ -25,6 +26,15 @@ def listed_size(address: str, environment: Mapping[str, str], longest: float = L
     Raises:
         MultinodeError: USAGE, VARIABLE, SOURCE_DENIED, SOURCE_UNREACHABLE, MODEL_MISSING.
     """
+    return sum(item.size for item in listed(address, environment, longest)[1].items)
+
+
+def listed(address: str, environment: Mapping[str, str], longest: float) -> tuple[Source, Listing]:
+    """A source, and what of it would be fetched: the files that vLLM loads, or the layers of an image.
+
+    Raises:
+        MultinodeError: as `listed_size`.
+    """
     source = open_source(address, environment)
     try:
         listing = within(longest, source.listing, "its list of files")
@@ -33,8 +43,9 @@ def listed_size(address: str, environment: Mapping[str, str], longest: float = L
         raise MultinodeError(
             ExitCode.SOURCE_UNREACHABLE, f"{error}.", where=source.name, hint=hint
         ) from error
-    items = listing.items if listing.unpack is not None else select(listing.items, (), ())
-    if not items:
+    if listing.unpack is None:
+        listing = replace(listing, items=select(listing.items, (), ()))
+    if not listing.items:
         what = "it lists no file of a model."
         raise MultinodeError(ExitCode.MODEL_MISSING, what, where=source.name, hint="Check the address.")
-    return sum(item.size for item in items)
+    return source, listing

@@ -27,7 +27,7 @@ LIMIT: Final = 256 * 1024
 _PACKAGES: Final = ("checkpoint", "contract", "engines", "launcher", "plugin", "storage")
 _FILES: Final = ("__init__.py", "cli/__init__.py", "cli/fetch.py", "cli/main.py", "cli/output.py")
 _MAIN: Final = "cli/application.py"
-_ELSEWHERE: Final = ("storage/hub_model.py", "storage/listed_size.py")
+_ELSEWHERE: Final = ("storage/hub_model.py", "storage/listed_size.py", "storage/source_model.py")
 """Of those packages: what only a user's machine asks for."""
 _UNUSED: Final = ("click", "rich")
 """Of what the package always needs: what is in no pod."""

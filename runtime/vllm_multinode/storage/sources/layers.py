@@ -31,7 +31,7 @@ _TEXTS: Final = (
     tarfile.GNUTYPE_LONGLINK,
 )
 # What tarfile raises, and what comes through it for numbers, names and nesting that no archive has.
-_BROKEN: Final = (
+BROKEN: Final = (
     tarfile.TarError,
     EOFError,
     zlib.error,
@@ -62,18 +62,18 @@ def unpack(blob: Path, directory: Path, image: str) -> dict[str, MarkedFile | No
         with _opened(blob, image) as archive:
             for member in archive:
                 _refuse_bomb(member, archive.offset, most, len(changes))
-                name = _below_models(member.name)
+                name = below_models(member.name)
                 if name is not None and not member.isdir():
                     changes |= _apply(archive, member, name, directory, changes)
                 # The archive keeps every member that it has passed.
                 archive.members = []  # type: ignore[attr-defined]
-    except _BROKEN as error:
+    except BROKEN as error:
         said = str(error) or type(error).__name__
         raise _unusable(image, f"a layer cannot be unpacked: {said}.") from error
     return changes
 
 
-class _Header(tarfile.TarInfo):
+class Header(tarfile.TarInfo):
     """A header whose own texts are bounded: they are read into memory before anything can be asked."""
 
     @classmethod
@@ -151,7 +151,7 @@ def _apply(
         replaced = _make_way(directory, path)
         member = member.replace(name=name, deep=False)
         if member.islnk():
-            member = member.replace(linkname=_below_models(member.linkname) or member.linkname, deep=False)
+            member = member.replace(linkname=below_models(member.linkname) or member.linkname, deep=False)
         # The filter keeps owners out, and everything inside the directory.
         archive.extract(member, directory, filter="data")
         return {**dict.fromkeys(replaced), name: MarkedFile(size=target.stat().st_size)}
@@ -190,7 +190,7 @@ def _opened(blob: Path, image: str) -> Iterator[tarfile.TarFile]:
                 hint = "Push the model with gzip or uncompressed layers, or install the package zstandard."
                 raise _unusable(image, what, hint) from error
             packed = _Unpacked(zstandard.ZstdDecompressor().stream_reader(file), zstandard.ZstdError)
-        with tarfile.open(fileobj=packed, mode="r|*", tarinfo=_Header) as archive:
+        with tarfile.open(fileobj=packed, mode="r|*", tarinfo=Header) as archive:
             yield archive
 
 
@@ -209,7 +209,7 @@ class _Unpacked:
             raise tarfile.ReadError(str(error)) from error
 
 
-def _below_models(name: str) -> str | None:
+def below_models(name: str) -> str | None:
     """A member's name relative to /models; None for everything beside it."""
     parts = [part for part in PurePosixPath("/", name).parts if part not in ("/", ".")]
     return "/".join(parts[1:]) or None if parts[:1] == [MODELS] else None
