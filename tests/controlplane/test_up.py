@@ -3,11 +3,13 @@
 The fetch Job is run by the small kubelet, against a hub that is a Pod beside it.
 """
 
+import json
 import os
 import secrets
 import signal
 import subprocess
 import threading
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -141,7 +143,7 @@ def here(plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Her
                 kubelet(
                     plane.kubeconfig,
                     name,
-                    nodes=5,
+                    nodes=8,
                     claims={hub.CLAIM: folder / "model"},
                     image=image() | {"HF_ENDPOINT": hub.ENDPOINT},
                     folder=folder,
@@ -207,6 +209,47 @@ def test_an_overlay_brings_its_model_without_any_program_of_ours(here: Here) -> 
     service.ready(1)
     assert "-pp2-" in here.answer("tiny-vllm").fingerprint
     assert here.kubectl.get("secret", "tiny-vllm-token")["data"]["token"]
+
+
+def through(router: str) -> str:
+    """A completion's fingerprint; the model's name is not asked for, as the router asks one head alone."""
+    body = json.dumps({"model": NAME, "prompt": "One two three", "max_tokens": 8}).encode()
+    request = urllib.request.Request(
+        f"{router}/v1/completions", data=body, headers={"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+        return str(json.load(answer)["system_fingerprint"])
+
+
+@needs_engine
+@pytest.mark.engine
+def test_two_groups_answer_through_the_router(here: Here, request: pytest.FixtureRequest) -> None:
+    if not any(request.config.getoption(option) for option in ("--all-versions", "--kserve")):
+        pytest.skip("four nodes with the engine take minutes; with --all-versions or --kserve")
+    told = here.up("--replicas", "2")
+    assert "Replicas: 2, behind 2 pods of vllm-router" in told
+    assert f"service/{NAME}-api" in told
+    routers = [
+        pod["metadata"]["name"] for pod in here.kubectl.list("pods", "app.kubernetes.io/component=router")
+    ]
+    assert len(routers) == 2
+    for pod in routers:
+        assert "-pp2-" in through(here.kubelet.url(pod, ports.API))
+
+    again = here.up("--replicas", "2")
+    assert "created" not in again
+    assert "changed" not in again.replace("unchanged", "")
+
+    # With one of the groups away the other answers.
+    here.kubectl("delete", "inferenceservice", f"{NAME}-0", "--wait=false")
+    eventually(lambda: not here.kubectl.list("pods", f"app=isvc.{NAME}-0-predictor"), PATIENCE)
+    for pod in routers:
+        assert "-pp2-" in through(here.kubelet.url(pod, ports.API))
+
+    told = here("delete", NAME)
+    assert f"PersistentVolumeClaim {here.kubectl.namespace}/{NAME}-model kept" in told
+    kept = f"persistentvolumeclaim/{NAME}-model"
+    eventually(lambda: here.objects() == {kept}, PATIENCE, lambda: str(here.objects()))
 
 
 def test_a_source_that_is_not_there_is_said_before_anything_is_written(here: Here) -> None:

@@ -5,13 +5,15 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from controlplane.kubelet import accounts, logs
 from controlplane.kubelet.api import PORT, Body, PodApi
 from controlplane.kubelet.claims import Claims
 from controlplane.kubelet.pod import Machine, PodRunner
+from controlplane.kubelet.services import Services, full_names
 from controlplane.plane.egress import Egress
+from vllm_multinode.authoring.render import router
 from vllm_multinode.contract import ports
 from vllm_multinode.local.run.localrun import Entrance, LocalRun, listen, url
 from vllm_multinode.local.rundir import Runs
@@ -21,11 +23,11 @@ log = logging.getLogger(__name__)
 _POLL: Final = 0.3
 _END_TIMEOUT: Final = 10.0
 _LOOPBACK: Final = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
-_PORTS: Final = (ports.API, ports.SUPERVISOR)
+_PORTS: Final = (ports.API, ports.SUPERVISOR, router.METRICS)
 
 
 class Kubelet:
-    """Gives each Pod a free node, runs it there, and resolves headless Services for all of them."""
+    """Gives each Pod a free node, runs it there, and resolves Services for all of them."""
 
     def __init__(self, machine: Machine, urls: Mapping[str, Mapping[int, str]], run: LocalRun) -> None:
         """Prepare.
@@ -138,9 +140,7 @@ class Kubelet:
         for pod in pods:
             if address := pod.get("status", {}).get("podIP"):
                 lines += [f"{address} {' '.join(names)}\n" for names in _own_names(pod)]
-        for service in self._machine.api.services():
-            names = " ".join(_names(service))
-            lines += [f"{address} {names}\n" for address in _addresses(service, pods)]
+        lines += self._machine.services.update(self._machine.api.services(), pods)
         text = _LOOPBACK + "".join(lines)
         if text != self._machine.hosts.read_text():
             _rewrite(self._machine.hosts, text)
@@ -153,37 +153,11 @@ def _rewrite(path: Path, text: str) -> None:
         file.truncate()
 
 
-def _names(service: Body) -> tuple[str, ...]:
-    """All that a cluster's resolver answers to."""
-    name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
-    return (name, *(f"{name}.{namespace}{suffix}" for suffix in ("", ".svc", ".svc.cluster.local")))
-
-
 def _own_names(pod: Body) -> Iterator[tuple[str, ...]]:
     """What a pod is called under its headless Service, as those of a StatefulSet are."""
     spec, namespace = pod["spec"], pod["metadata"]["namespace"]
     if spec.get("hostname") and spec.get("subdomain"):
-        name = f"{spec['hostname']}.{spec['subdomain']}"
-        yield (name, *(f"{name}.{namespace}{suffix}" for suffix in ("", ".svc", ".svc.cluster.local")))
-
-
-def _addresses(service: Body, pods: list[Body]) -> Iterator[str]:
-    """What a headless Service resolves to; nothing for a Service of another kind."""
-    spec = service["spec"]
-    if spec.get("clusterIP") != "None" or not spec.get("selector"):
-        return
-    for pod in pods:
-        labels, status = pod["metadata"].get("labels", {}), pod.get("status", {})
-        if status.get("phase") != "Running" or not status.get("podIP"):
-            continue
-        if not spec["selector"].items() <= labels.items():
-            continue
-        if spec.get("publishNotReadyAddresses") or _ready(status):
-            yield str(status["podIP"])
-
-
-def _ready(status: Mapping[str, Any]) -> bool:
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in status.get("conditions", []))
+        yield full_names(f"{spec['hostname']}.{spec['subdomain']}", namespace)
 
 
 @contextmanager
@@ -225,7 +199,8 @@ def kubelet(
             api.add_node(name)
             ends.callback(api.remove_node, name)
         held = Claims(api, claims, folder / "claims")
-        machine = Machine(api, run.client, held, image, hosts, folder / "volumes", egress)
+        services = Services(folder / "services")
+        machine = Machine(api, run.client, held, services, image, hosts, folder / "volumes", egress)
         found = Kubelet(machine, urls, run)
         if egress is not None:
             server = ends.enter_context(logs.serve(found.log, egress.certificates))

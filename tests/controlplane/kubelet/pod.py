@@ -12,6 +12,7 @@ from controlplane.kubelet import accounts, environment, volumes
 from controlplane.kubelet.api import Body, MissingError, PodApi
 from controlplane.kubelet.claims import Claims
 from controlplane.kubelet.probes import Probes, http_get
+from controlplane.kubelet.services import Services
 from controlplane.kubelet.status import Seen, ended, status
 from controlplane.plane.egress import Egress
 from vllm_multinode.local.run.client import RunClient
@@ -22,8 +23,8 @@ log = logging.getLogger(__name__)
 
 _POLL: Final = 0.2
 _DEFAULT_GRACE: Final = 30.0
-# Of KServe's pods and of LeaderWorkerSet's, and of Jobs.
-_NO_HEADS: Final = ("worker-container", "worker", "fetch", "secret-filler")
+# Of KServe's pods and of LeaderWorkerSet's, of routers, and of Jobs.
+_NO_HEADS: Final = ("worker-container", "worker", "router", "fetch", "secret-filler")
 _RESTARTS: Final[Mapping[str, Restart]] = {"Always": "always", "Never": "never"}
 
 
@@ -35,6 +36,7 @@ class Machine:
         api: the API server.
         client: the local run that the nodes are of.
         claims: the folder behind each PersistentVolumeClaim.
+        services: as the Pods see them.
         image: the variables that every image sets.
         hosts: what is /etc/hosts in every container.
         folder: for the Pods' empty volumes.
@@ -44,6 +46,7 @@ class Machine:
     api: PodApi
     client: RunClient
     claims: Claims
+    services: Services
     image: Mapping[str, str]
     hosts: Path
     folder: Path
@@ -77,6 +80,7 @@ def pod_spec(pod: Body, node: str, machine: Machine) -> PodSpec:
         restart=_restart(pod),
         grace=spec.get("terminationGracePeriodSeconds", _DEFAULT_GRACE),
     )
+    found = machine.services.with_proxy(found)
     if accounts.wanted(pod) and machine.egress is not None:
         return accounts.with_account(found, pod, machine.api, machine.egress, folder / "account")
     return found
