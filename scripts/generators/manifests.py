@@ -107,7 +107,7 @@ def secrets() -> dict[Path, str]:
 
 
 ROUTER_COMMENTS = {
-    "- --policy=cache_aware": "Each request to the head with the fewest under way: the two balance thresholds are what makes it so.",
+    "- --policy=power_of_two": "Of two heads, taken at random, the one with fewer requests under way.",
     "- --selector": "Heads only: workers have no API.",
     "readinessProbe:": "Not /health, which fails as soon as one of the groups does.",
     "securityContext:": "Its image names no user; the component openshift leaves it to OpenShift.",

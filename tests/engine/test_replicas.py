@@ -20,13 +20,13 @@ pytestmark = pytest.mark.skipif(not PROGRAM.exists(), reason="no vllm-router her
 
 @pytest.fixture
 def groups(start: Start, made_model: Path, tmp_path: Path) -> list[LocalGroup]:
-    """Three groups of two nodes, each with a stand-in engine that takes a quarter of a second a request."""
+    """Three groups of two nodes, each with a stand-in engine that takes a sixth of a second a request."""
     found = []
     for number in range(3):
         folder = tmp_path / f"{number}"
         folder.mkdir()
         stand_ins = StandIns(folder)
-        stand_ins.tell("head", pace=0.25)
+        stand_ins.tell("head", pace=0.16)
         found.append(start(stand_ins.pods(service(made_model))))
     for group in found:
         group.wait_until_serving(epoch=1)
@@ -43,7 +43,7 @@ def assert_shared(figures: Figures) -> None:
 
 @pytest.mark.netns
 def test_the_router_shares_evenly_and_loses_nothing(groups: list[LocalGroup], tmp_path: Path) -> None:
-    assert_shared(measure(groups, tmp_path, weights=WEIGHTS, tokens=1, requests=900, patience=120))
+    assert_shared(measure(groups, tmp_path, weights=WEIGHTS, tokens=1, requests=1200, patience=120))
 
 
 @pytest.mark.engine
@@ -54,4 +54,4 @@ def test_it_does_so_with_the_real_engine(
     if not request.config.getoption("--all-versions"):
         pytest.skip("six nodes take minutes; with --all-versions")
     with serving(made_model, 3, 600) as groups:
-        assert_shared(measure(groups, tmp_path, weights=WEIGHTS, tokens=4, requests=600, patience=600))
+        assert_shared(measure(groups, tmp_path, weights=WEIGHTS, tokens=4, requests=900, patience=600))

@@ -1,6 +1,7 @@
-"""Stands in for a head: `head.py ADDRESS PORT SECONDS` answers each completion after so many seconds."""
+"""Stands in for a head: `head.py ADDRESS PORT SECONDS` answers a completion after some SECONDS."""
 
 import asyncio
+import random
 import sys
 
 from aiohttp import web
@@ -16,7 +17,8 @@ class Head:
     async def complete(self, request: web.Request) -> web.Response:
         """A completion."""
         asked = await request.json()
-        await asyncio.sleep(self._seconds)
+        # Answers of one length would keep step with each other.
+        await asyncio.sleep(self._seconds * random.uniform(0.5, 1.5))
         self.answered += 1
         if asked["stream"]:
             return web.Response(text="data: [DONE]\n\n", content_type="text/event-stream")

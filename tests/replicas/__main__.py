@@ -1,22 +1,23 @@
 """Three groups of two local nodes behind two routers: `scripts/replicas [--requests N] [--tokens N]`."""
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 
-from replicas.measure import measure, spread
+from replicas.measure import EVEN, measure, spread
 from replicas.serving import serving
 from vllm_multinode.local.tiny_model.make_model import make_model
 
 _PATIENCE = 600.0
 
 
-def main() -> None:
-    """Print what each group got."""
+def main() -> int:
+    """Print what each group got; 1 where that is not even, or a request was lost."""
     parser = argparse.ArgumentParser(prog="scripts/replicas", description=__doc__)
     parser.add_argument("--groups", type=int, default=3)
     parser.add_argument("--requests", type=int, default=1500, help="of each phase")
-    parser.add_argument("--tokens", type=int, default=4, help="of each answer")
+    parser.add_argument("--tokens", type=int, default=4, help="of an answer, on average")
     parser.add_argument(
         "--weights", type=int, nargs="+", default=[3, 5, 9, 19], help="connections of each client"
     )
@@ -34,17 +35,18 @@ def main() -> None:
                 patience=_PATIENCE,
                 say=lambda line: print(line, flush=True),
             )
-    for name, counts in (
-        ("all serve", figures.even),
-        ("the second dead", figures.without),
-        ("it is back", figures.returned),
-    ):
+    phases = {"all serve": figures.even, "the second dead": figures.without, "it is back": figures.returned}
+    for name, counts in phases.items():
         print(f"{name:16} requests per head {counts}, the fewest {spread(counts):.1%} below the most")
     tally = figures.tally
     print(f"{tally.answered} answered, {len(tally.lost)} lost before they had begun, {tally.cut} cut off")
     for why in tally.lost[:10]:
         print(f"  {why}")
+    uneven = [name for name, counts in phases.items() if spread(counts) > EVEN]
+    if uneven:
+        print(f"Uneven, by more than {EVEN:.0%}: {', '.join(uneven)}")
+    return 1 if uneven or tally.lost else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -35,7 +35,7 @@ class Clients:
         Args:
             urls: of the routers; the clients take them in turn.
             weights: connections of each client.
-            tokens: of every answer.
+            tokens: of an answer, on average; answers of one length would keep step with each other.
         """
         self.tally = Tally()
         self._urls, self._weights, self._tokens = urls, weights, tokens
@@ -66,11 +66,15 @@ class Clients:
         connector = aiohttp.TCPConnector(limit=1)
         async with aiohttp.ClientSession(url, timeout=timeout, connector=connector) as session:
             while not self._ending.is_set():
+                tokens = choice.randint(1, 2 * self._tokens - 1)
+                prompt = f"{choice.random()} of {client}"
                 # Every other answer is streamed.
-                await self._request(session, f"{choice.random()} of {client}", stream=choice.random() < 0.5)
+                await self._request(session, prompt, tokens, stream=choice.random() < 0.5)
 
-    async def _request(self, session: aiohttp.ClientSession, prompt: str, *, stream: bool) -> None:
-        body = {"model": "llm", "prompt": prompt, "max_tokens": self._tokens, "stream": stream}
+    async def _request(
+        self, session: aiohttp.ClientSession, prompt: str, tokens: int, *, stream: bool
+    ) -> None:
+        body = {"model": "llm", "prompt": prompt, "max_tokens": tokens, "stream": stream}
         begun = False
         try:
             async with session.post("/v1/completions", json={**body, "ignore_eos": True}) as answer:

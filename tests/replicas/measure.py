@@ -95,7 +95,7 @@ def measure(
         groups: that serve.
         folder: for the routers' logs.
         weights: connections of each client.
-        tokens: of every answer.
+        tokens: of an answer, on average.
         requests: that are counted in each of the three phases.
         patience: seconds that any step may take.
         say: told what begins.

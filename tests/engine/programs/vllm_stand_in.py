@@ -9,7 +9,7 @@ What it is told stands in CONTROL/NODE.json and is read again each time:
     stuck   no counter moves while it is true, and the scheduler does not know of any request
     load    added to what /load counts
     dead    /health answers 503
-    pace    seconds that each completion takes
+    pace    seconds that a completion takes, on average
 
 Like vLLM it leaves a file in /dev/shm and a process that outlives it, and it does not end on SIGTERM.
 """
@@ -18,6 +18,7 @@ import http.server
 import json
 import mmap
 import os
+import random
 import signal
 import socket
 import sys
@@ -83,7 +84,7 @@ class Engine:
         with self.lock:
             self.requests += 1
         try:
-            time.sleep(float(told().get("pace", 0)))
+            time.sleep(float(told().get("pace", 0)) * random.uniform(0.5, 1.5))
             while told().get("hold"):
                 time.sleep(POLL)
         finally:

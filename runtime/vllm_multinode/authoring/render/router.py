@@ -1,9 +1,10 @@
 """The router before several groups: vllm-router, the vLLM project's own (github.com/vllm-project/router).
 
-What its flags do was read in its source and seen with 0.1.17. Its policy `power_of_two` asks the heads for
-their loads every few seconds and counts nothing in between, and `round_robin` sees no load. `cache_aware`
-counts the requests under way: with both balance thresholds at their least, each request goes to the head with
-the fewest, and among equals to the one that has seen the prompt's beginning.
+What its flags do was read in the source of 0.1.17 and seen with it. `power_of_two` takes two heads at random,
+and sends the request to the one with fewer of this router's requests under way. (It also asks the heads for
+`/get_load`, which vLLM does not have, and so counts by itself.) `cache_aware` has every head tokenise every
+prompt before it chooses, which cost a fifth of the throughput, and prefers the first head among equals: the
+shares of three groups were 35 % apart, and 5 % with `power_of_two`. `round_robin` sees no load.
 """
 
 import itertools
@@ -31,10 +32,7 @@ PODS: Final = 2
 # A request whose head refuses it, or goes away before the answer begins, is sent again. A head that has
 # failed twice in a row gets no more until it answers again; that is asked every 2 s.
 _FLAGS: Final = (
-    "--policy=cache_aware",
-    "--balance-abs-threshold=0",
-    "--balance-rel-threshold=1",
-    "--max-tree-size=4194304",
+    "--policy=power_of_two",
     "--health-check-interval-secs=2",
     "--health-check-timeout-secs=2",
     "--health-failure-threshold=2",

@@ -96,8 +96,8 @@ class DeploymentSpec(Part):
     )
     router: Router | Literal[False] | None = Field(
         default=None,
-        description="Router before several replicas, which sends each request to the head with the fewest "
-        "under way; written if absent. false for a Service alone: each connection stays with one head.",
+        description="Router before several replicas, which sends each request to the less busy of two heads; "
+        "written if absent. false for a Service alone: each connection stays with one head.",
     )
     deployment_strategy: Strategy = Field(
         default="Recreate",
