@@ -45,7 +45,9 @@ class Seen:
         looks: how often it was looked at.
         not_ready: how often `/ready` of the head was not 200.
         queue: the most requests that its scheduler had, running and waiting.
-        still: seconds, the longest time in which no step was seen.
+        still: seconds, the longest time in which `/metrics` was seen to stand still: from one answer to the
+            moment at which another with the same values was asked for.
+        silent: seconds, the longest time in which `/metrics` gave no answer. It tells nothing of steps.
         before: what the head said of its state when the load began.
         after: what it said at the end.
         restarts: of containers.
@@ -55,6 +57,7 @@ class Seen:
     not_ready: int = 0
     queue: float = 0
     still: float = 0
+    silent: float = 0
     before: dict[str, Any] = field(default_factory=dict)
     after: dict[str, Any] = field(default_factory=dict)
     restarts: int = 0
@@ -63,7 +66,7 @@ class Seen:
         """In words."""
         yield (
             f"looked at {self.looks} times; at most {self.queue:.0f} requests in the engine; "
-            f"at most {self.still:.1f} s without a step that was seen"
+            f"at most {self.still:.1f} s without a step, and {self.silent:.1f} s without /metrics"
         )
 
     def problems(self) -> Iterator[str]:
@@ -94,15 +97,18 @@ class Watch:
 
     def _count(self) -> None:
         step: tuple[float, ...] = ()
-        since = time.monotonic()
+        since = answered = time.monotonic()
         while not self._over.wait(_LOOK):
+            asked = time.monotonic()
             with contextlib.suppress(OSError):
                 with urlopen(f"{self._group.apis['head']}/metrics", timeout=60) as answer:
                     sample = parse_metrics(answer.read().decode(), 0)
+                answered = time.monotonic()
                 self._seen.queue = max(self._seen.queue, sample.requests)
                 if sample.step != step:
-                    step, since = sample.step, time.monotonic()
-            self._seen.still = max(self._seen.still, time.monotonic() - since)
+                    step, since = sample.step, answered
+                self._seen.still = max(self._seen.still, asked - since)
+            self._seen.silent = max(self._seen.silent, time.monotonic() - min(asked, answered))
 
     def end(self) -> Seen:
         """What was seen."""

@@ -4,7 +4,7 @@ The Kubernetes client brings logins, TLS and connections; objects stay plain dat
 """
 
 import http
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
@@ -13,6 +13,7 @@ from urllib.parse import quote
 from vllm_multinode.cluster import failures
 from vllm_multinode.cluster.failures import Answer, Asked
 from vllm_multinode.cluster.login import Login, Source, log_in
+from vllm_multinode.cluster.shapes import fault_of
 from vllm_multinode.cluster.transport import Object, Transport, Watching
 from vllm_multinode.contract import labels
 from vllm_multinode.contract.errors import MultinodeError
@@ -107,7 +108,7 @@ class Cluster:
             prefix = "/apis/" if "/" in api_version else "/api/"
             asked = Asked("get", f"{kind.lower()}s.{api_version.rpartition('/')[0]}".rstrip("."), kind=kind)
             found = self._transport.json(asked, "GET", prefix + api_version, absent={})
-            for entry in (found or {}).get("resources") or []:
+            for entry in _served((found or {}).get("resources") or []):
                 if "/" not in entry["name"]:
                     key = (api_version, str(entry["kind"]))
                     self._resources[key] = Resource(*key, str(entry["name"]), bool(entry["namespaced"]))
@@ -124,7 +125,10 @@ class Cluster:
         """One object; None where there is none."""
         namespace = self._place(resource, namespace)
         asked = Asked("get", resource.full, namespace, name, resource.kind)
-        return self._transport.json(asked, "GET", resource.path(namespace, name), absent=None)
+        found = self._transport.json(asked, "GET", resource.path(namespace, name), absent=None)
+        if found is not None and (fault := fault_of(found)):
+            raise _no_object(resource.full, name, fault)
+        return found
 
     def list(
         self,
@@ -157,6 +161,9 @@ class Cluster:
             found, metadata = page.get("items") or [], page.get("metadata") or {}
             if not isinstance(metadata, dict) or not _is_list_of_objects(found):
                 raise _no_list(resource.full)
+            for item in found:
+                if fault := fault_of(item):
+                    raise _no_object(resource.full, str(item["metadata"]["name"]), fault)
             items += [{**said, **item} for item in found]
             if not metadata.get("continue"):
                 return items, str(metadata.get("resourceVersion") or "")
@@ -344,6 +351,24 @@ def _is_list_of_objects(found: object) -> bool:
         and isinstance(item["metadata"].get("name"), str)
         for item in found
     )
+
+
+def _served(found: object) -> Iterator[Object]:
+    """The entries of a discovery.
+
+    Raises:
+        MultinodeError: CLUSTER_UNREACHABLE: it is none.
+    """
+    for entry in found if isinstance(found, list) else [found]:
+        if not (isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in ("name", "kind"))):
+            raise _no_list("kinds")
+        yield {"namespaced": False, **entry}
+
+
+def _no_object(kind: str, name: str, fault: str) -> MultinodeError:
+    what = f"what answers there gives no object as Kubernetes has it: {fault}."
+    hint = "Check the server of the kubeconfig, and that no proxy answers in its place."
+    return MultinodeError(ExitCode.CLUSTER_UNREACHABLE, what, where=f"{kind} {name}", hint=hint)
 
 
 def _no_list(kind: str) -> MultinodeError:

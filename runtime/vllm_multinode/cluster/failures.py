@@ -81,18 +81,20 @@ class Answer:
         except (ValueError, RecursionError):
             found = None
         if isinstance(found, dict) and (found.get("kind") == "Status" or "message" in found):
+            details = found.get("details")
             return cls(
                 code=code,
                 message=" ".join(str(found.get("message") or "").split()),
                 reason=str(found.get("reason") or ""),
-                details=found.get("details") or {},
+                details=details if isinstance(details, dict) else {},
             )
         return cls(code, " ".join(body.decode(errors="replace").split())[:200], reason="NoStatus")
 
     @property
     def causes(self) -> list[dict[str, Any]]:
         """Of a conflict or of an invalid object, one for each field."""
-        return [cause for cause in self.details.get("causes") or [] if isinstance(cause, dict)]
+        causes = self.details.get("causes")
+        return [one for one in causes if isinstance(one, dict)] if isinstance(causes, list) else []
 
 
 class FieldConflictError(MultinodeError):

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from vllm_multinode.cluster import failures
 from vllm_multinode.cluster.failures import Answer, Asked
 from vllm_multinode.cluster.login import Login
+from vllm_multinode.cluster.shapes import fault_of
 from vllm_multinode.contract.bounded import within
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -229,7 +230,7 @@ class Watching:
                     if answer.code == 410:
                         raise ExpiredError(answer.message)
                     raise failures.refused(answer, self._asked, self._login)
-                yield found["type"], found["object"]
+                yield found["type"], _known(found["object"])
         except HTTPError as error:
             raise failures.unreachable(error, self._login) from error
         except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
@@ -245,6 +246,17 @@ class Watching:
         except (AttributeError, ValueError, OSError):
             # Already closed, or a urllib3 that cannot: the iteration ends with its seconds.
             return
+
+
+def _known(found: Object) -> Object:
+    """The object of a change.
+
+    Raises:
+        ValueError: it is none of Kubernetes.
+    """
+    if fault := fault_of(found):
+        raise ValueError(fault)
+    return found
 
 
 def _lines(response: "BaseHTTPResponse") -> Iterator[bytes]:

@@ -46,6 +46,7 @@ COMMANDS = [
     pytest.param(["wait", "llm", "--timeout", "5"], id="wait"),
     pytest.param(["deploy", "-f", "spec.yaml", "--kserve", "0.18.1", "--timeout", "5"], id="deploy"),
     pytest.param(["delete", "llm"], id="delete"),
+    pytest.param(["doctor", "llm"], id="doctor"),
 ]
 
 
@@ -62,6 +63,9 @@ COMMANDS = [
         pytest.param(b'{"metadata": 7, "spec": []}', id="odd-object"),
         pytest.param(b'{"items": [], "metadata": {"continue": "again"}}', id="no-end"),
         pytest.param(b"", id="nothing"),
+        pytest.param(b'{"items": [{"metadata": {"name": "llm", "labels": "x"}}]}', id="labels-are-text"),
+        pytest.param(b'{"items": [{"metadata": {"name": "llm"}, "spec": "x"}]}', id="spec-is-text"),
+        pytest.param(b'{"items": [{"metadata": {"name": "llm"}, "status": [1]}]}', id="status-is-a-list"),
     ],
 )
 def test_an_odd_answer_is_one_line(
@@ -103,3 +107,34 @@ def test_an_answer_without_an_end_is_not_read_into_memory(
         code = run(command)
     assert code == ExitCode.CLUSTER_UNREACHABLE
     assert "more than 1 MiB" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        pytest.param(
+            200, b'{"resources": [7, null, {"name": 5}, {"name": "pods", "kind": []}]}', id="entries"
+        ),
+        pytest.param(200, b'{"resources": "abc"}', id="text"),
+        pytest.param(
+            403, b'{"kind": "Status", "code": "x", "message": {"a": 1}, "details": [1]}', id="refusal"
+        ),
+        pytest.param(422, b'{"kind": "Status", "details": {"causes": 7}, "reason": 7}', id="causes"),
+    ],
+)
+@pytest.mark.parametrize("command", [*COMMANDS, pytest.param(["status"], id="status")])
+def test_an_odd_discovery_or_refusal_is_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: list[str],
+    status: int,
+    body: bytes,
+) -> None:
+    with serve(Server(lambda _: Answer(status, body=body))) as server:
+        kubeconfig(tmp_path, server.url, monkeypatch)
+        code = run(command)
+    told = capsys.readouterr()
+    # Of a kind that may not be read, there is nothing to delete.
+    assert code in set(ExitCode) - ({ExitCode.OK} if status == 200 else set()), told.err
+    assert "Traceback" not in told.err + told.out
