@@ -38,7 +38,8 @@ Loads are *idle*, *light* (2 clients), *saturating* (16 clients; the engine take
 *told* by an error why it ends, *refused* with 503 and `Retry-After` before it begins, *unreachable* while no
 API server is there, or *broken off*.
 
-{held} of {count} rows hold.
+{held} of the {count} rows below hold. A case that is not in the table was not run in its present form;
+`scripts/faults --help` names them all.
 
 | executor | load | fault | noticed after | bound | serving after | of a start | requests | holds |
 |---|---|---|---|---|---|---|---|---|
