@@ -20,13 +20,13 @@ pytestmark = pytest.mark.skipif(not PROGRAM.exists(), reason="no vllm-router her
 
 @pytest.fixture
 def groups(start: Start, made_model: Path, tmp_path: Path) -> list[LocalGroup]:
-    """Three groups of two nodes, each with a stand-in engine that takes a sixth of a second a request."""
+    """Three groups of two nodes, each with a stand-in engine that takes a quarter of a second a request."""
     found = []
     for number in range(3):
         folder = tmp_path / f"{number}"
         folder.mkdir()
         stand_ins = StandIns(folder)
-        stand_ins.tell("head", pace=0.16)
+        stand_ins.tell("head", pace=0.25)
         found.append(start(stand_ins.pods(service(made_model))))
     for group in found:
         group.wait_until_serving(epoch=1)

@@ -21,6 +21,13 @@ def main() -> int:
     parser.add_argument(
         "--weights", type=int, nargs="+", default=[3, 5, 9, 19], help="connections of each client"
     )
+    parser.add_argument(
+        "--pause",
+        type=float,
+        default=0.0,
+        help="seconds before a connection's next request, on average: without it groups that share cores get "
+        "what each of them is fast enough for",
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         model = make_model(Path(folder) / "model").directory
@@ -33,6 +40,7 @@ def main() -> int:
                 tokens=options.tokens,
                 requests=options.requests,
                 patience=_PATIENCE,
+                pause=options.pause,
                 say=lambda line: print(line, flush=True),
             )
     phases = {"all serve": figures.even, "the second dead": figures.without, "it is back": figures.returned}

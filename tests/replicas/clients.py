@@ -29,16 +29,17 @@ class Tally:
 class Clients:
     """Send requests from a thread until `end`."""
 
-    def __init__(self, urls: Sequence[str], weights: Sequence[int], tokens: int) -> None:
+    def __init__(self, urls: Sequence[str], weights: Sequence[int], tokens: int, pause: float = 0.0) -> None:
         """Prepare; `start` begins.
 
         Args:
             urls: of the routers; the clients take them in turn.
             weights: connections of each client.
             tokens: of an answer, on average; answers of one length would keep step with each other.
+            pause: seconds before a connection's next request, on average.
         """
         self.tally = Tally()
-        self._urls, self._weights, self._tokens = urls, weights, tokens
+        self._urls, self._weights, self._tokens, self._pause = urls, weights, tokens, pause
         self._ending = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._all()), daemon=True)
 
@@ -66,6 +67,7 @@ class Clients:
         connector = aiohttp.TCPConnector(limit=1)
         async with aiohttp.ClientSession(url, timeout=timeout, connector=connector) as session:
             while not self._ending.is_set():
+                await asyncio.sleep(2 * self._pause * choice.random())
                 tokens = choice.randint(1, 2 * self._tokens - 1)
                 prompt = f"{choice.random()} of {client}"
                 # Every other answer is streamed.

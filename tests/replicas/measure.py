@@ -87,6 +87,7 @@ def measure(
     tokens: int,
     requests: int,
     patience: float,
+    pause: float = 0.0,
     say: Callable[[str], object] = str,
 ) -> Figures:
     """Load the groups, kill the second, start it again, and count.
@@ -98,11 +99,12 @@ def measure(
         tokens: of an answer, on average.
         requests: that are counted in each of the three phases.
         patience: seconds that any step may take.
+        pause: seconds before a connection's next request, on average.
         say: told what begins.
     """
     everyone = range(len(groups))
     with routers([group.apis[HEAD] for group in groups], folder) as urls:
-        clients = Clients(urls, weights, tokens)
+        clients = Clients(urls, weights, tokens, pause)
         clients.start()
         try:
             load = Load(groups, clients, patience)

@@ -3,8 +3,8 @@
 What its flags do was read in the source of 0.1.17 and seen with it. `power_of_two` takes two heads at random,
 and sends the request to the one with fewer of this router's requests under way. (It also asks the heads for
 `/get_load`, which vLLM does not have, and so counts by itself.) `cache_aware` has every head tokenise every
-prompt before it chooses, which cost a fifth of the throughput, and prefers the first head among equals: the
-shares of three groups were 35 % apart, and 5 % with `power_of_two`. `round_robin` sees no load.
+prompt before it chooses, which cost a fifth of the throughput, and prefers the first head among equals: of
+three groups with few clients one got half of what another did. `round_robin` sees no load.
 """
 
 import itertools
