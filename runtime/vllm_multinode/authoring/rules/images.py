@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from vllm_multinode.authoring.rules.rule import RUNTIMES, Case, Rule, always
+from vllm_multinode.authoring.rules.rule import MODEL, RUNTIMES, WORKER_SPEC, Case, Rule, always
 from vllm_multinode.contract.finding import Finding
 from vllm_multinode.k8s.access import text
 
@@ -25,11 +25,31 @@ _NOWHERE: Final = re.compile(
 
 
 def _unpullable(case: Case) -> Iterator[Finding]:
+    if _replaced(case):
+        return
     for container in case.containers:
         image = text(container.body, "image")
         why = _why(image) if image else ""
         if why:
             yield Finding((*container.path, "image"), f"no node can pull {image}: {why}.")
+
+
+def _replaced(case: Case) -> bool:
+    """Whether every service here that names this runtime brings images of its own."""
+    name = text(case.body, "metadata", "name")
+    services = [
+        one.body
+        for one in case.documents
+        if one.kind == "InferenceService" and text(one.body, *MODEL, "runtime") == name
+    ]
+    return (
+        case.document.kind in RUNTIMES
+        and bool(services)
+        and all(
+            text(body, *MODEL, "image") and text(body, *WORKER_SPEC, "containers", 0, "image")
+            for body in services
+        )
+    )
 
 
 def _why(image: str) -> str:

@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 
 from unit.authoring.rules.examples import base, documents
+from vllm_multinode.authoring.render import render
 from vllm_multinode.authoring.rules import validate
 from vllm_multinode.authoring.rules.commands import sizes
 from vllm_multinode.authoring.rules.model import named_model
+from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.k8s.documents import from_text
 from vllm_multinode.platforms.releases import DEFAULT
 
@@ -104,3 +106,24 @@ def test_the_model_that_a_folder_names(sources: list[str], name: str | None) -> 
     )
     model = named_model(from_text(text, "f"))
     assert (model.name if model else None) == name
+
+
+@pytest.mark.parametrize(
+    ("image", "lines"),
+    [
+        pytest.param("quay.io/org/vllm-multinode:1", 0, id="every-service-brings-its-own"),
+        pytest.param(None, 2, id="the-runtime-s-is-pulled"),
+    ],
+)
+def test_an_image_of_a_runtime_that_no_service_pulls_is_passed_over(image: str | None, lines: int) -> None:
+    given = {
+        "name": "llm",
+        "model": {"claim": "models", "path": "llm"},
+        "parallelism": {"tensor": 8, "pipeline": 2},
+        "runtime": {"install": "image"},
+        **({"image": image} if image else {}),
+    }
+    bodies = list(render(DeploymentSpec.model_validate(given), DEFAULT).documents)
+    found = [one for one in validate(documents(bodies), [DEFAULT]) if one.rule == "image-unpullable"]
+    of_runtime = [one for one in found if one.document is not None and one.document.kind == "ServingRuntime"]
+    assert len(of_runtime) == lines, found
