@@ -13,14 +13,19 @@ from typing import Any
 import pytest
 
 from controlplane.kubelet.kubelet import Kubelet, kubelet
+from controlplane.plane import builds
 from controlplane.plane.kubectl import Kubectl
 from controlplane.plane.running import Plane
 from engine.services import eventually
+from vllm_multinode.cluster import forward
+from vllm_multinode.cluster.client import Cluster
 from vllm_multinode.contract import ports
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.local.run import ask, isvc
 from vllm_multinode.local.tiny_model.make_model import make_model
+from vllm_multinode.operate.bench.result import BenchResult
+from vllm_multinode.operate.bench.tables import rows
 
 pytestmark = [
     pytest.mark.engine,
@@ -215,6 +220,61 @@ class TestClosedLoop:
         assert "-pp2-" in served.answer().fingerprint
         nodes = {pod["spec"]["nodeName"] for pod in served.pods(served.head) + served.pods(served.worker)}
         assert len(nodes) == 2
+
+    def test_it_is_measured_through_a_port_forward(
+        self, served: Served, spec: dict[str, Any], claim: Path, tmp_path: Path
+    ) -> None:
+        if spec["executor"] != "mp":
+            pytest.skip("the port-forward leads to the same API")
+        builds.build(builds.STREAMING)
+        folder = tmp_path / "bench"
+        options = {
+            "--namespace": served.kubectl.namespace,
+            "--kubeconfig": str(served.kubectl.kubeconfig),
+            "--concurrency": "1,6",
+            "--input-tokens": "16",
+            "--output-tokens": "16",
+            # Its counters are read every two seconds, and six times say something.
+            "--rung-seconds": "18",
+            "--tokenizer": str(claim / spec["model"]["path"]),
+            "--out": str(folder),
+        }
+        words = [word for pair in options.items() for word in pair]
+        done = subprocess.run(
+            [isvc.program(), "bench", served.name, *words], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        found = BenchResult.model_validate_json((folder / "result.json").read_text())
+        assert [rung.concurrency for rung in found.rungs] == [1, 6]
+        for rung in found.rungs:
+            assert rung.errors == 0
+            assert rung.requests >= 4 * rung.concurrency
+        printed = [tuple(line.split()) for line in done.stdout.splitlines()]
+        assert set(rows(found.rungs)) <= set(printed), done.stdout
+        said = " ".join(done.stdout.split())
+        assert found.verdicts
+        assert all(f"{one.id}: {one.sentence}" in said for one in found.verdicts), done.stdout
+        crowded = found.rungs[-1].window
+        assert crowded is not None
+        assert crowded.stages == 2
+        assert {one.rank for one in crowded.processes} == {0, 1}
+        # The engine counted what the load sent.
+        assert crowded.engines[0].done == pytest.approx(found.rungs[-1].requests, abs=6)
+
+    def test_an_api_key_reaches_the_engine_through_a_port_forward(
+        self, served: Served, spec: dict[str, Any]
+    ) -> None:
+        if spec["executor"] != "mp":
+            pytest.skip("the port-forward leads to the same API")
+        [head] = served.pods(served.head)
+        with Cluster.connect(
+            kubeconfig=str(served.kubectl.kubeconfig), namespace=served.kubectl.namespace
+        ) as cluster:
+            code, body = forward.ask(cluster, head, ports.API, "v1/models", key="any")
+            assert (code, json.loads(body)["data"][0]["id"]) == (200, served.name)
+            with pytest.raises(MultinodeError) as refused:
+                forward.ask(cluster, head, 9, "v1/models", key="any")
+        assert refused.value.code is ExitCode.NOT_SERVING
 
     @pytest.mark.usefixtures("also_ray")
     def test_a_deleted_worker_is_replaced_and_the_group_heals(self, served: Served) -> None:

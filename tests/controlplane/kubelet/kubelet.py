@@ -73,6 +73,13 @@ class Kubelet:
         logs = sorted(self.run.directory.logs.glob("*.log"))
         return {path.stem: path.read_text(errors="replace") for path in logs}
 
+    def reach(self, pod: str) -> dict[int, tuple[str, int]]:
+        """Host and port of this machine for each port of a Pod; none where it does not run here."""
+        nodes = [one.node for one in self._runners.values() if one.name == pod]
+        ways = self.urls[nodes[0]] if nodes else {}
+        found = {port: address.removeprefix("http://").rpartition(":") for port, address in ways.items()}
+        return {port: (host, int(own)) for port, (host, _, own) in found.items()}
+
     def log(self, pod: str) -> str | None:
         """What a Pod has written; None where it does not run here."""
         seen = [one.seen.node for one in self._runners.values() if one.name == pod]
@@ -113,9 +120,8 @@ class Kubelet:
         for runner in self._runners.values():
             if (node := runner.seen.node) is None:
                 continue
-            for port, address in self.urls[runner.node].items():
-                host, _, own = address.removeprefix("http://").rpartition(":")
-                egress.lead(node.address, port, (host, int(own)))
+            for port, place in self.reach(runner.name).items():
+                egress.lead(node.address, port, place)
 
     def _place(self, pod: Body) -> None:
         """Run it on a free node; where there is none, it waits as in a full cluster."""
@@ -203,7 +209,7 @@ def kubelet(
         machine = Machine(api, run.client, held, services, image, hosts, folder / "volumes", egress)
         found = Kubelet(machine, urls, run)
         if egress is not None:
-            server = ends.enter_context(logs.serve(found.log, egress.certificates))
+            server = ends.enter_context(logs.serve(found.log, egress.certificates, found.reach))
             for name in names:
                 egress.lead(name, PORT, server)
         found.start()

@@ -1,4 +1,4 @@
-"""What the API server asks a kubelet: the log of a Pod's only container."""
+"""What the API server asks a kubelet: the log of a Pod's only container, and a way to its ports."""
 
 import ssl
 import threading
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from controlplane.kubelet.forwards import Reach, forwards
 from controlplane.plane.certificates import Certificates
 
 Read = Callable[[str], str | None]
@@ -15,17 +16,28 @@ Read = Callable[[str], str | None]
 
 
 @contextmanager
-def serve(read: Read, certificates: Certificates) -> Iterator[tuple[str, int]]:
-    """Answer `/containerLogs/NAMESPACE/POD/CONTAINER` over TLS while the block runs.
+def serve(read: Read, certificates: Certificates, reach: Reach = lambda _: {}) -> Iterator[tuple[str, int]]:
+    """Answer `/containerLogs/NAMESPACE/POD/CONTAINER` and `/portForward/NAMESPACE/POD` while the block runs.
+
+    Args:
+        read: the log of a Pod.
+        certificates: that are shown.
+        reach: the ports of a Pod.
 
     Yields:
         Where.
     """
 
     class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.do_GET()
+
         def do_GET(self) -> None:
             asked = urllib.parse.urlsplit(self.path)
             words = asked.path.strip("/").split("/")
+            if len(words) >= 3 and words[0] == "portForward":
+                ways.serve(self, words[2])
+                return
             text = read(words[2]) if len(words) == 4 and words[0] == "containerLogs" else None
             lines = (text or "").splitlines(keepends=True)
             tail = urllib.parse.parse_qs(asked.query).get("tailLines")
@@ -40,14 +52,17 @@ def serve(read: Read, certificates: Certificates) -> Iterator[tuple[str, int]]:
             """Quiet."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.block_on_close = False
+    server.daemon_threads = True
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificates.certificate, certificates.key)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
-    try:
-        yield ("127.0.0.1", server.server_port)
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with forwards(reach) as ways:
+        try:
+            yield ("127.0.0.1", server.server_port)
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()

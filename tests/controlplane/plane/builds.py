@@ -64,6 +64,9 @@ KUBERNETES: Final = Tool(
 )
 LWS: Final = Tool("lws", (("lws", "sigs.k8s.io/lws/cmd"),), source="sigs.k8s.io/lws")
 
+STREAMING: Final = Tool("streaming", (("streaming", "."),))
+"""Our own program over Kubernetes' library for kubelets: port-forwards."""
+
 
 def kserve_tool(version: str) -> Tool:
     """KServe's manager.
@@ -179,7 +182,9 @@ def _cache() -> Path:
 
 
 def _checksum(tool: Tool, go: str) -> str:
-    parts = [(MODULES / tool.module / name).read_text() for name in ("go.mod", "go.sum")]
+    folder = MODULES / tool.module
+    files = [folder / "go.mod", folder / "go.sum", *sorted(folder.glob("*.go"))]
+    parts = [file.read_text() for file in files]
     return hashlib.sha256("\0".join([*parts, repr(tool), go]).encode()).hexdigest()[:12]
 
 
