@@ -38,7 +38,8 @@ class StandIns:
             program = f"{name}_stand_in.py"
             (self._bin / program).write_text((_PROGRAMS / program).read_text())
             # Not a first line that names Python: the kernel cuts a long one off.
-            command = f'exec {shlex.quote(sys.executable)} -SI {_BIN / program} "$@"'
+            # Isolated, but for Python's own variables, which the supervisor sets.
+            command = f'exec {shlex.quote(sys.executable)} -SPs {_BIN / program} "$@"'
             (self._bin / name).write_text(f"#!/bin/sh\n{command}\n")
             (self._bin / name).chmod(0o755)
 

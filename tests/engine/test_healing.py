@@ -1,6 +1,7 @@
 """What ends an epoch, how soon that is noticed, and that the pods stay; the engine is a stand-in."""
 
 import os
+import re
 import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -127,8 +128,13 @@ def test_a_hung_engine_is_started_anew(
     request = threads.submit(group.ask)
     status = group.wait_until_serving(epoch=2)
     assert "hung: 1 requests under way" in status["last_incident"]
-    for node in ("head", "worker-1"):
-        assert "stacks of the engine's processes follow" in group.log(node)
+    # The request that does not come back, the API that waits for others, and the worker that waits for both.
+    frames = {"head": ("complete", "serve_forever", "main"), "worker-1": ("wait", "main")}
+    for node, names in frames.items():
+        stacks = group.log(node).partition("stacks of the engine's processes follow")[2]
+        assert 'vllm_stand_in.py", line ' in stacks, group.log(node)
+        for name in names:
+            assert re.search(rf"line \d+ in {name}\b", stacks), (name, stacks)
     with pytest.raises(MultinodeError, match="no completion"):
         request.result(10)
     assert group.ask().text == "words"

@@ -1,6 +1,10 @@
 """What `status`, `doctor` and `logs` say of a run of this machine, whose nodes have real supervisors."""
 
+import io
+import re
+import tarfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,6 +14,7 @@ from engine.links import slow_link
 from engine.services import LocalGroup, eventually, service
 from engine.stand_ins import StandIns
 from vllm_multinode.local.rundir import RunInfo, Runs
+from vllm_multinode.operate.bundle import bundle
 from vllm_multinode.operate.doctor import Diagnosis, diagnosis_of
 from vllm_multinode.operate.local_source import LocalSource
 from vllm_multinode.operate.logs import Line
@@ -90,6 +95,35 @@ def test_a_killed_node_is_the_cause_and_remembered(group: LocalGroup) -> None:
     # What the runner saw last may be older than the restart.
     eventually(lambda: operator.status().recoveries_by_cause.get("member", 0) >= 1)
     assert operator.status().incidents[0].cause == "member"
+
+
+def test_a_hang_is_in_status_doctor_logs_and_report(
+    start: Start, stand_ins: StandIns, made_model: Path, threads: ThreadPoolExecutor
+) -> None:
+    group = start(stand_ins.pods(service(made_model, env={"MULTINODE_HANG_TIMEOUT": "1"})))
+    group.wait_until_serving(epoch=1)
+    operator = Operator(group)
+    stand_ins.tell("head", hold=True, stuck=True, start=1)
+    threads.submit(group.ask)
+    group.wait_until_serving(epoch=2)
+    eventually(lambda: operator.status().serving, why=group.shown)
+    found = operator.status()
+    assert found.recoveries_by_cause["hung"] == 1
+    assert found.incidents[-1].cause == "hung"
+    assert "hung: 1 requests under way" in found.incidents[-1].reason
+    assert "hung: 1 requests under way" in operator.doctor().model_dump_json(), operator.doctor()
+    frame = re.compile(r"line \d+ in complete\b")
+    assert any(frame.search(line.text) for line in operator.logs())
+    (seen,) = operator.source.observe(operator.name, deep=True)
+    with tarfile.open(fileobj=io.BytesIO(bundle(operator.source, [seen], "1"))) as archive:
+        files = {
+            Path(one.name).name: extracted.read().decode()
+            for one in archive.getmembers()
+            if (extracted := archive.extractfile(one)) is not None
+        }
+    assert frame.search(files["logs.txt"])
+    for name in ("status.txt", "doctor.txt", "page.html"):
+        assert "hung" in files[name], name
 
 
 def test_a_slow_link_is_told_though_the_group_serves(
