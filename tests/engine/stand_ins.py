@@ -43,6 +43,12 @@ class StandIns:
             (self._bin / name).write_text(f"#!/bin/sh\n{command}\n")
             (self._bin / name).chmod(0o755)
 
+    def take_spy(self) -> None:
+        """A py-spy that can read no process, as in a container that may not trace."""
+        spy = self._bin / "py-spy"
+        spy.write_text("#!/bin/sh\nexit 1\n")
+        spy.chmod(0o755)
+
     def pods(self, local: LocalService, suffix: str = "") -> list[PodSpec]:
         """The pods of an InferenceService, head first, with the stand-ins first on PATH.
 

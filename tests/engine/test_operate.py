@@ -112,7 +112,7 @@ def test_a_hang_is_in_status_doctor_logs_and_report(
     assert found.incidents[-1].cause == "hung"
     assert "hung: 1 requests under way" in found.incidents[-1].reason
     assert "hung: 1 requests under way" in operator.doctor().model_dump_json(), operator.doctor()
-    frame = re.compile(r"line \d+ in complete\b")
+    frame = re.compile(r"line \d+ in complete\b|\bcomplete \(")
     assert any(frame.search(line.text) for line in operator.logs())
     (seen,) = operator.source.observe(operator.name, deep=True)
     with tarfile.open(fileobj=io.BytesIO(bundle(operator.source, [seen], "1"))) as archive:
