@@ -1,5 +1,6 @@
 """Why a service does not serve, or serves badly: one sentence, the evidence, the next command. Pure."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Final, Literal
 
@@ -9,7 +10,7 @@ from vllm_multinode.cluster.diagnosis import state_words
 from vllm_multinode.cluster.pod_states import Trouble
 from vllm_multinode.contract.frozen import Frozen
 from vllm_multinode.operate.observation import Observation, pod_name
-from vllm_multinode.operate.reading import incidents
+from vllm_multinode.operate.reading import RECENT, incidents
 from vllm_multinode.operate.screen import WIDTH, age, clock, folded
 from vllm_multinode.operate.status import status_of
 from vllm_multinode.operate.troubles import troubles
@@ -81,7 +82,8 @@ def diagnosis_of(seen: Observation) -> Diagnosis:
         verdict=verdict,
         sentence=_sentence(seen, verdict, first),
         findings=found,
-        evidence=tuple(_evidence(seen)) if verdict != "nothing wrong" else (),
+        # What a service has recovered from within the hour is worth knowing though it serves.
+        evidence=tuple(_evidence(seen) if verdict != "nothing wrong" else _incidents(seen, RECENT)),
         command=first.command if first is not None else "",
         unseen=seen.unseen,
     )
@@ -149,9 +151,15 @@ def _evidence(seen: Observation) -> Iterator[str]:
         ):
             text = condition.get("message") or condition.get("reason") or "without a message"
             yield f"condition {condition.get('type')}={condition.get('status')}: {text}"
+    yield from _incidents(seen)
+
+
+def _incidents(seen: Observation, within: float = math.inf) -> Iterator[str]:
+    """The latest ones that are no older than so many seconds."""
     for one in incidents(seen.head_status)[-_FEW:]:
-        when = f"{clock(one.at)}: " if one.at else ""
-        yield f"incident {when}{one.reason}"
+        if seen.now - one.at <= within:
+            when = f"{clock(one.at)}: " if one.at else ""
+            yield f"incident {when}{one.reason}"
 
 
 def as_text(found: Sequence[Diagnosis], width: int = WIDTH) -> str:

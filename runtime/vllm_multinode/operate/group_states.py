@@ -8,11 +8,10 @@ from vllm_multinode.cluster import pod_states
 from vllm_multinode.cluster.pod_states import Trouble, of_cause
 from vllm_multinode.cluster.transport import Object
 from vllm_multinode.operate.observation import Observation, pod_name
-from vllm_multinode.operate.reading import incidents, items, number, restarts_of, text, unix
+from vllm_multinode.operate.reading import RECENT, incidents, items, number, restarts_of, text, unix
 
 SILENT: Final = 2.5
 """Seconds; heartbeats come several times within MULTINODE_HEARTBEAT_TIMEOUT, whose default is 5."""
-_HOUR: Final = 3600.0
 _OFTEN: Final = 3
 _LATE: Final = 60.0
 _SLOW: Final = 0.5
@@ -103,7 +102,7 @@ def _wire(said: Any) -> Iterator[Trouble]:
 
 
 def _serving(seen: Observation, subject: str, said: Any) -> Iterator[Trouble]:
-    recent = [one for one in incidents(said) if one.at and seen.now - one.at < _HOUR]
+    recent = [one for one in incidents(said) if one.at and seen.now - one.at < RECENT]
     if len(recent) >= _OFTEN:
         what = f"has recovered {len(recent)} times within an hour; the last: {recent[-1].reason}"
         yield of_cause("recovers-often", subject, what)

@@ -8,6 +8,8 @@ from vllm_multinode.cluster.transport import Object
 from vllm_multinode.contract.frozen import Frozen
 from vllm_multinode.platforms.names import HEAD_CONTAINER, WORKER_CONTAINER
 
+RECENT: Final = 3600.0
+"""Seconds for which an incident counts as recent."""
 _LARGEST: Final = 2**53
 """No time, count or part of anything here is larger; what is comes from somebody else."""
 _LAUNCHERS: Final = (HEAD_CONTAINER, WORKER_CONTAINER)

@@ -1,12 +1,14 @@
 """`multinode doctor` names each cause, from objects as controllers and kubelets leave them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from unit.cluster.stub_api import StubApi, status
 from unit.operate.cases import BUSY, CASES, ELSEWHERE, NOTED, SERVES, Case, both, serving
+from unit.operate.groups import observation
 from vllm_multinode.cli.app import run
 from vllm_multinode.cluster.causes import CAUSES
 from vllm_multinode.cluster.causes.listing import as_markdown
@@ -181,3 +183,14 @@ def test_an_engine_that_wants_a_client_s_certificate_is_not_called_silent(
     found = examine(cluster)
     assert found.verdict == "nothing wrong"
     assert any("a client's certificate" in sentence for sentence in found.unseen)
+
+
+def test_what_a_healthy_service_has_recovered_from_is_told_for_an_hour() -> None:
+    seen = observation()
+    found = diagnosis_of(seen)
+    assert found.verdict == "nothing wrong"
+    (told,) = found.evidence
+    assert told.startswith("incident ")
+    assert "the connection ended" in told
+    assert "the connection ended" in " ".join(as_text([found]).split())
+    assert diagnosis_of(replace(seen, now=seen.now + 7200)).evidence == ()
