@@ -1,4 +1,4 @@
-"""Create the InferenceService with the KServe SDK, after what belongs to it, and wait until it serves."""
+"""Deploy what a service needs, create its InferenceService with the KServe SDK, and wait until it serves."""
 
 from kserve import KServeClient
 
@@ -25,7 +25,7 @@ def main() -> None:
         model=Model(claim="models", path="llama"),
         parallelism=Parallelism(tensor=4, pipeline=2),
     )
-    rest = [one for one in render(spec, PLATFORM).documents if one["kind"] != "InferenceService"]
+    rest = [each for each in render(spec, PLATFORM).documents if each["kind"] != "InferenceService"]
     deploy(rest, MODELS, platform=PLATFORM, name=spec.name)
     KServeClient().create(inference_service(spec, PLATFORM), namespace=MODELS.namespace)
     for service in wait(spec.name, MODELS, timeout=3600, progress=print):

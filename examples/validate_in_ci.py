@@ -1,4 +1,4 @@
-"""Fail a pipeline where manifests or specs will be refused, or never serve, on any platform in use."""
+"""Fail a pipeline if manifests or specs will be refused, or never serve, on any platform in use."""
 
 import sys
 
@@ -8,7 +8,7 @@ PLATFORMS = ("kserve-0.19.0", "openshift-ai-2.25")
 
 
 def main(paths: list[str]) -> int:
-    """Check each file or folder; 1 where one will not serve."""
+    """Check each file or folder; 1 if one will not serve."""
     failed = False
     for path in paths:
         try:

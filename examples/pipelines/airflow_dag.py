@@ -1,11 +1,11 @@
-"""A task of Airflow: deploy a spec, wait, and hand on the address."""
+"""An Airflow task: deploy a spec, wait, and return the address."""
 
 from airflow.sdk import dag, task
 
 
 @task(retries=2)
 def serve(spec: str, namespace: str) -> str:
-    """Deploy a deployment spec in YAML; a second try changes nothing and goes on waiting."""
+    """Deploy a deployment spec in YAML; a retry changes nothing and continues to wait."""
     from vllm_multinode import Login, deploy, loads, wait
 
     wanted = loads(spec)
@@ -17,7 +17,7 @@ def serve(spec: str, namespace: str) -> str:
 
 @dag(dag_id="serve_a_model", schedule=None, params={"spec": "", "namespace": "models"})
 def serve_a_model() -> None:
-    """The task alone."""
+    """Only the task."""
     serve(spec="{{ params.spec }}", namespace="{{ params.namespace }}")
 
 

@@ -1,4 +1,4 @@
-"""A step of a Kubeflow pipeline: deploy a spec, wait, and hand on the address."""
+"""A step of a Kubeflow pipeline: deploy a spec, wait, and return the address."""
 
 from kfp import compiler, dsl
 
@@ -17,7 +17,7 @@ def serve(spec: str, namespace: str) -> str:
 
 @dsl.pipeline(name="serve-a-model")
 def pipeline(spec: str, namespace: str = "models") -> None:
-    """The step alone."""
+    """Only the step."""
     serve(spec=spec, namespace=namespace)
 
 

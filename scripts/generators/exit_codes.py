@@ -8,9 +8,9 @@ from vllm_multinode.contract.exit_codes import ExitCode
 
 _HEAD: Final = """# Exit codes
 
-`scripts/generate exit_codes` writes this page. The last line on stderr says what is wrong, where, and how to fix it; in a
-pod the termination log says the same. 141 is not in the table: a command ends with it when whoever reads its standard
-output has gone, as after `| head`.
+`scripts/generate exit_codes` writes this page. The last line on stderr gives the error, its place and the remedy; in a
+pod the termination log contains the same line. 141 is not in the table: a command exits with it when the reader of its standard
+output has closed it, for example `| head`.
 """
 
 _GROUPS: Final = {
@@ -18,7 +18,7 @@ _GROUPS: Final = {
     "Planning": (3, 3),
     "Manifests and specs": (4, 7),
     "Plans and logs": (8, 9),
-    "What a pod was told": (10, 14),
+    "Settings of a pod": (10, 14),
     "Files of another kind": (15, 17),
     "The model": (20, 25),
     "The node": (30, 33),
@@ -33,7 +33,7 @@ _GROUPS: Final = {
 MEANINGS: Final[dict[ExitCode, str]] = {
     ExitCode.OK: "Done, or stopped as asked.",
     ExitCode.USAGE: "The command line cannot be read, or names an unknown KServe version.",
-    ExitCode.DOES_NOT_FIT: "`plan`: no choice of nodes can hold the model; the smallest that would is named.",
+    ExitCode.DOES_NOT_FIT: "`plan`: no choice of nodes can hold the model; the smallest deployment that would is shown.",
     ExitCode.WILL_NOT_SERVE: "`validate`, `preview`, `deploy`: KServe would refuse it, or accept it and never serve.",
     ExitCode.MANIFEST: "A file is missing, or is not YAML or JSON that Kubernetes can read.",
     ExitCode.SPEC: "The deployment spec has an unknown field or an impossible value.",
@@ -44,12 +44,12 @@ MEANINGS: Final[dict[ExitCode, str]] = {
     ExitCode.SIZES: "TP and PP do not fit the nodes and their accelerators.",
     ExitCode.EXECUTOR: "The executor is unknown.",
     ExitCode.ARGUMENTS: (
-        "An argument for vLLM contradicts the environment, is written so that vLLM does not see it, or is refused by "
-        "vLLM's own parser, which is asked before any node starts an engine."
+        "An argument for vLLM contradicts the environment, is written so that vLLM ignores it, or is rejected by "
+        "vLLM's own parser, which runs before any node starts an engine."
     ),
-    ExitCode.ACCELERATORS: "The pod sees other accelerators than it was given.",
+    ExitCode.ACCELERATORS: "The pod sees other accelerators than it was assigned.",
     ExitCode.NOT_CHECKED: (
-        "`validate`, `preview`, `deploy`, `delete`: the files hold nothing of a kind that is checked; the line says "
+        "`validate`, `preview`, `deploy`, `delete`: the files contain no kind that is checked; the message says "
         "what they are and what to do instead."
     ),
     ExitCode.NOT_CARRIED: (
@@ -61,16 +61,16 @@ MEANINGS: Final[dict[ExitCode, str]] = {
         "source has no such model."
     ),
     ExitCode.MODEL_CONFIG: (
-        "`config.json` is missing or unreadable, or the model brings code that vLLM was not told to trust. Also: a "
+        "`config.json` is missing or unreadable, or the model has its own code, which vLLM may not trust. Also: a "
         "GGUF file, a LoRA adapter, a model without a tokenizer."
     ),
     ExitCode.SHARD_TRUNCATED: (
         "A weight file is shorter or longer than its header says, or its checksum is not the source's."
     ),
-    ExitCode.SHARD_ABSENT: "The index names a weight file that is not there.",
+    ExitCode.SHARD_ABSENT: "The index lists a weight file that does not exist.",
     ExitCode.HEADS: "The attention heads do not divide by TP.",
     ExitCode.LAYERS: "The model has fewer layers than PP.",
-    ExitCode.PORT_TAKEN: "Another process has the port.",
+    ExitCode.PORT_TAKEN: "Another process uses the port.",
     ExitCode.NOT_WRITABLE: (
         "Neither HOME nor a cache directory can be written. Filling a claim: the claim is read-only. A command: "
         "standard output is on a full disk."
@@ -98,16 +98,16 @@ MEANINGS: Final[dict[ExitCode, str]] = {
     ExitCode.FORBIDDEN: "The login lacks a right in that namespace.",
     ExitCode.KIND_MISSING: "The cluster does not know a kind: KServe or LeaderWorkerSet is not installed.",
     ExitCode.CONFLICT: (
-        "Somebody else owns a field or an object. Filling a claim: another fetch has taken it over."
+        "Another owner has a field or an object. Filling a claim: another fetch has taken it over."
     ),
     ExitCode.NOT_SERVING: (
         "`wait`, `deploy`, `doctor`: the service will not answer. `status`, `doctor`: there is no such service. "
-        "`delete`: something is still there. The reason is named."
+        "`delete`: objects remain. The message gives the reason."
     ),
     ExitCode.CLUSTER_EXTRA: "The extra `[cluster]` or `[sdk]` is not installed.",
-    ExitCode.NAMESPACE_MISSING: "The namespace does not exist, and none is created unless asked for.",
+    ExitCode.NAMESPACE_MISSING: "The namespace does not exist, and --create-namespace was not given.",
     ExitCode.MISSING: (
-        "Something that the deployment needs and does not bring is missing: a Secret, a storage class, room in a claim "
+        "Something that the deployment needs is missing: a Secret, a storage class, room in a claim "
         "or quota, an RDMA device. Nothing was written."
     ),
     ExitCode.SERVES_BADLY: "`doctor`: every service serves, and one of them badly.",
@@ -121,13 +121,13 @@ MEANINGS: Final[dict[ExitCode, str]] = {
 
 REMEDIES: Final[dict[ExitCode, str]] = {
     ExitCode.OK: "Nothing.",
-    ExitCode.USAGE: "Read `multinode COMMAND --help`; unknown names are answered with those close to them.",
-    ExitCode.DOES_NOT_FIT: "Take the deployment that the answer names, or lower `--context`.",
-    ExitCode.WILL_NOT_SERVE: "Correct what each line names; [rules](rules.md) explains every rule.",
-    ExitCode.MANIFEST: "Correct the file at the line that is named.",
-    ExitCode.SPEC: "Correct the field that is named; [the spec](spec.md) lists all of them.",
-    ExitCode.KUSTOMIZE: "Install kubectl 1.32 or newer, or correct what kustomize complains about.",
-    ExitCode.WITHIN_ERROR: "Add a node or lower `--context`; the answer says what would make it sure.",
+    ExitCode.USAGE: "Read `multinode COMMAND --help`; for unknown names, similar ones are suggested.",
+    ExitCode.DOES_NOT_FIT: "Use the suggested deployment, or lower `--context`.",
+    ExitCode.WILL_NOT_SERVE: "Fix each finding; [rules](rules.md) explains every rule.",
+    ExitCode.MANIFEST: "Correct the file at the given line.",
+    ExitCode.SPEC: "Correct the field in the message; [the spec](spec.md) lists all of them.",
+    ExitCode.KUSTOMIZE: "Install kubectl 1.32 or newer, or fix the error that kustomize reports.",
+    ExitCode.WITHIN_ERROR: "Add a node or lower `--context`; the answer says what would make it certain.",
     ExitCode.LOG: "Give the head's log from its first line, or name the model and the GPU.",
     ExitCode.NOT_CHECKED: "Convert the files with `multinode convert`, or give the right ones.",
     ExitCode.NOT_CARRIED: "Read `report.md`, complete the spec, and validate it.",

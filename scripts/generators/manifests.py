@@ -24,25 +24,25 @@ from vllm_multinode.k8s.emit import to_yaml
 # Said once each, above the line that comes first.
 COMMENTS = {
     "multinode/executor-backend: mp": "From KServe 0.18 on: as many nodes as PP, each with TP accelerators.",
-    "- python3": "The launcher, in the image of vLLM as it was released: see ../launcher.",
-    "- head": "An InferenceService's arguments are appended: they are vLLM's.",
-    "- name: MULTINODE_GENERATION": "Two generations side by side, as in a rolling update, are two groups.",
-    "- name: MULTINODE_MODEL_SOURCE": "Which claim and folder a model that is not there was looked for in.",
-    "- name: http": "KServe's Service opens every port that stands here; the supervisor's 8081 does not.",
-    "securityContext:": "What Pod Security's restricted asks for; the component openshift leaves the UID to OpenShift.",
-    "startupProbe:": "Answered from memory: no probe starts a process or asks the engine. An hour to load.",
-    "preStop:": "Services need a moment to learn that the pod goes.",
+    "- python3": "The launcher, in vLLM's released image: see ../launcher.",
+    "- head": "An InferenceService's arguments are appended. They are vLLM's arguments.",
+    "- name: MULTINODE_GENERATION": "During a rolling update, two generations form two separate groups.",
+    "- name: MULTINODE_MODEL_SOURCE": "The claim and folder for the message about a missing model.",
+    "- name: http": "KServe's Service opens every port listed here, so the supervisor's 8081 is not.",
+    "securityContext:": "As Pod Security's restricted requires; the component openshift removes the UID, which OpenShift assigns.",
+    "startupProbe:": "Answered from memory: no probe starts a process or queries the engine. One hour to load.",
+    "preStop:": "Gives Services time to stop routing to the pod.",
     f"sizeLimit: {DEFAULT_SHARED_MEMORY}": "It counts towards the pod's memory as it fills.",
-    "workerSpec:": "KServe drops most other fields of a pod here: they stand in the InferenceService.",
+    "workerSpec:": "KServe drops most other pod fields here, so they are in the InferenceService.",
 }
 
 JOB_COMMENTS = {
-    "backoffLimit: 10": "A pod that died goes on where it was: what is lost is what was under way in its memory.",
-    "ttlSecondsAfterFinished: 3600": "A finished Job cannot be changed; gone, the next apply makes it again, and it ends at once.",
-    "- action: FailJob": "What another attempt does not help (docs/exit-codes.md).",
+    "backoffLimit: 10": "A new pod resumes where the last one stopped.",
+    "ttlSecondsAfterFinished: 3600": "A finished Job cannot be changed. After its deletion the next apply creates it again, and it ends at once.",
+    "- action: FailJob": "Errors that another attempt does not fix (docs/exit-codes.md).",
     "- action: Ignore": "Drained nodes do not count.",
     "- fetch": "SOURCE and DIRECTORY follow.",
-    "resources:": "What has been written lies in the page cache, which counts as memory and is given back when it is short.",
+    "resources:": "Written files are in the page cache, which counts as memory and is released when memory is short.",
 }
 
 

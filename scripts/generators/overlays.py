@@ -21,7 +21,7 @@ from vllm_multinode.cli.app import run
 
 _COMMAND: Final = re.compile(r"`multinode (plan [^`]+)`")
 _SIZE: Final = re.compile(r"(- Size: (?:\d+ groups of )?).*?( in each)?; a claim of \d+ GiB")
-_LOOK: Final = "- Look: "
+_LOOK: Final = "- Check: "
 _TOOLS: Final = {
     "nvidia": "nvidia-smi",
     "amd": "rocm-smi",
@@ -62,7 +62,7 @@ def _planned(command: str) -> dict[str, Any]:
 def _size(sizes: dict[str, Any], found: re.Match[str]) -> str:
     return (
         f"{found[1]}{sizes['nodes']} nodes, TP {sizes['tensor_parallel']}, PP {sizes['pipeline_parallel']}; "
-        f"{sizes['context']} tokens of context, {sizes['max_concurrency']} such requests at once"
+        f"{sizes['context']} tokens of context, {sizes['max_concurrency']} concurrent requests of this length"
         f"{found[2] or ''}; a claim of {sizes['claim_gib']} GiB"
     )
 
@@ -89,7 +89,7 @@ def _look(folder: Path) -> str:
     tool = next(command for name, command in _TOOLS.items() if name in names)
     service = f"{top['namePrefix']}vllm{'' if leaf == folder else '-1'}"
     head = f"deployment/{service}-predictor"
-    shown = f"`kubectl exec {head} -- {tool}`, and the same of `{head}-worker`; "
+    shown = f"`kubectl exec {head} -- {tool}`, and the same for `{head}-worker`; "
     forward = f"`kubectl port-forward {head} 8080 8081`, then `curl localhost:8081/status`"
     if names & {"route", "route-reencrypt"}:
         url = f"https://$(oc get route {service} -o jsonpath={{.spec.host}})/v1/models"

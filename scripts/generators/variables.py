@@ -27,9 +27,9 @@ GIVEN: Final[dict[tuple[str, ...], tuple[str, str]]] = {
         "accelerators of this pod",
         "TP x PP ÷ nodes on the head; the devices found on a worker",
     ),
-    (env.MODEL_NAME,): ("name that clients ask for", "vLLM's default"),
+    (env.MODEL_NAME,): ("model name that clients use", "vLLM's default"),
     (env.MODEL_DIR,): ("the model", "`/mnt/models`"),
-    (env.HEAD_SVC, env.LWS_LEADER_ADDRESS): ("where a worker finds its head", "refused"),
+    (env.HEAD_SVC, env.LWS_LEADER_ADDRESS): ("address of the worker's head", "refused"),
     (env.ISVC_NAME, env.INFERENCE_SERVICE_NAME): ("which service this pod belongs to", "not compared"),
     (env.POD_IP, env.POD_NAME, env.POD_NAMESPACE): (
         "the downward API",
@@ -43,7 +43,7 @@ OWN: Final[dict[str, tuple[Default, str]]] = {
     env.EXECUTOR: (lambda s: s.executor, "`ray` or `mp`; the head's holds for the group"),
     env.ACCELERATOR: (
         lambda s: s.accelerator,
-        "`cuda`, `rocm`, `xpu`, `gaudi` or `cpu` instead of what is detected",
+        "`cuda`, `rocm`, `xpu`, `gaudi` or `cpu` instead of the detected one",
     ),
     env.GENERATION: (
         "end of `HEAD_SVC`",
@@ -51,7 +51,7 @@ OWN: Final[dict[str, tuple[Default, str]]] = {
     ),
     env.MODEL_SOURCE: (
         lambda s: s.model_source,
-        "where the model comes from, for messages (downward API: KServe's annotation with the storageUri)",
+        "origin of the model, for messages (downward API: KServe's annotation with the storageUri)",
     ),
     env.TOKEN_FILE: (
         lambda s: s.token_file,
@@ -60,19 +60,19 @@ OWN: Final[dict[str, tuple[Default, str]]] = {
     ),
     env.CLIENT_CERTIFICATE_FILE: (
         lambda s: s.client_certificate_file or "vLLM's own",
-        "what the supervisor presents to an API that asks clients for a certificate (`--ssl-cert-reqs 2`)",
+        "client certificate of the supervisor, for an API that requires one (`--ssl-cert-reqs 2`)",
     ),
     env.CLIENT_KEY_FILE: (
         lambda s: s.client_key_file or "vLLM's own",
-        "its key, which may stand in the certificate's file",
+        "its key, which may be in the certificate's file",
     ),
     env.PORT: (lambda s: s.ports.api, "vLLM's API, on the head"),
     env.SUPERVISOR_PORT: (
         lambda s: s.ports.supervisor,
         "probes, status, metrics, membership; the same on every node",
     ),
-    env.MASTER_PORT: (lambda s: s.ports.master, "torch's rendezvous under `mp`"),
-    env.RAY_PORT: (lambda s: s.ports.ray, "Ray's GCS; its other services take the next ten ports"),
+    env.MASTER_PORT: (lambda s: s.ports.master, "port of torch's rendezvous with `mp`"),
+    env.RAY_PORT: (lambda s: s.ports.ray, "port of Ray's GCS; its other services use the next ten ports"),
     env.RAY_WORKER_PORTS: (lambda s: "-".join(map(str, s.ports.ray_workers)), "Ray's worker processes"),
     env.HEARTBEAT_TIMEOUT: (lambda s: s.timings.heartbeat, "seconds of silence after which a peer is lost"),
     env.HEAD_TIMEOUT: (
@@ -85,11 +85,11 @@ OWN: Final[dict[str, tuple[Default, str]]] = {
     ),
     env.MODEL_TIMEOUT: (
         lambda s: s.timings.model,
-        "seconds to wait for a model that `multinode fetch` still brings; 0 ends at once where it is incomplete",
+        "seconds to wait for a model that `multinode fetch` is still fetching; 0 exits at once if it is incomplete",
     ),
     env.START_TIMEOUT: (
         lambda s: s.timings.start,
-        "seconds from the engine's start to its first healthy answer",
+        "seconds from the engine's start to its first healthy response",
     ),
     env.HANG_TIMEOUT: (
         lambda s: s.timings.hang,
@@ -120,20 +120,23 @@ OWN: Final[dict[str, tuple[Default, str]]] = {
     env.WIRE_CHECK: (
         lambda s: s.wire_check,
         "measure the network between the nodes before the engine starts, once for each set of members; "
-        "half a second, 8 s at most where a node does not answer; it stops nothing",
+        "half a second, at most 8 s if a node does not answer; it never blocks the start",
     ),
     env.WARM_RESTART: (
         lambda s: s.warm_restart,
         "keep a process that has imported vLLM, from which this node's engines are forked "
         "([warm restarts](reference.md#warm-restarts))",
     ),
-    env.SHARED_MEMORY_MIN: (lambda s: s.shared_memory_min, "MiB that `/dev/shm` must have; 0 does not check"),
-    env.SCRATCH: (lambda s: s.scratch, "where HOME and caches move first when they cannot be written"),
-    env.TERMINATION_LOG: (lambda s: f"`{s.termination_log}`", "where the last line goes"),
+    env.SHARED_MEMORY_MIN: (
+        lambda s: s.shared_memory_min,
+        "minimum size of `/dev/shm` in MiB; 0 skips the check",
+    ),
+    env.SCRATCH: (lambda s: s.scratch, "first choice for HOME and caches if they are not writable"),
+    env.TERMINATION_LOG: (lambda s: f"`{s.termination_log}`", "file for the final message"),
     env.LOG_LEVEL: (lambda s: s.log_level, "`debug`, `info`, `warning` or `error`"),
     env.LOG_FORMAT: (
         lambda s: s.log_format,
-        "`text`, or `json`: the supervisor's own lines as JSON objects; the engine's stay as they are",
+        "`text`, or `json`: the supervisor's own lines as JSON objects; the engine's lines are unchanged",
     ),
     env.CPU_FORK: (
         lambda s: s.cpu_fork,

@@ -263,7 +263,7 @@ def test_a_source_that_is_not_there_is_said_before_anything_is_written(here: Her
     here.environment["HF_HUB_OFFLINE"] = "1"
     away = ("deploy", "-f", str(here.spec(source="hf://org/elsewhere")), "--kserve", here.plane.kserve)
     told = here(*away, code=ExitCode.NOT_SERVING)
-    assert "the Job will ask it" in told
+    assert "the Job will check it" in told
     last = told.splitlines()[-1]
     assert last.startswith(f"multinode: Job {here.kubectl.namespace}/{NAME}-fetch-")
     assert "hf://org/elsewhere" in last
@@ -376,7 +376,7 @@ def test_what_is_missing_is_one_line_before_anything_is_written(refused: Refused
     assert "storage class nowhere does not exist" in refused(code=ExitCode.MISSING, spec={"model": absent})
 
     claim(kubectl, size="5Gi")
-    assert "is there with 5Gi, and 11Gi are needed" in refused(code=ExitCode.MISSING)
+    assert "has 5Gi, but 11Gi are needed" in refused(code=ExitCode.MISSING)
     kubectl("delete", "pvc", "llm-model")
     claim(kubectl, mode="ReadWriteOnce")
     assert "not every node can mount it" in refused(code=ExitCode.MISSING)

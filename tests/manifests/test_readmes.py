@@ -15,13 +15,14 @@ LABELS: tuple[str | tuple[str, ...], ...] = (
     "Size: ",
     ("Computed, not measured: ", "Measured: "),
     "Model: `hf://",
-    "Look: `kubectl exec deployment/",
+    "Check: `kubectl exec deployment/",
 )
 PLANNED = [leaf for leaf in leaves() if leaf.name != "tiny"]
 SIZE = re.compile(
     r"- Size: (?:3 groups of )?(?P<nodes>\d+) nodes, "
     r"TP (?P<tensor_parallel>\d+), PP (?P<pipeline_parallel>\d+); "
-    r"(?P<context>\d+) tokens of context, (?P<max_concurrency>\d+) such requests at once(?: in each)?; "
+    r"(?P<context>\d+) tokens of context, "
+    r"(?P<max_concurrency>\d+) concurrent requests of this length(?: in each)?; "
     r"a claim of (?P<claim_gib>\d+) GiB"
 )
 

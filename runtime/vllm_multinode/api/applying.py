@@ -62,7 +62,7 @@ def _fetch(
     before = [body for body in wanted.bodies if body.get("kind") not in ownership.SERVICES]
     deployed = deploying.deploy(cluster, replace(wanted, bodies=before), done=done)
     for name in jobs:
-        say(f"Waiting for Job {cluster.namespace}/{name}, which brings the model")
+        say(f"Waiting for Job {cluster.namespace}/{name}, which fetches the model")
         await_job(cluster, name, timeout=timeout, show=say, cancel=cancel)
-        say(f"Job {cluster.namespace}/{name} is complete: the model is there")
+        say(f"Job {cluster.namespace}/{name} is complete: the model is ready")
     return {outcome.shown for outcome in deployed.outcomes}

@@ -30,7 +30,7 @@ def named_model(name: str) -> Source:
         if error.code is ExitCode.USAGE:
             # The address itself is not repeated: it may hold a token.
             what = "the model is not written as hf://org/name or hf://org/name@revision."
-            raise MultinodeError(error.code, what, hint="A token is given by HF_TOKEN.") from error
+            raise MultinodeError(error.code, what, hint="Set the token in HF_TOKEN.") from error
         if error.code is ExitCode.SOURCE_UNREACHABLE:
             hint = " ".join(filter(None, (error.hint, _offline(name))))
             raise MultinodeError(error.code, error.what, where=error.where, hint=hint) from error

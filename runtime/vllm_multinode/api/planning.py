@@ -61,7 +61,7 @@ def plan(
     accelerator, in_shape, notes = find_gpu(gpu, gpu_memory_gib)
     counts = (gpus_per_node,) if isinstance(gpus_per_node, int) else tuple(gpus_per_node)
     if any(count < 0 for count in (*counts, nodes)) or not counts or (len(counts) > 1 and 0 in counts):
-        raise MultinodeError(ExitCode.USAGE, "Counts of GPUs and nodes are above zero.")
+        raise MultinodeError(ExitCode.USAGE, "The numbers of GPUs and nodes must be positive.")
     if len(counts) > 1 and nodes not in (0, len(counts)):
         what = f"gpus_per_node lists {len(counts)} nodes, and nodes is {nodes}."
         raise MultinodeError(ExitCode.USAGE, what)

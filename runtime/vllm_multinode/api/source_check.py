@@ -36,7 +36,7 @@ _HUB: Final = "hf://"
 _OFFLINE: Final = "HF_HUB_OFFLINE"
 """https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables"""
 _YES: Final = ("1", "on", "yes", "true")
-_LEAVE_OUT: Final = "Where the claim holds the model already, leave model.source out."
+_LEAVE_OUT: Final = "If the claim already holds the model, omit model.source."
 
 
 @dataclass(frozen=True)
@@ -181,14 +181,14 @@ def _ask(fetch: Fetch, tell: Callable[[str], None]) -> None:
 
 
 def _not_asked(fetch: Fetch, reason: str) -> str:
-    return f"note: {fetch.source} cannot be asked from this machine ({reason}); the Job will ask it."
+    return f"note: {fetch.source} cannot be checked from this machine ({reason}); the Job will check it."
 
 
 def _hint(fetch: Fetch, error: MultinodeError) -> str:
     if error.code == ExitCode.SOURCE_DENIED:
         if fetch.secrets:
             return f"Check what Secret {', '.join(fetch.secrets)} holds, and the address."
-        return "Check the address, or name a Secret that may read it in model.sourceSecret (--source-secret)."
+        return "Check the address, or set a Secret with access in model.sourceSecret (--source-secret)."
     return " ".join(filter(None, (error.hint, _LEAVE_OUT)))
 
 

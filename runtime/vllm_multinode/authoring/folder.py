@@ -11,11 +11,11 @@ from typing import Final
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
-MARKER: Final = "# Written by `multinode render`; what is changed here is lost when it writes again.\n"
+MARKER: Final = "# Written by `multinode render`; changes here are lost when it runs again.\n"
 """The first line of every rendered file that may be overwritten."""
 REPORT: Final = "report.md"
 REPORT_MARKER: Final = (
-    "<!-- Written by `multinode convert`; the whole folder is replaced when it writes again. -->\n"
+    "<!-- Written by `multinode convert`; the whole folder is replaced when it runs again. -->\n"
 )
 """The first line of the report of a conversion, which tells a folder that may be replaced."""
 

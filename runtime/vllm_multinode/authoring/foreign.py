@@ -47,21 +47,22 @@ def _llm_service(document: Document) -> Foreign:
     what = f"{document.kind} is KServe's other kind for language models and is not checked here"
     if data > 1 or parallelism.get("expert"):
         sentence = (
-            f"{what}; data and expert parallelism over nodes are what it is for, and workerSpec has neither."
+            f"{what}; it is meant for data and expert parallelism over nodes, which workerSpec does not "
+            "support."
         )
         hint = (
             "Keep it, or use a LeaderWorkerSet of llm-d; for one engine of TP x PP write an InferenceService."
         )
     elif stages > 1 or tensor > 1:
         sentence = (
-            f"{what}; up to KServe v0.20 it makes no engine that spans nodes: there is no preset for "
+            f"{what}; up to KServe v0.20 it creates no engine that spans nodes: there is no preset for "
             "pipeline parallelism (kserve#5047), and tensor parallelism over pods makes one pod "
             "(kserve#4946)."
         )
         hint = f"An InferenceService with a workerSpec carries TP {tensor} x PP {stages}: {_RENDER}"
     else:
         sentence = f"{what}; one engine over several nodes is an InferenceService with a workerSpec."
-        hint = f"Keep it for what fits one node. {_RENDER}"
+        hint = f"Keep it for models that fit on one node. {_RENDER}"
     return Foreign(document.kind, sentence, hint)
 
 
@@ -75,12 +76,12 @@ def _ray(document: Document) -> Foreign:
         f"{document.kind} is KubeRay's{count}: its operator starts Ray and Ray Serve the engine; it is "
         "not checked here."
     )
-    return Foreign(document.kind, sentence, f"Keep it with KubeRay, or leave Ray Serve out: {_RENDER}")
+    return Foreign(document.kind, sentence, f"Keep it with KubeRay, or replace Ray Serve: {_RENDER}")
 
 
 def _kaito(document: Document) -> Foreign:
     sentence = (
-        f"{document.kind} is KAITO's, whose operator makes nodes and pods of it; it is not checked here."
+        f"{document.kind} is KAITO's, whose operator creates nodes and pods from it; it is not checked here."
     )
     return Foreign(document.kind, sentence, f"Keep it with KAITO, or serve the model with KServe: {_RENDER}")
 
@@ -146,7 +147,7 @@ class _Shape(NamedTuple):
     hint: str
 
 
-_HELM_HINT: Final = "Check what the chart makes of it: helm template CHART -f FILE | multinode validate -f -"
+_HELM_HINT: Final = "Check the rendered chart: helm template CHART -f FILE | multinode validate -f -"
 _SHAPES: Final = (
     _Shape(
         frozenset({"recipe_id", "recipe_mode", "recipe_image_uri"}),
@@ -155,17 +156,17 @@ _SHAPES: Final = (
     ),
     _Shape(
         frozenset({"servingEngineSpec", "routerSpec", "cacheserverSpec"}),
-        "holds values of vLLM's production-stack, a Helm chart, and no Kubernetes object.",
+        "holds values of vLLM's production-stack, a Helm chart, not a Kubernetes object.",
         _HELM_HINT,
     ),
     _Shape(
         frozenset({"modelArtifacts", "decode", "prefill"}),
-        "holds values of llm-d's model service, a Helm chart, and no Kubernetes object.",
+        "holds values of llm-d's model service, a Helm chart, not a Kubernetes object.",
         _HELM_HINT,
     ),
     _Shape(
         frozenset({"services", "volumes", "networks", "x-common"}),
-        "is a Compose file, and no Kubernetes object.",
+        "is a Compose file, not a Kubernetes object.",
         _RENDER,
     ),
     _Shape(
@@ -182,7 +183,7 @@ _SHAPES: Final = (
     _Shape(
         frozenset({"apiVersion", "appVersion", "dependencies", "maintainers"}),
         "looks like a chart's Chart.yaml, and is not a Kubernetes object.",
-        "Check what the chart makes: helm template CHART | multinode validate -f -",
+        "Check the rendered chart: helm template CHART | multinode validate -f -",
     ),
 )  # fmt: skip
 

@@ -64,7 +64,7 @@ def with_spec(made: Rendered, spec: DeploymentSpec, release: Release, target: Ta
         f"# spec: {_digest(content)}",
         *(f"# object: {' '.join(key_of(body))} {digest_of(body)}" for body in made.documents),
     ]
-    head = "# What these files were rendered from; `multinode convert` reads it again.\n"
+    head = "# What these files were rendered from; `multinode convert` reads it.\n"
     return {FILE: head + "".join(f"{fact}\n" for fact in facts) + content, **texts}
 
 

@@ -140,7 +140,7 @@ def spec_text(spec: DeploymentSpec, plan: Plan) -> str:
     comment = f"# {plan.request.source.name} on {shape}, as `multinode plan` chose it{copies}\n"
     facts = catalogue.find("model", (spec.model.source or "").removeprefix("hf://").partition("@")[0])
     if facts is not None and facts.gated:
-        comment += "# The model is gated: name a Secret with your token (key token) as model.sourceSecret.\n"
+        comment += "# The model is gated: set model.sourceSecret to a Secret with your token (key token).\n"
     return comment + to_yaml([spec_object(spec)])
 
 

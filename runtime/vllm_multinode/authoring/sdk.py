@@ -33,7 +33,7 @@ def inference_service(spec: DeploymentSpec, platform: str | Release = DEFAULT) -
             ExitCode.SPEC,
             f"{spec.replicas} replicas are {spec.replicas} InferenceServices.",
             where="replicas",
-            hint="Take render(spec), or one spec a replica.",
+            hint="Use render(spec), or one spec per replica.",
         )
     (body,) = render(spec, platform).files["inference-service.yaml"]
     try:

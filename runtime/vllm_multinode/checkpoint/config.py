@@ -40,7 +40,7 @@ def read_config(path: Path) -> dict[str, Any]:
         MultinodeError: MODEL_MISSING where there is no such file; MODEL_CONFIG where it is not a JSON object.
     """
     if path.exists() and not path.is_file():
-        raise _bad(path, "is not a file.", "Give the config.json of a model.")
+        raise _bad(path, "is not a file.", "Give a model's config.json.")
     try:
         content = read_bounded(path, MOST_BYTES)
     except FileNotFoundError as error:
@@ -67,7 +67,7 @@ def read_object(content: bytes, path: Path | str) -> dict[str, Any]:
         raise _bad(path, what) from error
     # A number of more digits than Python reads is a ValueError as well.
     except (ValueError, RecursionError) as error:
-        what = "is not JSON: it is not UTF-8, is nested too deep, or holds a number that is too long."
+        what = "is not JSON: it is not UTF-8, is nested too deeply, or contains a number that is too long."
         raise _bad(path, what) from error
     if not isinstance(found, dict):
         raise _bad(path, f"is not a JSON object but a {type(found).__name__}.")

@@ -22,8 +22,8 @@ def check_finished(directory: Path) -> Marker | None:
     since = f"{marker.at:%Y-%m-%d %H:%M} UTC"
     far = f", {here} of {len(marker.files)} files are here" if marker.files else ""
     if marker.state == "failed":
-        what = f"the download of {marker.source} has failed ({since}{far}): {marker.reason}"
-        hint = "Run multinode fetch (its Job) again; it goes on where it was."
+        what = f"the download of {marker.source} failed ({since}{far}): {marker.reason}"
+        hint = "Run multinode fetch (its Job) again; it resumes where it stopped."
     else:
         by = f" by {marker.owner}" if marker.owner else ""
         what = f"the download of {marker.source} is not finished (begun {since}{by}{far})."
@@ -66,8 +66,8 @@ def check_shards(directory: Path, marker: Marker, shards: Iterable[Shard]) -> No
             if fetched
             else "was not fetched with it"
         )
-        what = f"this file is not the one of {marker.source}: it {said}."
-        hint = "Remove the directory's content and run multinode fetch again."
+        what = f"this file differs from the one of {marker.source}: it {said}."
+        hint = "Empty the directory and run multinode fetch again."
         raise MultinodeError(ExitCode.MODEL_MISSING, what, where=str(directory / shard.name), hint=hint)
 
 

@@ -69,7 +69,7 @@ def read_marker(directory: Path) -> Marker | None:
         what = f"cannot be read: {error.strerror or error}."
     except ValidationError as error:
         what = f"is not a marker of `fetch`: {first_fault(error)}."
-    hint = "Run multinode fetch again, or remove this file where the model came by another way."
+    hint = "Run multinode fetch again, or remove this file if the model was copied in another way."
     raise MultinodeError(ExitCode.MODEL_MISSING, what, where=str(path), hint=hint)
 
 

@@ -129,7 +129,7 @@ def _where_to_look(meant: str) -> str:
         return f"Check {meant or 'the claim and path of storageUri, pvc://<claim>/<path>'}."
     claim, folder = claim_and_path(meant)
     place = f"folder {folder}" if folder else "the root"
-    return f"It was to be {place} of the claim {claim}: look into that claim."
+    return f"It should be {place} of the claim {claim}: check that claim."
 
 
 def _missing(directory: Path, what: str, hint: str) -> MultinodeError:

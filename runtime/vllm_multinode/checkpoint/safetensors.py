@@ -111,7 +111,7 @@ def header_bytes(path: Path | str, start: bytes, length: int) -> int:
         raise damaged(path, f"its header should begin with eight bytes, the file has {length}.")
     header_length = int.from_bytes(start[:PREFIX], "little")
     if header_length > _LONGEST:
-        raise damaged(path, "this is not a safetensors file: what it begins with is not a header length.")
+        raise damaged(path, "this is not a safetensors file: it does not begin with a header length.")
     if PREFIX + header_length > length:
         what = f"its header alone says {PREFIX + header_length} bytes, the file has {length}."
         raise damaged(path, what)

@@ -257,6 +257,6 @@ def _no_weights(directory: Path, names: Sequence[str]) -> MultinodeError:
     what = "no weights: neither *.safetensors nor *.bin nor *.pt."
     hint = "Finish the copy of the model."
     if any(name.endswith(".gguf") for name in names):
-        what = "no weights that a directory can be served from: only GGUF, which vLLM takes as a single file."
+        what = "no weights that can be served from a directory: only GGUF, which vLLM loads as a single file."
         hint = "Use the model's safetensors."
     return MultinodeError(ExitCode.SHARD_ABSENT, what, where=str(directory), hint=hint)

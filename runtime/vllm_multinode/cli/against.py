@@ -108,15 +108,15 @@ def _lines(stream: TextIO, file: str) -> Iterator[str]:
 def _model(given: str, log: EngineLog) -> Source:
     name = given or log.text("model", "model_tag")
     if not name:
-        what = "the log does not say which model it is of."
-        raise MultinodeError(ExitCode.LOG, what, hint="Name it: multinode plan MODEL --against FILE.")
+        what = "the log does not name its model."
+        raise MultinodeError(ExitCode.LOG, what, hint="Give the model: multinode plan MODEL --against FILE.")
     try:
         return named_model(name)
     except MultinodeError as error:
         if given:
             raise
         what = f"the log is of model {name!r}, which is not known here: {error.what}"
-        hint = "Name it: multinode plan MODEL --against FILE."
+        hint = "Give the model: multinode plan MODEL --against FILE."
         raise MultinodeError(error.code, what, where=error.where, hint=hint) from error
 
 

@@ -1,6 +1,7 @@
 """The command line as click has it: only the command that is asked for is imported."""
 
 import importlib
+import shutil
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +14,9 @@ from vllm_multinode.contract.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
+
+_NARROWEST: Final = 20
+_NARROWEST_OF_CLICK: Final = 50
 
 GOALS: Final = {
     "Size and write": {
@@ -170,16 +174,32 @@ def run(arguments: list[str]) -> int:
     """Run a command line; a mistake of input is one line on stderr and its exit code."""
     try:
         result = application().main(
-            arguments, prog_name="multinode", complete_var=declare.COMPLETE, standalone_mode=False
+            arguments,
+            prog_name="multinode",
+            complete_var=declare.COMPLETE,
+            standalone_mode=False,
+            terminal_width=_help_width(),
         )
     except MultinodeError as error:
-        sys.stderr.write(f"multinode: {error}\n")
+        _tell(f"multinode: {error}")
         return error.code
     except click.Abort:
         return ExitCode.INTERRUPTED
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "multinode"
-        sys.stderr.write(f"multinode: {error.format_message()} See `{path} --help`.\n")
+        _tell(f"multinode: {error.format_message()} See `{path} --help`.")
         return ExitCode.USAGE
     return result if isinstance(result, int) else ExitCode.OK
+
+
+def _tell(line: str) -> None:
+    from vllm_multinode.cli.aside import fitted
+
+    sys.stderr.write(f"{fitted(line, sys.stderr)}\n")
+
+
+def _help_width() -> int | None:
+    """Columns of a help text on a terminal narrower than click's minimum; None for click's own choice."""
+    columns = shutil.get_terminal_size().columns
+    return max(_NARROWEST, columns - 2) if columns - 2 < _NARROWEST_OF_CLICK else None

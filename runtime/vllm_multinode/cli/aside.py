@@ -41,9 +41,22 @@ def aside(text: str) -> None:
     """A line on standard error; on a terminal no wider than that is."""
     if quiet():
         return
-    if sys.stderr.isatty():
-        text = _wrapped(text, "", "  ")
-    click.echo(text, err=True)
+    click.echo(fitted(text, sys.stderr), err=True)
+
+
+def fitted(text: str, stream: TextIO) -> str:
+    """Text for a stream: on a terminal no line is wider than it, and no word is broken.
+
+    A line that is continued keeps its indentation, and 2 columns more.
+    """
+    if not stream.isatty():
+        return text
+    return "\n".join(_line(line) for line in text.split("\n"))
+
+
+def _line(line: str) -> str:
+    indent = line[: len(line) - len(line.lstrip())]
+    return _wrapped(line.lstrip(), indent, f"{indent}  ") if len(line) > _width() else line
 
 
 def finding_shown(line: str) -> str:
@@ -54,7 +67,7 @@ def finding_shown(line: str) -> str:
     severity = parts["severity"]
     if _coloured(sys.stdout):
         severity = click.style(severity, fg=_COLOURS[severity])
-    head = f"{parts['place']}\n  {severity} {parts['rule']}"
+    head = f"{_line(parts['place'])}\n  {severity} {parts['rule']}"
     return f"{head}\n{_wrapped(parts['text'], '    ', '    ')}"
 
 
@@ -62,9 +75,19 @@ def _coloured(stream: TextIO) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+def _width() -> int:
+    return max(20, shutil.get_terminal_size().columns)
+
+
 def _wrapped(text: str, first: str, others: str) -> str:
-    width = max(20, shutil.get_terminal_size().columns)
-    lines = textwrap.wrap(text, width, initial_indent=first, subsequent_indent=others, break_on_hyphens=False)
+    lines = textwrap.wrap(
+        text,
+        _width(),
+        initial_indent=first,
+        subsequent_indent=others,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
     return "\n".join(lines)
 
 

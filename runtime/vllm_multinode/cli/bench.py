@@ -35,12 +35,12 @@ def bench(
     *,
     local: Local = False,
     concurrency: Annotated[
-        str, Option(help="Concurrent requests on each rung, such as 1,2,4,8.")
+        str, Option(help="Concurrent requests, one run for each, such as 1,2,4,8.")
     ] = "1,2,4,8,16",
     input_tokens: Annotated[int, Option(min=1, max=1_000_000, help="Of each prompt.")] = 256,
     output_tokens: Annotated[int, Option(min=1, max=100_000, help="Of each answer.")] = 64,
-    seconds: Annotated[float, Option(min=1, max=86400, help="For the whole ladder.")] = 300,
-    rung_seconds: Annotated[float, Option(min=1, max=3600, help="Aimed at for each rung.")] = 20,
+    seconds: Annotated[float, Option(min=1, max=86400, help="Limit for the whole run.")] = 300,
+    rung_seconds: Annotated[float, Option(min=1, max=3600, help="Target duration of each concurrency.")] = 20,
     requests: Annotated[int, Option(min=1, max=1_000_000, help="At most, of all rungs.")] = 5000,
     url: Annotated[
         str, Option(help="Send the load to this URL, such as a Route or router; read the counters from NAME.")
@@ -175,7 +175,7 @@ def _target(
         if local or url:
             option = "--local" if local else "--url"
             raise MultinodeError(
-                ExitCode.USAGE, f"{option} stands beside a URL.", hint="Give a name with it."
+                ExitCode.USAGE, f"{option} is for a service, not for a URL.", hint="Give a name with it."
             )
         engines = [targets.checked_url(one, "--metrics") for one in metrics]
         yield targets.at_url(targets.checked_url(target, "URL"), engines, key)

@@ -15,7 +15,7 @@ _SHELLS: Final[dict[Shell, type[ShellComplete]]] = {
 }
 
 
-def completion(shell: Annotated[Shell, Argument(help="The shell that it is for.")]) -> None:
+def completion(shell: Annotated[Shell, Argument(help="Shell to complete for.")]) -> None:
     """Print the shell code that completes commands, options and names.
 
     In bash and zsh, source its output in ~/.bashrc, or in ~/.zshrc after compinit.

@@ -74,7 +74,7 @@ def delete(
             deleted = deleting.delete(cluster, items, name, claim=claim, timeout=timeout, say=progress)
             report(deleted, answer)
             if not deleted.gone:
-                answer.line(f"There is nothing of {name} to delete in namespace {cluster.namespace}.")
+                answer.line(f"{name} has nothing to delete in namespace {cluster.namespace}.")
     return ExitCode.OK
 
 

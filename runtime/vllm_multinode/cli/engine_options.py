@@ -57,7 +57,7 @@ def settings_of(
     speculation = Speculation()
     if speculative_config:
         if source is None:
-            what = "--speculative-config is read for a model, and none was named."
+            what = "--speculative-config is read for a model, and no model was given."
             raise MultinodeError(ExitCode.USAGE, what)
         speculation = read_speculation(speculative_config, source.model, named_model)
     return Settings(

@@ -16,7 +16,7 @@ from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.numbers import is_count
 from vllm_multinode.launcher.logs import log_to_stderr
 
-_ABOUT: Final = """Bring a model into a directory, such as a mounted claim, and check that it is whole.
+_ABOUT: Final = """Download a model into a directory, such as a mounted claim, and check that it is complete.
 A run that was broken off goes on where it was; one over a whole directory ends at once."""
 _SOURCES: Final = """sources:
   hf://org/name[@revision]           the Hugging Face Hub or a mirror; HF_TOKEN or HF_TOKEN_PATH, HF_ENDPOINT
@@ -47,7 +47,7 @@ def main(arguments: tuple[str, ...]) -> ExitCode:
         sys.stderr.write(f"multinode: {error} (exit code {error.code.value})\n")
         return error.code
     except KeyboardInterrupt:
-        sys.stderr.write("multinode: stopped; run it again, and it goes on from here.\n")
+        sys.stderr.write("multinode: stopped; run it again to resume.\n")
         sys.stderr.flush()
         # Threads that wait for a server would hold the process for as long as they may.
         os._exit(ExitCode.INTERRUPTED)
@@ -87,28 +87,36 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("source", metavar="SOURCE", help="where the model is; see below")
     made.add_argument(
-        "directory", metavar="DIRECTORY", type=_directory, help="where it goes; made if need be"
+        "directory", metavar="DIRECTORY", type=_directory, help="target directory; created if needed"
     )
     made.add_argument(
         "--include",
         metavar="PATTERN",
         action="append",
         default=[],
-        help="fetch only names like this, instead of what vLLM loads; may be repeated",
+        help="fetch only matching names, instead of the files that vLLM loads; repeatable",
     )
     made.add_argument(
         "--exclude",
         metavar="PATTERN",
         action="append",
         default=[],
-        help="leave out names like this; may be repeated",
-    )
-    made.add_argument("--parallel", metavar="N", type=_count, default=4, help="files at once (4)")
-    made.add_argument(
-        "--progress", metavar="SECONDS", type=_count, default=30, help="between two lines of progress (30)"
+        help="skip matching names; repeatable",
     )
     made.add_argument(
-        "--refresh", action="store_true", help="ask the source although all is there; fetch what changed"
+        "--parallel", metavar="N", type=_count, default=4, help="files to fetch at the same time (4)"
+    )
+    made.add_argument(
+        "--progress",
+        metavar="SECONDS",
+        type=_count,
+        default=30,
+        help="seconds between two lines of progress (30)",
+    )
+    made.add_argument(
+        "--refresh",
+        action="store_true",
+        help="query the source even if the directory is complete, and fetch what changed",
     )
     made.add_argument("--sizes-only", action="store_true", help="compare sizes, not checksums")
     return made

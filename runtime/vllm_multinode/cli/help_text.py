@@ -46,7 +46,7 @@ def write_options(
     ]
     if arguments:
         with formatter.section("Arguments"):
-            formatter.write_dl(arguments)
+            formatter.write_dl(arguments, col_max=_first_column(formatter))
     options = [
         (getattr(one, "panel", ""), one.get_help_record(ctx))
         for one in params
@@ -55,7 +55,13 @@ def write_options(
     options.sort(key=lambda pair: pair[0])
     for panel, pairs in itertools.groupby(options, key=lambda pair: pair[0]):
         with formatter.section(panel or "Options"):
-            formatter.write_dl([record for _, record in pairs if record is not None])
+            records = [record for _, record in pairs if record is not None]
+            formatter.write_dl(records, col_max=_first_column(formatter))
+
+
+def _first_column(formatter: click.HelpFormatter) -> int:
+    """Columns of the names: up to click's 30, and fewer on a narrow terminal."""
+    return min(30, max(4, formatter.width - 45))
 
 
 def _panel(option: click.Option) -> str:

@@ -1,6 +1,7 @@
 """`multinode plan`: from a model and some GPUs to sizes."""
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import click
 
 from vllm_multinode.api.model_source import named_model
 from vllm_multinode.cli import completions
-from vllm_multinode.cli.aside import aside
+from vllm_multinode.cli.aside import aside, fitted
 from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.cli.engine_options import (
     DEFAULT_VLLM,
@@ -199,7 +200,7 @@ def plan(
             return wishes.request(named, gpu=accelerator)
 
         shown = hold_against(against, model=model, gpu=gpu, gpu_memory=gpu_memory, given=given, output=output)
-        click.echo(shown, nl=False)
+        click.echo(fitted(shown, sys.stdout) if output == "text" else shown, nl=False)
         return ExitCode.OK
     if source is None:
         raise MultinodeError(
@@ -232,9 +233,11 @@ def plan(
         for remark in remarks(spec, chosen(platform, kserve)):
             aside(f"note: {remark}")
     else:
-        click.echo(_shown(output, plans), nl=False)
+        shown = _shown(output, plans)
+        click.echo(fitted(shown, sys.stdout) if output == "text" else shown, nl=False)
     if explain:
-        click.echo(f"\n{explained(plans[0])}", nl=False, err=output != "text")
+        stream = sys.stdout if output == "text" else sys.stderr
+        click.echo(fitted(f"\n{explained(plans[0])}", stream), file=stream, nl=False)
     return _CODES[plans[0].verdict]
 
 

@@ -1,6 +1,7 @@
 """`multinode preview`: what KServe will make of some manifests, without a cluster."""
 
 import json
+import sys
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -10,7 +11,7 @@ from vllm_multinode.authoring import inputs
 from vllm_multinode.authoring.preview import Preview, preview_documents
 from vllm_multinode.authoring.rules.known import origins
 from vllm_multinode.cli import completions
-from vllm_multinode.cli.aside import aside
+from vllm_multinode.cli.aside import aside, fitted
 from vllm_multinode.cli.declare import Option
 from vllm_multinode.cli.file_options import Parameters, Remote, reading, tell_foreign
 from vllm_multinode.cli.platform_options import Kserve, Platform, chosen, tell
@@ -73,11 +74,11 @@ def preview(
         found = _print_update(documents, later, release, generation, output)
     else:
         found = preview_documents(documents, release, generation)
-        click.echo(_shown(found, output), nl=False)
+        click.echo(_fitted(_shown(found, output), output), nl=False)
     if output != "table":
         from vllm_multinode.authoring.preview.table import findings_text
 
-        click.echo(findings_text(found), nl=False, err=True)
+        click.echo(fitted(findings_text(found), sys.stderr), nl=False, err=True)
     return ExitCode.OK if found.serves else ExitCode.WILL_NOT_SERVE
 
 
@@ -101,12 +102,16 @@ def _print_update(
 
     found, changes = updates(before, after, release, generation)
     if output == "table":
-        click.echo(as_text(found) + updates_text(changes), nl=False)
+        click.echo(_fitted(as_text(found) + updates_text(changes), output), nl=False)
     elif output == "json":
         click.echo(_json({**as_object(found), "updates": [update_object(one) for one in changes]}), nl=False)
     else:
         click.echo(_shown(found, output), nl=False)
     return found
+
+
+def _fitted(text: str, output: Output) -> str:
+    return fitted(text, sys.stdout) if output == "table" else text
 
 
 def _json(found: object) -> str:

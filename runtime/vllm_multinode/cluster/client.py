@@ -372,6 +372,6 @@ def _no_object(kind: str, name: str, fault: str) -> MultinodeError:
 
 
 def _no_list(kind: str) -> MultinodeError:
-    what = f"what answers there gives no list of {kind}, or one without an end."
+    what = f"what answers there does not return a list of {kind}, or its list never ends."
     hint = "Check the server of the kubeconfig, and that no proxy answers in its place."
     return MultinodeError(ExitCode.CLUSTER_UNREACHABLE, what, hint=hint)

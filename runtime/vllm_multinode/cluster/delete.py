@@ -89,13 +89,13 @@ def _why_kept(cluster: Cluster, item: Item, identity: str, together: Sequence[st
     """Why an object stays; empty where it goes."""
     of = ownership.deployments(item.found or {})
     if item.resource.kind in _NEVER:
-        return "there may be more in it"
+        return "it may contain other objects"
     if identity not in of:
-        return f"it is not part of {identity}, but was made by {ownership.managers(item.found or {})}"
+        return f"it is not part of {identity}, but was created by {ownership.managers(item.found or {})}"
     if others := sorted(of - {identity}):
-        return f"{', '.join(others)} needs it too"
+        return f"{', '.join(others)} uses it too"
     if item.resource.kind == "PersistentVolumeClaim" and not claim:
-        return "the model is in it; --claim deletes it too"
+        return "it holds the model; --claim deletes it too"
     if item.resource.kind == "ServingRuntime":
         users = [str(one["metadata"]["name"]) for one in users_of_runtime(cluster, item.name, item.namespace)]
         if left := sorted(set(users) - set(together)):
@@ -130,7 +130,7 @@ def _wait_until_gone(
         if time.monotonic() >= deadline:
             raise MultinodeError(
                 ExitCode.NOT_SERVING,
-                f"after {timeout:g} s there is still: {words}.",
+                f"after {timeout:g} s these remain: {words}.",
                 hint="Does the controller run that clears its finalizers, and are the nodes reachable?",
             )
         if words != told:

@@ -190,9 +190,12 @@ def _own(cluster: Cluster, item: Item, identity: str, *, force: bool) -> None:
             who = ownership.managers(item.found)
             raise MultinodeError(
                 ExitCode.CONFLICT,
-                f"it is there already, made by {who}, and differs from what is asked for.",
+                f"already exists, was created by {who}, and differs from the wanted object.",
                 where=item.shown,
-                hint="Use another name, or take it over with --force-conflicts; `delete` deletes it then.",
+                hint=(
+                    "Use another name, or take ownership with --force-conflicts; `delete` will then "
+                    "delete it."
+                ),
             )
         item.foreign = True
         return
@@ -224,7 +227,7 @@ def _apply(cluster: Cluster, item: Item, wanted: Deployment, *, dry_run: bool) -
 
 def _outcome(cluster: Cluster, item: Item, wanted: Deployment, asked: Object | None) -> Outcome:
     if item.foreign:
-        return Outcome(item.shown, "unchanged", "not ours: `delete` will leave it")
+        return Outcome(item.shown, "unchanged", "owned by others; `delete` will keep it")
     if wanted.dry_run:
         if item.found is None:
             return Outcome(item.shown, "created", "dry run")

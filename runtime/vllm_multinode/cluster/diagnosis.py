@@ -42,8 +42,8 @@ def diagnose(snapshot: Snapshot, controller: Controller | None = None) -> list[T
         controller: KServe's, where it could be seen.
     """
     if snapshot.service is None:
-        hint = "Somebody deleted it; deploy it again."
-        return [of_cause("service-gone", snapshot.shown, "is not there any more.", hint, 0)]
+        hint = "It was deleted; deploy it again."
+        return [of_cause("service-gone", snapshot.shown, "no longer exists.", hint, 0)]
     found = [*_stopped(snapshot), *_of_service(snapshot)]
     for pod in snapshot.current:
         found += pod_states.troubles(pod, snapshot.events)
@@ -95,7 +95,7 @@ def _not_made(snapshot: Snapshot) -> Iterator[Trouble]:
         if event.get("reason") == "FailedCreate" and str(involved.get("name")).startswith(prefix):
             text = str(event.get("message") or "")
             subject = f"{involved.get('kind')} {involved.get('name')}"
-            yield of_cause(_refusal(text), subject, f"may not make its pods: {text}")
+            yield of_cause(_refusal(text), subject, f"may not create its pods: {text}")
             return
 
 
@@ -114,16 +114,16 @@ def _not_taken_up(snapshot: Snapshot, controller: Controller | None) -> Iterator
         return
     cause = "not-taken-up"
     if snapshot.kind == "LeaderWorkerSet":
-        what = f"no controller has taken it up within {snapshot.age:.0f} s."
+        what = f"no controller has processed it within {snapshot.age:.0f} s."
         hint = "Is the LeaderWorkerSet controller running (namespace lws-system, or its operator's)?"
     elif controller is not None and controller.available == 0:
-        cause, what = "controller-down", "KServe's controller does not run."
+        cause, what = "controller-down", "KServe's controller is not running."
         hint = f"See the Deployment kserve-controller-manager in namespace {controller.namespace}."
     else:
-        what = f"KServe has made nothing of it within {snapshot.age:.0f} s, and says nothing."
+        what = f"KServe has created nothing for it within {snapshot.age:.0f} s, and says nothing."
         hint = (
             "Does its controller run, and has the ServingRuntime a workerSpec? Without one the controller "
-            "gives up silently; `multinode validate` tells."
+            "gives up silently; `multinode validate` shows it."
         )
     yield of_cause(cause, snapshot.shown, what, hint, TAKEN_UP)
 
@@ -133,7 +133,7 @@ def _made_again_and_again(snapshot: Snapshot, controller: Controller | None) -> 
     for name, times in snapshot.made.items():
         if times >= _REMADE:
             version = f" {controller.version}" if controller is not None and controller.version else ""
-            what = f"KServe{version} deletes and makes it again, {times} times so far (kserve#6113)."
+            what = f"KServe{version} deletes and recreates it, {times} times so far (kserve#6113)."
             yield of_cause("workers-remade", f"Deployment {name}", what, patience=0)
 
 

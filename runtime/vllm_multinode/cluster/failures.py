@@ -108,9 +108,9 @@ class FieldConflictError(MultinodeError):
         who = "; ".join(f"{manager} owns {', '.join(fields)}" for manager, fields in sorted(owners.items()))
         super().__init__(
             ExitCode.CONFLICT,
-            _short(f"fields that are to change belong to others: {who}."),
+            _short(f"fields to change are owned by others: {who}."),
             where=asked.where,
-            hint="Leave these fields out, or take them over with --force-conflicts.",
+            hint="Remove these fields, or take ownership with --force-conflicts.",
         )
         self.owners = owners
 
@@ -124,7 +124,7 @@ def refused(answer: Answer, asked: Asked, login: Login) -> MultinodeError:
         or _of_object(answer, asked)
         or MultinodeError(
             ExitCode.CLUSTER_UNREACHABLE,
-            f"the API answered {answer.code}: {answer.message or 'nothing'}",
+            f"the API returned {answer.code}: {answer.message or 'nothing'}",
             where=asked.where,
             hint=_server_hint(answer, login),
         )
@@ -159,7 +159,7 @@ def _of_login(answer: Answer, asked: Asked, login: Login) -> MultinodeError | No
     if answer.code == 401:
         return MultinodeError(
             ExitCode.UNAUTHORIZED,
-            f"{login.server} does not take the login of {login.place}: it has expired or is not known there.",
+            f"{login.server} rejects the login of {login.place}: it has expired or is unknown there.",
             hint=login.renewal,
         )
     if answer.code != 403:
@@ -176,7 +176,7 @@ def _of_login(answer: Answer, asked: Asked, login: Login) -> MultinodeError | No
             ExitCode.FORBIDDEN,
             answer.message,
             where=asked.where,
-            hint="Ask for a larger quota, or ask for less.",
+            hint="Request a larger quota, or request less.",
         )
     if _BY_PLUGIN.search(answer.message) or "security context constraint" in answer.message:
         return MultinodeError(ExitCode.WILL_NOT_SERVE, answer.message, where=asked.where)
@@ -200,7 +200,7 @@ def _of_object(answer: Answer, asked: Asked) -> MultinodeError | None:
             ExitCode.WILL_NOT_SERVE,
             f"the cluster's {asked.kind} has no field {found[1]}.",
             where=asked.where,
-            hint="Correct its name, or leave it out for this version.",
+            hint="Correct its name, or omit it for this version.",
         )
     if answer.code in (400, 413, 422):
         # The message repeats every field of the causes.
@@ -222,7 +222,7 @@ def _conflict(answer: Answer, asked: Asked) -> MultinodeError:
     if not owned:
         return MultinodeError(
             ExitCode.CONFLICT,
-            f"somebody else changed it: {answer.message}",
+            f"it was changed meanwhile: {answer.message}",
             where=asked.where,
             hint="Try again.",
         )
@@ -251,7 +251,7 @@ def missing_namespace(name: str) -> MultinodeError:
 
 def _server_hint(answer: Answer, login: Login) -> str:
     if answer.reason == "NoStatus":
-        return f"{login.server} may be no Kubernetes API; look at `server` in the kubeconfig."
+        return f"{login.server} may not be a Kubernetes API; check `server` in the kubeconfig."
     return "Try again; the API server's own log says more."
 
 
@@ -268,9 +268,9 @@ def _network_words(kind: str, text: str, login: Login) -> tuple[str, str]:
     host = urlsplit(login.server).hostname or login.server
     network = "Is the cluster up, and is this machine on its network or VPN?"
     if kind == "NameResolutionError":
-        return f"has a host that DNS does not know: {host}.", network
+        return f"has a host name that DNS cannot resolve: {host}.", network
     if kind == "ProxyError":
-        return f"is behind a proxy that does not answer: {text}.", "Look at HTTPS_PROXY and NO_PROXY."
+        return f"is behind a proxy that does not answer: {text}.", "Check HTTPS_PROXY and NO_PROXY."
     if kind == "SSLError":
         return _tls_words(text, host)
     if "refused" in text:
@@ -283,18 +283,21 @@ def _network_words(kind: str, text: str, login: Login) -> tuple[str, str]:
 def _tls_words(text: str, host: str) -> tuple[str, str]:
     authority = "Put the cluster's own CA into the kubeconfig (certificate-authority-data)."
     if "WRONG_VERSION_NUMBER" in text or "record layer failure" in text:
-        return "does not speak TLS.", "Look at `server` in the kubeconfig: it may have to begin with http."
+        return "does not speak TLS.", "Check `server` in the kubeconfig: it may have to begin with http."
     if "certificate has expired" in text:
         return (
-            "shows a certificate that has expired.",
+            "presents an expired certificate.",
             "Renew it on the cluster, or set this machine's clock.",
         )
     if "Hostname mismatch" in text or "doesn't match" in text or "IP address mismatch" in text:
-        return f"shows a certificate of another host than {host}.", "Use a name that is in the certificate."
+        return (
+            f"presents a certificate that is not valid for {host}.",
+            "Use a name that is in the certificate.",
+        )
     if "CERTIFICATE_VERIFY_FAILED" in text:
-        return "shows a certificate of an authority that is not trusted here.", authority
+        return "presents a certificate from an authority that is not trusted here.", authority
     if "alert" in text and "certificate" in text:
-        return "does not take the client certificate.", "Log in again; it may have expired."
+        return "rejects the client certificate.", "Log in again; it may have expired."
     return f"fails in TLS: {_last(text)}.", authority
 
 

@@ -16,7 +16,7 @@ from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.labels import COMPONENT
 
 JOB: Final = ("batch/v1", "Job")
-_AGAIN: Final = "Delete the Job once its reason is gone, and deploy again: it goes on from where it was."
+_AGAIN: Final = "Fix the cause, delete the Job, and deploy again: it resumes where it stopped."
 _BAR: Final = 24
 # 1.5 of 30.0 GiB (5 %), 210 MiB/s, 2 min left: see storage/progress.
 _PROGRESS: Final = re.compile(r"[\d.]+ of [\d.]+ GiB \((\d+) %\).*")

@@ -78,9 +78,9 @@ def for_release(
     names = [from_document(spec).name for spec in files.specs]
     names = names or [one.name for one in documents if one.kind in ownership.SERVICES]
     if not name and len(set(names)) != 1:
-        what = "there is no service among them" if not names else "there are several: " + ", ".join(names)
+        what = "they contain no service" if not names else "there are several: " + ", ".join(names)
         raise MultinodeError(
-            ExitCode.USAGE, f"the name of the deployment is not clear: {what}.", hint="Give it with --name."
+            ExitCode.USAGE, f"the name of the deployment is ambiguous: {what}.", hint="Give it with --name."
         )
     return Given(tuple(documents), name or names[0])
 

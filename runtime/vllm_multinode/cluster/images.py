@@ -53,7 +53,7 @@ class SupportedEngine:
         first = dotted(oldest(asked))
         raise MultinodeError(
             ExitCode.SPEC,
-            f"{self.shown} has no {asked} over several nodes.",
+            f"{self.shown} does not support {asked} over several nodes.",
             where="executor",
             hint=f"Leave executor out, for {self.executors[0]}, or name an image with vLLM {first} or newer.",
         )

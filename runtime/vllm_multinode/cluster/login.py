@@ -158,7 +158,7 @@ def _from_kubeconfig(content: Any, where: str, context: str) -> "tuple[Configura
         entry = _plain(loader.current_context)
         cluster, user = _plain(content["clusters"]), _plain(content["users"]) or []
     except OSError as error:
-        raise _unreadable(where, f"names a file that cannot be read: {error.filename}.") from error
+        raise _unreadable(where, f"refers to a file that cannot be read: {error.filename}.") from error
     except (AttributeError, TypeError, KeyError, ValueError) as error:
         raise _unreadable(where, "is not a kubeconfig.") from error
     except ConfigException as error:
@@ -169,7 +169,7 @@ def _from_kubeconfig(content: Any, where: str, context: str) -> "tuple[Configura
         why = login.redact(" ".join(words).removeprefix("exec: "))[:300]
         raise MultinodeError(
             ExitCode.UNAUTHORIZED,
-            f"'{login.command}' gave no credentials: {why}.",
+            f"'{login.command}' returned no credentials: {why}.",
             where=login.place,
             hint=login.renewal,
         )
@@ -218,7 +218,7 @@ def _from_pod() -> "tuple[Configuration, Login]":
             ExitCode.CLUSTER_UNREACHABLE,
             f"this pod's service account cannot be used: {error}.",
             where=str(_ACCOUNT),
-            hint="Let automountServiceAccountToken be true, or set KUBECONFIG.",
+            hint="Set automountServiceAccountToken to true, or set KUBECONFIG.",
         ) from error
     file = _ACCOUNT / "namespace"
     token = (_ACCOUNT / "token").read_text().strip()

@@ -147,7 +147,7 @@ def _check_claim(cluster: Cluster, body: Body) -> None:
     if not asked and not any(_is_default(one) for one in classes):
         raise MultinodeError(
             ExitCode.MISSING,
-            "it names no storage class, and the cluster has no default. Nothing was written.",
+            "it has no storage class, and the cluster has no default. Nothing was written.",
             where=where,
             hint=f"In this cluster {known}; name one in model.createClaim.storageClassName.",
         )
@@ -164,17 +164,18 @@ def _check_present(present: Body, wanted: Body, where: str) -> None:
     if set(wanted.get("accessModes") or []) & _SHARED and not modes & _SHARED:
         raise MultinodeError(
             ExitCode.MISSING,
-            f"is there as {', '.join(sorted(modes))}: not every node can mount it. Nothing was written.",
+            f"has the access mode {', '.join(sorted(modes))}: not every node can mount it. Nothing was "
+            "written.",
             where=where,
-            hint="A claim's modes cannot be changed: name another claim.",
+            hint="A claim's access modes cannot be changed: use another claim.",
         )
     has, asks = _storage(spec), _storage(wanted)
     if has is not None and asks is not None and parse(has) < parse(asks):
         raise MultinodeError(
             ExitCode.MISSING,
-            f"is there with {has}, and {asks} are needed. Nothing was written.",
+            f"has {has}, but {asks} are needed. Nothing was written.",
             where=where,
-            hint="Let it grow (kubectl edit), where its class allows that, or name another claim.",
+            hint="Expand it (kubectl edit) if its class allows that, or use another claim.",
         )
 
 

@@ -91,7 +91,7 @@ def gpu_nodes(
         raise MultinodeError(
             ExitCode.DOES_NOT_FIT,
             f"None of the cluster's {len(everything)} nodes has the labels {wanted}.",
-            hint="`kubectl get nodes --show-labels` lists what they have.",
+            hint="`kubectl get nodes --show-labels` lists their labels.",
         )
     notes: tuple[str, ...] = ()
     pods: list[dict[str, Any]] = []
@@ -203,7 +203,7 @@ def _closed(
         if key not in tolerated and (key.startswith(_NOT_OURS) or not of_accelerators):
             return f"its taint {key}:{taint['effect']} is not tolerated (--tolerate {key})"
     if any(_SLICED in labels.get(key, "") for key in _PRODUCTS):
-        return "its GPUs are cut into slices (MIG)"
+        return "its GPUs are partitioned (MIG)"
     if labels.get(_NVIDIA_SHARES, "1") not in ("0", "1"):
         return f"each of its GPUs is shared {labels[_NVIDIA_SHARES]} ways"
     return ""

@@ -48,7 +48,7 @@ def _oc(verb: str, arguments: list[str]) -> str:
         raise MultinodeError(
             ExitCode.CLUSTER_EXTRA,
             "openshift-client is not installed.",
-            hint="Run: pip install 'vllm-multinode[openshift]', or leave --login out.",
+            hint="Run: pip install 'vllm-multinode[openshift]', or omit --login.",
         ) from error
     try:
         with openshift_client.timeout(_TIMEOUT):
@@ -57,7 +57,7 @@ def _oc(verb: str, arguments: list[str]) -> str:
         raise MultinodeError(
             ExitCode.CLUSTER_EXTRA,
             "oc is not on PATH, and openshift-client needs it.",
-            hint="Install oc, or leave --login out: a kubeconfig of `oc login` is read without it.",
+            hint="Install oc, or omit --login: a kubeconfig of `oc login` is read without it.",
         ) from error
     if result.status() != 0:
         why = " ".join(str(result.err()).split()).removeprefix("error: ")[:300]

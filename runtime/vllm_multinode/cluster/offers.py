@@ -103,7 +103,7 @@ def _offer(members: Sequence[tuple[Gpu, GpuNode]]) -> Offer:
     free = tuple(sorted((node.free for node in nodes if node.free), reverse=True))
     products = {node.product for node in nodes if node.free}
     taints = tuple(dict.fromkeys(taint for node in nodes if node.free for taint in node.taints))
-    have = f"{len(free)} of {len(nodes)} nodes with {gpu.name} have GPUs that no pod requests"
+    have = f"{len(free)} of {len(nodes)} nodes with {gpu.name} have free GPUs"
     notes = [f"{have}: {', '.join(map(str, free))}." if free else f"{have}."]
     for why, count in Counter(node.closed for node in nodes if node.closed).items():
         names = [node.name for node in nodes if node.closed == why]

@@ -86,5 +86,5 @@ def await_object(
             )
         if time.monotonic() >= ends:
             what = f"is not {awaited} after {timeout:g} s: {seen.line}."
-            raise MultinodeError(ExitCode.NOT_SERVING, what, where=where, hint="Give it more --timeout.")
+            raise MultinodeError(ExitCode.NOT_SERVING, what, where=where, hint="Increase --timeout.")
         pause(poll, cancel)

@@ -20,4 +20,6 @@ def pause(seconds: float, cancel: threading.Event | None) -> None:
     if cancel is None:
         time.sleep(seconds)
     elif cancel.wait(seconds):
-        raise MultinodeError(ExitCode.INTERRUPTED, "The wait was cancelled; the cluster goes on by itself.")
+        raise MultinodeError(
+            ExitCode.INTERRUPTED, "The wait was cancelled; the deployment continues in the cluster."
+        )

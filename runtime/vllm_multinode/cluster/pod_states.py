@@ -85,7 +85,9 @@ def _of_node(name: str, pod: Object) -> Iterator[Trouble]:
     conditions = {one.get("type"): one for one in status.get("conditions") or []}
     lost = (conditions.get("Ready") or {}).get("reason") == "NodeNotReady"
     if lost or status.get("phase") == "Unknown" or status.get("reason") == "NodeLost":
-        yield of_cause("node-lost", name, f"its node {node} has fallen silent.", patience=SCHEDULING_PATIENCE)
+        yield of_cause(
+            "node-lost", name, f"its node {node} has stopped responding.", patience=SCHEDULING_PATIENCE
+        )
 
 
 def _unscheduled(name: str, condition: Mapping[str, Any]) -> Trouble:
@@ -99,7 +101,7 @@ def _unscheduled(name: str, condition: Mapping[str, Any]) -> Trouble:
     if "unbound immediate PersistentVolumeClaims" in text:
         return of_cause("claim-unbound", name, what, patience=MOUNT_PATIENCE)
     if found := re.search(r"Insufficient (\S+?)[.,]?(?:\s|$)", text):
-        hint = f"Free {found[1]} on the nodes, or ask for less; `multinode plan` says what the model needs."
+        hint = f"Free {found[1]} on the nodes, or request less; `multinode plan` shows what the model needs."
         return of_cause("no-room", name, what, hint, SCHEDULING_PATIENCE)
     if "untolerated taint" in text or "had taint" in text:
         return of_cause("taint", name, what, patience=SCHEDULING_PATIENCE)
@@ -118,8 +120,8 @@ def _of_container(name: str, container: dict[str, Any]) -> Trouble | None:
     if reason in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
         missing = re.search(r"\b(secret|configmap)\b.* not found|couldn't find key", text, re.IGNORECASE)
         cause = "config-missing" if missing else "container-refused"
-        what = _short(f"its container cannot be made: {text or reason}")
-        return of_cause(cause, name, what, "Correct what is named.")
+        what = _short(f"its container cannot be created: {text or reason}")
+        return of_cause(cause, name, what, "Correct the setting in the message.")
     ended = (container.get("state") or {}).get("terminated") or (container.get("lastState") or {}).get(
         "terminated"
     )
@@ -133,7 +135,7 @@ def _ended(name: str, container: dict[str, Any], ended: dict[str, Any], *, loopi
     times = f" ({restarts} restarts)" if restarts else ""
     if ended.get("reason") == "OOMKilled":
         patience = 0 if restarts else SHORT_PATIENCE
-        return of_cause("memory-killed", name, f"was killed for memory{times}.", patience=patience)
+        return of_cause("memory-killed", name, f"was killed because of memory{times}.", patience=patience)
     if code == 0 and not looping:
         return None
     known = {one.value: one.name for one in ExitCode}

@@ -105,7 +105,7 @@ def _admitted(cluster: Cluster, pods: PodsNeeded) -> None:
             ExitCode.MISSING if _of_quota(error) else error.code,
             f"{error.what.rstrip('.')}. Nothing was written.",
             where=where,
-            hint=error.hint or "Ask for no more than the namespace allows, or have it allow more.",
+            hint=error.hint or "Request only what the namespace allows, or have its limits changed.",
         ) from error
 
 
@@ -155,7 +155,7 @@ def _hold_against_quotas(cluster: Cluster, needed: Sequence[PodsNeeded], claims:
                 ExitCode.MISSING,
                 f"the quota is too small. {'; '.join(short[:_LISTED])}. Nothing was written.",
                 where=f"ResourceQuota {cluster.namespace}/{quota['metadata']['name']}",
-                hint="Ask for a larger quota, or free some of it.",
+                hint="Request a larger quota, or free some of it.",
             )
 
 

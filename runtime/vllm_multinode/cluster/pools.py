@@ -41,8 +41,8 @@ def check(cluster: Cluster, spec: DeploymentSpec) -> str:
             ExitCode.MISSING,
             f"the service takes {wanted} nodes, and {has}. Nothing was written.",
             where="placement.pool",
-            hint="Name other labels, or leave placement.pool.nodes out where nodes are added on demand.",
+            hint="Use other labels, or omit placement.pool.nodes if nodes are added on demand.",
         )
     if pool.nodes is not None and there < pool.nodes:
-        return f"The pool is said to have {pool.nodes} nodes, and {has}."
+        return f"The pool is declared with {pool.nodes} nodes, but {has}."
     return f"{has[0].upper()}{has[1:]}: the pods wait until there are {wanted}." if there < wanted else ""

@@ -25,9 +25,9 @@ def size_of(cluster: Cluster, source: str) -> str | None:
     if found is None:
         raise MultinodeError(
             ExitCode.MISSING,
-            f"is not there, and {source} copies from it. Nothing was written.",
+            f"does not exist, and {source} copies from it. Nothing was written.",
             where=f"PersistentVolumeClaim {cluster.namespace}/{name}",
-            hint="Name a claim of this namespace in model.source.",
+            hint="Give a claim of this namespace in model.source.",
         )
     capacity = (found.get("status") or {}).get("capacity") or {}
     asked = ((found.get("spec") or {}).get("resources") or {}).get("requests") or {}

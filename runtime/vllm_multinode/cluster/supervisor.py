@@ -196,7 +196,7 @@ def _engine(
         said = " ".join(data.decode(errors="replace").split())[:200]
         raise MultinodeError(
             ExitCode.NOT_SERVING,
-            f"the engine answered {code} to /{path}: {said or 'nothing'}",
+            f"the engine returned {code} for /{path}: {said or 'nothing'}",
             where=f"pod {metadata['name']}, port {port}",
             hint="See the pod's log.",
         )

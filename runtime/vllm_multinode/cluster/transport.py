@@ -154,7 +154,7 @@ class Transport:
                 _WHOLE * (CONNECT_TIMEOUT + timeout), asking if stream else partial(self._whole, asking)
             )
         except TimeoutError as error:
-            what = f"the API has not finished its answer within {_WHOLE * (CONNECT_TIMEOUT + timeout):.0f} s."
+            what = f"the API did not finish its response within {_WHOLE * (CONNECT_TIMEOUT + timeout):.0f} s."
             raise MultinodeError(ExitCode.CLUSTER_UNREACHABLE, what, where=self._login.place) from error
         except HTTPError as error:
             raise failures.unreachable(error, self._login) from error
@@ -165,7 +165,7 @@ class Transport:
             # Named by neither text nor cause: http.client quotes the header.
             raise MultinodeError(
                 ExitCode.UNAUTHORIZED,
-                "the login's token is not text that HTTP can carry.",
+                "the login's token contains characters that HTTP does not allow.",
                 where=self._login.place,
                 hint=self._login.renewal,
             ) from error

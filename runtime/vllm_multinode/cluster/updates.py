@@ -40,7 +40,7 @@ def _of_service(name: str, asked: Object) -> str:
     return (
         f"InferenceService {name} will be updated by a rolling update, which needs a second set of GPUs "
         "beside the one that serves, or never finishes. "
-        "`deploymentStrategy: Recreate` needs none, and stops the service meanwhile."
+        "`deploymentStrategy: Recreate` needs no more GPUs, but stops the service during the update."
     )
 
 

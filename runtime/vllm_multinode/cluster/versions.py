@@ -112,7 +112,7 @@ def release_of(cluster: Cluster, asked: Release | None = None) -> tuple[Release,
         what = "no controller can be seen"
     raise MultinodeError(
         ExitCode.USAGE,
-        f"the cluster's release cannot be found out: {what}.",
+        f"the cluster's release cannot be determined: {what}.",
         hint="Give it with --platform, such as openshift-ai-2.25 or kserve-0.19.0.",
     )
 
@@ -127,7 +127,8 @@ def _contradiction(cluster: Cluster, asked: Release) -> str:
     if seen is None or release.name == asked.name:
         return ""
     return (
-        f"{asked.label} was named and is taken, though the cluster runs {release.label}, says {seen.place}."
+        f"{asked.label} was given and is used, although the cluster runs {release.label} according to "
+        f"{seen.place}."
     )
 
 

@@ -64,7 +64,7 @@ def targets(cluster: Cluster, name: str) -> list[Target]:
             ExitCode.NOT_SERVING,
             f"there is no InferenceService, LeaderWorkerSet or deployment '{name}'.",
             where=f"namespace {cluster.namespace}",
-            hint="Deploy it first, or name its namespace with -n.",
+            hint="Deploy it first, or give its namespace with -n.",
         )
     return found
 
@@ -154,7 +154,7 @@ class Waiter:
             if error.code == ExitCode.FORBIDDEN:
                 self._proxy = False
                 self.remark = (
-                    "This login may not ask the head (pods/proxy); pods' conditions are shown instead."
+                    "This login may not query the head (pods/proxy); the pods' conditions are shown instead."
                 )
             elif error.code == ExitCode.UNAUTHORIZED:
                 raise
@@ -242,7 +242,7 @@ def _late(snapshot: Snapshot, waiter: Waiter, timeout: float) -> MultinodeError:
     if troubles:
         return _failure(snapshot, troubles[0].subject, troubles[0].what, troubles[0].hint)
     what = f"does not serve after {timeout:g} s: {state_words(snapshot)}."
-    return _failure(snapshot, snapshot.shown, what, "Give it more --timeout, or see the head's log.")
+    return _failure(snapshot, snapshot.shown, what, "Increase --timeout, or see the head's log.")
 
 
 def _failure(snapshot: Snapshot, subject: str, what: str, hint: str) -> MultinodeError:

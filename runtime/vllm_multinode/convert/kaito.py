@@ -59,7 +59,7 @@ DEFAULT_CONTEXT: Final = 2048
 """Tokens that KAITO's estimator counts with where max-model-len is not set."""
 _FROM_HUB: Final = "The weights come from the hub, not from KAITO's image."
 _CONFIG: Final = "inference_config.yaml"
-_PROVISIONS: Final = "KAITO provisions nodes; here they are there, or the cluster's autoscaler adds them."
+_PROVISIONS: Final = "KAITO provisions nodes; here they must exist, or the cluster's autoscaler adds them."
 
 
 def is_kind(body: Mapping[str, Any]) -> bool:

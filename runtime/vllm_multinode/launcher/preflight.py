@@ -168,8 +168,8 @@ def contract(settings: Settings) -> dict[str, Fixed]:
         "--port": Fixed(str(settings.ports.api), f"{env.PORT}={settings.ports.api}"),
         "--master-port": Fixed(str(settings.ports.master), f"{env.MASTER_PORT}={settings.ports.master}"),
         MODEL: Fixed(str(settings.model_dir), f"{env.MODEL_DIR}={settings.model_dir}"),
-        "--master-addr": Fixed(None, "the head's address is found by the group"),
-        "--node-rank": Fixed(None, "ranks are given by the head"),
+        "--master-addr": Fixed(None, "the group finds the head's address"),
+        "--node-rank": Fixed(None, "the head assigns ranks"),
         "--headless": Fixed(None, "the role decides"),
     }
     return fixed | (_fixed_sizes(settings.sizes) if settings.sizes is not None else {})

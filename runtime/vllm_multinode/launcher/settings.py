@@ -56,7 +56,7 @@ class Timings(Frozen):
     heartbeat: float = Field(description="silence after which a peer is lost")
     head: float = Field(description="how long a worker looks for its head")
     members: float = Field(description="how long a head waits for workers that are missing")
-    start: float = Field(description="from the engine's start to its first healthy answer")
+    start: float = Field(description="from the engine's start to its first healthy response")
     model: float = Field(0, description="how long a model that is being fetched is waited for")
     hang: float = Field(description="requests run and no counter moves for so long: hung")
     drain: float = Field(description="what running requests get to finish after SIGTERM")

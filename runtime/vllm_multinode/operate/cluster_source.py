@@ -362,5 +362,5 @@ def _nothing(namespace: str, name: str, labels: str) -> MultinodeError:
     else:
         what = "there is no InferenceService or LeaderWorkerSet."
     return MultinodeError(
-        ExitCode.NOT_SERVING, what, where=f"namespace {namespace}", hint="Name another namespace with -n."
+        ExitCode.NOT_SERVING, what, where=f"namespace {namespace}", hint="Give another namespace with -n."
     )

@@ -132,7 +132,7 @@ def serving(watcher: Watcher, port: int = 0) -> Iterator[str]:
     except OSError as error:
         raise MultinodeError(
             ExitCode.PORT_TAKEN, f"cannot listen: {error.strerror}.", where=f"{ADDRESS}:{port}",
-            hint="Leave --port out, or name another one.",
+            hint="Omit --port, or give another one.",
         ) from error  # fmt: skip
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
@@ -162,11 +162,11 @@ class _Handler(BaseHTTPRequestHandler):
         """The page, its style or its script."""
         # A name that its owner points to 127.0.0.1 makes a stranger's page our origin, but for its Host.
         if _host(self.headers.get("Host", "")) not in _HOSTS:
-            return self._answer(HTTPStatus.FORBIDDEN, "Ask by the address that was printed.\n")
+            return self._answer(HTTPStatus.FORBIDDEN, "Use the URL that was printed.\n")
         url = urlsplit(self.path)
         word, _, name = url.path.removeprefix("/").partition("/")
         if not hmac.compare_digest(word.encode(), self.word.encode()):
-            return self._answer(HTTPStatus.NOT_FOUND, "Ask by the address that was printed.\n")
+            return self._answer(HTTPStatus.NOT_FOUND, "Use the URL that was printed.\n")
         if name == STYLE:
             return self._answer(HTTPStatus.OK, resource(STYLE), "text/css")
         if name == SCRIPT:

@@ -57,7 +57,9 @@ def of_engine(seen: Observation) -> Iterator[Trouble]:
         if text(seen.supervisors.get(pod, {}), "state") != "serving":
             continue
         if found is None:
-            yield of_cause("engine-silent", f"pod {pod}", "serves, it says, and its engine does not answer.")
+            yield of_cause(
+                "engine-silent", f"pod {pod}", "reports that it serves, but its engine does not answer."
+            )
         else:
             yield from _counters(pod, found)
     yield from _network(seen)
@@ -79,7 +81,7 @@ def _unlike(seen: Observation) -> Iterator[Trouble]:
     counts = {name: count for name, count in gpus.items() if count is not None}
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{name} {count}" for name, count in counts.items())
-        yield of_cause("stages-unlike", seen.title, f"has nodes with unlike numbers of GPUs: {told}.")
+        yield of_cause("stages-unlike", seen.title, f"has nodes with different numbers of GPUs: {told}.")
 
 
 def _counters(pod: str, found: Numbers) -> Iterator[Trouble]:

@@ -29,7 +29,7 @@ def of_group(seen: Observation) -> Iterator[Trouble]:
     for pod in seen.heads:
         name = pod_name(pod)
         if name in seen.silent:
-            what = "runs, and its supervisor does not answer."
+            what = "runs, but its supervisor does not answer."
             yield of_cause("head-silent", f"pod {name}", what)
         elif name in seen.supervisors:
             yield from _of_head(seen, name, seen.supervisors[name])
@@ -57,7 +57,7 @@ def of_pods(seen: Observation) -> Iterator[Trouble]:
     if restarts := ", ".join(f"{name} {count}" for name, count in restarted.items() if count):
         yield of_cause("restarted", seen.title, f"containers were restarted: {restarts} times.")
     if seen.snapshot.stuck:
-        what = "is complete, and KServe says Ready=Unknown."
+        what = "is complete, but KServe reports Ready=Unknown."
         yield of_cause("ready-unknown", seen.title, what)
 
 

@@ -48,7 +48,7 @@ class LocalSource:
             MultinodeError: USAGE for a label; LOCAL_RUN: there is no such run.
         """
         if labels:
-            raise MultinodeError(ExitCode.USAGE, "runs of this machine have no labels.", where="-l")
+            raise MultinodeError(ExitCode.USAGE, "runs on this machine have no labels.", where="-l")
         directories = [self._runs.find(name)] if name else self._runs.living()
         if not directories:
             self._runs.find(None)

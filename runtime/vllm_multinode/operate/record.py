@@ -194,7 +194,7 @@ def _constraints(seen: Observation) -> Iterator[str]:
 
 def _missing(seen: Observation, versions: Mapping[str, Any]) -> Iterator[str]:
     if versions and not versions.get("torch"):
-        yield "torch: it is not installed, or the head's supervisor is of an earlier version."
+        yield "torch: it is not installed, or the head's supervisor is an older version."
     if not versions:
         yield "versions: the head's supervisor could not be asked, or is of an earlier version."
     yield from seen.unseen

@@ -21,7 +21,7 @@ _MARGIN: Final = 64 << 20
 _IN_THE_WAY: Final = frozenset({errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY})
 _NO_NAME: Final = frozenset({errno.EILSEQ, errno.EINVAL, errno.ENAMETOOLONG})
 _WEIGHTS: Final = frozenset({".safetensors", ".bin", ".pt", ".pth", ".gguf"})
-_LARGER: Final = "Make the claim larger (spec.resources.requests.storage); what has come is kept."
+_LARGER: Final = "Enlarge the claim (spec.resources.requests.storage); fetched files are kept."
 
 
 @contextmanager
@@ -39,11 +39,11 @@ def writing(path: Path) -> Iterator[None]:
             raise MultinodeError(ExitCode.CLAIM_FULL, what, where=str(path), hint=_LARGER) from error
         if error.errno in _IN_THE_WAY:
             what = f"something else of this name is in the way: {error.strerror}."
-            hint = "Remove it, or name a directory of its own for each model."
+            hint = "Remove it, or use a separate directory for each model."
             raise MultinodeError(ExitCode.NOT_WRITABLE, what, where=str(path), hint=hint) from error
         if error.errno in _NO_NAME:
-            what = f"the claim's filesystem takes no such name: {error.strerror}."
-            hint = "Leave the file out with --exclude, or use a claim with another filesystem."
+            what = f"the claim's filesystem does not allow this name: {error.strerror}."
+            hint = "Skip the file with --exclude, or use a claim with another filesystem."
             raise MultinodeError(ExitCode.NOT_WRITABLE, what, where=str(path), hint=hint) from error
         what = f"cannot be written: {error.strerror or error}."
         hint = "Check that the claim is mounted read-write and that its group or fsGroup may write."
@@ -77,7 +77,7 @@ def check_room(directory: Path, needed: int, total: int) -> None:
     if status.f_blocks == 0 or needed + _MARGIN <= free:
         return
     what = (
-        f"{needed / GIB:.1f} GiB are still to come of {total / GIB:.1f} GiB, "
+        f"{needed / GIB:.1f} GiB are still missing of {total / GIB:.1f} GiB, "
         f"and {free / GIB:.1f} GiB are free of {status.f_blocks * status.f_frsize / GIB:.1f} GiB."
     )
     raise MultinodeError(ExitCode.CLAIM_FULL, what, where=str(directory), hint=_LARGER)
@@ -123,5 +123,5 @@ def refuse_foreign_weights(directory: Path, ours: Iterable[str]) -> None:
     if foreign:
         more = f" and {len(foreign) - 1} more" if foreign[1:] else ""
         what = f"there are weights that are not of this source: {foreign[0]}{more}."
-        hint = "Name a directory of its own for each model, or remove them."
+        hint = "Use a separate directory for each model, or remove them."
         raise MultinodeError(ExitCode.USAGE, what, where=str(directory), hint=hint)

@@ -121,7 +121,7 @@ def _object(hub: Hub, item: Item) -> dict[str, Any]:
     """A JSON file of the repository."""
     where = f"{hub.name}: {item.name}"
     if item.size > MOST_BYTES:
-        what = f"is longer than {MOST_BYTES >> 20} MiB, which no configuration is."
+        what = f"is longer than {MOST_BYTES >> 20} MiB, too long for a configuration."
         raise MultinodeError(ExitCode.MODEL_CONFIG, what, where=where, hint="Check the repository.")
     return read_object(hub.beginning(item, item.size), where)
 

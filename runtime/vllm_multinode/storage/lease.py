@@ -75,11 +75,9 @@ class Lease:
         """
         if self.lost or not self._is_ours():
             self.lost = True
-            what = (
-                "another fetch has taken this directory over: this one showed no sign of life for too long."
-            )
+            what = "another fetch has taken over this directory, because this one was inactive for too long."
             raise MultinodeError(
-                ExitCode.CONFLICT, what, where=str(self._path), hint="Leave one of the two Jobs."
+                ExitCode.CONFLICT, what, where=str(self._path), hint="Keep only one of the two Jobs."
             )
 
     @property
@@ -143,7 +141,7 @@ class Lease:
         return None
 
     def _take_from(self, content: bytes) -> None:
-        log.warning("%s gave no sign of life for %.0f s; going on in its place", _owner(content), self.stale)
+        log.warning("%s was inactive for %.0f s; taking over", _owner(content), self.stale)
         aside = self._path.with_name(f"{LOCK}.{self._id}")
         try:
             self._path.rename(aside)

@@ -66,7 +66,7 @@ class Transfer:
             reached = 0
             if wrong > 1:
                 raise _differs(item, digest)
-            log.warning("%s has another checksum than the source says; it is fetched again", item.name)
+            log.warning("%s does not match the source's checksum; it is fetched again", item.name)
         with writing(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             partial.replace(target)
@@ -115,7 +115,7 @@ class Transfer:
         """Wait before the next attempt, or give up."""
         if failures >= _ATTEMPTS:
             what = f"{error} ({failures} times in a row)."
-            hint = "Run it again: it goes on from where it is."
+            hint = "Run it again: it resumes where it stopped."
             raise MultinodeError(ExitCode.SOURCE_UNREACHABLE, what, where=item.name, hint=hint) from error
         wait = min(max(error.wait, self.backoff * 2 ** (failures - 1)), _LONGEST_WAIT)
         log.warning("%s: %s; again in %.0f s", item.name, error, wait)
@@ -196,7 +196,7 @@ def _size(path: Path) -> int:
 def _differs(item: Item, digest: Digest) -> MultinodeError:
     return MultinodeError(
         ExitCode.SHARD_TRUNCATED,
-        f"twice came something else than the source says ({digest.algorithm} {digest.value}).",
+        f"the content differed from the source's checksum twice ({digest.algorithm} {digest.value}).",
         where=item.name,
         hint="The copy at the source is damaged; upload it again there.",
     )

@@ -105,7 +105,7 @@ def test_a_secret_that_may_not_be_read_leaves_a_refusal_to_the_job(cluster: Clus
     with serve(hub.hub(FILES, gated=True)) as server:
         given = fetching("hf://org/name", sourceSecret="s", sourceEnv={"HF_ENDPOINT": server.url})
         (told,) = checked(cluster, given)
-        assert "cannot be asked from this machine (the model is gated (401)); the Job will ask it" in told
+        assert "cannot be checked from this machine (the model is gated (401)); the Job will check it" in told
     # What is not there is not there for anybody.
     with serve(hub.hub(FILES)) as server:
         absent = fetching("hf://org/elsewhere", sourceSecret="s", sourceEnv={"HF_ENDPOINT": server.url})
@@ -119,7 +119,7 @@ def test_a_source_that_is_out_of_reach_is_a_note(cluster: Cluster, endpoint: str
     with serve(answering(503)) as server:
         given = fetching("hf://org/name", sourceEnv={"HF_ENDPOINT": endpoint or server.url})
         (told,) = checked(cluster, given)
-    assert told.startswith("note: hf://org/name cannot be asked from this machine (")
+    assert told.startswith("note: hf://org/name cannot be checked from this machine (")
     assert "\n" not in told
 
 

@@ -47,7 +47,7 @@ def test_the_marker_is_no_part_of_the_fingerprint(tmp_path: Path) -> None:
         pytest.param(
             "failed",
             {"reason": "the claim is full."},
-            "has failed (2026-11-21 12:30 UTC, 4 of 5 files are here): the claim is full.",
+            "failed (2026-11-21 12:30 UTC, 4 of 5 files are here): the claim is full.",
             id="failed",
         ),
         pytest.param("fetching", {"files": {}}, "is not finished (begun 2026-11-21 12:30 UTC).", id="layers"),

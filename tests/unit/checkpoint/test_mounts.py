@@ -46,8 +46,8 @@ def test_an_empty_model_directory_says_what_is_mounted_there(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("meant", "said"),
     [
-        ("pvc://models/llama", "It was to be folder llama of the claim models"),
-        ("pvc://models", "It was to be the root of the claim models"),
+        ("pvc://models/llama", "It should be folder llama of the claim models"),
+        ("pvc://models", "It should be the root of the claim models"),
         ("oci://registry.example/llama:1", "Check oci://registry.example/llama:1"),
     ],
 )

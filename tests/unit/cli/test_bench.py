@@ -54,9 +54,14 @@ def vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         pytest.param(["http://u:secret@h"], ExitCode.USAGE, "VLLM_API_KEY", id="password"),
         pytest.param(["http://h?key=secret"], ExitCode.USAGE, "VLLM_API_KEY", id="query"),
         pytest.param(
-            ["http://h", "--local"], ExitCode.USAGE, "--local stands beside a URL", id="url-and-local"
+            ["http://h", "--local"],
+            ExitCode.USAGE,
+            "--local is for a service, not for a URL",
+            id="url-and-local",
         ),
-        pytest.param(["http://h", "--url", "http://g"], ExitCode.USAGE, "--url stands beside", id="two-urls"),
+        pytest.param(
+            ["http://h", "--url", "http://g"], ExitCode.USAGE, "--url is for a service", id="two-urls"
+        ),
         pytest.param(
             ["llm", "--local", "--metrics", "http://h"], ExitCode.USAGE, "--metrics is for", id="metrics"
         ),

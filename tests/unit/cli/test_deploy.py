@@ -76,7 +76,7 @@ def test_deploy_again_and_delete(api: StubApi, capsys: pytest.CaptureFixture[str
     assert run(["delete", "llm"]) == ExitCode.OK
     assert "InferenceService demo/llm deleted" in capsys.readouterr().out
     assert run(["delete", "-f", "spec.yaml"]) == ExitCode.OK
-    assert capsys.readouterr().out == "There is nothing of llm to delete in namespace demo.\n"
+    assert capsys.readouterr().out == "llm has nothing to delete in namespace demo.\n"
     assert set(api.objects) == {("namespaces", "", "demo")}
 
 

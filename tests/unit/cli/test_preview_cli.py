@@ -95,7 +95,7 @@ def test_diff_says_what_an_update_takes(tmp_path: Path, capsys: pytest.CaptureFi
     assert preview("-f", before, "--runtime", shared, "--diff", after) == ExitCode.OK
     out = capsys.readouterr().out
     assert "InferenceService llm: changed, generation 1 -> 2, 2 -> 2 GPUs" in out
-    assert "Needs 2 GPUs on top of the 2 in use, or never finishes" in out
+    assert "Needs 2 more GPUs than the 2 in use, and cannot finish without them" in out
     assert preview("-f", before, "--diff", before) == ExitCode.OK
     assert "InferenceService llm: unchanged" in capsys.readouterr().out
 

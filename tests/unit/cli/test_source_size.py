@@ -88,7 +88,7 @@ def test_a_bucket_and_an_image_are_asked_too(monkeypatch: pytest.MonkeyPatch) ->
     ("source", "code", "says"),
     [
         pytest.param("hf://org/name", ExitCode.SOURCE_UNREACHABLE, "does not answer", id="away"),
-        pytest.param("file://other/llm", ExitCode.SPEC, "only the cluster sees", id="another-claim"),
+        pytest.param("file://other/llm", ExitCode.SPEC, "only the cluster can read", id="another-claim"),
     ],
 )
 def test_a_size_that_nobody_tells_is_asked_for(

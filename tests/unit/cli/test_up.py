@@ -153,7 +153,7 @@ def test_on_openshift_ai_the_image_is_the_platform_s_own(
         pytest.param(("--source", "http://x/y"), "model.source: 'http://x/y' is not a source", id="source"),
         pytest.param(("--source-secret", "A B"), "model.sourceSecret", id="secret"),
         pytest.param(("--storage-class", "no class"), "model.createClaim.storageClassName", id="class"),
-        pytest.param(("--source", "file://claim/x", "--source-secret", "s"), "no source asks", id="no"),
+        pytest.param(("--source", "file://claim/x", "--source-secret", "s"), "no source needs", id="no"),
     ],
 )
 def test_a_wrong_option_is_one_line(
@@ -188,7 +188,7 @@ def test_mp_that_was_asked_for_is_refused_where_the_engine_lacks_it(
     template(api, "v0.10.1.1")
     assert run(on_openshift("2.25", "--executor", "mp")) == ExitCode.SPEC
     error = capsys.readouterr().err
-    assert "executor: vLLM 0.10.1.1 of OpenShift AI 2.25 has no mp over several nodes" in error
+    assert "executor: vLLM 0.10.1.1 of OpenShift AI 2.25 does not support mp over several nodes" in error
     assert error.count("\n") == 1
     assert api.written() == []
 
@@ -291,7 +291,7 @@ def test_deploy_refuses_an_mp_that_the_platform_s_engine_lacks(
     template(api, "v0.10.1.1")
     file = write_spec(tmp_path, executor="mp")
     assert run(["deploy", "-f", file, "--platform", "openshift-ai-2.25", "--no-wait"]) == ExitCode.SPEC
-    assert "has no mp over several nodes" in capsys.readouterr().err
+    assert "does not support mp over several nodes" in capsys.readouterr().err
     assert api.written() == []
 
 
@@ -383,7 +383,7 @@ def test_a_model_on_another_claim_is_no_larger_than_that(
     file = write_spec(tmp_path, model={"source": "file://other/llm"})
     command = ["deploy", "-f", file, "--kserve", "0.19.0", "--no-wait"]
     assert run(command) == ExitCode.MISSING
-    assert "PersistentVolumeClaim demo/other: is not there" in capsys.readouterr().err
+    assert "PersistentVolumeClaim demo/other: does not exist" in capsys.readouterr().err
     assert api.written() == []
     size = {"resources": {"requests": {"storage": "500Gi"}}, "accessModes": ["ReadWriteMany"]}
     api.put(

@@ -89,7 +89,7 @@ REFUSALS = [
     ),
     pytest.param(
         409, status(409, "the object has been modified", "Conflict"), ExitCode.CONFLICT,
-        ["somebody else changed it", "Try again"], id="changed-meanwhile",
+        ["it was changed meanwhile", "Try again"], id="changed-meanwhile",
     ),
     pytest.param(
         422, status(422, "spec.predictor.minReplicas: Invalid value", "Invalid"), ExitCode.WILL_NOT_SERVE,
@@ -109,12 +109,16 @@ REFUSALS = [
         ExitCode.WILL_NOT_SERVE, ["InferenceService has no field .spec.predicator."], id="undeclared-field",
     ),
     pytest.param(
-        200, b"<html>Log in</html>", ExitCode.CLUSTER_UNREACHABLE, ["may be no Kubernetes API"], id="html",
+        200, b"<html>Log in</html>", ExitCode.CLUSTER_UNREACHABLE, ["may not be a Kubernetes API"], id="html",
     ),
     pytest.param(
-        302, b"", ExitCode.CLUSTER_UNREACHABLE, ["answered 302", "may be no Kubernetes API"], id="redirect",
+        302,
+        b"",
+        ExitCode.CLUSTER_UNREACHABLE,
+        ["returned 302", "may not be a Kubernetes API"],
+        id="redirect",
     ),
-    pytest.param(500, status(500, "etcd"), ExitCode.CLUSTER_UNREACHABLE, ["answered 500: etcd"], id="broken"),
+    pytest.param(500, status(500, "etcd"), ExitCode.CLUSTER_UNREACHABLE, ["returned 500: etcd"], id="broken"),
 ]  # fmt: skip
 
 
@@ -293,7 +297,7 @@ def test_unknown_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(variable, raising=False)
     with (
         cluster_at("https://nowhere.invalid:6443", tmp_path / "k") as cluster,
-        pytest.raises(MultinodeError, match=r"DNS does not know: nowhere\.invalid") as raised,
+        pytest.raises(MultinodeError, match=r"DNS cannot resolve: nowhere\.invalid") as raised,
     ):
         cluster.resource("v1", "Pod")
     assert raised.value.code == ExitCode.CLUSTER_UNREACHABLE

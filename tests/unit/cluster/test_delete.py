@@ -30,7 +30,7 @@ def test_ours_and_nothing_else(api: StubApi, deployed: Cluster) -> None:
     deleted = run(deployed)
     assert deleted.gone == ["InferenceService demo/llm", "ServingRuntime demo/vllm-multinode-ray"]
     assert deleted.kept == [
-        ("PersistentVolumeClaim demo/models", "the model is in it; --claim deletes it too")
+        ("PersistentVolumeClaim demo/models", "it holds the model; --claim deletes it too")
     ]
     assert {key[2] for key in api.objects} == {"demo", "models", "theirs"}
 
@@ -47,7 +47,7 @@ def test_a_second_time_there_is_nothing(api: StubApi, deployed: Cluster) -> None
 
 def test_a_shared_runtime_is_kept_until_its_last_user_goes(api: StubApi, deployed: Cluster) -> None:
     deploy(deployed, Deployment(name="other", bodies=[runtime(), service("other")]))
-    assert ("ServingRuntime demo/vllm-multinode-ray", "demo/other needs it too") in run(deployed).kept
+    assert ("ServingRuntime demo/vllm-multinode-ray", "demo/other uses it too") in run(deployed).kept
     shared = api.get("servingruntimes", "vllm-multinode-ray")
     assert shared is not None
     assert shared["metadata"]["annotations"]["vllm-multinode/deployments"] == "demo/other"
@@ -66,7 +66,7 @@ def test_by_files_only_what_is_ours(api: StubApi, deployed: Cluster) -> None:
     deleted = deleting.delete(deployed, items, "llm", timeout=10)
     assert deleted.gone == ["InferenceService demo/llm"]
     assert deleted.kept == [
-        ("InferenceService demo/theirs", "it is not part of demo/llm, but was made by kubectl")
+        ("InferenceService demo/theirs", "it is not part of demo/llm, but was created by kubectl")
     ]
 
 

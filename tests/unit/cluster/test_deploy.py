@@ -128,7 +128,7 @@ def test_what_others_made_is_refused_or_left(api: StubApi, cluster: Cluster) -> 
     assert "labels" not in found["metadata"]
     larger = claim()
     larger["spec"]["resources"]["requests"]["storage"] = "400Gi"
-    with pytest.raises(MultinodeError, match="made by kubectl") as raised:
+    with pytest.raises(MultinodeError, match="created by kubectl") as raised:
         run(cluster, [larger])
     assert raised.value.code == ExitCode.CONFLICT
     assert results(run(cluster, [larger], force_conflicts=True)) == [

@@ -147,7 +147,7 @@ def test_the_key_goes_along(api: Api, cluster: Cluster) -> None:
 
 def test_a_wrong_key_is_one_line_without_the_key(api: Api, cluster: Cluster) -> None:
     api.secret = {"api-key": base64.b64encode(b"another-secret").decode()}
-    with pytest.raises(MultinodeError, match="answered 401") as refused:
+    with pytest.raises(MultinodeError, match="returned 401") as refused:
         completion(cluster, head(), "One two")
     assert "another-secret" not in str(refused.value)
 

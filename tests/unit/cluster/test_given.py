@@ -41,7 +41,7 @@ def test_the_name(text: str, name: str, expected: str | None) -> None:
     if expected is not None:
         assert for_release(files, name=name).name == expected
         return
-    with pytest.raises(MultinodeError, match="name of the deployment is not clear") as raised:
+    with pytest.raises(MultinodeError, match="name of the deployment is ambiguous") as raised:
         for_release(files, name=name)
     assert raised.value.code == ExitCode.USAGE
 

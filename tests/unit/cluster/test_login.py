@@ -124,7 +124,7 @@ def plugin(tmp_path: Path, program: str) -> dict[str, Any]:
 
 def test_a_failing_plugin_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     user = plugin(tmp_path, "import sys; sys.exit('the session\\nhas ended')")
-    with pytest.raises(MultinodeError, match=r"gave no credentials: .*the session has ended") as raised:
+    with pytest.raises(MultinodeError, match=r"returned no credentials: .*the session has ended") as raised:
         log_in(write(tmp_path / "k", config(users=[{"name": "ada", "user": user}])))
     assert raised.value.code == ExitCode.UNAUTHORIZED
     assert "Log in again with" in str(raised.value)

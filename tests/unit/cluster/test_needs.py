@@ -117,8 +117,8 @@ def test_a_class_that_is_not_there(
 @pytest.mark.parametrize(
     ("present", "says"),
     [
-        pytest.param({"size": "5Gi"}, "is there with 5Gi, and 11Gi are needed", id="too-small"),
-        pytest.param({"mode": "ReadWriteOnce"}, "is there as ReadWriteOnce", id="not-shared"),
+        pytest.param({"size": "5Gi"}, "has 5Gi, but 11Gi are needed", id="too-small"),
+        pytest.param({"mode": "ReadWriteOnce"}, "has the access mode ReadWriteOnce", id="not-shared"),
     ],
 )
 def test_a_claim_that_will_not_do(api: StubApi, cluster: Cluster, present: dict[str, str], says: str) -> None:

@@ -94,7 +94,7 @@ def test_an_answer_that_drips_ends_within_a_bound(
         kubeconfig(tmp_path, server.url, monkeypatch)
         code = run(command)
     assert code == ExitCode.CLUSTER_UNREACHABLE
-    assert "has not finished its answer" in capsys.readouterr().err
+    assert "did not finish its response" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -32,7 +32,9 @@ def spec(nodes: int | None, *, pipeline: int = 2, pool: str = "a") -> Deployment
     [
         pytest.param(spec(2), "", id="all-there"),
         pytest.param(spec(None), "", id="any-number"),
-        pytest.param(spec(4), "The pool is said to have 4 nodes, and 2 of the cluster's 3 nodes", id="lacks"),
+        pytest.param(
+            spec(4), "The pool is declared with 4 nodes, but 2 of the cluster's 3 nodes", id="lacks"
+        ),
         pytest.param(spec(None, pipeline=3), "the pods wait until there are 3", id="may-come"),
         pytest.param(spec(None, pool="c"), "0 of the cluster's 3 nodes have the labels pool=c", id="none"),
     ],

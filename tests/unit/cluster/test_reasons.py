@@ -44,7 +44,7 @@ TROUBLES = [
     pytest.param(
         [unscheduled('persistentvolumeclaim "models" not found')], "Create the claim models", id="no-claim",
     ),
-    pytest.param([ended(137, "", reason="OOMKilled")], "was killed for memory", id="memory"),
+    pytest.param([ended(137, "", reason="OOMKilled")], "was killed because of memory", id="memory"),
     pytest.param(
         [ended(24, "64 attention heads do not divide by TP 3.")],
         "exit code 24 HEADS .*64 attention heads do not divide by TP 3.", id="launcher-refuses",
@@ -66,7 +66,7 @@ TROUBLES = [
                 service(), modelStatus={"lastFailureInfo": {"reason": "RuntimeNotRecognized", "message": "x"}}
             )
         ],
-        "RuntimeNotRecognized: x Name a ServingRuntime that exists", id="runtime",
+        "RuntimeNotRecognized: x Use a ServingRuntime that exists", id="runtime",
     ),
     pytest.param(
         [event("ServerlessModeRejected", "knative is not installed", with_status(service()))],
@@ -84,7 +84,7 @@ TROUBLES = [
                 {"kind": "ReplicaSet", "metadata": {"name": "llm-predictor-abc"}},
             )
         ],
-        "ReplicaSet llm-predictor-abc: may not make its pods: exceeded quota: gpus Ask for a larger",
+        "ReplicaSet llm-predictor-abc: may not create its pods: exceeded quota: gpus Request a larger",
         id="quota",
     ),
 ]  # fmt: skip
@@ -120,10 +120,10 @@ def controller(available: int) -> Object:
     ("made", "words"),
     [
         pytest.param(
-            [controller(0)], "controller does not run. See the Deployment .* kserve", id="no-controller"
+            [controller(0)], "controller is not running. See the Deployment .* kserve", id="no-controller"
         ),
-        pytest.param([controller(1)], "KServe has made nothing of it .* workerSpec", id="silence"),
-        pytest.param([], "KServe has made nothing of it", id="cannot-see"),
+        pytest.param([controller(1)], "KServe has created nothing for it .* workerSpec", id="silence"),
+        pytest.param([], "KServe has created nothing for it", id="cannot-see"),
     ],
 )
 def test_nobody_takes_it_up(api: StubApi, cluster: Cluster, made: list[Object], words: str) -> None:

@@ -142,7 +142,9 @@ def test_what_cannot_be_told_is_asked_for(
     [
         pytest.param("rhoai-2.25", "", id="the-same"),
         pytest.param(
-            "rhoai-2.22", "though the cluster runs OpenShift AI 2.25, says the Deployment", id="another"
+            "rhoai-2.22",
+            "although the cluster runs OpenShift AI 2.25 according to the Deployment",
+            id="another",
         ),
     ],
 )

@@ -108,7 +108,7 @@ def test_without_the_pods_proxy_conditions_decide(api: StubApi, cluster: Cluster
     said: list[str] = []
     with pytest.raises(MultinodeError):
         wait(cluster, LLM, timeout=0.3, say=said.append)
-    assert said == ["This login may not ask the head (pods/proxy); pods' conditions are shown instead."]
+    assert said == ["This login may not query the head (pods/proxy); the pods' conditions are shown instead."]
     serve(api)
     assert wait(cluster, LLM, timeout=20).ready
 
@@ -133,7 +133,7 @@ def test_a_deleted_service_ends_it(api: StubApi, cluster: Cluster) -> None:
         if api.get("inferenceservices", "llm"):
             api.remove("inferenceservices", "llm")
 
-    with pytest.raises(MultinodeError, match="is not there any more"):
+    with pytest.raises(MultinodeError, match="no longer exists"):
         wait(cluster, LLM, timeout=20, show=show)
 
 
@@ -243,7 +243,7 @@ def test_completion(api: StubApi, cluster: Cluster) -> None:
 
 
 def test_completion_that_is_refused(api: StubApi, cluster: Cluster) -> None:
-    with pytest.raises(MultinodeError, match="the engine answered 503 to /v1/models") as raised:
+    with pytest.raises(MultinodeError, match="the engine returned 503 for /v1/models") as raised:
         completion(cluster, running(), "One")
     assert raised.value.code == ExitCode.NOT_SERVING
 

@@ -87,7 +87,7 @@ CASES: dict[str, Case] = {
         "head",
         {"MODEL_DIR": "/nonexistent/models", "MULTINODE_MODEL_SOURCE": "pvc://models/llama"},
         ExitCode.MODEL_MISSING,
-        "It was to be folder llama of the claim models",
+        "It should be folder llama of the claim models",
     ),
     "heads-not-divided-by-tp": (
         "head",

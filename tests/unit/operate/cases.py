@@ -170,8 +170,8 @@ def log_case(cause: str, line: str) -> Case:
 
 CASES = [
     Case("service-stopped", [stopped()], words="serving.kserve.io/stop"),
-    Case("controller-down", [not_taken_up(), controller_down()], words="controller does not run"),
-    Case("not-taken-up", [not_taken_up()], words="has made nothing of it"),
+    Case("controller-down", [not_taken_up(), controller_down()], words="controller is not running"),
+    Case("not-taken-up", [not_taken_up()], words="has created nothing for it"),
     Case("runtime-not-recognized", [failing("RuntimeNotRecognized", "no runtime x")], words="no runtime x"),
     Case("runtime-disabled", [failing("RuntimeDisabled", "it is disabled")]),
     Case("runtime-unhealthy", [failing("RuntimeUnhealthy", "pods fail")]),
@@ -196,7 +196,7 @@ CASES = [
     Case("unschedulable", [unscheduled("0/3 nodes: 3 node(s) were unschedulable.")]),
     Case("evicted", [pod(HEAD, phase="Failed", reason="Evicted", message="low on ephemeral-storage")]),
     Case("pod-failed", [pod(HEAD, phase="Failed", reason="UnexpectedAdmissionError", message="no devices")]),
-    Case("node-lost", node_lost(), words="has fallen silent"),
+    Case("node-lost", node_lost(), words="has stopped responding"),
     Case("stuck-terminating", lingering(), SERVES, BUSY),
     Case("image-pull", [waiting("ImagePullBackOff", "manifest unknown")], words="manifest unknown"),
     Case("config-missing", [waiting("CreateContainerConfigError", 'secret "token" not found')]),

@@ -288,7 +288,7 @@ def test_a_look_that_fails_leaves_what_was_seen(watcher: Watcher, place: Place) 
             time.sleep(0.1)
     assert "does not answer" in page.failure
     text = words(standalone(page))
-    assert "The latest look has failed" in text
+    assert "The last refresh failed" in text
     assert HEAD[:12] in text
 
 
@@ -307,7 +307,7 @@ def test_many_services_are_a_table_and_the_chosen_one_is_asked_by_itself(
     assert place.looks == ["", "llm-07"]
     place.names = place.names[8:]
     watcher.look()
-    assert "There is no service llm-07 any more" in words(standalone(watcher.page("llm-07")))
+    assert "Service llm-07 no longer exists" in words(standalone(watcher.page("llm-07")))
     assert isinstance(page, Page)
 
 

@@ -167,7 +167,7 @@ def test_a_refusal_is_one_line_with_the_next_step(
 
 
 def test_a_refused_token_is_not_asked_for_once_more(start: Serve) -> None:
-    with pytest.raises(MultinodeError, match="refuses the token given") as refusal:
+    with pytest.raises(MultinodeError, match="rejects the token") as refusal:
         read_hub_model(ADDRESS, {"HF_ENDPOINT": start(always(401)).url, "HF_TOKEN": hub.TOKEN})
     assert hub.TOKEN not in str(refusal.value)
 

@@ -25,7 +25,7 @@ def as_text(found: Preview) -> str:
     for router in found.routers:
         lines += ["", *_router(router)]
     if not found.groups:
-        lines += ["", "Nothing is made."]
+        lines += ["", "Nothing is created."]
     if found.findings or found.notes:
         lines.append("")
     lines += [line for text in as_lines(found.findings, (found.release,)) for line in _wrapped("", text)]
@@ -196,7 +196,7 @@ def _update_cost(group: Group) -> str:
         if role.deployment in strategies
     )
     if not more:
-        return f"An update ({group.strategy}) needs no further GPUs; the service is away meanwhile."
+        return f"An update ({group.strategy}) needs no more GPUs, but the service is down meanwhile."
     return (
         f"An update ({group.strategy}) needs {more} more GPUs while it runs, or never finishes; "
         "Recreate needs none."
@@ -214,11 +214,12 @@ def _update(one: Update) -> Iterator[str]:
         )
     if one.rollouts and one.more_gpus:
         yield (
-            f"  Needs {one.more_gpus} GPUs on top of the {one.gpus[0]} in use, or never finishes; "
+            f"  Needs {one.more_gpus} more GPUs than the {one.gpus[0]} in use, and cannot finish without "
+            "them; "
             "deploymentStrategy Recreate needs none."
         )
     elif one.rollouts:
-        yield "  Needs no GPUs on top; the service is away until the new pods serve."
+        yield "  Needs no more GPUs, but the service is down until the new pods serve."
     elif one.what == "changed":
         yield "  No pod is replaced."
     for change in one.differences:

@@ -43,7 +43,7 @@ def leader_worker_set(spec: DeploymentSpec, user: int | None = names.USER) -> Ob
             ExitCode.SPEC,
             "KServe mounts images as models, LeaderWorkerSet does not.",
             where="model.oci",
-            hint="Copy the model to a claim and name model.claim.",
+            hint="Copy the model to a claim and set model.claim.",
         )
     meta = pods.metadata(spec, spec.name)
     meta["labels"] |= queue.set_labels(spec)

@@ -32,7 +32,7 @@ def remarks(spec: DeploymentSpec, release: Release) -> Iterator[str]:
     try:
         check(spec, release)
     except MultinodeError as error:
-        yield f"{release.label} cannot take it so: {error}"
+        yield f"{release.label} does not support it: {error}"
     yield from notes(spec, release)
 
 
@@ -45,14 +45,14 @@ def check(spec: DeploymentSpec, release: Release) -> None:
     if spec.model.oci is not None and ("oci" not in release.storage_schemes or release.refuses_oci_workers):
         raise _refusal(
             "model.oci",
-            f"{release.label} takes models of several nodes from a claim only.",
+            f"{release.label} supports only claims for models over several nodes.",
             "Name model.claim.",
         )
     if "PYTHONPATH" in spec.env and release.refuses_python_path:
         raise _refusal("env.PYTHONPATH", f"{release.label} refuses this variable.", "Leave it out.")
     least = release.least_pipeline_size
     if spec.parallelism.pipeline < least:
-        raise _refusal("parallelism.pipeline", f"{release.label} wants at least {least}.", _LWS)
+        raise _refusal("parallelism.pipeline", f"{release.label} requires at least {least}.", _LWS)
     if spec.accelerator_resource not in COUNTED and not release.counts_nodes_by_gpu_requests:
         counted = ", ".join(sorted(COUNTED))
         what = f"{release.label} adds nvidia.com/gpu to every pod that names none of {counted}."
@@ -170,7 +170,8 @@ def egress_notes(spec: DeploymentSpec) -> Iterator[str]:
     if closed and _HARMONY in named and _ENCODINGS not in spec.env:
         yield (
             "vLLM downloads the vocabulary of gpt-oss when it starts, which the NetworkPolicy stops: put it "
-            f"on the claim and name its folder in {_ENCODINGS} (env), or open the way with network.egressTo."
+            f"on the claim and set {_ENCODINGS} (env) to its folder, or allow the download with "
+            "network.egressTo."
         )
 
 

@@ -33,7 +33,7 @@ RULES: Final = (
     ),
     _rule(
         name="variable-sources",
-        message="A variable of the merged container has a value and a valueFrom, or no name.",
+        message="A variable of the merged container has both value and valueFrom, or no name.",
         hint="Give the variable another name, or change it in the ServingRuntime.",
     ),
     _rule(
@@ -43,7 +43,7 @@ RULES: Final = (
             "their own."
         ),
         hint=(
-            "Write the volume beside the containers: under spec.predictor for the head, under workerSpec "
+            "Define the volume next to the containers: under spec.predictor for the head, under workerSpec "
             "for workers."
         ),
     ),
@@ -70,12 +70,12 @@ RULES: Final = (
     _rule(
         name="image-missing",
         message="The merged container has no image.",
-        hint="Write the image into the ServingRuntime.",
+        hint="Set the image in the ServingRuntime.",
     ),
     _rule(
         name="resource-limits",
-        message="A request is above its limit, or a device's is not whole, or has no limit.",
-        hint="Write the same number under requests and limits.",
+        message="A request exceeds its limit, or a device request is not a whole number or has no limit.",
+        hint="Set the same number under requests and limits.",
     ),
     _rule(
         name="strategy-invalid",
@@ -92,12 +92,12 @@ RULES: Final = (
     ),
     _rule(
         name="pod-refused",
-        message="The API server refuses the pods that KServe makes.",
-        hint="Change what it names.",
+        message="The API server refuses the pods that KServe creates.",
+        hint="Change the field in the message.",
     ),
     _rule(
         name="object-refused",
-        message="The API server refuses the Deployment that KServe makes.",
-        hint="Change what it names.",
+        message="The API server refuses the Deployment that KServe creates.",
+        hint="Change the field in the message.",
     ),
 )

@@ -49,7 +49,7 @@ def _mode_unknown(case: Case) -> Iterator[Finding]:
     known = (*case.release.knative_modes, *case.release.raw_modes, "ModelMesh")
     if case.multi_node and isinstance(mode, str) and mode not in known:
         message = (
-            f"{case.release.label} does not know the deployment mode {mode} and takes the cluster's default."
+            f"{case.release.label} does not know the deployment mode {mode} and uses the cluster's default."
         )
         fix = (Edit(_MODE, "RawDeployment"),) if mode == "Standard" else ()
         yield Finding(_MODE, message, fix=fix)
@@ -62,7 +62,7 @@ def _claim(case: Case) -> Iterator[Finding]:
         return
     claim, folder = claim_and_path(uri)
     if not claim:
-        yield Finding(path, "no claim is named, so no pod can be made.", "Write pvc://<claim>/<path>.")
+        yield Finding(path, "no claim is given, so no pod can be created.", "Write pvc://<claim>/<path>.")
     elif case.document.namespace and claim == case.document.namespace and "/" in folder:
         message = f"the claim is {claim}, which is the namespace's name, and {folder} is the folder in it."
         yield Finding(path, message, f"Write pvc://{folder} where {claim} is meant to be the namespace.")
@@ -74,7 +74,7 @@ def _container_name(case: Case, path: Path, wanted: str) -> Iterator[Finding]:
     if given and all(container.get("name") != wanted for _, container in given):
         place, container = given[0]
         name = text(container, "name") or "none"
-        message = f"KServe makes no pods: it looks for the container {wanted} and finds {name}."
+        message = f"KServe creates no pods: it needs the container {wanted} and finds {name}."
         fix = (Edit((*place, "name"), wanted),) if len(given) == 1 else ()
         yield Finding((*place, "name"), message, fix=fix)
 
@@ -87,7 +87,7 @@ def _worker_container(case: Case) -> Iterator[Finding]:
     if at(case.body, "spec", "workerSpec") is not None and not listed(
         case.body, "spec", "workerSpec", "containers"
     ):
-        yield Finding(("spec", "workerSpec"), "KServe makes no pods: the workerSpec has no containers.")
+        yield Finding(("spec", "workerSpec"), "KServe creates no pods: the workerSpec has no containers.")
 
 
 def _head_container(case: Case) -> Iterator[Finding]:
@@ -98,8 +98,8 @@ def _head_container(case: Case) -> Iterator[Finding]:
 RULES: Final = (
     _rule(
         name="head-service-name",
-        message="The workers look for their head at another Service than the one that KServe makes.",
-        hint="Choose a name that does not end in -predictor, and leave spec.predictor.name out.",
+        message="The workers look for their head at a Service other than the one that KServe creates.",
+        hint="Choose a name that does not end in -predictor, and omit spec.predictor.name.",
         seen="KServe's names, GetHeadServiceName",
     ),
     _rule(
@@ -122,7 +122,7 @@ RULES: Final = (
     _rule(
         name="worker-container-name",
         message=(
-            "KServe makes no pods: the workers' container is not named worker-container, in the "
+            "KServe creates no pods: the workers' container is not named worker-container, in the "
             "ServingRuntime or in the InferenceService."
         ),
         hint="Name it worker-container.",
@@ -131,7 +131,7 @@ RULES: Final = (
     ),
     _rule(
         name="head-container-name",
-        message="KServe makes no pods: the ServingRuntime has no container named kserve-container.",
+        message="KServe creates no pods: the ServingRuntime has no container named kserve-container.",
         hint="Name the head's container kserve-container.",
         seen="KServe's controller, MergeServingRuntimeAndInferenceServiceSpecs",
         check=_head_container,
@@ -140,7 +140,7 @@ RULES: Final = (
     _rule(
         name="stopped",
         message="The annotation serving.kserve.io/stop stops the service: its objects are deleted.",
-        hint="Remove it where the service is to run.",
+        hint="Remove it to run the service.",
         seen="KServe's controller",
         holds=lambda release: release.knows_stop_annotation,
     ),
@@ -169,23 +169,23 @@ RULES: Final = (
             "An oci:// model is admitted, and KServe's pod webhook then refuses every worker's pod: it "
             "looks for a container kserve-container."
         ),
-        hint="Use a claim, or a release that makes such workers: KServe v0.17, OpenShift AI 3.2.",
+        hint="Use a claim, or a release that supports such workers: KServe v0.17, OpenShift AI 3.2.",
         seen="the running controllers of v0.16.0 and of OpenShift AI 2.24 to 3.0",
         holds=lambda release: release.refuses_oci_workers,
     ),
     _rule(
         name="runtime-without-worker-spec",
-        message="KServe's controller panics on every reconcile and makes nothing: the ServingRuntime has no "
-        "workerSpec.",
-        hint="Name a ServingRuntime that has one.",
+        message="KServe's controller panics on every reconcile and creates nothing: the ServingRuntime "
+        "has no workerSpec.",
+        hint="Use a ServingRuntime that has one.",
     ),
     _rule(
         name="runtime-not-fitting",
         message=(
-            "KServe makes nothing: the runtime is disabled, or does not support the model's format or "
+            "KServe creates nothing: the runtime is disabled, or does not support the model's format or "
             "protocol."
         ),
-        hint="Name the format and protocol that the ServingRuntime lists.",
+        hint="Use a format and protocol that the ServingRuntime lists.",
         holds=always,
     ),
     _rule(
@@ -232,31 +232,32 @@ RULES: Final = (
     _rule(
         name="deployment-mode-unknown",
         severity="risk",
-        message="KServe does not know that deployment mode and takes the cluster's default.",
-        hint="Write RawDeployment, which every release takes.",
+        message="KServe does not know that deployment mode and uses the cluster's default.",
+        hint="Use RawDeployment, which every release supports.",
         seen="KServe's webhooks, by version",
         check=_mode_unknown,
     ),
     _rule(
         name="no-replicas",
-        message="With minReplicas 0 KServe makes no head, and the workers run and wait.",
+        message="With minReplicas 0 KServe creates no head, and the workers run and wait.",
         hint="Set minReplicas to 1; the annotation serving.kserve.io/stop: 'true' stops a service.",
     ),
     _rule(
         name="many-replicas",
         message=(
-            "KServe makes several heads and the workers of one group: the other heads never form, and the "
+            "KServe creates several heads but the workers of only one group: the other heads never form "
+            "a group, and the "
             "service never becomes ready."
         ),
-        hint="Set minReplicas to 1 and write several InferenceServices behind one Service.",
+        hint="Set minReplicas to 1 and use several InferenceServices behind one Service.",
     ),
     _rule(
         name="custom-predictor",
         message=(
             "A predictor that has a workerSpec and no model gets no ServingRuntime: KServe's controller "
-            "panics, and nothing is made."
+            "panics, and nothing is created."
         ),
-        hint="Write spec.predictor.model with a runtime.",
+        hint="Set spec.predictor.model with a runtime.",
     ),
     _rule(
         name="storage-claim",
@@ -270,7 +271,7 @@ RULES: Final = (
     ),
     _rule(
         name="placeholder-unknown",
-        message="KServe makes nothing where it cannot fill in a {{placeholder}} of the ServingRuntime.",
+        message="KServe creates nothing if it cannot resolve a {{placeholder}} of the ServingRuntime.",
         hint="Use {{.Name}}, {{.Namespace}}, {{.Labels.x}} or {{.Annotations.x}} alone.",
         seen="KServe's ReplacePlaceholders",
         kinds=(*_SERVICE, *RUNTIMES),

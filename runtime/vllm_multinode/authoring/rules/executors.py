@@ -63,7 +63,7 @@ RULES: Final = (
     Rule(
         id="executor-value",
         severity="risk",
-        message="KServe knows the executor mp only and takes any other value for ray.",
+        message="KServe knows only the executor mp and treats any other value as ray.",
         hint="Write mp, or remove the annotation.",
         seen=_TABLE,
         check=_executor_value,
@@ -77,7 +77,7 @@ RULES: Final = (
             "KServe reads multinode/executor-backend from spec.annotations of the ServingRuntime only, "
             "and takes it for ray everywhere else."
         ),
-        hint="Write it into spec.annotations of the ServingRuntime.",
+        hint="Set it in spec.annotations of the ServingRuntime.",
         seen=_TABLE,
         check=_executor_place,
         kinds=_KINDS,
@@ -101,9 +101,7 @@ RULES: Final = (
         id="executor-disagrees",
         severity="risk",
         message="MULTINODE_EXECUTOR is not what KServe counts nodes and GPUs for.",
-        hint=(
-            "Set multinode/executor-backend: mp in spec.annotations where the executor is mp, and only there."
-        ),
+        hint=("Set multinode/executor-backend: mp in spec.annotations if and only if the executor is mp."),
         seen="the running controllers of v0.15.0 to v0.20.0",
         check=_executor_disagrees,
         kinds=RUNTIMES,

@@ -100,7 +100,7 @@ class _Walk:
                 self._unknown(name, list(known), (*path, name))
         for name in node.get("r", ()):
             if value.get(name) is None:
-                what = f"the API server refuses it: {name} is not there."
+                what = f"the API server refuses it: {name} is missing."
                 self.found["missing-field"].append(Finding(path, what, f"Add {name}."))
 
     def _list(self, value: list[Any], node: dict[str, Any], path: Path) -> None:
@@ -114,7 +114,7 @@ class _Walk:
                     [item.get(name, "TCP" if name == "protocol" else None) for name in node["k"]]
                 )
                 if key in seen:
-                    what = f"the API server refuses it: it stands for the same as entry {seen[key]}."
+                    what = f"the API server refuses it: it has the same key as entry {seen[key]}."
                     self.found["doubled-item"].append(Finding((*path, index), what))
                 seen.setdefault(key, index)
 
@@ -140,7 +140,7 @@ class _Walk:
         if wanted == "string" and isinstance(value, (bool, int, float)):
             hint, fix = "Put it in quotes.", (Edit(path, quote=True),)
         elif wanted == "integer" and isinstance(value, str) and is_count(value) and len(value) < 10:
-            hint, fix = "Leave the quotes out.", (Edit(path, int(value)),)
+            hint, fix = "Remove the quotes.", (Edit(path, int(value)),)
         self.found["wrong-value"].append(Finding(path, what, hint, fix))
 
     def _unknown(self, name: str, known: list[str], path: Path) -> None:
@@ -149,9 +149,7 @@ class _Walk:
             if name not in runtime_pod_fields(self._case.release):
                 self.found["runtime-drops-field"].append(Finding(path, _dropped(name)))
             return
-        what = (
-            f"kubectl refuses it: there is no field {shorten(name)} here; sent in another way, it is dropped."
-        )
+        what = f"kubectl refuses it: there is no field {shorten(name)} here; other clients drop it."
         same = [one for one in known if one.lower() == name.lower()]
         near = same or difflib.get_close_matches(name, known, 1)
         hint = f"Write {near[0]}." if near else ""
@@ -160,9 +158,7 @@ class _Walk:
 
 
 def _dropped(name: str) -> str:
-    return (
-        f"a ServingRuntime does not carry {name}: kubectl refuses it, and sent in another way it is dropped."
-    )
+    return f"a ServingRuntime does not carry {name}: kubectl refuses it; other clients drop it."
 
 
 def _of(rule: str, case: Case) -> Iterator[Finding]:
@@ -200,7 +196,7 @@ def _name(case: Case) -> Iterator[Finding]:
     name = at(case.body, "metadata", "name")
     if not name and not at(case.body, "metadata", "generateName"):
         yield Finding(
-            ("metadata",), "the API server refuses it: metadata.name is not there.", "Give it a name."
+            ("metadata",), "the API server refuses it: metadata.name is missing.", "Give it a name."
         )
     elif case.document.kind != "InferenceService" and isinstance(name, str) and not _is_name(name):
         what = f"the API server refuses it: {shorten(name)} is not a valid object name."
@@ -218,9 +214,7 @@ def _same_object(case: Case) -> Iterator[Finding]:
             return
         if (other.kind, other.namespace, other.name) == (one.kind, one.namespace, one.name) and one.name:
             where = f"{other.file}:{other.line(())}" if other.line(()) else other.file
-            yield Finding(
-                ("metadata", "name"), f"the same object stands in {where}; the last one applied wins."
-            )
+            yield Finding(("metadata", "name"), f"the same object is in {where}; the last one applied wins.")
             return
 
 
@@ -241,8 +235,8 @@ RULES: Final = (
     Rule(
         id="api-version",
         severity="refused",
-        message="The API server knows no such kind in that apiVersion.",
-        hint="Write the apiVersion that is named.",
+        message="The API server does not have this kind in that apiVersion.",
+        hint="Use the apiVersion in the message.",
         seen="API server",
         check=_api_version,
         kinds=KINDS,
@@ -250,8 +244,8 @@ RULES: Final = (
     ),
     _rule(
         "unknown-field",
-        "kubectl refuses a field that the schema does not know; sent in another way, it is dropped silently.",
-        "Correct the name, or move the field to where it belongs.",
+        "kubectl refuses a field that is not in the schema; other clients drop it silently.",
+        "Correct the name, or move the field to its place.",
     ),
     _rule(
         "runtime-drops-field",
@@ -264,12 +258,12 @@ RULES: Final = (
     _rule(
         "wrong-value",
         "The API server refuses a value of the wrong type, or one that is not allowed there.",
-        "Write a value of the type that is named.",
+        "Use a value of the type in the message.",
     ),
-    _rule("missing-field", "The API server refuses an object without a field that must be there.", "Add it."),
+    _rule("missing-field", "The API server refuses an object that lacks a required field.", "Add it."),
     _rule(
         "doubled-item",
-        "The API server refuses two entries of a list that stand for the same thing.",
+        "The API server refuses two entries of a list with the same key.",
         "Keep one of them.",
     ),
     Rule(

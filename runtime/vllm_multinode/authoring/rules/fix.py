@@ -95,7 +95,7 @@ def _changes(findings: Sequence[Finding], releases: Sequence[Release]) -> dict[s
                     ExitCode.USAGE,
                     "--fix has no file to write.",
                     where=STDIN,
-                    hint="Name the file instead of '-'.",
+                    hint="Give a file instead of '-'.",
                 )
             changes.setdefault(document.file, []).append(finding)
     return changes

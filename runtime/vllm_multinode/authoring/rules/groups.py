@@ -96,7 +96,10 @@ def _limit_differs(case: Case) -> Iterator[Finding]:
         if limit is None or request is None or str(limit) == str(request) or not _differ(limit, request):
             continue
         path = (*container.path, "resources", "limits", name)
-        what = f"the request of {request} {name} wins: KServe overwrites the limit of {limit} with it."
+        what = (
+            f"the request of {request} {name} takes precedence: KServe overwrites the limit of {limit} "
+            "with it."
+        )
         yield Finding(path, what, fix=_written(path, request))
 
 
@@ -130,7 +133,7 @@ def _limited(case: Case, role: str) -> bool:
 def _one_node(case: Case) -> Iterator[Finding]:
     made = case.layout
     if isinstance(made, Layout) and made.nodes == 1:
-        what = f"the head alone takes all {made.head_gpus} GPUs: KServe makes no worker."
+        what = f"the head uses all {made.head_gpus} GPUs: KServe creates no worker."
         yield Finding(WORKER_SPEC, what)
 
 
@@ -164,8 +167,8 @@ def _workers_left_out(case: Case) -> Iterator[Finding]:
         name for name in _FOR_BOTH if predictor.get(name) and not worker.get(name) and not theirs.get(name)
     ]
     for name in missing:
-        what = f"{name} is set for the head alone: the workers' pods go without it."
-        yield Finding((*PREDICTOR, name), what, f"Write it under spec.predictor.workerSpec.{name} as well.")
+        what = f"{name} is set only for the head: the workers' pods do not have it."
+        yield Finding((*PREDICTOR, name), what, f"Set it under spec.predictor.workerSpec.{name} too.")
 
 
 def _update(case: Case) -> Iterator[Finding]:
@@ -191,7 +194,7 @@ RULES: Final = (
     Rule(
         id="gpu-limit-differs",
         severity="risk",
-        message="The GPU request wins: KServe overwrites a limit that differs.",
+        message="The GPU request takes precedence: KServe overwrites a different limit.",
         hint="Write the same number under limits and requests.",
         seen=_TABLE,
         check=_limit_differs,
@@ -201,8 +204,8 @@ RULES: Final = (
     Rule(
         id="gpu-allocation",
         severity="stalls",
-        message="KServe makes no pods (InvalidGPUAllocation): TP x PP is more than head and workers hold.",
-        hint="Raise the GPU requests of head or worker.",
+        message="KServe makes no pods (InvalidGPUAllocation): TP x PP exceeds the GPUs of head and workers.",
+        hint="Increase the GPU requests of head or worker.",
         seen=_TABLE,
         check=simulated("gpu-allocation"),
         holds=_counting,
@@ -210,7 +213,7 @@ RULES: Final = (
     Rule(
         id="gpu-requests-missing",
         severity="risk",
-        message="Neither head nor worker requests GPUs, so KServe makes TP x PP pods of one GPU each.",
+        message="Neither head nor worker requests GPUs, so KServe creates TP x PP pods with one GPU each.",
         hint=(
             "Write the GPUs of a node under requests and limits of the head's and of the worker's container."
         ),
@@ -236,7 +239,7 @@ RULES: Final = (
             "The InferenceService names another GPU resource than its ServingRuntime, so its pods ask "
             "for both."
         ),
-        hint="Name the same resource in both.",
+        hint="Use the same resource in both.",
         seen="the running controllers of v0.15.0 to v0.20.0",
         check=simulated("gpu-types-mixed"),
     ),
@@ -247,22 +250,22 @@ RULES: Final = (
             "A GPU type that the annotation allows is not counted: nodes follow from KServe's own four "
             "types alone."
         ),
-        hint="Take the executor mp, or list the type in the ConfigMap's multiNode.customGPUResourceTypeList.",
+        hint="Use the executor mp, or list the type in the ConfigMap's multiNode.customGPUResourceTypeList.",
         seen="KServe's predictor, computeRayNodeAndGPUs",
         check=simulated("gpu-type-not-counted"),
     ),
     Rule(
         id="single-node",
         severity="advice",
-        message="The head alone takes all GPUs: KServe makes no worker.",
-        hint="Lower the head's request, or leave workerSpec out.",
+        message="The head uses all GPUs: KServe creates no worker.",
+        hint="Lower the head's request, or remove workerSpec.",
         seen="the running controllers of v0.15.0 to v0.20.0",
         check=_one_node,
     ),
     Rule(
         id="tensor-across-nodes",
         severity="advice",
-        message="TP reaches over several nodes: every layer waits for the network.",
+        message="TP spans several nodes: every layer waits for the network.",
         hint="Set TP to the GPUs of a node and PP to the number of nodes.",
         seen="vLLM's own parallelism",
         check=_across_nodes,
@@ -271,7 +274,7 @@ RULES: Final = (
         id="head-image",
         severity="risk",
         message=(
-            "spec.predictor.model.image changes the head alone; the workers keep the ServingRuntime's image."
+            "spec.predictor.model.image changes only the head; the workers keep the ServingRuntime's image."
         ),
         hint=(
             "Write the image into the ServingRuntime, or into "
@@ -283,8 +286,8 @@ RULES: Final = (
     Rule(
         id="workers-left-out",
         severity="risk",
-        message="A field is set for the head alone, and the workers' pods go without it.",
-        hint="Write it under spec.predictor.workerSpec as well.",
+        message="A field is set only for the head, and the workers' pods do not have it.",
+        hint="Set it under spec.predictor.workerSpec too.",
         seen="recorded: placement-differs-head-worker",
         check=_workers_left_out,
     ),

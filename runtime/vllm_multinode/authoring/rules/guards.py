@@ -88,7 +88,7 @@ def _bare(case: Case) -> Iterator[Finding]:
     missing = [*_missing(case), *(["restricted"] if any(_unrestricted(case)) else [])]
     *others, last = [_WORDS[one] for one in missing]
     told = f"{', '.join(others)} and {last}" if others else last
-    yield Finding(_NAME, f"nothing guards the group: the files have {told}.")
+    yield Finding(_NAME, f"the group is not protected: the files have {told}.")
 
 
 def _lacks(rule: str) -> Check:
@@ -171,7 +171,7 @@ def _product(case: Case) -> Iterator[Finding]:
         return
     for pod in pods(case):
         if not pod.value("nodeSelector") and not pod.value("affinity", "nodeAffinity"):
-            message = f"the {pod.role} asks for a GPU of any product, and the sizes are for {case.gpu.name}."
+            message = f"the {pod.role} accepts a GPU of any product, but the sizes are for {case.gpu.name}."
             yield Finding((*pod.path, "nodeSelector"), message)
 
 
@@ -179,7 +179,7 @@ RULES: Final = (
     Rule(
         id="unguarded",
         severity="risk",
-        message="Nothing guards the group.",
+        message="The group is not protected.",
         hint=(
             "`multinode render` writes all of it; manifests/service and the components network-policy and "
             "pdb have it for kustomize."
@@ -195,7 +195,7 @@ RULES: Final = (
         message=(
             "Without a token anyone who reaches the pods can join the group, and Ray runs what they send."
         ),
-        hint=f"Mount a Secret and name its file in {env.TOKEN_FILE}, for head and workers.",
+        hint=f"Mount a Secret and set its file in {env.TOKEN_FILE}, for head and workers.",
         seen="launcher's handshake, CVE-2023-48022",
         check=_lacks("token-missing"),
         kinds=_KINDS,
@@ -259,7 +259,10 @@ RULES: Final = (
     Rule(
         id="ipc-lock",
         severity="risk",
-        message=("restricted-v2 and Pod Security's baseline refuse IPC_LOCK, and no account asks for more."),
+        message=(
+            "restricted-v2 and Pod Security's baseline refuse IPC_LOCK, and no service account with "
+            "more rights is set."
+        ),
         hint=(
             "Name a serviceAccountName: on OpenShift one that the SCC of manifests/operators/80-rdma-scc is "
             "granted to, elsewhere with the namespace's label pod-security.kubernetes.io/enforce: privileged."
@@ -272,7 +275,7 @@ RULES: Final = (
     Rule(
         id="gpu-product-open",
         severity="risk",
-        message="The pods may run on any GPU, and the sizes are for one.",
+        message="The pods may run on any GPU, but the sizes are for a certain one.",
         hint=(
             "Add a nodeSelector with the nodes' label, such as nvidia.com/gpu.product or their instance type."
         ),

@@ -57,9 +57,9 @@ def _why(image: str) -> str:
         return "it is a placeholder"
     host, slash, _ = image.partition("/")
     if not _REFERENCE.fullmatch(image):
-        return "it is not an image reference, and the kubelet says InvalidImageName"
+        return "it is not an image reference, and the kubelet reports InvalidImageName"
     if not slash:
-        return "it names no registry, and Docker Hub has only its own images without an owner"
+        return "it has no registry, and Docker Hub has only official images without an owner"
     return f"{host} is not a registry that nodes can reach" if _NOWHERE.fullmatch(host) else ""
 
 
@@ -72,7 +72,9 @@ def _no_registry(case: Case) -> Iterator[Finding]:
                 f"{image} names no registry: each node looks where its own configuration says, usually "
                 "docker.io."
             )
-            yield Finding((*container.path, "image"), what, f"Write docker.io/{image} where that is meant.")
+            yield Finding(
+                (*container.path, "image"), what, f"Write docker.io/{image} if that is what you mean."
+            )
 
 
 def _unfixed(case: Case) -> Iterator[Finding]:
@@ -82,7 +84,7 @@ def _unfixed(case: Case) -> Iterator[Finding]:
         fixed = "@" in name or (":" in name and not name.endswith(":latest"))
         # A tag makes no image of a placeholder.
         if image and not fixed and _REFERENCE.fullmatch(image) and not _PLACEHOLDER.search(image):
-            what = f"{image} is another image tomorrow: a restarted pod may differ from its group."
+            what = f"{image} may change at any time: a restarted pod may differ from its group."
             yield Finding((*container.path, "image"), what)
 
 
@@ -94,7 +96,7 @@ RULES: Final = (
             "No node can pull the image: it is a placeholder, no reference, or in no registry that nodes "
             "can reach."
         ),
-        hint="Name an image with its registry, and push it there.",
+        hint="Use an image with its registry, and push it there.",
         seen="kubelet's ErrImagePull and InvalidImageName",
         check=_unpullable,
         kinds=_KINDS,
@@ -103,8 +105,8 @@ RULES: Final = (
     Rule(
         id="image-registry",
         severity="advice",
-        message="An image without a registry is looked for where each node's configuration says.",
-        hint="Write the registry in front: docker.io, quay.io or your own.",
+        message="An image without a registry is pulled from where each node's configuration says.",
+        hint="Add the registry: docker.io, quay.io or your own.",
         seen="CRI-O's short names",
         check=_no_registry,
         kinds=_KINDS,
@@ -114,10 +116,10 @@ RULES: Final = (
         id="image-latest",
         severity="advice",
         message=(
-            "An image without a fixed tag is another one tomorrow, and a restarted pod may differ from "
+            "An image without a fixed tag may change at any time, and a restarted pod may differ from "
             "its group."
         ),
-        hint="Name a version or a digest.",
+        hint="Use a version or a digest.",
         seen="launcher's preflight: versions must agree",
         check=_unfixed,
         kinds=_KINDS,

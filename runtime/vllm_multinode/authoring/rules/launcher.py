@@ -34,7 +34,7 @@ def _pod_ip(case: Case) -> Iterator[Finding]:
     for container in _ours(case):
         missing = [name for name in sorted(env.DOWNWARD) if variable(container.body, name) is None]
         if missing and case.document.kind != "InferenceService":
-            yield Finding((*container.path, "env"), f"{', '.join(missing)} is not asked of the downward API.")
+            yield Finding((*container.path, "env"), f"{', '.join(missing)} is not set from the downward API.")
 
 
 def _unknown_setting(case: Case) -> Iterator[Finding]:
@@ -60,7 +60,7 @@ def _grace(case: Case) -> Iterator[Finding]:
     if is_ours(head) and drain >= (_GRACE if grace is None else grace):
         what = (
             f"requests may drain for {drain:g} s, and the pod is killed {grace or _GRACE} s after SIGTERM: "
-            "the engine is not stopped in order."
+            "the engine cannot shut down cleanly."
         )
         yield Finding((*PREDICTOR, "terminationGracePeriodSeconds"), what)
 
@@ -115,7 +115,7 @@ RULES: Final = (
         message=(
             "Without POD_IP, POD_NAME and POD_NAMESPACE the launcher guesses them from routes and host names."
         ),
-        hint="Ask the downward API for all three.",
+        hint="Set all three from the downward API.",
         seen="docs/variables.md",
         check=_pod_ip,
         kinds=_WRITING,
@@ -146,7 +146,7 @@ RULES: Final = (
         id="size-arguments",
         severity="stalls",
         message="An argument for vLLM contradicts TP or PP of the workerSpec: the engine does not start.",
-        hint="Remove it; the launcher passes the sizes on.",
+        hint="Remove it; the launcher sets the sizes.",
         seen="launcher's preflight",
         check=_size_arguments,
         kinds=("InferenceService", *RUNTIMES),
@@ -155,7 +155,7 @@ RULES: Final = (
         id="data-parallel",
         severity="stalls",
         message="KServe makes the nodes of one engine of TP x PP, and --data-parallel-size asks for several.",
-        hint=f"Leave it out: {DATA_PARALLEL}.",
+        hint=f"Remove it: {DATA_PARALLEL}.",
         seen="vLLM's arguments; KServe's node count",
         check=_data_parallel,
         kinds=("InferenceService", *RUNTIMES),

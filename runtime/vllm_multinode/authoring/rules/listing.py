@@ -6,9 +6,9 @@ from vllm_multinode.authoring.rules import RULES, SEVERITIES, Rule, Severity
 from vllm_multinode.platforms.releases import MULTI_NODE, RELEASES, listed
 
 _TITLES: Final[dict[Severity, str]] = {
-    "refused": "Refused: the API server or KServe's webhook does not take it",
-    "stalls": "Stalls: it is accepted and never serves",
-    "risk": "Risk: it may serve, but not as it is meant",
+    "refused": "Refused: the API server or KServe's webhook rejects it",
+    "stalls": "Stalls: it is accepted but never serves",
+    "risk": "Risk: it may serve, but not as intended",
     "advice": "Advice",
 }
 _HEAD: Final = """# Rules of `multinode validate`

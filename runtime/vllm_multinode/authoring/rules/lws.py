@@ -114,7 +114,7 @@ def _node_count(case: Case) -> Iterator[Finding]:
             continue
         if asked.value != _group_size(case):
             ends = (
-                "waits for nodes that never come" if asked.value > _group_size(case) else "leaves pods over"
+                "waits for nodes that never join" if asked.value > _group_size(case) else "leaves pods unused"
             )
             what = (
                 f"{asked.flag} and leaderWorkerTemplate.size {_group_size(case)} differ: the engine {ends}."
@@ -170,7 +170,7 @@ RULES: Final = (
     Rule(
         id="lws-gpus",
         severity="stalls",
-        message="TP x PP wants more GPUs than the group's pods hold, and the engine does not start.",
+        message="TP x PP needs more GPUs than the group's pods have, and the engine does not start.",
         hint="Raise leaderWorkerTemplate.size or the GPUs of its pods.",
         seen="launcher's preflight",
         check=_held,
@@ -180,7 +180,7 @@ RULES: Final = (
     Rule(
         id="lws-gpus-idle",
         severity="risk",
-        message="The engine's command line uses fewer GPUs than the group's pods hold.",
+        message="The engine's command line uses fewer GPUs than the group's pods have.",
         hint="Make TP x PP the GPUs of the group: TP those of a pod, PP the number of pods.",
         seen="vLLM's own parallelism",
         check=_idle,

@@ -121,8 +121,8 @@ RULES: Final = (
     Rule(
         id="gpu-memory",
         severity="stalls",
-        message="The weights that fall on a GPU are more than it has memory.",
-        hint="Raise TP or PP; multinode plan names sizes that fit.",
+        message="The weights per GPU exceed its memory.",
+        hint="Increase TP or PP; multinode plan shows sizes that fit.",
         seen="the sizes of the model's weights",
         check=_memory,
         kinds=_KINDS,
@@ -132,7 +132,7 @@ RULES: Final = (
         id="model-heads",
         severity="stalls",
         message="The engine does not start: attention heads or KV heads do not divide by TP.",
-        hint="Choose a TP that divides them; multinode plan names one.",
+        hint="Choose a TP that divides them; multinode plan shows one.",
         seen="launcher's preflight; vLLM",
         check=_heads,
         kinds=_KINDS,
@@ -142,7 +142,7 @@ RULES: Final = (
         id="model-layers",
         severity="stalls",
         message="The engine does not start: there are fewer layers than pipeline stages.",
-        hint="Lower PP; multinode plan names one.",
+        hint="Decrease PP; multinode plan shows a valid one.",
         seen="launcher's preflight; vLLM",
         check=_layers,
         kinds=_KINDS,
@@ -155,7 +155,7 @@ RULES: Final = (
             "The engine does not start: experts, vocabulary, a width or a quantised group do not "
             "divide by TP, or the architecture has no pipeline parallelism."
         ),
-        hint="Choose other sizes; multinode plan names some.",
+        hint="Choose other sizes; multinode plan shows some.",
         seen="vLLM, as multinode plan knows it",
         check=_split,
         kinds=_KINDS,

@@ -51,7 +51,7 @@ RULES: Final = (
             "OpenShift AI looks for RAY_USE_TLS in the first variable of a pod alone: with any other one "
             "first no certificate is issued, and the pod stays in Init (RHOAIENG-31808)."
         ),
-        hint="Write RAY_USE_TLS first in env, also in the InferenceService: its variables come first.",
+        hint="Put RAY_USE_TLS first in env, also in the InferenceService, because its variables come first.",
         holds=lambda release: release.reads_first_variable_only,
     ),
     _rule(
@@ -68,9 +68,9 @@ RULES: Final = (
         name="gpu-types-panic",
         message=(
             "The annotation serving.kserve.io/gpu-resource-types makes the controller panic where the "
-            "ServingRuntime's workerSpec has no annotations, and nothing is made."
+            "ServingRuntime's workerSpec has no annotations, and nothing is created."
         ),
-        hint="Leave the annotation out, which means nothing there, or give the workerSpec any annotation.",
+        hint="Remove the annotation, which has no effect there, or give the workerSpec any annotation.",
         seen="red-hat-data-services/kserve, rhoai-2.16 to rhoai-2.22",
         holds=lambda release: release.panics_over_gpu_types,
     ),

@@ -53,7 +53,7 @@ def _hint(case: Case, container: Container, others: str) -> str:
 def _probe_ray(case: Case) -> Iterator[Finding]:
     for container, name, probe in _probes(case):
         if _SLOW.search(_command(probe)):
-            hint = _hint(case, container, "Ask by httpGet or tcpSocket, which start no process.")
+            hint = _hint(case, container, "Use httpGet or tcpSocket, which start no process.")
             yield Finding((*container.path, name, "exec"), hint=hint)
 
 
@@ -63,7 +63,7 @@ def _probe_completion(case: Case) -> Iterator[Finding]:
             continue
         asked = f"{_command(probe)} {text(probe, 'httpGet', 'path')}"
         if "completions" in asked or "/generate" in asked:
-            hint = _hint(case, container, "Ask httpGet /health, which does not wait for requests.")
+            hint = _hint(case, container, "Use httpGet /health, which does not wait for requests.")
             yield Finding((*container.path, name), hint=hint)
 
 
@@ -71,7 +71,9 @@ def _probe_health(case: Case) -> Iterator[Finding]:
     for container, name, probe in _probes(case):
         path = text(probe, "httpGet", "path")
         if name == "readinessProbe" and (path == "/health" or _HEALTH.search(_command(probe))):
-            hint = _hint(case, container, "Let readiness ask for the workers too, such as for Ray's nodes.")
+            hint = _hint(
+                case, container, "Make readiness check the workers too, for example the number of Ray nodes."
+            )
             yield Finding((*container.path, name), hint=hint)
 
 
@@ -225,7 +227,7 @@ RULES: Final = (
     Rule(
         id="probe-asks-completion",
         severity="risk",
-        message="Liveness asks for a completion: a busy server is killed for being busy.",
+        message="Liveness requests a completion: a busy server is killed because it is busy.",
         hint="Use httpGet /live on port 8081 of the launcher.",
         seen="measured on KServe's and OpenShift AI's runtimes",
         check=_probe_completion,
@@ -235,7 +237,7 @@ RULES: Final = (
     Rule(
         id="probe-health",
         severity="risk",
-        message="Readiness asks vLLM's /health, which stays 200 after a worker has died (measured).",
+        message="Readiness queries vLLM's /health, which stays 200 after a worker has died (measured).",
         hint="Use httpGet /ready on port 8081 of the launcher.",
         seen="measured with vLLM 0.32.0",
         check=_probe_health,
@@ -245,8 +247,8 @@ RULES: Final = (
     Rule(
         id="startup-probe-missing",
         severity="risk",
-        message="Liveness begins at once, and a model that loads for long is killed while it loads.",
-        hint="Add a startupProbe that lasts as long as loading may.",
+        message="Liveness begins at once and kills a model that takes long to load.",
+        hint="Add a startupProbe that covers the loading time.",
         seen="Kubernetes' probes",
         check=_startup,
         kinds=_WRITING,
@@ -256,10 +258,10 @@ RULES: Final = (
         id="service-links",
         severity="risk",
         message=(
-            "Kubernetes writes a variable for every Service: one named vllm gives VLLM_PORT=tcp://…, "
+            "Kubernetes sets variables for every Service: one named vllm sets VLLM_PORT=tcp://…, "
             "which vLLM refuses."
         ),
-        hint="Set enableServiceLinks: false, for the workers as well.",
+        hint="Set enableServiceLinks: false, also for the workers.",
         seen="vLLM 0.32.0",
         check=_service_links,
         kinds=_KINDS,
@@ -281,7 +283,7 @@ RULES: Final = (
     Rule(
         id="empty-dir-limit",
         severity="advice",
-        message="An emptyDir without a limit may fill the node, or its memory.",
+        message="An emptyDir without a limit can fill the node's disk or memory.",
         hint="Set sizeLimit.",
         seen="Kubernetes' volumes",
         check=_empty_dir,

@@ -60,7 +60,7 @@ def _keyless(case: Case) -> Iterator[Finding]:
         ways.append(f"the label {_VISIBILITY}")
     if ways:
         path = (*MODEL, "env") if case.document.kind == "InferenceService" else (*head.container_path, "env")
-        yield Finding(path, f"{' and '.join(ways)} publishes the API, and it asks for no key.")
+        yield Finding(path, f"{' and '.join(ways)} publishes the API, and the API requires no key.")
 
 
 def _wide(case: Case) -> Iterator[Finding]:
@@ -133,10 +133,10 @@ RULES: Final = (
     Rule(
         id="api-key-missing",
         severity="risk",
-        message="The API is published without a key: anyone who finds it can use the accelerators.",
+        message="The API is published without a key: anyone who can reach it can use the accelerators.",
         hint=(
             f"Give the head {env.API_KEY} from a Secret (the component api-key, `publish` or apiKeySecret of "
-            "a spec), or put OpenShift AI's proxy before it."
+            "a spec), or put OpenShift AI's proxy in front of it."
         ),
         seen="vLLM's API server",
         check=_keyless,
@@ -147,8 +147,8 @@ RULES: Final = (
         id="published-paths",
         severity="risk",
         message=(
-            "It publishes more than /v1, and vLLM asks for its API key there alone: /invocations, /pooling, "
-            "/score and others answer everybody."
+            "It publishes more than /v1, and vLLM requires its API key only there: /invocations, /pooling, "
+            "/score and others are open to everyone."
         ),
         hint="Publish the path /v1.",
         seen="vLLM 0.32.0's middleware",
@@ -159,7 +159,7 @@ RULES: Final = (
     Rule(
         id="tls-missing",
         severity="risk",
-        message="It publishes the API without TLS: prompts, answers and the API key can be read on the way.",
+        message="It publishes the API without TLS: prompts, answers and the API key can be read in transit.",
         hint="Set tls, or a listener of protocol HTTPS on its Gateway.",
         seen="Route, Ingress and Gateway API",
         check=_open_text,

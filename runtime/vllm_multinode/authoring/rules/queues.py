@@ -29,7 +29,9 @@ def _count(case: Case) -> Iterator[Finding]:
     given, made = text(case.body, *_ANNOTATIONS, kueue.GROUP_SIZE), case.layout
     if not isinstance(made, Layout) or given == str(made.nodes):
         return
-    what = f"Kueue waits for {given or 'no number of'} pods, and KServe makes {made.nodes}: none is admitted."
+    what = (
+        f"Kueue waits for {given or 'no number of'} pods, but KServe creates {made.nodes}: none is admitted."
+    )
     yield Finding((*_ANNOTATIONS, kueue.GROUP_SIZE) if given else (*_LABELS, kueue.GROUP), what)
 
 
@@ -37,7 +39,7 @@ RULES: Final = (
     Rule(
         id="queue-group-size",
         severity="stalls",
-        message="Kueue waits for another number of pods than KServe makes, and admits none.",
+        message="Kueue waits for a different number of pods than KServe creates, and admits none.",
         hint=f"Write the number of nodes, the head included, as the annotation {kueue.GROUP_SIZE}.",
         seen=_SEEN,
         check=_count,
@@ -45,7 +47,7 @@ RULES: Final = (
     Rule(
         id="queue-alone",
         severity="risk",
-        message="Kueue admits each pod by itself: two groups can each hold part of the nodes and wait.",
+        message="Kueue admits each pod separately: two groups can each hold part of the nodes and wait.",
         hint=f"Add the label {kueue.GROUP} and the annotation {kueue.GROUP_SIZE}, as `queue` in a spec does.",
         seen=_SEEN,
         check=_alone,

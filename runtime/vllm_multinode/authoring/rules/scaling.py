@@ -53,7 +53,7 @@ RULES: Final = (
         id="scaling-ignored",
         severity="advice",
         message="maxReplicas and metrics have no effect: nothing scales a service over several nodes.",
-        hint="Leave them out; for more replicas write several InferenceServices behind one Service.",
+        hint="Leave them out; for more replicas use several InferenceServices behind one Service.",
         seen="KServe's autoscaler class for several nodes",
         check=_scaling,
     ),

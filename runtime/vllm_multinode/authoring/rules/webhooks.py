@@ -36,7 +36,10 @@ def _same_sizes(case: Case) -> Iterator[Finding]:
         for index, entry in enumerate(listed(container.body, "env")):
             name = at(entry, "name")
             if name in (env.TENSOR_PARALLEL_SIZE, env.PIPELINE_PARALLEL_SIZE):
-                message = f"{name} on the worker container stands beside KServe's own variable, and may win."
+                message = (
+                    f"{name} on the worker container exists beside KServe's own variable, and may "
+                    "override it."
+                )
                 yield Finding((*container.path, "env", index), message)
 
 
@@ -61,7 +64,7 @@ RULES: Final = (
     _refused(
         name="python-path",
         message="KServe refuses the environment variable PYTHONPATH from v0.18 on.",
-        hint="Put the modules into the image.",
+        hint="Add the modules to the image.",
         holds=lambda release: release.refuses_python_path,
     ),
     _refused(
@@ -72,17 +75,17 @@ RULES: Final = (
     _refused(
         name="size-variables",
         message="KServe sets TENSOR_PARALLEL_SIZE and PIPELINE_PARALLEL_SIZE, and refuses them as variables.",
-        hint="Write tensorParallelSize and pipelineParallelSize into workerSpec.",
+        hint="Set tensorParallelSize and pipelineParallelSize in workerSpec.",
         seen="recorded: reject-env-tp",
     ),
     _refused(
         name="gpu-type-unknown",
         message=(
-            "KServe refuses a resource that it takes for an unknown GPU: all but CPU, memory, storage and "
+            "KServe refuses a resource that it considers an unknown GPU: all except CPU, memory, storage and "
             "its four GPU types, also rdma/hca and huge pages."
         ),
         hint=(
-            "Name it in the annotation serving.kserve.io/gpu-resource-types, a JSON list: of the "
+            "Add it to the annotation serving.kserve.io/gpu-resource-types, a JSON list: of the "
             "InferenceService, and of the ServingRuntime's spec."
         ),
         seen="recorded: reject-unknown-gpu",
@@ -107,7 +110,7 @@ RULES: Final = (
             "KServe refuses that scheme of storageUri: multi-node takes pvc, and oci from KServe v0.16 and "
             "OpenShift AI 2.22 on."
         ),
-        hint="Copy the model to a claim and name it as pvc://<claim>/<path>.",
+        hint="Copy the model to a claim and use pvc://<claim>/<path>.",
         seen="recorded: reject-s3",
     ),
     _refused(
@@ -125,19 +128,19 @@ RULES: Final = (
     ),
     _refused(
         name="runtime-sizes",
-        message="KServe v0.15.0 refuses a ServingRuntime whose workerSpec does not say both sizes.",
-        hint="Write tensorParallelSize and pipelineParallelSize into its workerSpec.",
+        message="KServe v0.15.0 refuses a ServingRuntime whose workerSpec does not set both sizes.",
+        hint="Set tensorParallelSize and pipelineParallelSize in its workerSpec.",
         holds=lambda release: release.knows_worker_spec and release.runtime_must_name_sizes,
     ),
     _refused(
         name="model-name",
         message="KServe refuses a name inside spec.predictor.model from v0.16 on.",
-        hint="Remove it; clients ask for the InferenceService's name.",
+        hint="Remove it; clients use the InferenceService's name.",
         holds=lambda release: release.knows_storage_uris,
     ),
     _refused(
         name="one-implementation",
-        message="KServe refuses a predictor that has not exactly one implementation.",
+        message="KServe refuses a predictor that does not have exactly one implementation.",
         hint="Keep spec.predictor.model alone.",
     ),
     _refused(
@@ -148,7 +151,7 @@ RULES: Final = (
     _refused(
         name="strategy-mode",
         message=(
-            "KServe refuses deploymentStrategy: it does not take the service for a raw deployment (v0.16.0 "
+            "KServe refuses deploymentStrategy: it does not treat the service as a raw deployment (v0.16.0 "
             "not even with RawDeployment)."
         ),
         hint="Set the annotation serving.kserve.io/deploymentMode to RawDeployment, for v0.16.0 to Standard.",
@@ -156,13 +159,13 @@ RULES: Final = (
     ),
     _refused(
         name="storage-twice",
-        message="KServe refuses storageUri beside storageUris.",
+        message="KServe refuses storageUri together with storageUris.",
         hint="Keep storageUri.",
         holds=lambda release: release.knows_storage_uris,
     ),
     _refused(
         name="canary",
-        message="KServe refuses a canary with a workerSpec, or one that is not whole.",
+        message="KServe refuses a canary with a workerSpec, or an incomplete one.",
         hint="Deploy a second InferenceService instead of a canary.",
         holds=lambda release: release.knows_variants,
     ),
@@ -175,13 +178,13 @@ RULES: Final = (
     ),
     _refused(
         name="worker-spec-removed",
-        message="KServe refuses an update that takes the workerSpec away from a ServingRuntime.",
+        message="KServe refuses an update that removes the workerSpec from a ServingRuntime.",
         hint="Give the single-node runtime another name.",
     ),
     _refused(
         name="webhook-refuses",
         message="KServe's webhook refuses it.",
-        hint="Change what it names.",
+        hint="Change the field in the message.",
     ),
     Rule(
         id="worker-size-variables",

@@ -17,9 +17,9 @@ _ELSEWHERE: Final = {
     "--distributed-executor-backend": "executor says it",
     "--nnodes": "it follows from parallelism and accelerator.perNode",
     "--port": f"KServe's Service expects {ports.API}",
-    "--master-addr": "the head's address is found by the group",
+    "--master-addr": "the group finds the head's address",
     "--master-port": "env MULTINODE_MASTER_PORT sets it on every node",
-    "--node-rank": "ranks are given by the head",
+    "--node-rank": "the head assigns ranks",
     "--headless": "the role decides",
 }
 _FIXED: Final[Mapping[str, Fixed]] = {name: Fixed(None, why) for name, why in _ELSEWHERE.items()} | dict(
@@ -85,7 +85,7 @@ def faults(arguments: Arguments) -> Iterator[tuple[tuple[str | int, ...], str]]:
                 if option.name.startswith("--data-parallel")
                 else f"{fixed.source}; leave it out"
             )
-            yield path, f"{option.written} cannot stand here: {why}"
+            yield path, f"{option.written} is not allowed here: {why}"
         if any("{{" in text for text in each):
             yield path, "'{{' begins a template of KServe's own; put the value into a file or a ConfigMap"
 

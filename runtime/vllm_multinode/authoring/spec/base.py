@@ -52,7 +52,7 @@ def _subdomain(value: str) -> str:
 
 def _qualified(value: str) -> str:
     if not _QUALIFIED.fullmatch(value):
-        raise ValueError(f"'{value}' is not a key that Kubernetes takes, such as example.com/name")
+        raise ValueError(f"'{value}' is not a valid Kubernetes key, such as example.com/name")
     return value
 
 

@@ -74,10 +74,10 @@ def check(spec: "DeploymentSpec") -> None:
 def _model(spec: "DeploymentSpec") -> Iterator[Fault]:
     model = spec.model
     if model.oci is not None and model.source is not None:
-        yield Fault(("model", "source"), "an oci image needs no Job to be fetched by; keep one of the two")
+        yield Fault(("model", "source"), "an oci image needs no fetch Job; keep one of the two")
         return
     if (spec.claim is None) == (model.oci is None):
-        yield Fault(("model",), "name the weights by claim, source or oci, and oci by itself")
+        yield Fault(("model",), "give the weights as claim, source or oci; oci cannot be combined")
         return
     if model.oci is not None and not re.fullmatch(r"oci://[^\s/]+/\S+", model.oci):
         yield Fault(("model", "oci"), f"'{model.oci}' is not an image; write oci://registry/name:tag")
@@ -92,7 +92,7 @@ def _model(spec: "DeploymentSpec") -> Iterator[Fault]:
     if model.create_claim is None:
         return
     if spec.claim is None:
-        yield Fault(("model", "create_claim"), "there is no claim to create; name it in model.claim")
+        yield Fault(("model", "create_claim"), "there is no claim to create; set model.claim")
     shared = {"ReadWriteMany", "ReadOnlyMany"} & set(model.create_claim.access_modes)
     if not shared and spec.nodes * spec.replicas > 1:
         yield Fault(
@@ -104,11 +104,11 @@ def _model(spec: "DeploymentSpec") -> Iterator[Fault]:
 def _source(spec: "DeploymentSpec") -> Iterator[Fault]:
     model = spec.model
     if model.source_env and model.source is None:
-        yield Fault(("model", "source_env"), "no Job fetches without a source; leave it out")
+        yield Fault(("model", "source_env"), "there is no fetch Job without a source; omit it")
     if model.source_secret is not None and (model.source or "file://").startswith("file://"):
-        yield Fault(("model", "source_secret"), "no source asks for it; leave it out")
+        yield Fault(("model", "source_secret"), "no source needs it; omit it")
     if model.source is not None and not _is_folder(model.folder):
-        yield Fault(("model", "path"), f"'{model.folder}' is not a folder of the claim; name one in path")
+        yield Fault(("model", "path"), f"'{model.folder}' is not a folder of the claim; set path")
 
 
 def _claim_size(spec: "DeploymentSpec") -> Iterator[Fault]:
@@ -119,16 +119,16 @@ def _claim_size(spec: "DeploymentSpec") -> Iterator[Fault]:
         return
     if stated is None and spec.weights is None:
         on_a_claim = (model.source or "").startswith("file://")
-        why = "only the cluster sees what is on a claim" if on_a_claim else "the catalogue lacks the model"
+        why = "only the cluster can read a claim" if on_a_claim else "the catalogue lacks the model"
         yield Fault(
             ("model", "size"),
-            f"the claim's size is not known: {why}; write the size of its weights, such as size: 131Gi",
+            f"the claim's size is not known: {why}; give the size of its weights, such as size: 131Gi",
             UNKNOWN_SIZE,
         )
     elif stated is not None and model.size is not None and parse(stated) < parse(model.size):
         yield Fault(
             ("model", "create_claim", "size"),
-            f"{stated} are less than the {model.size} of the model; leave it out, or ask for a tenth more",
+            f"{stated} are less than the {model.size} of the model; omit it, or request 10 % more",
         )
 
 
@@ -157,12 +157,12 @@ def _sizes(spec: "DeploymentSpec") -> Iterator[Fault]:
 
 def _names(spec: "DeploymentSpec") -> Iterator[Fault]:
     if not _KSERVE_NAME.fullmatch(spec.name):
-        yield Fault(("name",), f"'{spec.name}' does not begin with a letter, as KServe wants it")
+        yield Fault(("name",), f"'{spec.name}' does not begin with a letter, which KServe requires")
     longest = max(spec.service_names, key=len)
     if len(longest) > _LONGEST_NAME:
         yield Fault(
             ("name",),
-            f"'{longest}' has {len(longest)} characters; KServe's labels have room for {_LONGEST_NAME}",
+            f"'{longest}' has {len(longest)} characters; KServe's labels allow {_LONGEST_NAME}",
         )
     elif spec.namespace is not None:
         host = f"{longest}-predictor-{spec.namespace}"
@@ -185,10 +185,12 @@ def _environment(spec: "DeploymentSpec") -> Iterator[Fault]:
             elif name in _RESERVED:
                 yield Fault((*path, name), f"{name} is set by {_setter(name)}; leave it out")
             if isinstance(value, EnvSource) and len(value.value_from.model_dump(exclude_none=True)) != 1:
-                yield Fault((*path, name), f"valueFrom of {name} wants one source, such as secretKeyRef")
+                yield Fault(
+                    (*path, name), f"valueFrom of {name} needs exactly one source, such as secretKeyRef"
+                )
     for name in spec.env:
         if name in rdma:
-            yield Fault(("env", name), f"{name} stands in network.rdma.env too; keep one")
+            yield Fault(("env", name), f"{name} is in network.rdma.env too; keep one")
 
 
 def _secrets(spec: "DeploymentSpec") -> Iterator[Fault]:
@@ -197,7 +199,7 @@ def _secrets(spec: "DeploymentSpec") -> Iterator[Fault]:
     for name in _SECRETS:
         if isinstance(fetching.get(name), str):
             yield Fault(
-                ("model", "source_env", name), "anyone who may read Jobs could read it; name sourceSecret"
+                ("model", "source_env", name), "anyone who may read Jobs could read it; use sourceSecret"
             )
     if env.HF_TOKEN in fetching and spec.model.source_secret is not None:
         yield Fault(("model", "source_env", env.HF_TOKEN), "it comes from sourceSecret; keep one")
@@ -218,7 +220,7 @@ def _arguments(spec: "DeploymentSpec") -> Iterator[Fault]:
     given = arguments.names(spec.arguments)
     for name, (field, value) in taken.items():
         if value is not None and name in given:
-            yield Fault(("arguments",), f"--{name} stands here and {field} says the same; keep one")
+            yield Fault(("arguments",), f"--{name} and {field} set the same value; keep one")
 
 
 def _accelerator(spec: "DeploymentSpec") -> Iterator[Fault]:
@@ -246,7 +248,7 @@ def _accelerator(spec: "DeploymentSpec") -> Iterator[Fault]:
         elif rdma is not None and name == rdma.resource:
             yield Fault(("resources", "other", name), f"{name} is counted by network.rdma; leave it out")
         elif name in ("cpu", "memory", "ephemeral-storage"):
-            yield Fault(("resources", "other", name), f"{name} has a field of its own in resources")
+            yield Fault(("resources", "other", name), f"{name} has its own field in resources")
 
 
 def _router(spec: "DeploymentSpec") -> Iterator[Fault]:
@@ -291,7 +293,7 @@ def _memory(spec: "DeploymentSpec") -> Iterator[Fault]:
     shared = parse(spec.shared_memory)
     if shared < _LEAST_SHARED_MEMORY and env.SHARED_MEMORY_MIN not in spec.env:
         yield Fault(
-            ("shared_memory",), f"{spec.shared_memory} is less than the 512Mi that the launcher wants"
+            ("shared_memory",), f"{spec.shared_memory} is less than the 512Mi that the launcher needs"
         )
     resources = spec.resources
     if resources.memory_limit is not None and shared >= parse(resources.memory_limit):

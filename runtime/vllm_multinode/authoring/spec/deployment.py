@@ -50,7 +50,7 @@ class DeploymentSpec(Part):
 
     name: LabelName = Field(description="Name of the InferenceService.")
     namespace: LabelName | None = Field(
-        default=None, description="Namespace; the one of `kubectl apply` if absent."
+        default=None, description="Namespace; by default the one of `kubectl apply`."
     )
     labels: Labels = Field(default_factory=dict, description="Labels of the service and of its pods.")
     annotations: Annotations = Field(
@@ -58,13 +58,15 @@ class DeploymentSpec(Part):
     )
     model: Model = Field(description="Where the weights are.")
     parallelism: Parallelism = Field(
-        default_factory=Parallelism, description="How the model is divided over the accelerators."
+        default_factory=Parallelism, description="How the model is split over the accelerators."
     )
     executor: ExecutorName = Field(
         default=DEFAULT_EXECUTOR,
-        description="What spreads the engine over the nodes: vLLM's own mp, or ray in an image that has it.",
+        description=(
+            "Executor that runs the engine over the nodes: vLLM's own mp, or ray in an image that has it."
+        ),
     )
-    accelerator: Accelerator = Field(default_factory=Accelerator, description="What each node has.")
+    accelerator: Accelerator = Field(default_factory=Accelerator, description="Accelerators of each node.")
     image: str | None = Field(
         default=None,
         min_length=1,
@@ -76,7 +78,9 @@ class DeploymentSpec(Part):
     )
     context: Context | None = Field(
         default=None,
-        description="Tokens of a request, prompt and answer (--max-model-len); the model's limit if absent.",
+        description=(
+            "Tokens per request, prompt and answer together (--max-model-len); by default the model's limit."
+        ),
     )
     arguments: EngineArguments = Field(
         default_factory=dict,
@@ -101,16 +105,17 @@ class DeploymentSpec(Part):
     )
     deployment_strategy: Strategy = Field(
         default="Recreate",
-        description="What an update does; RollingUpdate needs a second set of accelerators.",
+        description="Strategy for updates; RollingUpdate needs a second set of accelerators.",
     )
     pod_security_context: Object = Field(
         default_factory=dict, description="Pod's security context, such as fsGroup."
     )
     security_context: Object = Field(
-        default_factory=dict, description="Container's security context, over what restricted-v2 asks for."
+        default_factory=dict,
+        description="Container's security context, in addition to what restricted-v2 requires.",
     )
     service_account_name: Name | None = Field(default=None, description="Service account of the pods.")
-    image_pull_secrets: tuple[Name, ...] = Field(default=(), description="Secrets to pull the image with.")
+    image_pull_secrets: tuple[Name, ...] = Field(default=(), description="Secrets to pull the image.")
     network: Network = Field(default_factory=Network, description="Ports, policy and RDMA.")
     token_secret: TokenSecret | Literal[False] | None = Field(
         default=None,
@@ -136,7 +141,9 @@ class DeploymentSpec(Part):
     )
     drain: Annotated[int, Field(ge=0, le=86400, strict=True)] = Field(
         default=20,
-        description="Seconds that the longest answer takes, which requests have when the service stops.",
+        description=(
+            "Seconds that running requests get when the service stops; use the time of the longest answer."
+        ),
     )
     startup: Annotated[int, Field(ge=10, le=604800, strict=True)] | None = Field(
         default=None,

@@ -21,9 +21,7 @@ def network(spec: "DeploymentSpec") -> Iterator[Fault]:
         yield Fault(path, f"{first} to {last} is not a range within 1024 and 65535")
         return
     if last - first < 511:
-        yield Fault(
-            path, f"{first} to {last} are {last - first + 1} ports; a node of an engine takes up to 512"
-        )
+        yield Fault(path, f"{first} to {last} are {last - first + 1} ports; a node needs up to 512")
     last_of_ray = ports.RAY + max(ports.RAY_ENV_OFFSETS.values())
     fixed = {
         "vLLM's API": (ports.API, ports.API),
@@ -45,21 +43,19 @@ def publish(spec: "DeploymentSpec") -> Iterator[Fault]:
         for field in ("tls_secret", "class_name"):
             if getattr(publish, field) is not None:
                 yield Fault(
-                    ("publish", field), "a Route has none: OpenShift's router has its own; leave it out"
+                    ("publish", field), "a Route has none, because OpenShift's router has its own; omit it"
                 )
     elif publish is not None and publish.reencrypt:
-        yield Fault(("publish", "reencrypt"), f"a Route's alone, and this is via {publish.via}; leave it out")
+        yield Fault(("publish", "reencrypt"), f"only for a Route, and this is via {publish.via}; omit it")
     if publish is not None and publish.reencrypt and spec.has_router:
-        yield Fault(
-            ("publish", "reencrypt"), "the router before the replicas asks them without TLS; leave it out"
-        )
+        yield Fault(("publish", "reencrypt"), "the router in front of the replicas does not use TLS; omit it")
     if spec.api_key is None:
         return
     if env.API_KEY in spec.env:
         yield Fault(("env", env.API_KEY), f"{env.API_KEY} comes from apiKeySecret; keep one")
     if "api-key" in arguments.names(spec.arguments):
         yield Fault(
-            ("arguments",), "--api-key can be read by anyone who may read pods; name a Secret as apiKeySecret"
+            ("arguments",), "anyone who may read pods could read --api-key; use a Secret with apiKeySecret"
         )
 
 
@@ -71,7 +67,7 @@ def together(spec: "DeploymentSpec") -> Iterator[Fault]:
         if "podAffinity" in (placement.affinity or {}):
             yield Fault(
                 ("placement", "topology_key"),
-                f"the {role}'s affinity has a podAffinity of its own; keep one of them",
+                f"the {role}'s affinity already has a podAffinity; keep one of them",
             )
 
 

@@ -91,8 +91,8 @@ def loads(text: str, where: str = STDIN, ask: Ask | None = None) -> DeploymentSp
     if not roots:
         raise _refusal(where, 0, "holds no deployment spec.", "Write at least name, model and parallelism.")
     if len(roots) > 1:
-        what = f"holds {len(roots)} documents; a deployment spec is one."
-        raise _refusal(where, roots[1].line, what, "Give each spec a file of its own.")
+        what = f"contains {len(roots)} documents; a deployment spec is a single document."
+        raise _refusal(where, roots[1].line, what, "Put each spec into its own file.")
     return _from_root(roots[0], where, ask)
 
 
@@ -103,7 +103,7 @@ def from_document(document: Document) -> DeploymentSpec:
         MultinodeError: as `load`.
     """
     if document.root is None:
-        raise _refusal(document.file, 0, "a deployment spec cannot come out of a kustomization.")
+        raise _refusal(document.file, 0, "a kustomization cannot produce a deployment spec.")
     return _from_root(document.root, document.file)
 
 
@@ -127,7 +127,7 @@ def _from_root(root: Node, where: str, ask: Ask | None = None) -> DeploymentSpec
     data = root.data()
     if {"apiVersion", "kind"} <= data.keys():
         what = f"is a {data['kind']} for Kubernetes, not a deployment spec."
-        hint = "`multinode validate` and `preview` take manifests; `multinode schema` shows a spec's fields."
+        hint = "`multinode validate` and `preview` read manifests; `multinode schema` shows a spec's fields."
         raise _refusal(where, root.line, what, hint)
     try:
         return DeploymentSpec.model_validate(data)

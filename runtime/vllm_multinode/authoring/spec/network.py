@@ -13,7 +13,7 @@ class Rdma(Part):
     """Remote memory access between the nodes."""
 
     resource: Key = Field(description="Resource of the device plugin, such as rdma/hca_shared_devices_a.")
-    count: Count = Field(default=1, description="How many of it each pod gets.")
+    count: Count = Field(default=1, description="Number per pod.")
     ipc_lock: bool = Field(
         default=False,
         description="Add the capability IPC_LOCK. OpenShift's restricted-v2 forbids it; leave it out where "
@@ -58,12 +58,14 @@ class Network(Part):
     )
     policy: bool = Field(
         default=True,
-        description="Write a NetworkPolicy: clients reach the API, only the group reaches its other ports.",
+        description=(
+            "Write a NetworkPolicy: clients can reach the API, and only the group can reach its other ports."
+        ),
     )
     clients_from: tuple[Peer, ...] = Field(
         default=(),
         description="Who may reach the API: ranges of addresses such as 10.0.0.0/8, or peers of a "
-        "NetworkPolicy; everybody if empty. A router or gateway before it has to be among them.",
+        "NetworkPolicy; everyone if empty. Include a router or gateway in front.",
     )
     status_from: tuple[Peer, ...] = Field(
         default=(),
@@ -76,6 +78,6 @@ class Network(Part):
         "traces, a store for KV blocks or servers of tools.",
     )
     attachments: tuple[str, ...] = Field(
-        default=(), description="Further networks of the pods, by NetworkAttachmentDefinition (Multus)."
+        default=(), description="Additional networks of the pods, as NetworkAttachmentDefinitions (Multus)."
     )
     rdma: Rdma | None = Field(default=None, description="RDMA devices; without it NCCL uses TCP.")

@@ -69,7 +69,7 @@ class Claim(Part):
     """A PersistentVolumeClaim to write beside the service."""
 
     size: Quantity | None = Field(
-        default=None, description="Storage to ask for, such as 200Gi; a tenth more than model.size if absent."
+        default=None, description="Storage to request, such as 200Gi; by default 10 % more than model.size."
     )
     storage_class_name: Name | None = Field(
         default=None, description="Storage class; the cluster's default if absent."
@@ -97,8 +97,8 @@ class Model(Part):
     )
     source_secret: Name | None = Field(
         default=None,
-        description="Secret with what the source asks for: the key token for hf, AWS_ACCESS_KEY_ID and its "
-        "like for s3, .dockerconfigjson for oci.",
+        description="Secret with the credentials for the source: the key token for hf, AWS_ACCESS_KEY_ID and "
+        "similar keys for s3, .dockerconfigjson for oci.",
     )
     source_env: Mapping[str, Text | EnvSource] = Field(
         default_factory=dict,
@@ -108,7 +108,7 @@ class Model(Part):
     served_name: str | None = Field(
         default=None,
         min_length=1,
-        description="Name that clients ask for; the name of the service if absent.",
+        description="Model name that clients use; by default the name of the service.",
     )
     size: Quantity | None = Field(
         default=None,
@@ -142,9 +142,9 @@ class Parallelism(Part):
 
 
 class Accelerator(Part):
-    """What each node has."""
+    """Accelerators of each node."""
 
-    type: AcceleratorType = Field(default="nvidia", description="Maker, or none for vLLM on CPUs.")
+    type: AcceleratorType = Field(default="nvidia", description="Vendor, or none for vLLM on CPUs.")
     per_node: Count | None = Field(default=None, description="Accelerators of each node; TP if absent.")
     resource: Key | None = Field(
         default=None, description="Resource to request instead of the type's usual one."
@@ -194,7 +194,7 @@ class SpreadConstraint(Part):
     max_skew: Count = Field(default=1, description="How far two domains may differ.")
     topology_key: Key = Field(description="Label of the nodes, such as topology.kubernetes.io/zone.")
     when_unsatisfiable: Literal["DoNotSchedule", "ScheduleAnyway"] = Field(
-        default="DoNotSchedule", description="What to do where that is impossible."
+        default="DoNotSchedule", description="What to do if that is impossible."
     )
     label_selector: Object | None = Field(
         default=None, description="Pods that count; the group's own if absent."
@@ -244,7 +244,7 @@ class Placement(RolePlacement):
 
     pool: NodePool | None = Field(default=None, description="Nodes of one pool.")
     preferred_nodes: tuple[Name, ...] = Field(
-        default=(), description="Names of nodes to take first, where they have room; others will do."
+        default=(), description="Names of preferred nodes; other nodes are used if these are full."
     )
     topology_key: Key | None = Field(
         default=None,
@@ -276,8 +276,10 @@ Install = Literal["configMap", "image"]
 class Runtime(Part):
     """The ServingRuntime that the service names, and how the launcher comes into its pods."""
 
-    name: LabelName | None = Field(default=None, description="Its name; vllm-multinode-ray or -mp if absent.")
-    write: bool = Field(default=True, description="Write it too; false where it is there already.")
+    name: LabelName | None = Field(
+        default=None, description="Its name; by default vllm-multinode-ray or -mp."
+    )
+    write: bool = Field(default=True, description="Write it too; false if it already exists.")
     install: Install | None = Field(
         default=None,
         description="How the launcher comes into the pods: configMap mounts it into an image of vLLM, image "

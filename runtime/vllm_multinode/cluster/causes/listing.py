@@ -7,9 +7,9 @@ def as_markdown() -> str:
     """docs/causes.md."""
     titles: dict[Area, str] = {
         "object": "The service's object",
-        "pods": "Making and placing pods",
+        "pods": "Creating and scheduling pods",
         "container": "Containers",
-        "node": "A supervisor that has ended",
+        "node": "A supervisor that has exited",
         "group": "The group",
         "engine": "The engine",
     }
@@ -22,7 +22,7 @@ def as_markdown() -> str:
         "# Causes that `multinode doctor` names",
         "",
         "`scripts/generate causes` writes this page from the causes themselves. `multinode wait`, `deploy`",
-        "and `up` give the same reasons, once they have lasted too long to pass by themselves.",
+        "and `up` give the same reasons, if they do not resolve by themselves in time.",
     ]
     for area, title in titles.items():
         lines += ["", f"## {title}"]

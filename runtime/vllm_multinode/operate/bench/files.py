@@ -35,7 +35,7 @@ def new_folder(given: Path | None, name: str) -> Path:
                 ExitCode.USAGE,
                 f"holds a benchmark ({RESULT}), which is not overwritten.",
                 where=str(folder),
-                hint="Give --out another folder.",
+                hint="Give another folder with --out.",
             )
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

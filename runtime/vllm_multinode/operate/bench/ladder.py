@@ -95,7 +95,7 @@ class Ladder:
                 code,
                 f"nothing was measured: {self.ended}.",
                 where=self.target.title,
-                hint="Give more --seconds, or fewer tokens (--input-tokens, --output-tokens).",
+                hint="Increase --seconds, or use fewer tokens (--input-tokens, --output-tokens).",
             )
         return self.result()
 

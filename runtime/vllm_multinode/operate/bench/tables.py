@@ -124,7 +124,7 @@ def compared(before: BenchResult, now: BenchResult, where: str, width: int = WID
     lines += [line for sentence in differing for line in folded(f"not the same load: {sentence}", width)]
     found = changes(before, now)
     if not found:
-        return "\n".join([*lines, "no concurrency is in both"]) + "\n"
+        return "\n".join([*lines, "the two runs have no concurrency in common"]) + "\n"
     changed = [
         (str(one.concurrency), one.what, f"{one.before:.4g}", f"{one.now:.4g}", _percent(one))
         for one in found

@@ -75,7 +75,7 @@ def checked_url(text: str, where: str) -> str:
     if parts.username or parts.password or parts.query:
         raise MultinodeError(
             ExitCode.USAGE,
-            "a URL with a user, a password or a query is not taken: it would stand in files.",
+            "a URL with a user, a password or a query is not accepted, because it would be written to files.",
             where=where,
             hint="Put the API key into VLLM_API_KEY.",
         )
@@ -95,7 +95,7 @@ def models_of(url: str, key: str) -> list[str]:
         said = getattr(error, "reason", None) or error
         raise MultinodeError(
             ExitCode.NOT_SERVING,
-            f"gives no list of models: {said}.",
+            f"does not return a list of models: {said}.",
             where=f"{url}/v1/models",
             hint="Set VLLM_API_KEY to the key." if "401" in str(error) else "`multinode doctor` says why.",
         ) from error
@@ -195,7 +195,7 @@ def forwarded(seen: Observation, kubeconfig: str, context: str) -> Iterator[str]
     if kubectl is None:
         raise MultinodeError(
             ExitCode.CLUSTER_EXTRA,
-            "there is neither kubectl nor oc on PATH, which forwards a port to the service.",
+            "neither kubectl nor oc is on PATH; one of them is needed to forward a port to the service.",
             hint="Install it, or give the service's own address with --url.",
         )
     head = next((pod for pod in seen.heads if ready(pod)), None)

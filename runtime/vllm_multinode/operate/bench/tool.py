@@ -48,9 +48,9 @@ def find_vllm(given: str) -> Path:
             ExitCode.ENGINE_MISSING,
             f"'{given}' is no vllm program of a Python environment."
             if given
-            else "the load comes from `vllm bench serve`, and there is no vllm here.",
+            else "`vllm bench serve` creates the load, and vllm is not installed here.",
             where="--vllm" if given else "",
-            hint="`multinode local install` brings it, `pip install vllm` too, or run this in a vLLM image.",
+            hint="`multinode local install` or `pip install vllm` installs it; or run this in a vLLM image.",
         )
     return Path(python)
 
@@ -152,9 +152,9 @@ class Tool:
         last = text.rpartition("\n")[2][:_SAID]
         return MultinodeError(
             ExitCode.ENGINE_MISSING,
-            f"`vllm bench serve` ended: {last or 'it said nothing'}.",
+            f"`vllm bench serve` failed: {last or 'no output'}.",
             where=self._where,
-            hint="Its log says more.",
+            hint="See its log.",
         )
 
     def close(self) -> None:

@@ -77,10 +77,12 @@ def _replicas(window: Window) -> Iterator[Verdict]:
     fullest, fuller = _most(held)
     if slower >= _UNEVEN:
         sentence = f"{slowest} takes {slower:.1f} times as long for a request as the others."
-        advice = "`multinode doctor` on that replica; then its node's clocks, neighbours and limits."
+        advice = (
+            "Run `multinode doctor` on that replica, then check its node's clocks, neighbours and limits."
+        )
     elif fuller >= _UNEVEN and sum(held.values()) >= len(held):
         sentence = f"{fullest} holds {fuller:.1f} times as many requests as the others."
-        advice = "Put a router that weighs by load before them, such as vllm-router with power_of_two."
+        advice = "Put a router that balances by load in front of them, such as vllm-router with power_of_two."
     else:
         return
     yield Verdict(
@@ -144,7 +146,7 @@ def _queue(window: Window) -> Iterator[Verdict]:
         yield Verdict(
             id="queue",
             concurrency=window.concurrency,
-            sentence="requests queue in front of a batch that takes no more of them.",
+            sentence="requests queue because the batch accepts no more of them.",
             evidence=tuple(evidence),
             advice="Raise --max-num-seqs or --max-num-batched-tokens if the cache has room, or add replicas.",
         )
@@ -162,7 +164,7 @@ def _coordinator(window: Window) -> Iterator[Verdict]:
     if window.concurrency < SOME or outside < _OUTSIDE:
         return
     busiest = max((one for one in window.processes if _serves(one)), key=used, default=None)
-    evidence = [f"{inside:.1f} of {window.concurrency} requests under way are in the engine"]
+    evidence = [f"{inside:.1f} of {window.concurrency} requests in flight are in the engine"]
     if busiest is not None:
         evidence.append(f"{busiest.name} on {busiest.pod} uses {used(busiest):.0%} of a core")
     if busiest is not None and used(busiest) >= _BUSY:
@@ -176,7 +178,7 @@ def _coordinator(window: Window) -> Iterator[Verdict]:
         advice = "Give the service's NAME, so that its head's processes are counted too."
     else:
         sentence = "requests wait before they reach the engine: in a router, a proxy or the client."
-        advice = "Measure the head's own port (--url), and look at the router's and the client's processors."
+        advice = "Measure the head's own port (--url), and check the CPU use of the router and the client."
     yield Verdict(
         id="coordinator",
         concurrency=window.concurrency,
@@ -221,7 +223,7 @@ def _network(window: Window) -> Iterator[Verdict]:
         yield Verdict(
             id="network",
             concurrency=window.concurrency,
-            sentence="the network between the stages takes much of the time between two tokens"
+            sentence="the network between the stages takes a large share of the time between two tokens"
             + (": it is far." if far else ": tensors arrive slowly."),
             evidence=tuple(evidence),
             advice="`multinode status` has each link's bandwidth and round trip before the engine started; "
@@ -237,8 +239,8 @@ def _stage(window: Window) -> Iterator[Verdict]:
     denied = {rank: denial(one) for rank, one in stages.items()}
     rank, slower = _most(denied)
     if slower >= _DENIED and stages[rank].queued >= _LACKS:
-        told = f"it was ready and had no core for {stages[rank].queued:.0%} of the time"
-        advice = "Look at that node's CPU limit and neighbours."
+        told = f"it waited for a core for {stages[rank].queued:.0%} of the time"
+        advice = "Check that node's CPU limit and neighbours."
     else:
         # The head's own workers never sleep while they wait, so what they use says nothing of their work.
         busy = {rank: one.user for rank, one in stages.items() if rank}
@@ -247,7 +249,7 @@ def _stage(window: Window) -> Iterator[Verdict]:
         if not rank or busy[rank] < _BUSY or busy[rank] < _STAGE * max(others):
             return
         told = f"it computes for {busy[rank]:.0%} of the time"
-        advice = "Look at that node's clocks, or give it fewer layers (VLLM_PP_LAYER_PARTITION)."
+        advice = "Check that node's clocks, or give it fewer layers (VLLM_PP_LAYER_PARTITION)."
     yield Verdict(
         id="stage",
         concurrency=window.concurrency,
@@ -275,6 +277,6 @@ def _engine(window: Window) -> Verdict:
     return Verdict(
         id="engine",
         concurrency=window.concurrency,
-        sentence="no bottleneck but the engine: it has the requests, and room for them.",
-        evidence=(f"{running:.1f} of {window.concurrency} requests under way are in the batch",),
+        sentence="the engine itself is the limit: it has the requests, and room for them.",
+        evidence=(f"{running:.1f} of {window.concurrency} requests in flight are in the batch",),
     )

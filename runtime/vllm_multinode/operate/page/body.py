@@ -80,14 +80,14 @@ def main(page: Page) -> Element:
     """The whole content."""
     parts: list[Content] = []
     if page.failure:
-        parts.append(node("p", f"The latest look has failed: {page.failure}", class_="failure", role="alert"))
+        parts.append(node("p", f"The last refresh failed: {page.failure}", class_="failure", role="alert"))
     if len(page.views) > 1:
         parts.append(_overview(page))
     parts += [_service(view, page.now) for view in page.shown]
     if not page.views:
         parts.append(node("p", "There is no service.", class_="none"))
     elif page.chosen and not page.shown:
-        parts.append(node("p", f"There is no service {page.chosen} any more.", class_="failure"))
+        parts.append(node("p", f"Service {page.chosen} no longer exists.", class_="failure"))
     return node("main", *parts, id="main", tabindex="-1")
 
 

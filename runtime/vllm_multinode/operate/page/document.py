@@ -35,7 +35,7 @@ def served(page: Page, seconds: float) -> str:
     """
     head = [node("link", rel="stylesheet", href=STYLE), node("script", src=SCRIPT, defer="")]
     button = node("button", "Pause (p)", id="pause", type="button", aria_pressed="false")
-    noscript = node("p", "Without JavaScript this page does not renew itself: load it again.")
+    noscript = node("p", "Without JavaScript this page does not refresh itself; reload it.")
     told = f"seen {clock(page.now)}"
     header = node("header", node("p", told, id="told"), node("noscript", noscript), button)
     return _document(page, head, header, data_seconds=f"{seconds:g}")

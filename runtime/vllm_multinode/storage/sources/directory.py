@@ -37,9 +37,7 @@ class Directory:
             raise self._refused("there is no such directory.", "Check that the claim is mounted there.")
         marker = read_marker(self.path)
         if marker is not None and marker.state != "whole":
-            raise self._refused(
-                "it is not whole itself: its own fetch has not finished.", "Finish that first."
-            )
+            raise self._refused("it is not complete: its own fetch has not finished.", "Finish that first.")
         digests = {name: _digest(file) for name, file in marker.files.items()} if marker is not None else {}
         items = []
         try:
@@ -71,7 +69,7 @@ class Directory:
         place = path.resolve()
         if not place.is_relative_to(_root(self.path.resolve())):
             what = f"{path.relative_to(self.path)} is a link that leads out of it."
-            hint = "Put the file itself there, or name the folder that holds both."
+            hint = "Put the file itself there, or give the folder that contains both."
             raise self._refused(what, hint)
 
     def _chunks(self, item: Item, offset: int) -> Iterator[bytes]:

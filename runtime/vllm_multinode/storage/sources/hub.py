@@ -71,7 +71,7 @@ class Hub:
             self._commit = _matching(_COMMIT, found["sha"])
             items = tuple(_item(entry) for entry in found["siblings"])
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-            what = f"{web.host_of(url)} does not answer like a hub: there is no list of files."
+            what = f"{web.host_of(url)} does not respond like a hub: there is no list of files."
             hint = "Check HF_ENDPOINT."
             raise MultinodeError(ExitCode.SOURCE_UNREACHABLE, what, where=self.name, hint=hint) from error
         return Listing(self._commit, items)
@@ -109,14 +109,12 @@ class Hub:
             raise MultinodeError(ExitCode.MODEL_MISSING, what, where=self.name, hint="Check its name.")
         if reason == "GatedRepo":
             what = f"the model is gated ({response.status_code})."
-            whose = (
-                "the account of the token given" if self.token else "an account whose token HF_TOKEN gives"
-            )
+            whose = "the account of the token given" if self.token else "the account of HF_TOKEN's token"
             hint = f"Accept its licence at {self.endpoint}/{self.repository} with {whose}."
             raise MultinodeError(ExitCode.SOURCE_DENIED, what, where=self.name, hint=hint)
         if response.status_code in (401, 403) and self.token:
-            what = f"{web.host_of(response.url)} refuses the token given ({response.status_code})."
-            hint = "Check HF_TOKEN, that it may read this model, and the model's name."
+            what = f"{web.host_of(response.url)} rejects the token ({response.status_code})."
+            hint = "Check HF_TOKEN, its access to this model, and the model's name."
             raise MultinodeError(ExitCode.SOURCE_DENIED, what, where=self.name, hint=hint)
         web.refuse(response, self.name, secret=_SECRET)
 
@@ -171,6 +169,6 @@ def _login(environment: Mapping[str, str]) -> Path | None:
 
 def _sendable(token: str, where: str) -> str:
     if not _TOKEN.fullmatch(token):
-        what = "this is not a token: it is empty inside, too long, or holds characters that no token has."
+        what = "this is not a token: it is empty, too long, or contains invalid characters."
         raise MultinodeError(ExitCode.VARIABLE, what, where=where, hint="Check the Secret that it is from.")
     return token

@@ -186,7 +186,7 @@ def _opened(blob: Path, image: str) -> Iterator[tarfile.TarFile]:
             try:
                 import zstandard
             except ImportError as error:
-                what = "a layer is packed with zstandard, which this image cannot unpack."
+                what = "a layer is compressed with zstandard, which this image cannot unpack."
                 hint = "Push the model with gzip or uncompressed layers, or install the package zstandard."
                 raise _unusable(image, what, hint) from error
             packed = _Unpacked(zstandard.ZstdDecompressor().stream_reader(file), zstandard.ZstdError)

@@ -18,8 +18,8 @@ def open_source(address: str, environment: Mapping[str, str]) -> Source:
     scheme, separator, rest = address.partition("://")
     if _holds_more(scheme, rest):
         # The address itself is not repeated: it would stand in the log of a Job.
-        what = "the source holds a user, a token or a query, which a Job's log would show."
-        hint = "Leave it out; a token is given by HF_TOKEN, AWS_* or a registry's auth file."
+        what = "the source contains a user, a token or a query, which a Job's log would show."
+        hint = "Remove it; give credentials by HF_TOKEN, AWS_* or a registry's auth file."
         raise MultinodeError(ExitCode.USAGE, what, where="SOURCE", hint=hint)
     if not separator or not rest:
         raise no_address(address)

@@ -89,7 +89,7 @@ class Image:
                 _item(blob, title if artifact else "") for blob, title in zip(blobs, titles, strict=True)
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            what = "its manifest has no layers, or odd ones."
+            what = "its manifest has no layers, or invalid ones."
             raise MultinodeError(ExitCode.MODEL_MISSING, what, where=self.name) from error
         return Listing(digest, items, unpack=None if artifact else self._unpack)
 
@@ -123,7 +123,7 @@ class Image:
         content = web.content_of(response, _MOST_MANIFEST)
         digest = f"sha256:{hashlib.sha256(content or b'').hexdigest()}"
         if reference.startswith("sha256:") and reference != digest:
-            raise self._strange("its manifest is not the one that its digest names.")
+            raise self._strange("its manifest does not match its digest.")
         found = web.object_in(content)
         if found is None:
             raise self._strange("its manifest is not a JSON object, or longer than a registry allows.")

@@ -79,7 +79,10 @@ class Challenge(AuthBase):
         headers = {"Authorization": f"Basic {basic}"} if basic else {}
         realm = str(asked["realm"])
         if not is_token_service(realm, self._registry):
-            what = f"it asks for the token at {web.host_of(realm)}, which is not a token service of its own."
+            what = (
+                f"it asks for the token at {web.host_of(realm)}, which is not a token service of the "
+                "same domain."
+            )
             hint = "Nothing was sent there. Check the registry's address, and that no proxy answers for it."
             raise MultinodeError(ExitCode.SOURCE_DENIED, what, where=web.host_of(self._registry), hint=hint)
         # A redirect would take the password, or the right to give a token, elsewhere.

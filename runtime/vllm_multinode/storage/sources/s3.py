@@ -47,7 +47,7 @@ _MOST_ANSWER: Final = 32 << 20
 _ANSWER: Final = 90.0
 """Seconds until an answer's headers are whole; boto3's own time-outs begin again with every byte."""
 _MD5: Final = re.compile(r"[0-9a-f]{32}")
-_KEYS: Final = "Give AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or an identity of the pod that may read."
+_KEYS: Final = "Give AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a pod identity with read access."
 
 
 @dataclass
@@ -133,7 +133,7 @@ class Bucket:
 
     def _too_many(self, count: int) -> MultinodeError:
         what = f"there are more than {count} objects below this prefix, or a list of them without an end."
-        hint = "Name the prefix of one model."
+        hint = "Give the prefix of a single model."
         return MultinodeError(ExitCode.SOURCE_UNREACHABLE, what, where=self.name, hint=hint)
 
     def _key(self, item: Item) -> str:
@@ -161,12 +161,12 @@ class Bucket:
             exceptions.PartialCredentialsError,
             exceptions.CredentialRetrievalError,
         ) as error:
-            said = "there are no credentials, or only a part of them."
+            said = "there are no credentials, or they are incomplete."
             raise MultinodeError(ExitCode.SOURCE_DENIED, said, where=self.name, hint=_KEYS) from error
         except exceptions.ParamValidationError as error:
             raise no_address(self.name) from error
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-            said = f"{host} does not answer like a store of objects."
+            said = f"{host} does not respond like an object store."
             hint = "Check AWS_ENDPOINT_URL, and that no proxy answers in its place."
             raise MultinodeError(ExitCode.SOURCE_UNREACHABLE, said, where=self.name, hint=hint) from error
         except (exceptions.BotoCoreError, exceptions.HTTPClientError, ResponseParserError) as error:
@@ -174,7 +174,7 @@ class Bucket:
 
     def _refusal(self, what: str, host: str, code: str, error: Exception) -> Exception:
         if code in _DENIED:
-            said = f"{host} refuses it ({code})."
+            said = f"{host} denies access ({code})."
             return MultinodeError(ExitCode.SOURCE_DENIED, said, where=self.name, hint=_KEYS)
         if code in _MISSING:
             said = f"{host} has no such thing ({code})."

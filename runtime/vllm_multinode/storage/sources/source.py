@@ -129,7 +129,7 @@ def check_names(items: Iterable[Item], source: str) -> None:
             raise MultinodeError(ExitCode.SOURCE_UNREACHABLE, what, where=source, hint="Use --include.")
         if fault := _fault_of(item):
             what = f"it lists {ascii(item.name)[:80]}, {fault}."
-            hint = "Leave the file out with --exclude if it is not part of the model."
+            hint = "Skip the file with --exclude if it is not part of the model."
             raise MultinodeError(ExitCode.SOURCE_UNREACHABLE, what, where=source, hint=hint)
         if item.name in names:
             what = f"it lists {item.name} twice."
@@ -139,7 +139,7 @@ def check_names(items: Iterable[Item], source: str) -> None:
         folder = next((str(above) for above in PurePosixPath(name).parents if str(above) in names), None)
         if folder is not None:
             what = f"it lists {folder} as a file, and as a folder with {PurePosixPath(name).name} in it."
-            hint = "Leave one of them out with --exclude."
+            hint = "Skip one of them with --exclude."
             raise MultinodeError(ExitCode.MODEL_MISSING, what, where=source, hint=hint)
 
 

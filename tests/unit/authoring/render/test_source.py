@@ -94,10 +94,13 @@ def test_pods_wait_for_it() -> None:
         pytest.param("{source: 'hf://a'}", "model.source", "is not a source", id="no-name"),
         pytest.param("{source: 'hf://a/b'}", "model.size", "size of its weights", id="no-size"),
         pytest.param(
-            "{source: 'hf://a/b', oci: 'oci://a/b:1', size: 1Gi}", "model.source", "needs no Job", id="oci"
+            "{source: 'hf://a/b', oci: 'oci://a/b:1', size: 1Gi}",
+            "model.source",
+            "needs no fetch Job",
+            id="oci",
         ),
         pytest.param(
-            "{claim: x, sourceSecret: s}", "model.sourceSecret", "no source asks", id="secret-alone"
+            "{claim: x, sourceSecret: s}", "model.sourceSecret", "no source needs", id="secret-alone"
         ),
         pytest.param(
             "{source: 'hf://a/b', size: 9Gi, createClaim: {size: 5Gi}}",

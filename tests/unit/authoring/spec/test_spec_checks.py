@@ -13,8 +13,10 @@ _LEAST: dict[str, Any] = {"name": "a", "model": {"claim": "x"}}
 @pytest.mark.parametrize(
     ("fields", "path", "says"),
     [
-        pytest.param({"model": {}}, "model", "by claim, source or oci", id="no-model"),
-        pytest.param({"model": {"claim": "x", "oci": "oci://a/b"}}, "model", "oci by itself", id="two"),
+        pytest.param({"model": {}}, "model", "as claim, source or oci", id="no-model"),
+        pytest.param(
+            {"model": {"claim": "x", "oci": "oci://a/b"}}, "model", "oci cannot be combined", id="two"
+        ),
         pytest.param({"model": {"oci": "docker://a/b"}}, "model.oci", "oci://registry", id="no-oci"),
         pytest.param(
             {"model": {"oci": "oci://a/b", "path": "c"}}, "model.path", "leave it out", id="oci-path"
@@ -48,8 +50,8 @@ _LEAST: dict[str, Any] = {"name": "a", "model": {"claim": "x"}}
         ),
         pytest.param({"name": "1a"}, "name", "begin with a letter", id="kserve-name"),
         pytest.param({"name": "A"}, "name", "not a valid Kubernetes name", id="upper-case"),
-        pytest.param({"name": "a" * 42}, "name", "room for 41", id="long-name"),
-        pytest.param({"name": "a" * 40, "replicas": 2}, "name", "room for 41", id="long-replica"),
+        pytest.param({"name": "a" * 42}, "name", "allow 41", id="long-name"),
+        pytest.param({"name": "a" * 40, "replicas": 2}, "name", "allow 41", id="long-replica"),
         pytest.param({"router": {"image": "i:1"}}, "router", "needs no router", id="router-of-one"),
         pytest.param(
             {
@@ -88,7 +90,7 @@ _LEAST: dict[str, Any] = {"name": "a", "model": {"claim": "x"}}
         pytest.param(
             {"arguments": {"max-model-len": 5}, "context": 5},
             "arguments",
-            "context says the same",
+            "context set the same",
             id="said-twice",
         ),
         pytest.param({"network": {"portRange": [9, 2000]}}, "network.port_range", "a range", id="low-ports"),

@@ -86,7 +86,7 @@ def test_file_and_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             r"placement.tolerations\[0\].operator: should be 'Exists'",
             id="in-a-list",
         ),
-        pytest.param(f"{_LEAST}---\n{_LEAST}", 4, "holds 2 documents", id="two-documents"),
+        pytest.param(f"{_LEAST}---\n{_LEAST}", 4, "contains 2 documents", id="two-documents"),
         pytest.param("- a\n", 1, "not a mapping", id="list"),
         pytest.param("apiVersion: v1\nkind: Pod\n", 1, "is a Pod .*`multinode validate`", id="manifest"),
         pytest.param("name: a\nname: b\n", 2, "appears twice", id="twice"),

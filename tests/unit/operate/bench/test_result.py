@@ -134,7 +134,9 @@ def test_a_comparison_says_what_has_changed_and_what_is_not_comparable() -> None
     assert "+100%" in text
     assert "-50%" in text
     assert "nothing differs" in compared(before, before, "old.json")
-    assert "no concurrency is in both" in compared(result(rung(1)), result(rung(2)), "old.json")
+    assert "the two runs have no concurrency in common" in compared(
+        result(rung(1)), result(rung(2)), "old.json"
+    )
     other = result(rung(8), load=Load(input_tokens=1, output_tokens=64))
     assert "not the same load: prompts of 1 then, 256 now" in compared(other, now, "old.json")
 

@@ -67,7 +67,7 @@ def ids(*windows: Window) -> list[str]:
 def test_a_healthy_run_has_no_bottleneck_but_the_engine() -> None:
     (found,) = verdicts_of([window()])
     assert found.id == "engine"
-    assert found.sentence.startswith("no bottleneck but the engine")
+    assert found.sentence.startswith("the engine itself is the limit")
 
 
 def slow_stage(rank: int, **changes: float) -> tuple[ProcessWindow, ...]:
@@ -241,7 +241,7 @@ def test_who_holds_the_requests_before_the_engine_is_not_guessed() -> None:
     [
         pytest.param(
             window(engine(running=8, waiting=16), concurrency=24), "queue",
-            "requests queue in front of a batch that takes no more of them.", id="queue",
+            "requests queue because the batch accepts no more of them.", id="queue",
         ),
         pytest.param(
             window(engine(cache=0.99, waiting=4, running=4)), "cache",
@@ -262,11 +262,13 @@ def test_who_holds_the_requests_before_the_engine_is_not_guessed() -> None:
         ),
         pytest.param(
             window(round_trip_ms=40.0), "network",
-            "the network between the stages takes much of the time between two tokens: it is far.", id="far",
+            "the network between the stages takes a large share of the time between two tokens: it is far.",
+            id="far",
         ),
         pytest.param(
             window(processes=ASLEEP), "network",
-            "the network between the stages takes much of the time between two tokens: tensors arrive "
+            "the network between the stages takes a large share of the time between two tokens: "
+            "tensors arrive "
             "slowly.", id="narrow",
         ),
         pytest.param(
@@ -276,7 +278,7 @@ def test_who_holds_the_requests_before_the_engine_is_not_guessed() -> None:
         ),
         pytest.param(
             window(processes=slow_stage(0, user=0.3, queued=0.65)), "stage",
-            "one stage is slower than the others: rank 0 (node-0); it was ready and had no core for 65% of "
+            "one stage is slower than the others: rank 0 (node-0); it waited for a core for 65% of "
             "the time.", id="denied-stage",
         ),
         pytest.param(
@@ -289,7 +291,7 @@ def test_who_holds_the_requests_before_the_engine_is_not_guessed() -> None:
             "the replicas are uneven: b holds 6.5 times as many requests as the others.", id="full-replica",
         ),
         pytest.param(
-            window(), "engine", "no bottleneck but the engine: it has the requests, and room for them.",
+            window(), "engine", "the engine itself is the limit: it has the requests, and room for them.",
             id="engine",
         ),
     ],

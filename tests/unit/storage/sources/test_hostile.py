@@ -79,7 +79,7 @@ def test_a_registry_that_sends_the_pull_secret_elsewhere(
     secret = tmp_path / "config.json"
     secret.write_text(registry.pull_secret(server.host))
     fetching.environment = {"REGISTRY_AUTH_FILE": str(secret)}
-    with pytest.raises(MultinodeError, match="not a token service of its own") as caught:
+    with pytest.raises(MultinodeError, match="not a token service of the same domain") as caught:
         fetching(f"oci://{server.host}/team/model:v1")
     assert caught.value.code is ExitCode.SOURCE_DENIED
     assert thief.asked == []
