@@ -19,7 +19,7 @@ from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.engines.versions import LAST_WITH_RAY
 from vllm_multinode.engines.vllm import vllm_named
 from vllm_multinode.sizing import catalogue
-from vllm_multinode.sizing.model.sources import Source
+from vllm_multinode.sizing.model.sources import Source, kind_of
 from vllm_multinode.sizing.planner.choice import Plan
 from vllm_multinode.sizing.planner.plan import choose, preferred
 from vllm_multinode.sizing.planner.request import Settings
@@ -281,7 +281,7 @@ def check_image(spec: DeploymentSpec) -> None:
 def _source_of(model: str) -> str:
     if model.startswith(HUB):
         return model
-    if Path(model).exists():
+    if any(kind_of(Path(model))):
         raise MultinodeError(
             ExitCode.USAGE,
             "is a folder on this machine, which the cluster cannot read.",

@@ -54,3 +54,16 @@ def test_a_pipe_that_nobody_writes_to(arguments: tuple[str, ...], tmp_path: Path
 def test_a_pipe_in_the_place_of_a_configuration(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "config.json")
     assert "has no config.json" in refused(("plan", "--gpu", "H100-SXM"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(("plan", "--gpu", "H100-SXM"), id="plan"),
+        pytest.param(("up",), id="up"),
+        pytest.param(("preview", "-f"), id="preview"),
+        pytest.param(("render", "-f"), id="render"),
+    ],
+)
+def test_a_name_longer_than_any_file_has(arguments: tuple[str, ...]) -> None:
+    assert "xxx" in refused(arguments, Path("x" * 100_000))

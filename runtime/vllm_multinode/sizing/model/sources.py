@@ -69,7 +69,7 @@ def find_model(name: str) -> Source:
         MultinodeError: MODEL_MISSING, MODEL_CONFIG, SHARD_ABSENT, SHARD_TRUNCATED; USAGE for unknown names.
     """
     path = Path(name)
-    is_folder, is_file = _kind(path)
+    is_folder, is_file = kind_of(path)
     if is_folder:
         return _from_folder(path, name)
     if is_file or path.suffix == ".json":
@@ -88,7 +88,7 @@ def find_model(name: str) -> Source:
     return replace(found, notes=(*found.notes, *doubts), hub=hub)
 
 
-def _kind(path: Path) -> tuple[bool, bool]:
+def kind_of(path: Path) -> tuple[bool, bool]:
     """Whether there is a folder of that name, and whether there is a file."""
     try:
         return path.is_dir(), path.is_file()
