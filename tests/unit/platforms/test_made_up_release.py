@@ -42,7 +42,7 @@ def test_it_is_found_by_its_name(made_up: Release) -> None:
 
 
 def test_it_is_rendered_for(made_up: Release) -> None:
-    with pytest.raises(MultinodeError, match=r"parallelism\.pipeline: OpenShift AI 3\.9 wants at least 3"):
+    with pytest.raises(MultinodeError, match=r"parallelism\.pipeline: OpenShift AI 3\.9 requires at least 3"):
         render(DeploymentSpec.model_validate(SPEC), "rhoai-3.9")
     spec = DeploymentSpec.model_validate({**SPEC, "parallelism": {"tensor": 4, "pipeline": 3}})
     assert "autoscalerClass: external" in render(spec, "rhoai-3.9").stream()

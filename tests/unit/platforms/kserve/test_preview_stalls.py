@@ -80,7 +80,7 @@ def test_what_is_right_serves(version: str) -> None:
             id="disabled",
         ),
         pytest.param(
-            "0.18.1", {"minReplicas": 0}, "makes no head", "spec.predictor.minReplicas", id="no-head"
+            "0.18.1", {"minReplicas": 0}, "creates no head", "spec.predictor.minReplicas", id="no-head"
         ),
         pytest.param("0.18.1", {"minReplicas": 2}, "2 heads", "spec.predictor.minReplicas", id="two-heads"),
         pytest.param(
@@ -210,7 +210,7 @@ def test_v0_20_keeps_what_the_inference_service_wrote_of_value_and_value_from() 
         pytest.param("0.18.1", {"model": {"runtime": "other"}}, "not among the files", id="unknown-runtime"),
         pytest.param("0.18.1", {"model": LIMITS}, "under limits alone", id="limits-only"),
         pytest.param(
-            "0.18.1", {"nodeSelector": {"a": "b"}}, "nodeSelector is set for the head alone", id="placement"
+            "0.18.1", {"nodeSelector": {"a": "b"}}, "nodeSelector is set only for the head", id="placement"
         ),
         pytest.param("0.18.1", {"model": {"image": "other:1"}}, "only the head runs other:1", id="image"),
         pytest.param(
