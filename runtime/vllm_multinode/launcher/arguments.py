@@ -18,7 +18,6 @@ import yaml
 from vllm_multinode.contract.bounded import read_bounded
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.contract.numbers import whole
 from vllm_multinode.launcher.masking import masked
 from vllm_multinode.launcher.spelling import check_spelling
 
@@ -294,7 +293,8 @@ def _agrees(name: str, value: str, expected: str) -> bool:
     if name in _FLAGS:
         return True
     try:
-        return whole(value) == whole(expected)
+        # As vLLM reads it, which takes +4 too.
+        return int(value) == int(expected)
     except ValueError:
         pass
     if name == MODEL:

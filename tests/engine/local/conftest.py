@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine.local.groups import Group, open_group, stand_in
+from vllm_multinode.local.world.pod_spec import HostMount
 
 
 @pytest.fixture(scope="module")
@@ -19,9 +20,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def group(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[Group]:
     """A head and a worker, shared by a module's tests: leave both as they were."""
     base = tmp_path_factory.mktemp("r")
-    found = open_group(
-        base / "runs", [stand_in("head", "head", model), stand_in("worker-1", "worker", model)]
-    )
+    # As where the engine's programs lie below /tmp, which is the node's own.
+    below = HostMount(source=model, target=Path("/tmp/checkout"))
+    worker = stand_in("worker-1", "worker", model)
+    worker = worker.model_copy(update={"mounts": (*worker.mounts, below)})
+    found = open_group(base / "runs", [stand_in("head", "head", model), worker])
     with found.run:
         yield found
     assert not (base / "runs").exists()

@@ -74,6 +74,7 @@ def main() -> None:
         Path("/dev/termination-log").write_text("the stand-in was told to end.")
         sys.exit(int(code))
     Path("/tmp/mine").touch()
+    Path(f"/tmp/start-{len(list(Path('/tmp').glob('start-*')))}").touch()
     # More than one process, so that a kill or a freeze of the first one alone would show.
     subprocess.Popen(["sleep", "1000"])
     sys.stdout.write("the stand-in is up\n")

@@ -71,7 +71,7 @@ def test_a_model_that_is_not_there(cluster: Cluster, source: str, says: str) -> 
         told = refusal(cluster, given, ExitCode.MODEL_MISSING)
     assert told.startswith(f"{source}: ")
     assert says in told
-    assert "leave model.source out" in told
+    assert "omit model.source" in told
 
 
 def test_the_job_asks_without_a_token_and_so_does_this_machine(

@@ -58,6 +58,10 @@ class _Builder:
     def __init__(self, own: tuple[Path, ...]) -> None:
         self._own = {path.stat().st_dev for path in own}
 
+    def own(self, path: Path) -> None:
+        """Mount points may be made below a directory that is this node's."""
+        self._own.add(path.stat().st_dev)
+
     def bind(self, source: int, target: Path, *, read_only: bool = False) -> None:
         """Bind what the descriptor is open on to `target`, which is made where it is absent."""
         # A link as target, such as /etc/resolv.conf often is, is followed as a reader would.
@@ -109,6 +113,8 @@ def build(view: View) -> None:
     old_root = syscalls.pivot_root(view.root)
     builder = _Builder(own=(Path("/"), Path("/dev")))
     builder.bind(temporary, Path("/tmp"))  # noqa: S108
+    # On a tmpfs of this run already. A second one over it would not outlive the container.
+    builder.own(Path("/tmp"))  # noqa: S108
     for source, path in kept:
         builder.bind(source, path)
     for name, source in devices.items():
