@@ -91,7 +91,7 @@ def test_deploy_again_update_and_delete(here: Here) -> None:
 
     told = here.deploy(runtime(), service(here.plane))
     assert told.count("unchanged") == 2
-    assert "left from before" not in told
+    assert "left over from an earlier deployment" not in told
     assert stored(here.kubectl) == before
     assert here.kubectl.get("servingruntime", "over-nodes")["metadata"]["resourceVersion"] == settled
 
@@ -106,7 +106,7 @@ def test_deploy_again_update_and_delete(here: Here) -> None:
     for kinds in ("inferenceservices,servingruntimes", "deployments,services,pods"):
         assert here.kubectl.list(kinds) == []
     assert here.kubectl.get("configmap", "theirs")
-    assert "There is nothing of llm to delete" in here("delete", "llm")
+    assert "llm has nothing to delete" in here("delete", "llm")
 
 
 def test_a_rolling_update_is_announced(here: Here) -> None:
@@ -143,7 +143,7 @@ def test_another_manager_owns_a_field(here: Here) -> None:
 def test_what_others_made_is_not_deleted(here: Here) -> None:
     here.kubectl.apply(runtime())
     told = here.deploy(runtime(), service(here.plane))
-    assert "over-nodes unchanged (not ours" in told
+    assert "over-nodes unchanged (owned by others" in told
     here("delete", "llm")
     assert here.kubectl.get("servingruntime", "over-nodes")
 
@@ -190,7 +190,7 @@ def test_a_token_that_is_not_known(here: Here, tmp_path: Path, monkeypatch: pyte
     (tmp_path / "expired").write_text(yaml.safe_dump(config))
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "expired"))
     told = here("wait", "llm", code=ExitCode.UNAUTHORIZED)
-    assert "expired or is not known" in told
+    assert "expired or is unknown there" in told
     assert "one-that-has-expired" not in told
 
 
@@ -200,7 +200,7 @@ def test_an_unknown_runtime_ends_the_wait(here: Here) -> None:
     more = ("--force", "--timeout", "60")
     told = here.deploy(body, more=more, code=ExitCode.NOT_SERVING).splitlines()[-1]
     assert "RuntimeNotRecognized" in told
-    assert "Name a ServingRuntime that exists" in told
+    assert "Use a ServingRuntime that exists" in told
 
 
 def test_too_few_gpus_end_the_wait(here: Here) -> None:

@@ -287,7 +287,7 @@ def test_it_is_stopped_in_the_middle_and_goes_on(here: Here) -> None:
     watchdog.cancel()
     process.stdout.close()
     assert process.wait() == ExitCode.INTERRUPTED, "".join(lines)
-    assert "multinode: stopped; what was written stays" in lines[-1], "".join(lines)
+    assert "multinode: stopped. What was written stays" in lines[-1], "".join(lines)
     assert here.kubectl.list("inferenceservices") == []
     here.kubectl.apply(*hub.objects()[1:])
     eventually(lambda: here.kubectl.list("jobs")[0].get("status", {}).get("succeeded"), PATIENCE)
