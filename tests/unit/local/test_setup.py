@@ -10,7 +10,7 @@ import pytest
 
 _SETUP = Path(__file__).parents[3] / "scripts" / "setup"
 _PROGRAM = f"""set -euo pipefail
-eval "$(sed -n '/^follow_pip/,/^}}/p; /^use_system_certificates/,/^}}/p' '{_SETUP}')"
+eval "$(sed -n '/^follow_pip()/,/^}}/p; /^use_system_certificates()/,/^}}/p' '{_SETUP}')"
 follow_pip '{sys.base_prefix}/bin/python3'
 if [ -n "${{UV:-}}" ]; then use_system_certificates "$UV"; fi
 env
