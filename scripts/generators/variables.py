@@ -151,8 +151,7 @@ OWN: Final[dict[str, tuple[Default, str]]] = {
 
 COMMAND_LINE: Final = {
     env.CATALOGUE: "YAML file with [models and accelerators of your own](reference.md#the-catalogue)",
-    env.PLATFORM: "release that is meant where no option names one, such as kserve-0.19.0",
-    "MULTINODE_PLATFORM": "[release](reference.md#releases) for `render`, `validate`, `preview`, `plan` and `local run`",
+    env.PLATFORM: "[release](reference.md#releases) for `render`, `validate`, `preview`, `plan` and `local run`",
 }
 
 

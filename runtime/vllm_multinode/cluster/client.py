@@ -14,7 +14,7 @@ from vllm_multinode.cluster import failures
 from vllm_multinode.cluster.failures import Answer, Asked
 from vllm_multinode.cluster.login import Login, Source, log_in
 from vllm_multinode.cluster.shapes import fault_of
-from vllm_multinode.cluster.transport import Object, Transport, Watching
+from vllm_multinode.cluster.transport import NOT_THE_API, Object, Transport, Watching
 from vllm_multinode.contract import labels
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -367,11 +367,9 @@ def _served(found: object) -> Iterator[Object]:
 
 def _no_object(kind: str, name: str, fault: str) -> MultinodeError:
     what = f"what answers there gives no object as Kubernetes has it: {fault}."
-    hint = "Check the server of the kubeconfig, and that no proxy answers in its place."
-    return MultinodeError(ExitCode.CLUSTER_UNREACHABLE, what, where=f"{kind} {name}", hint=hint)
+    return MultinodeError(ExitCode.CLUSTER_UNREACHABLE, what, where=f"{kind} {name}", hint=NOT_THE_API)
 
 
 def _no_list(kind: str) -> MultinodeError:
     what = f"what answers there does not return a list of {kind}, or its list never ends."
-    hint = "Check the server of the kubeconfig, and that no proxy answers in its place."
-    return MultinodeError(ExitCode.CLUSTER_UNREACHABLE, what, hint=hint)
+    return MultinodeError(ExitCode.CLUSTER_UNREACHABLE, what, hint=NOT_THE_API)

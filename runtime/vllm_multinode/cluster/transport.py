@@ -40,7 +40,7 @@ _IDEMPOTENT: Final = frozenset({"GET", "PATCH", "DELETE"})
 """A server-side apply says how an object shall be: sent twice, it is the same."""
 
 
-_IN_ITS_PLACE: Final = "Check the server of the kubeconfig, and that no proxy answers in its place."
+NOT_THE_API: Final = "Check the server of the kubeconfig, and that no proxy answers in its place."
 
 
 class ExpiredError(Exception):
@@ -187,7 +187,7 @@ class Transport:
                 if len(content) > _MOST_ANSWER:
                     what = f"what answers there says more than {_MOST_ANSWER >> 20} MiB, which no API does."
                     raise MultinodeError(
-                        ExitCode.CLUSTER_UNREACHABLE, what, where=self._login.place, hint=_IN_ITS_PLACE
+                        ExitCode.CLUSTER_UNREACHABLE, what, where=self._login.place, hint=NOT_THE_API
                     )
         return HTTPResponse(
             io.BytesIO(content),
