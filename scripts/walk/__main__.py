@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from pathlib import Path
 
@@ -37,11 +38,13 @@ class Walk:
     Args:
         user: whose environment it is.
         plain: leave out what needs the engine.
+        show: print what each command printed.
     """
 
-    def __init__(self, user: User, *, plain: bool) -> None:
+    def __init__(self, user: User, *, plain: bool, show: bool) -> None:
         self._user = user
         self._plain = plain
+        self._show = show
         self._running: subprocess.Popen[str] | None = None
         self.faults: list[str] = []
         self.printed: dict[str, str] = {}
@@ -68,6 +71,8 @@ class Walk:
             self._running = self._user.start(command.line)
             return self._shown_in_the_other_terminal(command.line.split()[0])
         ended = self._user.run(command.line, _TIMEOUT)
+        if self._show:
+            print(textwrap.indent(ended.out + ended.err, "    | "), end="")
         if command.program == "multinode" and command.subcommand in ON_A_CLUSTER:
             return _without_a_cluster(ended)
         if self._running is not None and "local stop" in command.line:
@@ -122,6 +127,7 @@ def main() -> int:
     parser.add_argument("--python", nargs="+", default=[sys.executable])
     parser.add_argument("--plain", action="store_true")
     parser.add_argument("--cache", action="store_true")
+    parser.add_argument("--show", action="store_true")
     options = parser.parse_args()
     faults: list[str] = []
     printed: dict[str, str] = {}
@@ -135,7 +141,7 @@ def main() -> int:
         )
         folder = Path(tempfile.mkdtemp(prefix="walk-"))
         try:
-            walk = Walk(User(folder, python, cache=options.cache), plain=options.plain)
+            walk = Walk(User(folder, python, cache=options.cache), plain=options.plain, show=options.show)
             for page in PAGES:
                 walk.page(page)
         finally:
