@@ -95,10 +95,13 @@ class Walk:
 
     def _completion(self, command: Command) -> str:
         shell = "zsh" if "zsh" in command.line else "bash"
-        if shutil.which(shell) is None:
-            return f"left out: no {shell} here"
+        if shutil.which(shell) is None or ("kubectl" in command.line and shutil.which("kubectl") is None):
+            return f"left out: no {shell} or no kubectl here"
         load = "autoload -U compinit && compinit -u; " if shell == "zsh" else ""
         ended = self._user.run(f"{shell} -c '{load}{command.line}'", 60)
+        if ended.err:
+            # `source` itself succeeds whatever the program in its brackets does.
+            return f"FAULT: {ended.err}"
         return _compared(command, ended)
 
 

@@ -22,15 +22,25 @@ import pytest
 from vllm_multinode.local.rundir import Runs
 from vllm_multinode.local.world.protocol import NodeStatus, Reply, RunStatus
 
-_COMMAND = f"#!{sys.executable}\nfrom vllm_multinode.cli.main import main\nmain()\n"
+_COMMANDS = {
+    "multinode": "vllm_multinode.cli.main",
+    "kubectl-multinode": "vllm_multinode.cli.main",
+    "kubectl_complete-multinode": "vllm_multinode.cli.kubectl",
+}
+_KUBECTL = Path(sys.executable).parent / "kubectl"
+"""The development environment brings it."""
+_BASH_COMPLETION = Path("/usr/share/bash-completion/bash_completion")
+"""What kubectl's own completion needs in bash."""
 _DEADLINE = 60.0
+_SHELLS = {
+    "bash": ["bash", "--norc", "--noprofile", "-i"],
+    "zsh": ["zsh", "-f", "-i"],
+    "fish": ["fish", "--no-config"],
+}
 _START = {
-    "bash": (["bash", "--norc", "--noprofile", "-i"], "source <(multinode completion bash)"),
-    "zsh": (
-        ["zsh", "-f", "-i"],
-        "autoload -Uz compinit; compinit -u -D; source <(multinode completion zsh); setopt no_beep",
-    ),
-    "fish": (["fish", "--no-config"], "multinode completion fish | source"),
+    "bash": "source <({program} completion bash)",
+    "zsh": "autoload -Uz compinit; compinit -u -D; source <({program} completion zsh); setopt no_beep",
+    "fish": "{program} completion fish | source",
 }
 _KILL_LINE = b"\x15"
 _TERMINAL_CODES = re.compile(r"\x1b(\[[0-9;?]*[a-zA-Z]|[=>]|\][^\x07]*\x07)")
@@ -87,10 +97,14 @@ class _Answer(socketserver.StreamRequestHandler):
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Where `multinode` is a command, a run lives, and the home is empty but for a file."""
     home = tmp_path_factory.mktemp("home")
-    script = home / "bin" / "multinode"
-    script.parent.mkdir()
-    script.write_text(_COMMAND)
-    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    programs = home / "bin"
+    programs.mkdir()
+    for name, module in _COMMANDS.items():
+        script = programs / name
+        script.write_text(f"#!{sys.executable}\nfrom {module} import main\nmain()\n")
+        script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    if _KUBECTL.exists():
+        (programs / "kubectl").symlink_to(_KUBECTL)
     (home / "manifests-of-mine.yaml").touch()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(home))
@@ -98,7 +112,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     with socketserver.ThreadingUnixStreamServer(str(held.directory.control), _Answer) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield {
-            "PATH": f"{script.parent}{os.pathsep}{os.environ['PATH']}",
+            "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
             "HOME": str(home),
             "XDG_RUNTIME_DIR": str(home),
             "TERM": "xterm",
@@ -108,19 +122,33 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     held.remove()
 
 
-@pytest.fixture(scope="module", params=["bash", "zsh", "fish"])
+def _opened(shell: str, start: str, environment: dict[str, str]) -> Iterator[Terminal]:
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not installed here")
+    terminal = Terminal(_SHELLS[shell], environment, Path(environment["HOME"]))
+    try:
+        terminal.type(f"{start}; echo READY''-NOW\n".encode())
+        terminal.read_until("READY-NOW")
+        yield terminal
+    finally:
+        terminal.close()
+
+
+@pytest.fixture(scope="module", params=list(_SHELLS))
 def terminal(request: pytest.FixtureRequest, environment: dict[str, str]) -> Iterator[Terminal]:
     """A shell that has read what `multinode completion` prints."""
-    command, start = _START[request.param]
-    if shutil.which(command[0]) is None:
-        pytest.skip(f"{command[0]} is not installed here")
-    shell = Terminal(command, environment, Path(environment["HOME"]))
-    try:
-        shell.type(f"{start}; echo READY''-NOW\n".encode())
-        shell.read_until("READY-NOW")
-        yield shell
-    finally:
-        shell.close()
+    yield from _opened(request.param, _START[request.param].format(program="multinode"), environment)
+
+
+@pytest.fixture(scope="module", params=list(_SHELLS))
+def kubectl_terminal(request: pytest.FixtureRequest, environment: dict[str, str]) -> Iterator[Terminal]:
+    """A shell that has read what `kubectl completion` prints."""
+    start = _START[request.param].format(program="kubectl")
+    if request.param == "bash":
+        if not _BASH_COMPLETION.exists():
+            pytest.skip("bash-completion is not installed here")
+        start = f"source {_BASH_COMPLETION}; {start}"
+    yield from _opened(request.param, start, environment)
 
 
 @pytest.mark.parametrize(
@@ -145,3 +173,45 @@ def test_a_shell_offers(terminal: Terminal, typed: str, offered: str) -> None:
     terminal.type(_KILL_LINE + typed.encode() + b"\t")
     terminal.read_until(offered)
     terminal.type(_KILL_LINE)
+
+
+@pytest.mark.skipif(not _KUBECTL.exists(), reason="kubectl is not beside this Python")
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        pytest.param("kubectl multinode pre", "view", id="command"),
+        pytest.param("kubectl multinode local ma", "ke-model", id="subcommand"),
+        pytest.param("kubectl multinode plan --max-num-b", "atched-tokens", id="option"),
+        pytest.param("kubectl multinode plan llama-3.1-405b-instruct-", "fp8", id="model"),
+        pytest.param("kubectl multinode validate --platform kserve-0.19", ".0", id="platform"),
+        pytest.param("kubectl multinode local kill w", "orker-1", id="node"),
+        pytest.param("kubectl multinode validate -f manif", "ests-of-mine.yaml", id="file"),
+    ],
+)
+def test_kubectl_offers(kubectl_terminal: Terminal, typed: str, offered: str) -> None:
+    kubectl_terminal.type(_KILL_LINE + typed.encode() + b"\t")
+    kubectl_terminal.read_until(offered)
+    kubectl_terminal.type(_KILL_LINE)
+
+
+@pytest.mark.skipif(not _KUBECTL.exists(), reason="kubectl is not beside this Python")
+@pytest.mark.parametrize(
+    ("words", "lines"),
+    [
+        pytest.param(["plan", "x", "--gpu", "H100-N"], ["H100-NVL-94GB", ":36"], id="value"),
+        pytest.param(
+            ["validate", "--platform=kserve-0.19"], ["kserve-0.19.0", ":36"], id="value-after-equals"
+        ),
+        pytest.param(["local", "kill", ""], ["head", "worker-1", ":36"], id="nodes"),
+        pytest.param(["validate", "-f", ""], [":0"], id="files"),
+        pytest.param(["render", "-f", "x", "--out", ""], [":16"], id="folders"),
+        pytest.param(["plan", "x", "-o", "toml"], [":36"], id="nothing"),
+    ],
+)
+def test_kubectl_gets(environment: dict[str, str], words: list[str], lines: list[str]) -> None:
+    ended = subprocess.run(
+        ["kubectl", "__complete", "multinode", *words],
+        env=environment, cwd=environment["HOME"], capture_output=True, text=True, check=True,
+        timeout=_DEADLINE,
+    )  # fmt: skip
+    assert ended.stdout.splitlines() == lines
