@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import urlopen
 
-from vllm_multinode.launcher.engines.cpu import write_vllm_metadata
+from vllm_multinode.launcher.commands.cpu import write_vllm_metadata
 
 CONCURRENCY = 16
 # More than any run here gets through.

@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from vllm_multinode.contract import env, ports
 from vllm_multinode.contract.executors import ExecutorName
-from vllm_multinode.launcher.engines.cpu import cpu_environment, write_vllm_metadata
+from vllm_multinode.launcher.commands.cpu import cpu_environment, write_vllm_metadata
 from vllm_multinode.launcher.identity import installed_versions
 from vllm_multinode.local.run import isvc
 from vllm_multinode.local.run.localrun import Entrance, LocalRun, listen, url

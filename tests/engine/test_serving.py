@@ -12,7 +12,7 @@ import pytest
 from engine.conftest import Start, Step
 from engine.services import LocalGroup, eventually, open_group, service
 from vllm_multinode.contract.kserve import MODEL_MOUNT
-from vllm_multinode.launcher.engines import cpu
+from vllm_multinode.launcher.commands import cpu
 from vllm_multinode.launcher.identity import installed_versions
 from vllm_multinode.local.run import isvc
 from vllm_multinode.local.world.pod_spec import HostMount, PodSpec

@@ -13,9 +13,9 @@ from engine.services import LocalGroup, service
 from unit.launcher.pods import node, plan
 from vllm_multinode.contract.executors import ExecutorName
 from vllm_multinode.engines.vllm import vllm
-from vllm_multinode.launcher.engines import build
-from vllm_multinode.launcher.engines.cpu import cpu_environment
-from vllm_multinode.launcher.engines.parser import Answer, ask
+from vllm_multinode.launcher.commands import build
+from vllm_multinode.launcher.commands.cpu import cpu_environment
+from vllm_multinode.launcher.commands.parser import Answer, ask
 from vllm_multinode.launcher.identity import installed_versions
 from vllm_multinode.local.run import isvc
 from vllm_multinode.local.versions import engine_of_version

@@ -11,8 +11,8 @@ from aiohttp import web
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.launcher import handshake
 from vllm_multinode.launcher.addresses import without_own_proxy
+from vllm_multinode.launcher.commands import build
 from vllm_multinode.launcher.ending import Requests
-from vllm_multinode.launcher.engines import build
 from vllm_multinode.launcher.forming import await_members
 from vllm_multinode.launcher.group import Group, Member
 from vllm_multinode.launcher.history import Incidents, file_of

@@ -6,7 +6,7 @@ from typing import Any
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.launcher.engines.ray import starved
+from vllm_multinode.launcher.commands.ray import starved
 from vllm_multinode.launcher.events import Exited, Left, Lost
 from vllm_multinode.launcher.processes import Engine
 from vllm_multinode.launcher.recovery import Cause, Incident

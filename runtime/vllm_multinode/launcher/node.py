@@ -21,9 +21,9 @@ from vllm_multinode.engines.vllm import vllm
 from vllm_multinode.launcher.addresses import api_host, own_ray_address
 from vllm_multinode.launcher.arguments import last_value
 from vllm_multinode.launcher.baseline import baseline
+from vllm_multinode.launcher.commands.parser import check_with_vllm
 from vllm_multinode.launcher.connections import Connections
 from vllm_multinode.launcher.deaths import SCAN, stopped
-from vllm_multinode.launcher.engines.parser import check_with_vllm
 from vllm_multinode.launcher.fetching import await_model
 from vllm_multinode.launcher.http import listen
 from vllm_multinode.launcher.identity import installed_versions

@@ -17,9 +17,9 @@ from vllm_multinode.engines.support import check_engine
 from vllm_multinode.launcher.accelerators import Accelerators, detect
 from vllm_multinode.launcher.addresses import api_host, check_addresses
 from vllm_multinode.launcher.arguments import MODEL, Fixed, check_arguments, given
-from vllm_multinode.launcher.engines.common import DEFAULT_TEMP
-from vllm_multinode.launcher.engines.cpu import write_vllm_metadata
-from vllm_multinode.launcher.engines.ray import ray_ports
+from vllm_multinode.launcher.commands.common import DEFAULT_TEMP
+from vllm_multinode.launcher.commands.cpu import write_vllm_metadata
+from vllm_multinode.launcher.commands.ray import ray_ports
 from vllm_multinode.launcher.identity import installed_versions, zip_application
 from vllm_multinode.launcher.messages import Identity
 from vllm_multinode.launcher.network import (

@@ -1,4 +1,4 @@
-"""The thin layer that runs what the engines' builders describe, and leaves nothing behind.
+"""The thin layer that runs what `launcher.commands` describes, and leaves nothing behind.
 
 The supervisor adopts every orphan of its engine (`PR_SET_CHILD_SUBREAPER`; as a container's PID 1 it does so
 anyway), so that whatever the engine detaches, Ray's daemons above all, is found and ended with it.

@@ -17,9 +17,9 @@ from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.frozen import Frozen
 from vllm_multinode.launcher.addresses import without_own_proxy
 from vllm_multinode.launcher.arguments import without_model
+from vllm_multinode.launcher.commands import build
+from vllm_multinode.launcher.commands.common import node_defaults
 from vllm_multinode.launcher.deaths import stopped
-from vllm_multinode.launcher.engines import build
-from vllm_multinode.launcher.engines.common import node_defaults
 from vllm_multinode.launcher.handshake import UnprovenError
 from vllm_multinode.launcher.http import application
 from vllm_multinode.launcher.link import Link, LinkEndedError, RefusedError, connected

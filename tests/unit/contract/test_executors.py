@@ -7,7 +7,7 @@ from vllm_multinode.contract.executors import (
     KSERVE_EXECUTOR,
     counted_by_kserve,
 )
-from vllm_multinode.launcher.engines import _PROCESSES
+from vllm_multinode.launcher.commands import _PROCESSES
 
 
 def test_every_executor_has_a_record_and_a_way_to_start() -> None:

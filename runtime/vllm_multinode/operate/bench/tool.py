@@ -17,7 +17,7 @@ from typing import Final, Self
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.launcher.engines.cpu import write_vllm_metadata
+from vllm_multinode.launcher.commands.cpu import write_vllm_metadata
 from vllm_multinode.launcher.programs import interpreter_of
 
 _START: Final = 300.0

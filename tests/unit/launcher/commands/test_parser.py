@@ -6,8 +6,8 @@ import pytest
 
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.launcher.engines import parser
-from vllm_multinode.launcher.engines.parser import Answer, ask, check_with_vllm, refusal
+from vllm_multinode.launcher.commands import parser
+from vllm_multinode.launcher.commands.parser import Answer, ask, check_with_vllm, refusal
 
 OPTIONS = {
     "--api-key": True,

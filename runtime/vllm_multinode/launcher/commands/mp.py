@@ -1,6 +1,6 @@
 """vLLM's own multi-node executor: the same command on every node, told apart by its rank."""
 
-from vllm_multinode.launcher.engines.common import (
+from vllm_multinode.launcher.commands.common import (
     api_environment,
     head_arguments,
     node_defaults,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vllm_multinode import plugin
-from vllm_multinode.launcher.engines.cpu import cpu_environment, write_vllm_metadata
+from vllm_multinode.launcher.commands.cpu import cpu_environment, write_vllm_metadata
 
 
 def installed(monkeypatch: pytest.MonkeyPatch, **versions: str) -> None:

@@ -1,10 +1,10 @@
-"""One module an executor: settings in, argument vectors and environments out. Pure."""
+"""The commands of an engine's processes: a plan in, argument vectors and environments out; pure."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
 
 from vllm_multinode.contract.executors import ExecutorName
-from vllm_multinode.launcher.engines import mp, ray
+from vllm_multinode.launcher.commands import mp, ray
 from vllm_multinode.launcher.plan import GroupPlan, Node, Process
 
 _PROCESSES: Final[Mapping[ExecutorName, Callable[[GroupPlan, Node], tuple[Process, ...]]]] = {

@@ -2,7 +2,7 @@
 
 from vllm_multinode.contract import ports
 from vllm_multinode.engines.vllm import vllm
-from vllm_multinode.launcher.engines.common import (
+from vllm_multinode.launcher.commands.common import (
     DEFAULT_TEMP,
     api_environment,
     head_arguments,

@@ -1,4 +1,4 @@
-"""Asks vLLM's own parser; `launcher.engines.parser` runs this source with `python -c`.
+"""Asks vLLM's own parser; `launcher.commands.parser` runs this source with `python -c`.
 
 It takes the arguments of `vllm serve`, prints one JSON object and imports vLLM, which no other module of the
 launcher may do. Nothing is started: the subcommand ends where the server would begin.

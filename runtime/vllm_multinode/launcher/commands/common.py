@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from vllm_multinode.launcher.arguments import given, without_model
+from vllm_multinode.launcher.commands import cpu
 from vllm_multinode.launcher.door import MIDDLEWARE, VARIABLE
-from vllm_multinode.launcher.engines import cpu
 from vllm_multinode.launcher.plan import AcceleratorKind, GroupPlan, Node
 
 DEFAULT_TEMP = Path("/tmp")  # noqa: S108 - a pod's own

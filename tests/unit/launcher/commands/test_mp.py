@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from unit.launcher.pods import node, plan
-from vllm_multinode.launcher.engines import build
+from vllm_multinode.launcher.commands import build
 from vllm_multinode.launcher.masking import masked
 from vllm_multinode.launcher.plan import Process
 from vllm_multinode.launcher.settings import Sizes

@@ -4,8 +4,8 @@ import pytest
 
 from unit.launcher.pods import node, plan
 from vllm_multinode.contract import ports
-from vllm_multinode.launcher.engines import build
-from vllm_multinode.launcher.engines.ray import starved
+from vllm_multinode.launcher.commands import build
+from vllm_multinode.launcher.commands.ray import starved
 from vllm_multinode.launcher.plan import GroupPlan, Listener, Node
 from vllm_multinode.launcher.settings import Ports, Sizes
 
