@@ -9,7 +9,7 @@ from bench.load import saturating
 from bench.nodes import nodes
 from bench.report import Figure
 from vllm_multinode.contract.executors import ExecutorName
-from vllm_multinode.launcher.watchdog import parse_metrics
+from vllm_multinode.launcher.engine_api import parse_metrics
 
 
 def measure(model: Path, executor: ExecutorName, seconds: float) -> list[Figure]:

@@ -12,7 +12,7 @@ import pytest
 
 from engine.conftest import Start, Step
 from engine.services import LocalGroup, eventually, service
-from vllm_multinode.launcher.watchdog import parse_metrics
+from vllm_multinode.launcher.engine_api import parse_metrics
 from vllm_multinode.local.run import isvc
 
 pytestmark = [pytest.mark.engine, pytest.mark.skipif(find_spec("vllm") is None, reason="no vLLM here")]

@@ -11,8 +11,8 @@ import pytest
 from certificates import CLIENT, SERVER, Authority
 from engine.conftest import Start, Step
 from engine.services import service
+from vllm_multinode.launcher.engine_api import EngineApi
 from vllm_multinode.launcher.tls import ApiTls, Certificate
-from vllm_multinode.launcher.watchdog import EngineApi
 from vllm_multinode.local.run import isvc
 from vllm_multinode.local.world.pod_spec import HostMount
 

@@ -12,7 +12,7 @@ from urllib.request import urlopen
 from engine.services import LocalGroup, open_group, service
 from saturate.kinds import Kind
 from vllm_multinode.contract.executors import ExecutorName
-from vllm_multinode.launcher.watchdog import parse_metrics
+from vllm_multinode.launcher.engine_api import parse_metrics
 from vllm_multinode.local.run import isvc
 
 _START: Final = 400.0

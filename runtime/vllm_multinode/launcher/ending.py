@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from vllm_multinode.launcher.door import Command, Door
-from vllm_multinode.launcher.watchdog import EngineApi
+from vllm_multinode.launcher.engine_api import EngineApi
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vllm_multinode.checkpoint.model_directory import read_model
@@ -12,9 +12,12 @@ from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.launcher.events import Declined
+from vllm_multinode.launcher.messages import Identity
+from vllm_multinode.launcher.network import has_ipv6
+from vllm_multinode.launcher.plan import GroupPlan
 from vllm_multinode.launcher.preflight import Readiness
 from vllm_multinode.launcher.rendezvous import Rendezvous
-from vllm_multinode.launcher.settings import Settings
+from vllm_multinode.launcher.settings import Settings, Sizes
 
 log = logging.getLogger(__name__)
 
@@ -79,3 +82,26 @@ async def _read_again(settings: Settings, rendezvous: Rendezvous, readiness: Rea
 
 def _warn(folder: Path, before: str, now: str) -> None:
     log.warning("the model in %s has changed since it was read: %s, now %s", folder, before[:12], now[:12])
+
+
+def group_plan(settings: Settings, sizes: Sizes, head: Identity, members: Sequence[str]) -> GroupPlan:
+    """What every node of a complete group starts from.
+
+    Args:
+        settings: of the head.
+        sizes: of the group.
+        head: its identity.
+        members: addresses of all nodes, by rank.
+    """
+    return GroupPlan(
+        executor=settings.executor,
+        sizes=sizes,
+        accelerator=head.accelerator,
+        model_dir=settings.model_dir,
+        model_name=settings.model_name,
+        head_address=head.address,
+        ports=settings.ports,
+        members=tuple(members),
+        ip6=has_ipv6(head.address),
+        arguments=settings.arguments,
+    )

@@ -11,17 +11,19 @@ from aiohttp import web
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.launcher import handshake
 from vllm_multinode.launcher.addresses import without_own_proxy
+from vllm_multinode.launcher.announcements import Announcements
 from vllm_multinode.launcher.commands import build
+from vllm_multinode.launcher.description import engine_described, members_described
 from vllm_multinode.launcher.ending import Requests
-from vllm_multinode.launcher.forming import await_members
-from vllm_multinode.launcher.group import Group, Member
+from vllm_multinode.launcher.engine_api import EngineApi, engine_api
+from vllm_multinode.launcher.forming import await_members, group_plan
+from vllm_multinode.launcher.group import Group
 from vllm_multinode.launcher.history import Incidents, file_of
 from vllm_multinode.launcher.http import application
 from vllm_multinode.launcher.identity import described
-from vllm_multinode.launcher.incidents import engine_ended, first_of, member_incident
+from vllm_multinode.launcher.incidents import end_of_answers, first_incident
 from vllm_multinode.launcher.messages import Start
-from vllm_multinode.launcher.network import has_ipv6
-from vllm_multinode.launcher.node import Supervision, engine_api, engine_described, frozen
+from vllm_multinode.launcher.node import Supervision
 from vllm_multinode.launcher.plan import GroupPlan, Node
 from vllm_multinode.launcher.preflight import Readiness, preflight
 from vllm_multinode.launcher.processes import Engine
@@ -31,7 +33,7 @@ from vllm_multinode.launcher.rendezvous import Rendezvous
 from vllm_multinode.launcher.shared_arguments import for_workers, warn_of_secrets
 from vllm_multinode.launcher.sizes import check_sizes
 from vllm_multinode.launcher.states import State
-from vllm_multinode.launcher.watchdog import EngineApi, watch
+from vllm_multinode.launcher.watchdog import watch
 
 log = logging.getLogger(__name__)
 
@@ -39,11 +41,6 @@ _STOP_TIMEOUT = 15.0
 # After SIGTERM the grace period has 15 seconds for the whole of the end.
 _LAST_STOP_TIMEOUT = 10.0
 _API_POLL = 0.1
-# Seconds in which changes of the state are gathered before the members are told.
-_TOGETHER = 0.05
-# Share of this loop's time that telling them may take, and the longest that they wait for it, in seconds.
-_SHARE_OF_TELLING = 0.1
-_TOGETHER_AT_MOST = 1.0
 # Seconds within which members count as lost at the same time.
 _AT_ONCE = 0.2
 # What clients are told before any start has been timed, in seconds.
@@ -65,8 +62,6 @@ class Head(Supervision):
         self._accepted = asyncio.Event()
         self._requests: Requests | None = None
         self._start_took = _RETRY_AFTER
-        self._announcing = False
-        self._together = _TOGETHER
 
     @property
     def ready(self) -> bool:
@@ -122,7 +117,7 @@ class Head(Supervision):
             told=self.settings.group,
         )
         self._rendezvous = Rendezvous(self.settings, group, self.status, self.connections, self._refuses)
-        self.status.on_change = self._announce_soon
+        self.status.on_change = Announcements(self._rendezvous.announce, self.in_background).soon
         self.in_background(self._rendezvous.beat())
         self.warm_up(build(self._plan(), self._node), readiness.identity.accelerator)
         self.in_background(self._ask_vllm())
@@ -140,20 +135,6 @@ class Head(Supervision):
         if self.status.state in (State.DRAINING, State.FAILED, State.STOPPED):
             return f"the head is {self.status.state}"
         return None
-
-    def _announce_soon(self) -> None:
-        if self._rendezvous is not None and not self._announcing:
-            self._announcing = True
-            self.in_background(self._announce(self._rendezvous))
-
-    async def _announce(self, rendezvous: Rendezvous) -> None:
-        """Changes that follow each other closely, as when many members join, are one message."""
-        await asyncio.sleep(self._together)
-        self._announcing = False
-        began = self.now()
-        await rendezvous.announce()
-        took = (self.now() - began) / _SHARE_OF_TELLING
-        self._together = min(max(_TOGETHER, took), _TOGETHER_AT_MOST)
 
     async def _supervise(self) -> None:
         """Form, run, recover, until the budget is used up."""
@@ -205,7 +186,9 @@ class Head(Supervision):
         self.engine = Engine(build(plan, node), environment, self.unset, self.reaper, self.warm)
         self.engine.start()
         served_from: list[float] = []
-        incident = await self._first_incident(self.engine, served_from)
+        incident = await first_incident(
+            self.engine, self._rendezvous, self.settings, self._serve(served_from)
+        )
         served = self.now() - served_from[0] if served_from else None
         known = Incident(incident.cause, self.hide(incident.reason))
         self.incidents.add(time.time(), known, self.settings.pod_name)
@@ -243,18 +226,8 @@ class Head(Supervision):
     def _plan(self) -> GroupPlan:
         assert self._readiness is not None  # noqa: S101 - set by _prepare
         assert self._rendezvous is not None  # noqa: S101 - set by _prepare
-        group = self._rendezvous.group
-        return GroupPlan(
-            executor=self.settings.executor,
-            sizes=self.sizes,
-            accelerator=self._readiness.identity.accelerator,
-            model_dir=self.settings.model_dir,
-            model_name=self.settings.model_name,
-            head_address=self._readiness.identity.address,
-            ports=self.settings.ports,
-            members=tuple(group.addresses),
-            ip6=has_ipv6(self._readiness.identity.address),
-            arguments=self.settings.arguments,
+        return group_plan(
+            self.settings, self.sizes, self._readiness.identity, self._rendezvous.group.addresses
         )
 
     async def _stop_epoch(
@@ -270,17 +243,6 @@ class Head(Supervision):
         if self._requests is not None:
             self._requests.close()
             self._requests = None
-
-    async def _first_incident(self, engine: Engine, served_from: list[float]) -> Incident:
-        """Wait for the first thing that ends this epoch; all that watch are stopped with it."""
-        # The order is that of trust: an engine's own words first.
-        assert self._rendezvous is not None  # noqa: S101 - called after _prepare
-        return await first_of(
-            engine_ended(engine, self.settings.pod_name),
-            member_incident(self._rendezvous),
-            self._serve(served_from),
-            frozen(self.settings.timings.heartbeat, self.settings.pod_name),
-        )
 
     async def _serve(self, served_from: list[float]) -> Incident:
         """From starting to serving, and on until the engine is dead or hung."""
@@ -309,17 +271,9 @@ class Head(Supervision):
     async def _let_requests_finish(self, reason: str) -> None:
         """As long as there is time, and every node that works on them is there."""
         if self._requests is not None and self.engine is not None:
-            await self._requests.finish(self.hide(reason), self._start_took, self._broken(self.engine))
-
-    async def _broken(self, engine: Engine) -> str:
-        """Wait until the engine cannot answer any more, and say why."""
-        assert self._rendezvous is not None  # noqa: S101 - called after _prepare
-        incident = await first_of(
-            engine_ended(engine, self.settings.pod_name),
-            member_incident(self._rendezvous, leaving=False),
-            frozen(self.settings.timings.heartbeat, self.settings.pod_name),
-        )
-        return incident.reason
+            assert self._rendezvous is not None  # noqa: S101 - there is an engine
+            broken = end_of_answers(self.engine, self._rendezvous, self.settings)
+            await self._requests.finish(self.hide(reason), self._start_took, broken)
 
     async def _finish(self) -> None:
         """Nothing of the engine outlives the supervisor, on any node."""
@@ -337,11 +291,12 @@ class Head(Supervision):
     def describe(self) -> dict[str, Any]:
         """What `/status` answers; nothing secret is in it."""
         group = self._rendezvous.group if self._rendezvous is not None else None
+        members = group.members.values() if group is not None else ()
         return self.description(epoch=group.epoch if group is not None else 0, rank=0) | {
             "nodes": self.sizes.nodes,
             "tensor_parallel": self.sizes.tensor_parallel,
             "pipeline_parallel": self.sizes.pipeline_parallel,
-            "members": self._members(),
+            "members": [*self._own(), *members_described(members, self.now())],
             "wire": self._rendezvous.wire.described() if self._rendezvous else [],
             "model_bytes": sum(shard.bytes for shard in self._readiness.model.shards)
             if self._readiness
@@ -352,24 +307,12 @@ class Head(Supervision):
             "refused": self._rendezvous.refusals.last if self._rendezvous else "",
         }
 
-    def _members(self) -> list[dict[str, Any]]:
-        head: list[dict[str, Any]] = []
-        if self._readiness is not None:
-            own = engine_described(self.loading, self.processes)
-            head.append(described(self._readiness.identity, 0, self.status.state) | own)
-        if self._rendezvous is None:
-            return head
-        members = sorted(self._rendezvous.group.members.values(), key=lambda one: one.rank)
-        return head + [described(one.identity, one.rank, one.state) | self._heard_of(one) for one in members]
-
-    def _heard_of(self, member: Member) -> dict[str, Any]:
-        """What the head knows of a member by itself, and what the member says of its engine."""
-        said = member.report
-        return {
-            "silent_s": round(self.now() - member.seen, 1),
-            "round_trip_ms": round(min(member.round_trips) * 1e3, 3) if member.round_trips else None,
-            **engine_described(said.loading if said else None, said.processes if said else ()),
-        }
+    def _own(self) -> list[dict[str, Any]]:
+        """The head as a member, once it has passed its preflight."""
+        if self._readiness is None:
+            return []
+        engine = engine_described(self.loading, self.processes)
+        return [described(self._readiness.identity, 0, self.status.state) | engine]
 
     def labelled(self) -> Mapping[str, tuple[str, Mapping[str, float]]]:
         """Beside `numbers`, those with a label."""

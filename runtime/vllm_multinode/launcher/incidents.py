@@ -7,12 +7,14 @@ from typing import Any
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.launcher.commands.ray import starved
+from vllm_multinode.launcher.deaths import stopped
 from vllm_multinode.launcher.events import Exited, Left, Lost
 from vllm_multinode.launcher.processes import Engine
 from vllm_multinode.launcher.recovery import Cause, Incident
 from vllm_multinode.launcher.rendezvous import Rendezvous
+from vllm_multinode.launcher.settings import Settings
 
-__all__ = ["engine_ended", "first_of", "member_incident"]
+__all__ = ["end_of_answers", "first_incident"]
 
 
 async def engine_ended(engine: Engine, pod: str) -> Incident:
@@ -25,6 +27,11 @@ async def engine_ended(engine: Engine, pod: str) -> Incident:
     if engine.refused:
         raise MultinodeError(ExitCode.ARGUMENTS, f"{reason}.", where=pod)
     return Incident(_cause(reason), f"{pod}: {reason}")
+
+
+async def frozen(timeout: float, pod: str) -> Incident:
+    """Return once a process of the engine on this node has been stopped by a signal for `timeout` seconds."""
+    return Incident(Cause.HUNG, f"{pod}: {await stopped(timeout)}")
 
 
 async def member_incident(rendezvous: Rendezvous, *, leaving: bool = True) -> Incident:
@@ -58,3 +65,39 @@ async def first_of(*watching: Coroutine[Any, Any, Incident]) -> Incident:
         for task in watchers:
             task.cancel()
         await asyncio.gather(*watchers, return_exceptions=True)
+
+
+async def first_incident(
+    engine: Engine, rendezvous: Rendezvous, settings: Settings, serving: Coroutine[Any, Any, Incident]
+) -> Incident:
+    """Wait for the first thing that ends an epoch; all that watch are stopped with it.
+
+    Args:
+        engine: of this node.
+        rendezvous: of the group.
+        settings: of the head.
+        serving: returns once the engine is dead or hung.
+    """
+    # The order is that of trust: an engine's own words first.
+    return await first_of(
+        engine_ended(engine, settings.pod_name),
+        member_incident(rendezvous),
+        serving,
+        frozen(settings.timings.heartbeat, settings.pod_name),
+    )
+
+
+async def end_of_answers(engine: Engine, rendezvous: Rendezvous, settings: Settings) -> str:
+    """Wait until the engine cannot answer any more, and say why; a member that leaves still works.
+
+    Args:
+        engine: of this node.
+        rendezvous: of the group.
+        settings: of the head.
+    """
+    incident = await first_of(
+        engine_ended(engine, settings.pod_name),
+        member_incident(rendezvous, leaving=False),
+        frozen(settings.timings.heartbeat, settings.pod_name),
+    )
+    return incident.reason

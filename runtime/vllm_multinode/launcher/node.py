@@ -1,58 +1,50 @@
-"""What head and worker have in common: signals, background tasks, the engine's end, reading ahead."""
+"""What head and worker have in common: the engine's end, its warm process, reading ahead, `/status`."""
 
 import asyncio
 import dataclasses
 import logging
-import os
-import signal
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from vllm_multinode.checkpoint.model_directory import Model, read_model
-from vllm_multinode.checkpoint.stages import shards_of_stage
 from vllm_multinode.contract import env
-from vllm_multinode.contract.errors import MultinodeError
-from vllm_multinode.contract.executors import EXECUTORS
-from vllm_multinode.engines.vllm import vllm
-from vllm_multinode.launcher.addresses import api_host, own_ray_address
-from vllm_multinode.launcher.arguments import last_value
+from vllm_multinode.launcher.addresses import own_ray_address
 from vllm_multinode.launcher.baseline import baseline
-from vllm_multinode.launcher.commands.parser import check_with_vllm
+from vllm_multinode.launcher.commands.parser import cache_folder, check_with_vllm
 from vllm_multinode.launcher.connections import Connections
-from vllm_multinode.launcher.deaths import SCAN, stopped
+from vllm_multinode.launcher.deaths import SCAN
+from vllm_multinode.launcher.description import engine_described
 from vllm_multinode.launcher.fetching import await_model
 from vllm_multinode.launcher.http import listen
-from vllm_multinode.launcher.identity import installed_versions
 from vllm_multinode.launcher.leftovers import clean_leftovers, temporary_folders
+from vllm_multinode.launcher.lifetime import Lifetime
 from vllm_multinode.launcher.masking import redacted, secrets_in
-from vllm_multinode.launcher.messages import Loading, ProcessUsage
 from vllm_multinode.launcher.network import own_address
 from vllm_multinode.launcher.plan import AcceleratorKind, Process
-from vllm_multinode.launcher.processes import Engine, die_with_parent, process_environment
+from vllm_multinode.launcher.processes import Engine, process_environment
 from vllm_multinode.launcher.programs import own_vllm
-from vllm_multinode.launcher.readahead import ReadAhead
+from vllm_multinode.launcher.readahead import ReadAhead, files_of_node
 from vllm_multinode.launcher.reaper import Reaper
-from vllm_multinode.launcher.recovery import Cause, Incident
 from vllm_multinode.launcher.settings import Settings, Sizes, heartbeat_interval
 from vllm_multinode.launcher.shared_memory import clean_shared_memory
-from vllm_multinode.launcher.sizes import stages_of_node
 from vllm_multinode.launcher.stacks import write_stacks
 from vllm_multinode.launcher.states import State, Status
-from vllm_multinode.launcher.tls import supervisors_tls
 from vllm_multinode.launcher.usage import LoadingProgress, processes
-from vllm_multinode.launcher.warm import Warm, refusal
-from vllm_multinode.launcher.watchdog import EngineApi
+from vllm_multinode.launcher.warm import Warm
+from vllm_multinode.launcher.warming import warm_process, warmth
+
+if TYPE_CHECKING:
+    from vllm_multinode.launcher.messages import Loading, ProcessUsage
 
 log = logging.getLogger(__name__)
 
 _SHORT_TOKEN = 16
 
 
-class Supervision:
+class Supervision(Lifetime):
     """One node's supervisor; `Head` and `Worker` say what it does.
 
     Args:
@@ -61,6 +53,7 @@ class Supervision:
     """
 
     def __init__(self, settings: Settings, environment: Mapping[str, str]) -> None:
+        super().__init__()
         self.settings = settings
         self.environment = dict(environment)
         self.unset = own_ray_address(self.environment)
@@ -74,13 +67,10 @@ class Supervision:
         self.warm: Warm | None = None
         self._cold = "nothing is imported yet"
         self._baseline = baseline(environment, settings.pod_name)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._stop = asyncio.Event()
-        self._bug: BaseException | None = None
         self._ahead: ReadAhead | None = None
         sizes = settings.sizes
         self.connections = Connections(places=sizes.nodes if sizes and settings.role == "head" else 1)
-        self._listen_to_signals()
+        self.reaper.start(asyncio.get_running_loop())
         self._say_if_unguarded()
         self.__post_init__()
 
@@ -102,38 +92,6 @@ class Supervision:
         """Serve probes, and on the head the group, on this pod's own addresses; returns what ends it."""
         address = own_address(self.settings.pod_ip)
         return await listen(app, address, self.settings.ports.supervisor, self.connections)
-
-    def _listen_to_signals(self) -> None:
-        loop = asyncio.get_running_loop()
-        self.reaper.start(loop)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._asked_to_stop, number)
-
-    def _asked_to_stop(self, number: int) -> None:
-        log.info("%s: stopping", signal.Signals(number).name)
-        self._stop.set()
-
-    @staticmethod
-    def now() -> float:
-        """The loop's clock, seconds."""
-        return asyncio.get_running_loop().time()
-
-    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run until done or until the supervisor ends, which a failure brings about."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._background_ended)
-
-    def _background_ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._bug = error
-            self._stop.set()
-
-    def fail(self, error: MultinodeError) -> None:
-        """End the supervisor because of what a task has found."""
-        self._bug = error
-        self._stop.set()
 
     async def await_model(self) -> None:
         """Wait while the model is fetched, as long as the settings allow."""
@@ -164,56 +122,21 @@ class Supervision:
             processes: that will be started here; `vllm` among them says in which environment.
             accelerator: of this node.
         """
-        process = next((one for one in processes if one.name == "vllm"), None)
-        if not self.settings.warm_restart:
-            self._cold = f"{env.WARM_RESTART} is false"
-        elif process is None:
-            self._cold = "Ray's raylet starts this node's share of the engine"
-        elif not own_vllm(self.environment):
-            self._cold = "vllm is not this interpreter's own"
-        elif not (why := refusal(accelerator)):
-            environment = process_environment(process, self.environment, self.unset)
-            ray = EXECUTORS[self.settings.executor].needs_ray
-            executor = vllm(installed_versions().vllm).ray_actor_module if ray else ""
-            self.warm = Warm(accelerator, environment, self.reaper, before=die_with_parent, executor=executor)
-            self.warm.start()
-            return
+        started = warm_process(
+            self.settings, self.environment, self.unset, self.reaper, processes, accelerator
+        )
+        if isinstance(started, Warm):
+            self.warm = started
         else:
-            self._cold = why
-        log.info("every start imports vLLM: %s", self._cold)
+            self._cold = started
+            log.info("every start imports vLLM: %s", started)
 
     async def end_background(self) -> None:
         """Cancel what runs in the background, stop reading ahead, and end the warm process."""
         self.stop_reading_ahead()
         if self.warm is not None:
             self.warm.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def until_stopped(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run `work` until it ends or a signal asks to stop; its exceptions are raised."""
-        task = asyncio.create_task(work)
-        stop = asyncio.create_task(self._stop.wait())
-        try:
-            await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                task.result()
-            self.raise_bug()
-        finally:
-            for one in (task, stop):
-                one.cancel()
-            await asyncio.gather(task, stop, return_exceptions=True)
-
-    def raise_bug(self) -> None:
-        """Raise what ended a background task."""
-        if self._bug is not None:
-            raise self._bug
-
-    @property
-    def stopping(self) -> bool:
-        """A signal has asked to stop."""
-        return self._stop.is_set()
+        await super().end_background()
 
     async def kill_engine(self, *, stacks: bool = False) -> None:
         """End every process of the engine and remove what it left in /dev/shm; says so if one survives.
@@ -269,13 +192,7 @@ class Supervision:
         """Read this node's share of the weights into the page cache while others are awaited."""
         if not self.settings.read_ahead:
             return
-        stages = stages_of_node(sizes, rank)
-        files = {
-            shard.name: model.path / shard.name
-            for stage in stages
-            for shard in shards_of_stage(model, stage, sizes.pipeline_parallel)
-        }
-        self._ahead = ReadAhead(tuple(files.values()))
+        self._ahead = ReadAhead(files_of_node(model, sizes, rank))
         self._ahead.start()
 
     def stop_reading_ahead(self) -> None:
@@ -285,14 +202,6 @@ class Supervision:
 
     def _reading(self) -> dict[str, Any] | None:
         return dataclasses.asdict(self._ahead.progress) if self._ahead is not None else None
-
-    def _warmth(self) -> str:
-        """Whether the next start finds vLLM imported, in words."""
-        if self.warm is None:
-            return f"off: {self._cold}"
-        if self.warm.off:
-            return f"off: {self.warm.off}"
-        return "ready" if self.warm.ready else "importing"
 
     def labelled(self) -> Mapping[str, tuple[str, Mapping[str, float]]]:
         """Numbers with a label, for `/metrics`: name -> label, and value by what the label says."""
@@ -319,39 +228,9 @@ class Supervision:
             "authentication": "token" if self.settings.token is not None else "none",
             "read_ahead": self._reading(),
             **engine_described(self.loading, self.processes),
-            "warm": self._warmth(),
+            "warm": warmth(self.warm, self._cold),
             "history": [
                 {"at": change.at, "state": change.state.value, "reason": change.reason}
                 for change in self.status.history
             ],
         }
-
-
-def engine_described(loading: Loading | None, used: Sequence[ProcessUsage]) -> dict[str, Any]:
-    """The part of `/status` that says what a node's engine does."""
-    return {
-        "loading": loading.model_dump() if loading is not None else None,
-        "processes": [one.model_dump() for one in used],
-    }
-
-
-async def frozen(timeout: float, pod: str) -> Incident:
-    """Return once a process of the engine on this node has been stopped by a signal for `timeout` seconds."""
-    return Incident(Cause.HUNG, f"{pod}: {await stopped(timeout)}")
-
-
-def cache_folder(environment: Mapping[str, str]) -> Path:
-    """A folder of ours beside vLLM's own cache."""
-    cache = Path(environment.get("XDG_CACHE_HOME") or Path(environment.get("HOME", os.sep)) / ".cache")
-    return Path(environment.get("VLLM_CACHE_ROOT") or cache / "vllm") / "vllm-multinode"
-
-
-def engine_api(settings: Settings, environment: Mapping[str, str]) -> EngineApi:
-    """vLLM's API on this head, as its own arguments set it up."""
-    return EngineApi(
-        settings.ports.api,
-        tls=supervisors_tls(settings),
-        api_key=last_value(settings.arguments, "--api-key") or environment.get(env.API_KEY),
-        model=settings.model_name or str(settings.model_dir),
-        host=api_host(settings.arguments, own_address(settings.pod_ip)),
-    )

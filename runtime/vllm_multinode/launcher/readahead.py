@@ -14,7 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from vllm_multinode.checkpoint.model_directory import Model
+from vllm_multinode.checkpoint.stages import shards_of_stage
 from vllm_multinode.launcher.memory import available_memory
+from vllm_multinode.launcher.settings import Sizes
+from vllm_multinode.launcher.sizes import stages_of_node
 
 logger = logging.getLogger(__name__)
 
@@ -144,3 +148,13 @@ def _size(path: Path) -> int | None:
         return path.stat().st_size
     except OSError:
         return None
+
+
+def files_of_node(model: Model, sizes: Sizes, rank: int) -> tuple[Path, ...]:
+    """The weight files of a node's pipeline stages, each once, in the order of the stages."""
+    names = {
+        shard.name: None
+        for stage in stages_of_node(sizes, rank)
+        for shard in shards_of_stage(model, stage, sizes.pipeline_parallel)
+    }
+    return tuple(model.path / name for name in names)

@@ -7,16 +7,21 @@ Plain TCP between the pods' own addresses; what RDMA does beside them is not see
 
 import asyncio
 import hmac
+import logging
 import secrets
 import select
 import socket
 import struct
 import threading
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from vllm_multinode.launcher.messages import WireResult
+from vllm_multinode.contract.frozen import Frozen
+from vllm_multinode.launcher.messages import WireMeasure, WireOpen, WireReady, WireResult
+
+log = logging.getLogger(__name__)
 
 _CHUNK: Final = 1 << 18
 _ROUNDS: Final = 20
@@ -140,3 +145,32 @@ def _exactly(peer: socket.socket, count: int) -> bytes:
             raise ConnectionError("the connection ended")
         data += part
     return data
+
+
+async def be_measured(address: str, said: WireOpen, send: Callable[[Frozen], Awaitable[None]]) -> None:
+    """A worker's part: listen for the node before it, and tell the head where.
+
+    Args:
+        address: of this node.
+        said: by the head.
+        send: sends a message to it.
+    """
+    try:
+        listener = Listener(address, said.key)
+    except OSError as error:
+        log.warning("the wire cannot be measured: %s", error)
+        await send(WireReady(key=said.key, port=0))
+        return
+    await send(WireReady(key=said.key, port=listener.port))
+    await listener.serve()
+
+
+async def measure_next(said: WireMeasure, send: Callable[[Frozen], Awaitable[None]]) -> None:
+    """A worker's part: measure the way to the next node, and tell the head.
+
+    Args:
+        said: by the head.
+        send: sends a message to it.
+    """
+    result = await measure(said.address, said.port, said.key)
+    await send(result.model_copy(update={"key": said.key}))

@@ -3,11 +3,8 @@
 import asyncio
 import logging
 import secrets
-import socket
 from collections.abc import Mapping
 from typing import Any
-
-import aiohttp
 
 from vllm_multinode.checkpoint.stages import check_parallel
 from vllm_multinode.contract import env
@@ -20,9 +17,9 @@ from vllm_multinode.launcher.arguments import without_model
 from vllm_multinode.launcher.commands import build
 from vllm_multinode.launcher.commands.common import node_defaults
 from vllm_multinode.launcher.deaths import stopped
-from vllm_multinode.launcher.handshake import UnprovenError
+from vllm_multinode.launcher.head_search import HeadSearch
 from vllm_multinode.launcher.http import application
-from vllm_multinode.launcher.link import Link, LinkEndedError, RefusedError, connected
+from vllm_multinode.launcher.link import Link, LinkEndedError, connected
 from vllm_multinode.launcher.messages import (
     Beat,
     Claim,
@@ -39,26 +36,21 @@ from vllm_multinode.launcher.messages import (
     Welcome,
     WireMeasure,
     WireOpen,
-    WireReady,
 )
-from vllm_multinode.launcher.network import host_port
 from vllm_multinode.launcher.node import Supervision
 from vllm_multinode.launcher.plan import Process
 from vllm_multinode.launcher.preflight import Readiness, preflight
 from vllm_multinode.launcher.processes import Engine
 from vllm_multinode.launcher.settings import Sizes, heartbeat_interval
 from vllm_multinode.launcher.states import State
-from vllm_multinode.launcher.wire import Listener, measure
+from vllm_multinode.launcher.wire import be_measured, measure_next
 
 log = logging.getLogger(__name__)
 
 _RETRY_FIRST = 0.1
 _RETRY_LONGEST = 1.0
-_RESOLVE_TIMEOUT = 5.0
 # Seconds that the head has after the drain to end what is left with an error.
 _RELEASE = 3.0
-# Who answers under the head's name and proves nothing may not be the head: one answer does not count.
-_UNPROVEN_TRIES = 5
 
 
 class _RefusedByHeadError(MultinodeError):
@@ -77,7 +69,7 @@ class Worker(Supervision):
         self._heartbeat = self.settings.timings.heartbeat
         self._readiness: Readiness | None = None
         self._link: Link | None = None
-        self._unproven = 0
+        self._search = HeadSearch(self.settings, self._join)
         self._released = asyncio.Event()
         self._watching: set[asyncio.Task[None]] = set()
 
@@ -111,7 +103,7 @@ class Worker(Supervision):
             stopping.cancel()
             seeking.cancel()
             await asyncio.gather(seeking, return_exceptions=True)
-            self.raise_bug()
+            self.raise_failure()
             if not seeking.cancelled() and not self.stopping:
                 seeking.result()
             self.status.set(State.STOPPED, "asked to stop")
@@ -149,7 +141,7 @@ class Worker(Supervision):
         wait = _RETRY_FIRST
         while True:
             links = self.links
-            reason = await self._try_heads()
+            reason = await self._search.round()
             if self.links > links:
                 alone_since, wait = self.now(), _RETRY_FIRST
             alone = self.now() - alone_since
@@ -164,54 +156,11 @@ class Worker(Supervision):
             await asyncio.sleep(wait)
             wait = min(wait * 2, _RETRY_LONGEST)
 
-    async def _try_heads(self) -> str:
-        """Join the first head that takes us; returns why there is none, or why the link ended."""
-        host, port = self.settings.head_host, self.settings.ports.supervisor
-        try:
-            async with asyncio.timeout(_RESOLVE_TIMEOUT):
-                found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except UnicodeError:
-            # Python encodes the name before it asks; a label is empty or longer than 63 characters.
-            return f"{host} is not a host name"
-        except (OSError, TimeoutError) as error:
-            return f"{host} does not resolve ({getattr(error, 'strerror', None) or 'no answer from DNS'})"
-        reason = f"{host} has no address"
-        for address in sorted({str(entry[4][0]) for entry in found}):
-            try:
-                await self._join(address, port)
-            except LinkEndedError as ended:
-                reason = f"head {host} ({address}): {ended}"
-            except (RefusedError, UnprovenError) as error:
-                reason = self._not_taken(f"{host} ({host_port(address, port)})", error)
-            except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                reason = f"head {host} ({host_port(address, port)}) cannot be reached ({_brief(error)})"
-            finally:
-                self._link = None
-                self.rank = None
-        return reason
-
-    def _not_taken(self, head: str, error: RefusedError | UnprovenError) -> str:
-        """Why there is no link.
-
-        Raises:
-            MultinodeError: it has been the same several times, or is certain.
-        """
-        said = error.refused if isinstance(error, RefusedError) else error
-        where = "refused by the head" if said is not error else f"whoever answers as head {head}"
-        # A name that leads to another group's head for a moment is DNS catching up.
-        if said.code is ExitCode.GROUP:
-            return f"{where}: {said.what}"
-        self._unproven += 1
-        # Without a token nobody proves anything, and asking again changes nothing.
-        if self.settings.token is None or self._unproven >= _UNPROVEN_TRIES:
-            raise MultinodeError(said.code, said.what, where=where, hint=said.hint)
-        return f"{where}: {said.what}"
-
     async def _join(self, address: str, port: int) -> None:
         claim = Claim(pod=self.settings.pod_name, group=self.settings.group)
         async with connected(address, port, self.settings.token, claim) as link:
             self._link = link
-            self._unproven = 0
+            self._search.proven()
             await self._send(self._hello())
             try:
                 await self._follow(link)
@@ -223,6 +172,7 @@ class Worker(Supervision):
                 self._link = None
                 # A head that is gone takes its engine with it: what is left of ours only holds memory.
                 await self._stop_engine()
+                self.rank = None
 
     def _hello(self) -> Hello:
         assert self._readiness is not None  # noqa: S101 - set before seeking
@@ -260,9 +210,10 @@ class Worker(Supervision):
         elif isinstance(said, Probe):
             await self._send(Report(sent=said.sent, loading=self.loading, processes=self.processes))
         elif isinstance(said, WireOpen):
-            self._watch(self._open_wire(said.key))
+            assert self._readiness is not None  # noqa: S101 - set before seeking
+            self._watch(be_measured(self._readiness.identity.address, said, self._send))
         elif isinstance(said, WireMeasure):
-            self._watch(self._measure_wire(said))
+            self._watch(measure_next(said, self._send))
         elif isinstance(said, Start):
             await self._start(said)
         elif isinstance(said, Stop):
@@ -270,21 +221,6 @@ class Worker(Supervision):
             self.status.set(State.RECOVERING, said.reason)
             await self._send(EngineStopped(epoch=said.epoch))
             self._released.set()
-
-    async def _open_wire(self, key: str) -> None:
-        assert self._readiness is not None  # noqa: S101 - set before seeking
-        try:
-            listener = Listener(self._readiness.identity.address, key)
-        except OSError as error:
-            log.warning("the wire cannot be measured: %s", error)
-            await self._send(WireReady(key=key, port=0))
-            return
-        await self._send(WireReady(key=key, port=listener.port))
-        await listener.serve()
-
-    async def _measure_wire(self, said: WireMeasure) -> None:
-        result = await measure(said.address, said.port, said.key)
-        await self._send(result.model_copy(update={"key": said.key}))
 
     def _mirror(self, beat: Beat) -> None:
         """A worker's state is its group's, but for what it knows better."""
@@ -374,7 +310,3 @@ class Worker(Supervision):
             "rank": float(self.rank if self.rank is not None else -1),
             "links_total": float(self.links),
         }
-
-
-def _brief(error: BaseException) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

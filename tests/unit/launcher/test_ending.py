@@ -6,7 +6,7 @@ import pytest
 
 from vllm_multinode.launcher.door import Command, Door
 from vllm_multinode.launcher.ending import Requests
-from vllm_multinode.launcher.watchdog import EngineApi, Sample
+from vllm_multinode.launcher.engine_api import EngineApi, Sample
 
 
 class Asked(EngineApi):

@@ -10,9 +10,9 @@ from certificates import CLIENT, SERVER, Authority
 from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.launcher.engine_api import EngineApi
 from vllm_multinode.launcher.settings import read_settings
 from vllm_multinode.launcher.tls import ApiTls, Certificate, api_tls, check_tls, supervisors_tls
-from vllm_multinode.launcher.watchdog import EngineApi
 
 
 @pytest.fixture

@@ -49,6 +49,12 @@ class Answer:
     config: str | None
 
 
+def cache_folder(environment: Mapping[str, str]) -> Path:
+    """A folder of ours beside vLLM's own cache."""
+    cache = Path(environment.get("XDG_CACHE_HOME") or Path(environment.get("HOME", os.sep)) / ".cache")
+    return Path(environment.get("VLLM_CACHE_ROOT") or cache / "vllm") / "vllm-multinode"
+
+
 async def check_with_vllm(
     argv: Sequence[str],
     given: Sequence[str],
