@@ -13,7 +13,6 @@ from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.convert.differences import Comparison, Objects, compare
 from vllm_multinode.convert.draft import Fields
-from vllm_multinode.convert.own_fields import steps
 from vllm_multinode.platforms.releases import Release
 
 REMOVED: Final = object()
@@ -94,12 +93,12 @@ def _rendered(fields: Fields, given: Objects, release: Release, target: Target) 
 
 def _candidates(fields: Fields, suggested: Fields) -> Iterator[dict[tuple[str, ...], Any]]:
     """Fields to try: each that is suggested with another value, several at once, and none of each."""
-    for path, value in steps(suggested):
+    for path, value in _steps(suggested):
         if _at(fields, path) != value:
             yield {path: value}
     for names in _TOGETHER:
         yield {(name,): suggested.get(name, REMOVED) for name in names}
-    for path, _ in steps(fields):
+    for path, _ in _steps(fields):
         yield {path: REMOVED}
 
 
@@ -138,3 +137,11 @@ def nearest(
             if not found.comparison.distance:
                 break
     return best
+
+
+def _steps(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every field below a mapping with its path, inner ones first."""
+    for name, child in value.items():
+        if isinstance(child, Mapping) and child:
+            yield from _steps(child, (*path, str(name)))
+        yield (*path, str(name)), child
