@@ -32,18 +32,25 @@ _POLL = 0.02
 _LOG_BYTES = 12_000
 
 
-def eventually(what: Callable[[], T | None], seconds: float = PATIENCE, why: Callable[[], str] = str) -> T:
+def eventually(
+    what: Callable[[], T | None],
+    seconds: float = PATIENCE,
+    why: Callable[[], str] = str,
+    *,
+    poll: float = _POLL,
+) -> T:
     """What `what` returns as soon as that is true.
 
     Args:
         what: asked again and again.
         seconds: how long.
         why: says how things are when it does not come.
+        poll: seconds between two times.
     """
     deadline = time.monotonic() + seconds
     while not (found := what()):
         assert time.monotonic() < deadline, f"not within {seconds:g} s; {why()}"
-        time.sleep(_POLL)
+        time.sleep(poll)
     return found
 
 

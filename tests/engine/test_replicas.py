@@ -1,13 +1,17 @@
 """Three groups behind the real router: even shares, a killed group under load, and its return."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+import cgroups
 from engine.conftest import Start
 from engine.services import LocalGroup, service
 from engine.stand_ins import StandIns
+from replicas.allowance import Allowance, allowances, cores_each
 from replicas.measure import EVEN, Figures, measure, spread
 from replicas.routers import PROGRAM
 from replicas.serving import serving
@@ -41,6 +45,17 @@ def assert_shared(figures: Figures) -> None:
     assert figures.tally.cut <= sum(WEIGHTS) / 2, figures
 
 
+@contextmanager
+def equal_allowances(groups: list[LocalGroup]) -> Iterator[list[Allowance]]:
+    """So that the real engines are as fast as each other, as they are on nodes of their own."""
+    with ExitStack() as ends:
+        try:
+            found = ends.enter_context(allowances(groups, cores_each(len(groups))))
+        except cgroups.NoCgroupError as error:
+            pytest.skip(f"the groups' speeds would differ: {error}")
+        yield found
+
+
 @pytest.mark.netns
 def test_the_router_shares_evenly_and_loses_nothing(groups: list[LocalGroup], tmp_path: Path) -> None:
     assert_shared(measure(groups, tmp_path, weights=WEIGHTS, tokens=1, requests=1200, patience=120))
@@ -53,5 +68,9 @@ def test_it_does_so_with_the_real_engine(
 ) -> None:
     if not request.config.getoption("--all-versions"):
         pytest.skip("six nodes take minutes; with --all-versions")
-    with serving(made_model, 3, 600) as groups:
-        assert_shared(measure(groups, tmp_path, weights=WEIGHTS, tokens=4, requests=900, patience=600))
+    with serving(made_model, 3, 600) as groups, equal_allowances(groups) as equal:
+        assert_shared(
+            measure(
+                groups, tmp_path, allowances=equal, weights=WEIGHTS, tokens=4, requests=1500, patience=600
+            )
+        )

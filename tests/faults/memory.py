@@ -1,8 +1,6 @@
 """Faults of memory: /dev/shm, the disk behind caches and /tmp, and the kernel's out-of-memory kill."""
 
-import contextlib
 import os
-import secrets
 import subprocess
 import sys
 import time
@@ -10,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from engine.services import LocalGroup, eventually
+import cgroups
+from engine.services import LocalGroup
 from faults.acts import Act, Unavailable, Undo, ends, killed, nothing
 from vllm_multinode.contract import env
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -118,24 +117,11 @@ def limited(node: str, *words: str) -> Act:
     """
 
     def act(group: LocalGroup) -> Undo:
-        own = next(
-            (
-                line.split(":", 2)[2]
-                for line in Path("/proc/self/cgroup").read_text().splitlines()
-                if ":memory:" in line
-            ),
-            None,
-        )
-        if own is None:
-            raise Unavailable("no memory cgroup of version 1 here")
-        folder = _MEMORY / own.strip("/") / f"{_CGROUP}{secrets.token_hex(4)}"
         try:
-            folder.mkdir()
-        except OSError as error:
-            raise Unavailable(f"no memory cgroup can be made here ({error.strerror})") from error
-        for pid in group.processes(node, ""):
-            with contextlib.suppress(OSError):
-                (folder / "cgroup.procs").write_text(str(pid))
+            folder = cgroups.make("memory", _CGROUP)
+        except cgroups.NoCgroupError as error:
+            raise Unavailable(str(error)) from error
+        cgroups.move(group.processes(node, ""), folder)
         epoch = group.status()["epoch"]
         killed(node, *words)(group)
         group.wait_until_serving(epoch + 1, _START)
@@ -169,14 +155,5 @@ def _eat(folder: Path) -> None:
 def _release(folder: Path) -> None:
     """Everything goes back to where it was."""
     (folder / "memory.limit_in_bytes").write_text("-1")
-
-    def empty() -> bool:
-        for pid in (folder / "cgroup.procs").read_text().split():
-            with contextlib.suppress(OSError):
-                (folder.parent / "cgroup.procs").write_text(pid)
-        with contextlib.suppress(OSError):
-            folder.rmdir()
-        return not folder.exists()
-
     time.sleep(0.1)
-    eventually(empty)
+    cgroups.remove(folder)

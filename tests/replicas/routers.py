@@ -1,5 +1,6 @@
 """The router of the rendered manifests, with their arguments, as processes of this machine."""
 
+import json
 import os
 import subprocess
 import sys
@@ -60,6 +61,13 @@ def _router(heads: Sequence[str], log: Path) -> Iterator[str]:
 
 def _ready(url: str) -> bool:
     return status(f"{url}/readiness") == 200
+
+
+def healthy(url: str) -> set[str]:
+    """The heads to which the router of this URL sends requests."""
+    with urllib.request.urlopen(f"{url}/workers", timeout=5) as answer:
+        workers = json.load(answer)["workers"]
+    return {str(worker["url"]) for worker in workers if worker["is_healthy"]}
 
 
 def status(url: str) -> int:

@@ -25,7 +25,9 @@ def serving(model: Path, count: int, patience: float) -> Iterator[list[LocalGrou
     with ExitStack() as ends:
         for _ in range(count):
             folder = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="r-")))
-            group = open_group(folder / "runs", list(isvc.pods(local, isvc.cache_directory())))
+            pods = isvc.pods(local, isvc.cache_directory())
+            # On all cores: bound to their share of them, every group's head would sit on the same.
+            group = open_group(folder / "runs", [pod.model_copy(update={"cpus": ()}) for pod in pods])
             ends.enter_context(group.run)
             group.wait_until_serving(1, patience)
             groups.append(group)
