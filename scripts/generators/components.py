@@ -9,16 +9,16 @@ from vllm_multinode.authoring.spec.accelerators import RESOURCES, AcceleratorTyp
 _IMAGE: Final = "docker.io/vllm/vllm-openai"
 _HEADER: Final = "# Written by scripts/generate.\n"
 _ONE: Final = """\
-# A service runs on one kind of accelerator: this fails where another one's component came first.
-- op: test
-  path: /metadata/annotations/vllm-multinode~1accelerator
-  value: null
+# A service runs on one kind of accelerator. What the test is called stands in kustomize's error.
+- {op: copy, from: /metadata/annotations, path: "/this service has an accelerator already"}
+- {op: test, path: "/this service has an accelerator already/vllm-multinode~1accelerator", value: null}
+- {op: remove, path: "/this service has an accelerator already"}
 """
 _ONE_LIST: Final = """\
-# So it does where another component has written the list of resources that KServe shall take.
-- op: test
-  path: /metadata/annotations/serving.kserve.io~1gpu-resource-types
-  value: null
+# The list of resources that KServe shall take has one writer.
+- {op: copy, from: /metadata/annotations, path: "/another component lists resources already"}
+- {op: test, path: "/another component lists resources already/serving.kserve.io~1gpu-resource-types", value: null}
+- {op: remove, path: "/another component lists resources already"}
 """
 _REQUESTS: Final = "# Under requests as well: KServe counts nodes by requests, and overwrites what stands under limits alone."
 

@@ -53,10 +53,14 @@ USUAL = (
 # What the user has in the cluster: the claim that a spec names.
 ELSEWHERE = [("PersistentVolumeClaim", "models")]
 # kustomize's words for what does not go together.
+# Its own for what is there already or not at all, and those that the components give it.
 WORDS = re.compile(
     r"nothing selected by (InferenceService|Secret|Job)|multiple matches for (Id |selector InferenceService)"
-    r"|already registered id: |testing value /(metadata|kind)\S* failed|[Uu]nable to remove nonexistent key"
-    r"|remove operation does not apply"
+    r"|already registered id: |[Uu]nable to remove nonexistent key|remove operation does not apply"
+    r"|(testing value|doc is missing key:) /(set '\S+' in the spec of a rendered folder"
+    r"|render with an OpenShift '--platform' instead|list 'network-policy' before 'openshift'"
+    r"|another component lists resources already|resources are listed already, so use 'network\.rdma'"
+    r"|this service has an accelerator already|use the spec (for a LeaderWorkerSet|where there are several))"
 )
 # What a folder may say already in the same words: what `route` brings along, the annotation of a release.
 IDEMPOTENT = {"api-key", "kserve-0.15.0", "kserve-0.16.0"}
@@ -137,6 +141,26 @@ def test_it_works_or_is_refused_with_a_word(
 def test_over_a_rendered_service(component: str, outcomes: dict[tuple[str, str], Outcome]) -> None:
     works = not isinstance(outcomes["rendered", component], BuildError)
     assert works == (component in WORK), outcomes["rendered", component]
+
+
+@pytest.mark.parametrize(
+    ("place", "component", "told"),
+    [
+        pytest.param("rendered", "nvidia", "/this service has an accelerator already/", id="accelerator"),
+        pytest.param("rendered", "api-key", "/set 'publish' in the spec of a rendered folder/", id="key"),
+        pytest.param("rendered", "route", "/set 'publish' in the spec of a rendered folder/", id="route"),
+        pytest.param("rendered", "model", "/set 'model.source' in the spec of a rendered", id="model"),
+        pytest.param("rendered", "replicas", "/set 'replicas' in the spec of a rendered", id="replicas"),
+        pytest.param("rendered", "openshift", "/render with an OpenShift '--platform'", id="openshift"),
+        pytest.param("rendered", "pdb", "already registered id: PodDisruptionBudget.", id="there-already"),
+        pytest.param("rendered-replicas", "rdma", "/use the spec where there are several", id="several"),
+        pytest.param("rendered-lws", "queue", "/use the spec for a LeaderWorkerSet", id="lws"),
+    ],
+)
+def test_a_refusal_says_what_to_do(
+    place: str, component: str, told: str, outcomes: dict[tuple[str, str], Outcome]
+) -> None:
+    assert told in str(outcomes[place, component])
 
 
 @pytest.mark.parametrize("component", ["network-policy", "pdb"])

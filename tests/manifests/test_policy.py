@@ -112,7 +112,7 @@ def test_pods_reach_https_only_where_a_proxy_asks_the_kubernetes_api(
 
 
 def test_the_policy_comes_before_openshift_or_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BuildError, match="multinode~1users failed"):
+    with pytest.raises(BuildError, match="list 'network-policy' before 'openshift'"):
         build(leaf(tmp_path / "leaf", "openshift", "network-policy"))
     (policy,) = of_kind(build(leaf(tmp_path / "in-order", "network-policy", "openshift")), "NetworkPolicy")
     assert allowed(policy["spec"]["egress"], "to", OUTSIDE, 443)
