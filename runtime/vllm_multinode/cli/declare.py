@@ -3,6 +3,7 @@
 Click itself, because it loads in a third of the time of what is built on it.
 """
 
+import difflib
 import inspect
 import itertools
 import types
@@ -142,6 +143,21 @@ class Group(click.Group):
             return function
 
         return decorate
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does; for an unknown name with the nearest commands, loaded or not.
+
+        Raises:
+            click.UsageError: there is no such command.
+        """
+        name = args[0]
+        if ctx.resilient_parsing or name.startswith("-") or self.get_command(ctx, name) is not None:
+            return super().resolve_command(ctx, args)
+        close = difflib.get_close_matches(name, self.list_commands(ctx), n=2)
+        hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+        raise click.UsageError(f"No such command '{name}'.{hint}", ctx)
 
     def format_arguments(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Nothing: a group has none."""

@@ -79,3 +79,23 @@ def test_every_parameter_says_what_it_is() -> None:
         if path not in IN_IMAGE and not getattr(parameter, "help", "")
     ]
     assert silent == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        pytest.param(["statis"], "'status'", id="a command that is not loaded"),
+        pytest.param(["lokal"], "'local'", id="a group"),
+        pytest.param(["local", "kil"], "'kill'", id="a command of a group"),
+    ],
+)
+def test_a_mistyped_command_names_the_nearest(
+    typed: list[str], meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(typed) == 2
+    assert f"No such command '{typed[-1]}'. Did you mean {meant}" in capsys.readouterr().err
+
+
+def test_a_command_unlike_any_names_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["zzzzzz"]) == 2
+    assert "Did you mean" not in capsys.readouterr().err
