@@ -163,13 +163,13 @@ def delete(
         cancel: set by another thread, it ends the wait; what was deleted stays deleted.
 
     Raises:
-        MultinodeError: NOT_SERVING: something is still there after `timeout` seconds; INTERRUPTED where it
-            was cancelled.
+        MultinodeError: NOT_SERVING: something is still there after `timeout` seconds; FORBIDDEN where the login
+            may not list services; INTERRUPTED where it was cancelled.
     """
     with _connected(login) as cluster:
-        items = deleting.of_name(cluster, name)
+        marked = deleting.of_name(cluster, name)
         return deleting.delete(
-            cluster, items, name, claim=claim, timeout=timeout, say=progress, cancel=cancel
+            cluster, marked, name, claim=claim, timeout=timeout, say=progress, cancel=cancel
         )
 
 

@@ -66,12 +66,12 @@ def delete(
             settle_namespace(cluster, namespace, [document.namespace for document in given.documents])
             name = given.name
         if given is not None and read is not None and not read.specs:
-            items = deleting.of_bodies(cluster, [document.body for document in given.documents])
+            marked = deleting.of_bodies(cluster, [document.body for document in given.documents])
         else:
             # What a spec was rendered to depends on how it was deployed; the marks know.
-            items = deleting.of_name(cluster, name)
+            marked = deleting.of_name(cluster, name)
         with answering(output, deployment=name, namespace=cluster.namespace, deleted=[], kept=[]) as answer:
-            deleted = deleting.delete(cluster, items, name, claim=claim, timeout=timeout, say=progress)
+            deleted = deleting.delete(cluster, marked, name, claim=claim, timeout=timeout, say=progress)
             report(deleted, answer)
             if not deleted.gone:
                 answer.line(f"{name} has nothing to delete in namespace {cluster.namespace}.")
@@ -84,3 +84,6 @@ def report(deleted: "Deleted", answer: Answer) -> None:
         answer.item(f"{shown} deleted", "deleted", {"object": shown})
     for shown, why in deleted.kept:
         answer.item(f"{shown} kept: {why}", "kept", {"object": shown, "reason": why})
+    if deleted.unlisted:
+        kinds = ", ".join(deleted.unlisted)
+        answer.line(f"Not looked for, because this login may not list them: {kinds}.", unlisted=deleted.unlisted)

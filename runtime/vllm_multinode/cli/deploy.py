@@ -174,7 +174,8 @@ def _leftovers(cluster: "Cluster", deployed: "Deployed", name: str, answer: Answ
     if not deployed.leftovers:
         return
     if prune:
-        report(deleting.delete(cluster, deployed.leftovers, name, say=progress), answer)
+        left = deleting.Marked(list(deployed.leftovers))
+        report(deleting.delete(cluster, left, name, say=progress), answer)
         return
     for item in deployed.leftovers:
         answer.item(

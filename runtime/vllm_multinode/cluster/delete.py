@@ -11,7 +11,7 @@ from vllm_multinode.cluster.client import Cluster
 from vllm_multinode.cluster.deploy import Item, objects_of, prepare
 from vllm_multinode.cluster.pauses import pause
 from vllm_multinode.cluster.transport import Object
-from vllm_multinode.cluster.updates import users_of_runtime
+from vllm_multinode.cluster.updates import services_of_runtime
 from vllm_multinode.contract import labels
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -19,34 +19,59 @@ from vllm_multinode.contract.exit_codes import ExitCode
 _POLL: Final = 1.0
 """Seconds between two looks at what is still there."""
 _NEVER: Final = ("Namespace", "CustomResourceDefinition")
+# Whoever may not list these over the whole cluster has not created any.
+_CLUSTERS_OWN: Final = ("ClusterServingRuntime",)
 
 
 @dataclass
 class Deleted:
-    """What was deleted, and what was kept, each with the reason."""
+    """What was deleted, what was kept, each with the reason, and kinds that this login may not list."""
 
     gone: list[str] = field(default_factory=list)
     kept: list[tuple[str, str]] = field(default_factory=list)
+    unlisted: list[str] = field(default_factory=list)
 
 
-def of_name(cluster: Cluster, name: str) -> list[Item]:
-    """Everything that is marked as part of the deployment."""
-    return objects_of(cluster, f"{cluster.namespace}/{name}")
+@dataclass
+class Marked:
+    """What is marked as part of a deployment, as far as this login may see it.
+
+    Attributes:
+        items: the objects, in the order in which they are deleted.
+        unlisted: namespaced kinds that this login may not list.
+    """
+
+    items: list[Item]
+    unlisted: list[str] = field(default_factory=list)
 
 
-def of_bodies(cluster: Cluster, bodies: Sequence[Object]) -> list[Item]:
+def of_name(cluster: Cluster, name: str) -> Marked:
+    """Everything that is marked as part of the deployment.
+
+    Raises:
+        MultinodeError: FORBIDDEN: this login may not list services, so that nothing can be said of any.
+    """
+    refused: dict[str, MultinodeError] = {}
+    items = objects_of(cluster, f"{cluster.namespace}/{name}", refused)
+    for kind in ownership.SERVICES:
+        if kind in refused:
+            raise refused[kind]
+    return Marked(items, [kind for kind in refused if kind not in _CLUSTERS_OWN])
+
+
+def of_bodies(cluster: Cluster, bodies: Sequence[Object]) -> Marked:
     """The objects of these names that there are, in the order in which they are deleted."""
     items = []
     for item in reversed(prepare(cluster, bodies)):
         item.found = cluster.get(item.resource, item.name, item.namespace)
         if item.found is not None:
             items.append(item)
-    return items
+    return Marked(items)
 
 
 def delete(
     cluster: Cluster,
-    items: Sequence[Item],
+    marked: Marked,
     name: str,
     *,
     claim: bool = False,
@@ -58,7 +83,7 @@ def delete(
 
     Args:
         cluster: where.
-        items: from `of_name` or `of_bodies`.
+        marked: from `of_name` or `of_bodies`.
         name: the deployment's.
         claim: its claims too, with the model in them.
         timeout: seconds to wait; 0 does not wait.
@@ -69,10 +94,10 @@ def delete(
         MultinodeError: NOT_SERVING: something is still there after `timeout` seconds.
     """
     identity = f"{cluster.namespace}/{name}"
-    deleted = Deleted()
+    deleted = Deleted(unlisted=marked.unlisted)
     going: list[Item] = []
-    for item in items:
-        if why := _why_kept(cluster, item, identity, [one.name for one in items], claim=claim):
+    for item in marked.items:
+        if why := _why_kept(cluster, item, identity, [one.name for one in marked.items], claim=claim):
             deleted.kept.append((item.shown, why))
             _release(cluster, item, identity)
             continue
@@ -97,8 +122,13 @@ def _why_kept(cluster: Cluster, item: Item, identity: str, together: Sequence[st
     if item.resource.kind == "PersistentVolumeClaim" and not claim:
         return "it holds the model; --claim deletes it too"
     if item.resource.kind == "ServingRuntime":
-        users = [str(one["metadata"]["name"]) for one in users_of_runtime(cluster, item.name, item.namespace)]
-        if left := sorted(set(users) - set(together)):
+        try:
+            services = services_of_runtime(cluster, item.name, item.namespace)
+        except MultinodeError as error:
+            if error.code != ExitCode.FORBIDDEN:
+                raise
+            return f"an InferenceService may use it: {error.what}"
+        if left := sorted({str(one["metadata"]["name"]) for one in services} - set(together)):
             return f"InferenceService {', '.join(left)} uses it"
     return ""
 

@@ -255,16 +255,19 @@ def leftovers(cluster: Cluster, identity: str, items: Sequence[Item]) -> list[It
     ]
 
 
-def objects_of(cluster: Cluster, identity: str) -> list[Item]:
+def objects_of(
+    cluster: Cluster, identity: str, refused: dict[str, MultinodeError] | None = None
+) -> list[Item]:
     """The objects that are marked as part of a deployment, in the order in which it is deleted.
 
     Args:
         cluster: where.
         identity: the deployment, as namespace/name.
+        refused: takes the kinds that this login may not list, each with the error.
     """
     items: list[Item] = []
     for api_version, kind in ownership.KINDS:
-        for body in _listed(cluster, api_version, kind):
+        for body in _listed(cluster, api_version, kind, {} if refused is None else refused):
             if identity in ownership.deployments(body):
                 metadata = body["metadata"]
                 resource = cluster.resource(api_version, kind)
@@ -273,7 +276,9 @@ def objects_of(cluster: Cluster, identity: str) -> list[Item]:
     return items
 
 
-def _listed(cluster: Cluster, api_version: str, kind: str) -> list[Object]:
+def _listed(
+    cluster: Cluster, api_version: str, kind: str, refused: dict[str, MultinodeError]
+) -> list[Object]:
     """What of a kind is ours; nothing where the kind is unknown or may not be listed."""
     try:
         resource = cluster.resource(api_version, kind)
@@ -281,4 +286,6 @@ def _listed(cluster: Cluster, api_version: str, kind: str) -> list[Object]:
     except MultinodeError as error:
         if error.code not in (ExitCode.KIND_MISSING, ExitCode.FORBIDDEN):
             raise
+        if error.code == ExitCode.FORBIDDEN:
+            refused[kind] = error
         return []

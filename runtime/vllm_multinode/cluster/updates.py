@@ -70,9 +70,23 @@ def _of_runtime(cluster: Cluster, name: str, found: Object, identity: str) -> It
 def users_of_runtime(cluster: Cluster, name: str, namespace: str) -> list[Object]:
     """The InferenceServices that name a ServingRuntime; none where they may not be listed."""
     try:
+        return services_of_runtime(cluster, name, namespace)
+    except MultinodeError as error:
+        if error.code != ExitCode.FORBIDDEN:
+            raise
+        return []
+
+
+def services_of_runtime(cluster: Cluster, name: str, namespace: str) -> list[Object]:
+    """The InferenceServices that name a ServingRuntime.
+
+    Raises:
+        MultinodeError: FORBIDDEN: they may not be listed.
+    """
+    try:
         services, _ = cluster.list(cluster.resource(*ownership.INFERENCE_SERVICE), namespace=namespace)
     except MultinodeError as error:
-        if error.code not in (ExitCode.KIND_MISSING, ExitCode.FORBIDDEN):
+        if error.code != ExitCode.KIND_MISSING:
             raise
         return []
     return [one for one in services if _at(one, "spec", "predictor", "model", "runtime") == name]

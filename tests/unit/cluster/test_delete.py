@@ -5,7 +5,7 @@ import copy
 import pytest
 
 from unit.cluster.objects import claim, pod, runtime, service
-from unit.cluster.stub_api import StubApi
+from unit.cluster.stub_api import StubApi, status
 from vllm_multinode.cluster import delete as deleting
 from vllm_multinode.cluster.client import Cluster
 from vllm_multinode.cluster.delete import Deleted
@@ -62,8 +62,8 @@ def test_a_runtime_that_somebody_elses_service_uses_is_kept(api: StubApi, deploy
 def test_by_files_only_what_is_ours(api: StubApi, deployed: Cluster) -> None:
     api.put({**service("theirs"), "metadata": {"name": "theirs", "managedFields": [{"manager": "kubectl"}]}})
     bodies = [service(), service("theirs"), service("nowhere")]
-    items = deleting.of_bodies(deployed, copy.deepcopy(bodies))
-    deleted = deleting.delete(deployed, items, "llm", timeout=10)
+    marked = deleting.of_bodies(deployed, copy.deepcopy(bodies))
+    deleted = deleting.delete(deployed, marked, "llm", timeout=10)
     assert deleted.gone == ["InferenceService demo/llm"]
     assert deleted.kept == [
         ("InferenceService demo/theirs", "it is not part of demo/llm, but was created by kubectl")
@@ -104,8 +104,36 @@ def test_what_a_controller_made_is_not_listed(api: StubApi, deployed: Cluster) -
     metadata = {"name": "llm-predictor", "ownerReferences": [owner]}
     metadata |= {key: marks[key] for key in ("labels", "annotations")}
     api.put({"apiVersion": "v1", "kind": "Service", "metadata": metadata})
-    assert [item.resource.kind for item in deleting.of_name(deployed, "llm")] == [
+    assert [item.resource.kind for item in deleting.of_name(deployed, "llm").items] == [
         "InferenceService",
         "ServingRuntime",
         "PersistentVolumeClaim",
     ]
+
+
+def forbid(api: StubApi, plural: str) -> None:
+    api.refuse("GET", f"/{plural}", 403, status(403, f"{plural} is forbidden", "Forbidden"))
+
+
+def test_services_that_may_not_be_listed_are_not_called_absent(api: StubApi, deployed: Cluster) -> None:
+    forbid(api, "inferenceservices")
+    with pytest.raises(MultinodeError, match=r"may not list inferenceservices\.serving\.kserve\.io") as refused:
+        run(deployed)
+    assert refused.value.code == ExitCode.FORBIDDEN
+    assert not [path for method, path, _, _ in api.requests if method == "DELETE"]
+
+
+def test_other_kinds_that_may_not_be_listed_are_named(api: StubApi, deployed: Cluster) -> None:
+    for plural in ("networkpolicies", "secrets", "clusterservingruntimes"):
+        forbid(api, plural)
+    deleted = run(deployed)
+    assert "InferenceService demo/llm" in deleted.gone
+    assert deleted.unlisted == ["NetworkPolicy", "Secret"]
+
+
+def test_a_runtime_is_kept_where_its_users_may_not_be_listed(api: StubApi, deployed: Cluster) -> None:
+    forbid(api, "inferenceservices")
+    marked = deleting.of_bodies(deployed, [runtime()])
+    (kept,) = deleting.delete(deployed, marked, "llm", timeout=10).kept
+    assert kept[0] == "ServingRuntime demo/vllm-multinode-ray"
+    assert "an InferenceService may use it: " in kept[1]
