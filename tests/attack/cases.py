@@ -5,15 +5,17 @@ import contextlib
 import gzip
 import json
 import resource
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
 
 import aiohttp
 import pytest
 
+from attack.replays import replays
+from attack.strangers import joining, session
 from attack.target import HEAD, NAME, Target
-from unit.launcher.members import Pod, challenge, frame
+from unit.launcher.members import challenge, frame
 from vllm_multinode.launcher.handshake import PATH, PROOF, WorkersSide
 from vllm_multinode.launcher.messages import Claim, EngineExited, Hello, Leaving, Refused
 
@@ -138,30 +140,10 @@ async def junk(target: Target, count: int) -> None:
         await _hold(target, count // len(kinds), kind)
 
 
-@contextlib.asynccontextmanager
-async def _session() -> AsyncIterator[aiohttp.ClientSession]:
-    connector = aiohttp.TCPConnector(limit=50)
-    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=10)) as session:
-        yield session
-
-
-async def _try(target: Target, session: aiohttp.ClientSession, hello: Hello, token: str | None) -> Pod | None:
-    """Ask to join as that worker; None where the WebSocket does not open."""
-    claim = Claim(pod=hello.identity.pod, group=hello.group)
-    with contextlib.suppress(aiohttp.ClientError, TimeoutError, ConnectionError):
-        said = await challenge(session, target.base) if token is not None else ""
-        side = WorkersSide(token, claim, said)
-        link = await session.ws_connect(target.base + PATH, headers=side.headers())
-        pod = Pod(link, side.check(link._response.headers), token)
-        await pod.send(hello)
-        return pod
-    return None
-
-
 async def _each_is_refused(target: Target, hellos: list[Hello], count: int) -> None:
-    async with _session() as session:
+    async with session() as client:
         for number in range(count):
-            pod = await _try(target, session, hellos[number % len(hellos)], target.token)
+            pod = await joining(target, client, hellos[number % len(hellos)], target.token)
             if pod is not None:
                 refused = await pod.receive()
                 assert isinstance(refused, Refused), f"the head took {hellos[number % len(hellos)]}"
@@ -184,23 +166,23 @@ async def same_name(target: Target, count: int) -> None:
 async def proofs(target: Target, count: int) -> None:
     """Proofs that are old, another pod's, the head's own, of another token, or none."""
     claim = Claim(pod="worker", group=NAME)
-    async with _session() as session:
-        seen = WorkersSide(target.token, claim, await challenge(session, target.base)).headers()
-        taken = await session.ws_connect(target.base + PATH, headers=seen)
+    async with session() as client:
+        seen = WorkersSide(target.token, claim, await challenge(client, target.base)).headers()
+        taken = await client.ws_connect(target.base + PATH, headers=seen)
         heads = taken._response.headers[PROOF]
         await taken.close()
         for number in range(count):
-            fresh = WorkersSide("another token", claim, await challenge(session, target.base)).headers()
+            fresh = WorkersSide("another token", claim, await challenge(client, target.base)).headers()
             tries = (seen, fresh, fresh | {PROOF: heads}, fresh | {PROOF: ""}, fresh | {PROOF: seen[PROOF]})
             with pytest.raises(aiohttp.WSServerHandshakeError, match="401"):
-                await session.ws_connect(target.base + PATH, headers=tries[number % len(tries)])
+                await client.ws_connect(target.base + PATH, headers=tries[number % len(tries)])
 
 
 async def rogue_member(target: Target, count: int) -> None:
     """A member that was let in, and then sends events, long strings and frames endlessly."""
-    async with _session() as session:
+    async with session() as client:
         for _ in range(5):
-            pod = await _try(target, session, target.hello("rogue", instance="1"), target.token)
+            pod = await joining(target, client, target.hello("rogue", instance="1"), target.token)
             assert pod is not None
             with contextlib.suppress(ConnectionError):
                 for number in range(count // 5):
@@ -220,9 +202,9 @@ async def frames(target: Target, count: int) -> None:
         frame(1, b"\xff" * 15_000),
         b"\x81\xff" + (1 << 62).to_bytes(8, "big") + bytes(4),
     )
-    async with _session() as session:
+    async with session() as client:
         for number in range(count):
-            pod = await _try(target, session, target.hello("rogue", instance="1"), target.token)
+            pod = await joining(target, client, target.hello("rogue", instance="1"), target.token)
             if pod is not None:
                 transport = pod.link._writer.transport
                 assert transport is not None
@@ -234,9 +216,9 @@ async def frames(target: Target, count: int) -> None:
 
 async def comes_and_goes(target: Target, count: int) -> None:
     """A member that joins and leaves, again and again, under ever new names."""
-    async with _session() as session:
+    async with session() as client:
         for number in range(count):
-            pod = await _try(target, session, target.hello(f"rogue-{number}"), target.token)
+            pod = await joining(target, client, target.hello(f"rogue-{number}"), target.token)
             if pod is not None:
                 with contextlib.suppress(ConnectionError, TypeError):
                     await pod.receive()
@@ -263,6 +245,7 @@ CASES: Final = {
     "same-name": Case("the living worker's name, no token", same_name, 600, token=False),
     "same-name-token": Case("the living worker's name, with the token", same_name, 600),
     "proofs": Case("old, foreign, reflected and missing proofs", proofs, 1_000),
+    "replays": Case("a recorded admission, sent again and reflected", replays, 100, serving=False),
     "rogue-member": Case("events and long strings of a member", rogue_member, 20_000, serving=False),
     "frames": Case("odd frames of a member", frames, 500, serving=False),
     "comes-and-goes": Case("a member that joins and leaves", comes_and_goes, 500, serving=False),

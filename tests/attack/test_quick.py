@@ -22,6 +22,7 @@ SLOWEST = 5.0
         ("same-name", 60),
         ("same-name-token", 60),
         ("proofs", 60),
+        ("replays", 20),
         ("rogue-member", 2000),
         ("frames", 50),
         ("comes-and-goes", 100),

@@ -49,6 +49,12 @@ def long_prefill(chance: random.Random) -> tuple[str, Body]:
     return "/v1/completions", _completion(prompt(chance, 2500), 1)
 
 
+def very_long_prefill(chance: random.Random) -> tuple[str, Body]:
+    """Tokens of which no two prompts share a block; each takes longer than half of the hang timeout."""
+    tokens = [chance.randrange(5, 800) for _ in range(chance.randrange(8_000, 24_000))]
+    return "/v1/completions", _completion(tokens, 1)
+
+
 def structured(chance: random.Random) -> tuple[str, Body]:
     """JSON of a schema; each has names of its own, so that its grammar is compiled."""
     schema = _SCHEMA | {"title": prompt(chance, 3)}
@@ -66,7 +72,7 @@ def pooling(chance: random.Random) -> tuple[str, Body]:
     return "/v1/embeddings", {"model": MODEL, "input": prompt(chance, chance.randrange(10, 300))}
 
 
-def _completion(text: str, tokens: int) -> Body:
+def _completion(text: str | list[int], tokens: int) -> Body:
     return {"model": MODEL, "prompt": text, "max_tokens": tokens, "temperature": 1, "ignore_eos": True}
 
 
@@ -78,7 +84,7 @@ class Kind:
         what: in words.
         arguments: of vLLM.
         asks: what clients ask for, each name with how many of a hundred.
-        streams: whether clients may leave an answer unread or unfinished.
+        streams: whether answers come in pieces, which clients may leave unread or unfinished.
     """
 
     what: str
@@ -107,6 +113,12 @@ KINDS: Final = {
             '{"method":"ngram","num_speculative_tokens":3,"prompt_lookup_max":4}',
         ),
         {"short": (95, short), "structured": (5, structured)},
+    ),
+    "prefill": Kind(
+        "prompts of up to 24,000 tokens, and nothing else",
+        ("--max-model-len", "32000", "--num-gpu-blocks-override", "400"),
+        {"very long prefill": (100, very_long_prefill)},
+        streams=False,
     ),
     "pool": Kind(
         "embeddings",

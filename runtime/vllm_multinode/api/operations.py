@@ -163,7 +163,7 @@ def delete(
         cancel: set by another thread, it ends the wait; what was deleted stays deleted.
 
     Raises:
-        MultinodeError: NOT_SERVING: something is still there after `timeout` seconds; FORBIDDEN where the login
+        MultinodeError: NOT_SERVING: something is still there after `timeout` seconds; FORBIDDEN: the login
             may not list services; INTERRUPTED where it was cancelled.
     """
     with _connected(login) as cluster:

@@ -86,4 +86,6 @@ def report(deleted: "Deleted", answer: Answer) -> None:
         answer.item(f"{shown} kept: {why}", "kept", {"object": shown, "reason": why})
     if deleted.unlisted:
         kinds = ", ".join(deleted.unlisted)
-        answer.line(f"Not looked for, because this login may not list them: {kinds}.", unlisted=deleted.unlisted)
+        answer.line(
+            f"Not looked for, because this login may not list them: {kinds}.", unlisted=deleted.unlisted
+        )

@@ -117,7 +117,9 @@ def forbid(api: StubApi, plural: str) -> None:
 
 def test_services_that_may_not_be_listed_are_not_called_absent(api: StubApi, deployed: Cluster) -> None:
     forbid(api, "inferenceservices")
-    with pytest.raises(MultinodeError, match=r"may not list inferenceservices\.serving\.kserve\.io") as refused:
+    with pytest.raises(
+        MultinodeError, match=r"may not list inferenceservices\.serving\.kserve\.io"
+    ) as refused:
         run(deployed)
     assert refused.value.code == ExitCode.FORBIDDEN
     assert not [path for method, path, _, _ in api.requests if method == "DELETE"]

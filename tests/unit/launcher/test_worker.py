@@ -80,6 +80,7 @@ class Head:
         self.token = token
         self.seen: list[str] = []
         self.answers: dict[str, str] = {}
+        self.given: dict[str, str] = {}
         self.over = asyncio.Event()
         self.lives = False
         self.asked_another_way = asyncio.Event()
@@ -102,7 +103,8 @@ class Head:
         )
         proof = {} if self.token is None else {handshake.PROOF: said.heads_proof(self.token)}
         socket = web.WebSocketResponse(timeout=1)
-        socket.headers.update({handshake.HEAD: said.head, **proof, **self.answers})
+        self.given = {handshake.HEAD: said.head, **proof, **self.answers}
+        socket.headers.update(self.given)
         await socket.prepare(request)
         self.links.put_nowait(Link(socket, *said.seals(self.token)))
         await self.over.wait()
@@ -219,6 +221,41 @@ async def test_what_is_slipped_into_a_proven_connection_is_not_obeyed(
         await head.joined()
         assert "somebody may be in between" in alone.stderr.read_text()
         assert "starting vllm" not in alone.stderr.read_text()
+
+
+async def test_a_heads_answer_of_before_is_not_believed_again(
+    launcher: Launcher, head: Head, guarded: dict[str, str]
+) -> None:
+    head.token = "s3cret"
+    async with worker(launcher, **guarded) as alone:
+        link = await head.link()
+        await link.hears(Hello)
+        welcome, plan_said = (
+            link.outgoing.close(message.model_dump_json()) for message in (WELCOME, start(launcher, epoch=1))
+        )
+        await link.socket.send_str(welcome)
+        # From now on somebody answers who has recorded all of that, and does not know the token.
+        head.answers = head.given
+        await link.socket.close()
+        for _ in range(5):
+            later = await head.link()
+            with suppress(ConnectionError):
+                await later.socket.send_str(welcome)
+                await later.socket.send_str(plan_said)
+        assert await exited(alone) == ExitCode.TOKEN
+        assert "starting vllm" not in alone.stderr.read_text()
+    assert "presents another token than this worker's" in launcher.termination_log.read_text()
+
+
+async def test_its_own_words_are_not_obeyed_when_they_come_back(
+    launcher: Launcher, head: Head, guarded: dict[str, str]
+) -> None:
+    head.token = "s3cret"
+    async with worker(launcher, **guarded) as alone:
+        link = await head.link()
+        await link.socket.send_str(await link.socket.receive_str())
+        await head.joined()
+        assert "somebody may be in between" in alone.stderr.read_text()
 
 
 async def test_what_it_finds_wrong_after_joining_is_said_to_the_head(launcher: Launcher, head: Head) -> None:
