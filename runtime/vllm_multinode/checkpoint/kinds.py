@@ -1,6 +1,8 @@
 """Folders that hold something else than a model that vLLM can load, named as what they are."""
 
 import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -16,31 +18,77 @@ _TOKENIZER_BEGINNINGS: Final = ("tokenizer", "tokenization_", "tekken", "vocab",
 _TOKENIZER_ENDINGS: Final = (".tiktoken", ".model")
 
 
+@dataclass(frozen=True)
+class Need:
+    """What a model needs besides its files.
+
+    Attributes:
+        what: one sentence.
+        options: of vLLM; one of them is enough.
+    """
+
+    what: str
+    options: tuple[str, ...]
+
+
+OWN_CODE: Final = Need(
+    "Its configuration is code of its own, which vLLM runs only with --trust-remote-code.",
+    ("--trust-remote-code",),
+)
+TOKENIZER: Final = Need(
+    "There is no tokenizer among its files; vLLM needs --tokenizer, or --skip-tokenizer-init.",
+    ("--tokenizer", "--skip-tokenizer-init"),
+)
+
+
 def check_kind(directory: Path) -> None:
     """Refuse a GGUF and a LoRA adapter; says nothing of a directory that cannot be read.
 
     Raises:
         MultinodeError: MODEL_CONFIG.
     """
-    names = _names(directory)
+    refuse_kind(_names(directory), str(directory), "folder", lambda: _made_for(directory / _ADAPTER))
+
+
+def refuse_kind(files: Iterable[str], where: str, place: str, made_for: Callable[[], str] = str) -> None:
+    """Refuse a GGUF and a LoRA adapter by the names of their files.
+
+    Args:
+        files: at the top of the place; what is in folders below is passed over.
+        where: the place.
+        place: what it is, in a word: folder or repository.
+        made_for: " for NAME", the model of an adapter, where that can be told.
+
+    Raises:
+        MultinodeError: MODEL_CONFIG.
+    """
+    names = sorted(name for name in files if "/" not in name)
     weights = [name for name in names if name.endswith(WEIGHTS) and not name.startswith("adapter_")]
     gguf = [name for name in names if name.endswith(".gguf")]
     if gguf and not weights:
-        files = f"{gguf[0]} and {len(gguf) - 1} more" if len(gguf) > 1 else gguf[0]
+        listed = f"{gguf[0]} and {len(gguf) - 1} more" if len(gguf) > 1 else gguf[0]
         raise MultinodeError(
             ExitCode.MODEL_CONFIG,
-            f"the folder holds a GGUF ({files}), which vLLM does not load from a folder.",
-            where=str(directory),
+            f"the {place} holds a GGUF ({listed}), which vLLM does not load from a folder.",
+            where=where,
             hint="Use the repository that it was made from, with weights in safetensors.",
         )
     if _ADAPTER in names and (CONFIG not in names or not weights):
         raise MultinodeError(
             ExitCode.MODEL_CONFIG,
-            f"the folder holds a LoRA adapter{_made_for(directory / _ADAPTER)}, not a model.",
-            where=str(directory),
+            f"the {place} holds a LoRA adapter{made_for()}, not a model.",
+            where=where,
             hint="Serve the model that it was made for, and give vLLM the adapter: "
             "--enable-lora --lora-modules NAME=FOLDER.",
         )
+
+
+def has_tokenizer(directory: Path) -> bool:
+    """Whether there is any file of a tokenizer."""
+    return any(
+        name.startswith(_TOKENIZER_BEGINNINGS) or name.endswith(_TOKENIZER_ENDINGS)
+        for name in _names(directory)
+    )
 
 
 def check_tokenizer(directory: Path) -> None:
@@ -49,9 +97,8 @@ def check_tokenizer(directory: Path) -> None:
     Raises:
         MultinodeError: MODEL_CONFIG.
     """
-    for name in _names(directory):
-        if name.startswith(_TOKENIZER_BEGINNINGS) or name.endswith(_TOKENIZER_ENDINGS):
-            return
+    if has_tokenizer(directory):
+        return
     raise MultinodeError(
         ExitCode.MODEL_CONFIG,
         "the model has no tokenizer: there is no tokenizer.json, tokenizer.model or the like.",

@@ -18,6 +18,7 @@ from vllm_multinode.checkpoint.config import (
     read_config,
 )
 from vllm_multinode.checkpoint.fetched import check_finished, check_shards
+from vllm_multinode.checkpoint.kinds import check_kind
 from vllm_multinode.checkpoint.mounts import mounted_from
 from vllm_multinode.checkpoint.shards import Shard, Weights, find_weights, read_shards
 from vllm_multinode.contract.errors import MultinodeError
@@ -81,6 +82,7 @@ def read_model(directory: Path, *, meant: str = "", unfinished: bool = False) ->
         MultinodeError: MODEL_MISSING, MODEL_CONFIG, SHARD_ABSENT or SHARD_TRUNCATED.
     """
     listing = _listing(directory, meant)
+    check_kind(directory)
     marker = None if unfinished else check_finished(directory)
     config_file = directory / (CONFIG if CONFIG in listing or PARAMS not in listing else PARAMS)
     if config_file.name not in listing:

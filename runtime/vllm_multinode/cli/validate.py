@@ -88,6 +88,8 @@ def validate(
     source, accelerator = _model(model), _gpu(gpu)
     if accelerator is not None and source is None:
         source = _named_model(given)
+    if source is not None:
+        _refuse_needs(source, given)
     refused: dict[Release, MultinodeError] = {}
 
     check = functools.partial(_judged, given.specs, releases, source, accelerator, refused)
@@ -157,6 +159,23 @@ def _model(name: str) -> "Source | None":
     from vllm_multinode.authoring.rules.model import read_model
 
     return named_model(name) if name.startswith(HUB) else read_model(name)
+
+
+def _refuse_needs(source: "Source", given: Inputs) -> None:
+    """Refuse a model that needs an option which none of the files gives.
+
+    Raises:
+        MultinodeError: MODEL_CONFIG, as the head would.
+    """
+    everything = str([one.body for one in (*given.documents, *given.specs)]).replace("_", "-")
+    for need in source.needs:
+        if not any(option.removeprefix("--") in everything for option in need.options):
+            raise MultinodeError(
+                ExitCode.MODEL_CONFIG,
+                need.what,
+                where=source.name,
+                hint=f"Add {need.options[0]} to the arguments, or complete the model.",
+            )
 
 
 def _named_model(given: Inputs) -> "Source":

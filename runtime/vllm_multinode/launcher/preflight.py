@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vllm_multinode.checkpoint.kinds import check_kind, check_tokenizer
+from vllm_multinode.checkpoint.kinds import TOKENIZER, check_tokenizer
 from vllm_multinode.checkpoint.model_directory import Model, read_model
 from vllm_multinode.checkpoint.stages import check_parallel
 from vllm_multinode.contract import env
@@ -88,9 +88,8 @@ def preflight(settings: Settings, environment: Mapping[str, str]) -> Readiness:
     versions = installed_versions()
     check_engine(versions.vllm, versions.ray, settings.executor, token=settings.token is not None)
     check_programs(settings.executor, fixed)
-    check_kind(settings.model_dir)
     model = read_model(settings.model_dir, meant=settings.model_source)
-    if not any(given(settings.arguments, option) for option in ("--tokenizer", "--skip-tokenizer-init")):
+    if not any(given(settings.arguments, option) for option in TOKENIZER.options):
         check_tokenizer(settings.model_dir)
     if settings.sizes is not None:
         check_parallel(model, settings.sizes.tensor_parallel, settings.sizes.pipeline_parallel)

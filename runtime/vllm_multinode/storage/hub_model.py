@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from vllm_multinode.checkpoint.config import CONFIG, MOST_BYTES, QUANTIZATION, read_object, with_quantization
+from vllm_multinode.checkpoint.kinds import refuse_kind
 from vllm_multinode.checkpoint.safetensors import PREFIX, Tensor, header_bytes, parse_header
 from vllm_multinode.checkpoint.shards import indexed_files, weight_files
 from vllm_multinode.contract.errors import MultinodeError
@@ -65,8 +66,8 @@ def read_hub_model(address: str, environment: Mapping[str, str], longest: float 
         hint = "Try again, set HF_ENDPOINT to a nearer mirror, or check the proxy."
         raise MultinodeError(ExitCode.SOURCE_UNREACHABLE, f"{error}.", where=hub.name, hint=hint) from error
     except MultinodeError as error:
-        # What reads local files says to copy them again.
-        damaged = error.code in (ExitCode.MODEL_CONFIG, ExitCode.SHARD_TRUNCATED)
+        # What reads local files says to copy them again; of the repository as a whole nobody says that.
+        damaged = error.code in (ExitCode.MODEL_CONFIG, ExitCode.SHARD_TRUNCATED) and error.where != hub.name
         hint = "Check HF_ENDPOINT and the repository." if damaged else error.hint
         raise MultinodeError(error.code, error.what, where=error.where or hub.name, hint=hint) from error
 
@@ -74,8 +75,12 @@ def read_hub_model(address: str, environment: Mapping[str, str], longest: float 
 def _read(hub: Hub) -> HubModel:
     listing = hub.listing()
     files = {item.name: item for item in listing.items}
+    refuse_kind(files, hub.name, "repository")
     if CONFIG not in files:
-        raise _no_config(hub, files)
+        hint = "Give the repository of the whole model."
+        raise MultinodeError(
+            ExitCode.MODEL_MISSING, f"the repository has no {CONFIG}.", where=hub.name, hint=hint
+        )
     config = _object(hub, files[CONFIG])
     if QUANTIZATION in files:
         config = with_quantization(config, lambda: _object(hub, files[QUANTIZATION]))
@@ -124,13 +129,3 @@ def _object(hub: Hub, item: Item) -> dict[str, Any]:
         what = f"is longer than {MOST_BYTES >> 20} MiB, too long for a configuration."
         raise MultinodeError(ExitCode.MODEL_CONFIG, what, where=where, hint="Check the repository.")
     return read_object(hub.beginning(item, item.size), where)
-
-
-def _no_config(hub: Hub, files: Mapping[str, Item]) -> MultinodeError:
-    what = f"the repository has no {CONFIG}."
-    hint = "Give the repository of the whole model."
-    if any(name.endswith(".gguf") for name in files):
-        hint = "It holds GGUF files; give the repository that has the model's safetensors."
-    elif "adapter_config.json" in files:
-        hint = "It holds a LoRA adapter; give the repository of its base model."
-    return MultinodeError(ExitCode.MODEL_MISSING, what, where=hub.name, hint=hint)

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from vllm_multinode.checkpoint.config import CONFIG
-from vllm_multinode.checkpoint.kinds import WEIGHTS
+from vllm_multinode.checkpoint.kinds import WEIGHTS, refuse_kind
 from vllm_multinode.checkpoint.model_directory import PARAMS
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -48,6 +48,7 @@ def check_model(address: str, environment: Mapping[str, str], longest: float) ->
 
 def _check_names(address: str, items: Iterable[Item]) -> None:
     names = {item.name for item in items}
+    refuse_kind(names, address, "source")
     if not names & {CONFIG, PARAMS}:
         what = f"there is no {CONFIG} among its {len(names)} files."
         raise MultinodeError(ExitCode.MODEL_CONFIG, what, where=address, hint=_deeper(address, names))

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from vllm_multinode.checkpoint.kinds import check_kind, check_tokenizer
+from vllm_multinode.checkpoint.kinds import check_kind, check_tokenizer, refuse_kind
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
@@ -74,3 +74,13 @@ def test_any_tokenizer_will_do(tmp_path: Path, name: str) -> None:
     with pytest.raises(MultinodeError, match="has no tokenizer"):
         check_tokenizer(holding(tmp_path, "config.json", "model.safetensors"))
     check_tokenizer(holding(tmp_path, name))
+
+
+@pytest.mark.parametrize(
+    "files",
+    [pytest.param(("m.gguf", "README.md"), id="gguf"), pytest.param(("adapter_config.json",), id="lora")],
+)
+def test_a_list_of_files_is_enough(files: tuple[str, ...]) -> None:
+    with pytest.raises(MultinodeError, match=r"the repository holds a (GGUF|LoRA)"):
+        refuse_kind(files, "hf://org/name", "repository")
+    refuse_kind([f"below/{name}" for name in files], "hf://org/name", "repository")

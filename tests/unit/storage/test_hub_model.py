@@ -150,8 +150,8 @@ DENIED, MISSING, UNREACHABLE = ExitCode.SOURCE_DENIED, ExitCode.MODEL_MISSING, E
         pytest.param(then(Answer(404)), MISSING, "404", id="the-file-is-gone"),
         pytest.param(then(Answer(200, HTML, PAGE)), CONFUSED, "is not JSON", id="html-for-a-file"),
         pytest.param(then(Answer(body=b"[1]")), CONFUSED, "not a JSON object", id="a-list"),
-        pytest.param(hub.hub({"x.gguf": b"x"}), MISSING, "GGUF", id="gguf"),
-        pytest.param(hub.hub({"adapter_config.json": b"{}"}), MISSING, "base model", id="adapter"),
+        pytest.param(hub.hub({"x.gguf": b"x"}), CONFUSED, "GGUF", id="gguf"),
+        pytest.param(hub.hub({"adapter_config.json": b"{}"}), CONFUSED, "made for", id="adapter"),
         pytest.param(hub.hub({}), MISSING, "no config.json", id="nothing"),
     ],
 )

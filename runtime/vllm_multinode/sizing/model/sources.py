@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vllm_multinode.checkpoint.config import CONFIG, QUANTIZATION, read_config, with_quantization
+from vllm_multinode.checkpoint.kinds import OWN_CODE, TOKENIZER, Need, check_kind, has_tokenizer
 from vllm_multinode.checkpoint.safetensors import Tensor
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -31,6 +32,7 @@ class Source:
         scale: by which the derived weights are corrected to what is published.
         notes: what does not agree, and what is unconfirmed.
         hub: hf://org/name[@revision] that its files can be fetched from; empty for unknown.
+        needs: what it needs besides its files.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Source:
     scale: float = 1.0
     notes: tuple[str, ...] = ()
     hub: str = ""
+    needs: tuple[Need, ...] = ()
 
     @property
     def exact(self) -> bool:
@@ -110,7 +113,8 @@ def from_config(name: str, config: dict[str, Any], place: str, published: int | 
             notes = (f"{place}: {figures}; weights are scaled to what is published.",)
             if not 1 / _CLOSE < scale < _CLOSE:
                 notes += (f"{place}: the configuration lacks much; KV cache and stages are guesses.",)
-    return Source(name, model, published_bytes=published, scale=scale, notes=notes)
+    needs = _code(config, model)
+    return Source(name, model, published_bytes=published, scale=scale, notes=notes, needs=needs)
 
 
 def from_tensors(
@@ -127,10 +131,18 @@ def from_tensors(
     """
     model = read_architecture(config, place)
     notes = contradictions(tensors, model, cut(model, 1).checkpoint) if tensors else ()
-    return Source(name, model, tensors, notes=tuple(f"{files}: {note}" for note in notes))
+    noted = tuple(f"{files}: {note}" for note in notes)
+    return Source(name, model, tensors, notes=noted, needs=_code(config, model))
+
+
+def _code(config: dict[str, Any], model: Architecture) -> tuple[Need, ...]:
+    """A configuration that only the model's own code reads: vLLM does not know the architecture."""
+    own = config.get("auto_map")
+    return (OWN_CODE,) if isinstance(own, dict) and own and model.pipeline is None else ()
 
 
 def _from_folder(folder: Path, name: str) -> Source:
+    check_kind(folder)
     config = folder / CONFIG
     if not config.is_file():
         what = "the folder has no config.json."
@@ -140,4 +152,6 @@ def _from_folder(folder: Path, name: str) -> Source:
     found = read_config(config)
     if (folder / QUANTIZATION).is_file():
         found = with_quantization(found, lambda: read_config(folder / QUANTIZATION))
-    return from_tensors(name, found, str(config), read_tensors(folder), str(folder))
+    source = from_tensors(name, found, str(config), read_tensors(folder), str(folder))
+    lacks = (TOKENIZER,) if source.tensors and not has_tokenizer(folder) else ()
+    return replace(source, needs=(*source.needs, *lacks))

@@ -24,7 +24,7 @@ def notes_of(
         alternatives: that are named beside it.
     """
     model, request, context = planner.model, planner.request, planner.context
-    found = [*request.notes]
+    found = [*request.notes, *(need.what for need in request.source.needs)]
     if best is None:
         return (*found, "vLLM refuses every way to cut this model over these GPUs.")
     if not request.context:
