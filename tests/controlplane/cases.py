@@ -6,7 +6,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -18,6 +18,7 @@ from controlplane.kubelet import logs
 from controlplane.kubelet.api import PORT, PodApi
 from controlplane.plane import apiserver, builds
 from controlplane.plane.kubectl import Kubectl
+from unit.cluster import exposition
 from unit.cluster.objects import service, with_status
 from unit.operate.cases import HEAD, Case
 
@@ -62,6 +63,14 @@ class Api:
         self._trust = ssl.create_default_context(
             cafile=config["clusters"][0]["cluster"]["certificate-authority"]
         )
+
+    def supervisor(self, path: str) -> str | None:
+        """What the head's supervisor answers."""
+        return None if self.says is None or path != "/status" else json.dumps(self.says)
+
+    def engine(self, path: str) -> str | None:
+        """What its engine answers."""
+        return None if self.counts is None else exposition.answer(path, self.counts)
 
     def kubeconfig(self, folder: Path, namespace: str, source: Path | None = None) -> Path:
         """Of a user in a namespace; of the one who may do everything where no other is named."""
@@ -173,21 +182,18 @@ def running(folder: Path) -> Iterator[Api]:
             logs.serve(lambda pod: api.log if pod == HEAD else "", server.certificates)
         )
         server.egress.lead(NODE, PORT, kubelet)
-        for port, path, answer in (
-            (8081, "/status", lambda: None if api.says is None else json.dumps(api.says)),
-            (8080, "/metrics", lambda: api.counts),
-        ):
-            server.egress.lead(ADDRESS, port, ends.enter_context(_stand_in(path, answer)))
+        for port, answer in ((8081, api.supervisor), (8080, api.engine)):
+            server.egress.lead(ADDRESS, port, ends.enter_context(_stand_in(answer)))
         yield api
 
 
 @contextmanager
-def _stand_in(path: str, answer: Any) -> Iterator[tuple[str, int]]:
-    """Answers one path over HTTP."""
+def _stand_in(answer: Callable[[str], str | None]) -> Iterator[tuple[str, int]]:
+    """Answers over HTTP what there is for a path with its query."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            text = answer() if self.path == path else None
+            text = answer(self.path)
             body = (text or "").encode()
             self.send_response(404 if text is None else 200)
             self.send_header("Content-Length", str(len(body)))

@@ -19,6 +19,7 @@ from vllm_multinode.cluster.transport import Transport
 from vllm_multinode.operate import cluster_source
 from vllm_multinode.operate.cluster_source import MOST_REQUESTS, ClusterSource
 from vllm_multinode.operate.doctor import Diagnosis, diagnosis_of
+from vllm_multinode.operate.numbers import OF_STATUS
 from vllm_multinode.operate.status import ServiceStatus, status_of
 
 pytestmark = pytest.mark.controlplane
@@ -210,7 +211,7 @@ def test_ten_requests_at_most_whatever_there_is(
     api.counts = "".join(f"{name} {value}\n" for name, value in BUSY.items())
     with Cluster.connect(kubeconfig=str(api.kubeconfig(tmp_path, namespace))) as cluster:
         begun = time.monotonic()
-        found = ClusterSource(cluster).observe(deep=deep)
+        found = ClusterSource(cluster).observe(deep=deep, counters=() if deep else OF_STATUS)
         seconds = time.monotonic() - begun
     statuses: list[ServiceStatus] = [status_of(one) for one in found]
     assert [one.serving for one in statuses] == [True] * services

@@ -23,6 +23,7 @@ from vllm_multinode.cluster.routers import await_router, routers_of
 from vllm_multinode.cluster.wait import targets
 from vllm_multinode.cluster.wait import wait as until_it_serves
 from vllm_multinode.operate.cluster_source import ClusterSource
+from vllm_multinode.operate.numbers import OF_STATUS
 from vllm_multinode.operate.status import ServiceStatus, status_of
 from vllm_multinode.platforms.releases import find
 
@@ -125,7 +126,7 @@ def wait(
         for router in routers_of(cluster, name):
             left = max(0.0, ends - time.monotonic())
             await_router(cluster, router, timeout=left, show=progress, cancel=cancel)
-        return [status_of(seen) for seen in ClusterSource(cluster).observe(name)]
+        return [status_of(seen) for seen in ClusterSource(cluster).observe(name, counters=OF_STATUS)]
 
 
 def status(name: str = "", login: Login = Login(), *, labels: str = "") -> list[ServiceStatus]:
@@ -140,7 +141,8 @@ def status(name: str = "", login: Login = Login(), *, labels: str = "") -> list[
         MultinodeError: NOT_SERVING: there is none of that name; the login is of no use.
     """
     with _connected(login) as cluster:
-        return [status_of(seen) for seen in ClusterSource(cluster).observe(name, labels)]
+        found = ClusterSource(cluster).observe(name, labels, counters=OF_STATUS)
+        return [status_of(seen) for seen in found]
 
 
 def delete(

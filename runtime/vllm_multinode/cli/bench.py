@@ -193,6 +193,8 @@ def _target(
         seen = targets.service_of(place, target)
         way = place.way_in(seen)
         address = targets.checked_url(url, "--url") if url else way.url
+        if not url and address.startswith("https:"):
+            raise targets.own_address_over_tls(seen)
         if not address:
             address = ends.enter_context(targets.forwarded(seen, kubeconfig, context))
         tokenizer = targets.local_model(way.model) or targets.hub_name(seen)

@@ -56,9 +56,10 @@ def show(asked: Asked, *, watch: bool, interval: float, output: Output) -> int:
 
 
 def _look(place: "Source", asked: Asked) -> "list[ServiceStatus]":
+    from vllm_multinode.operate import numbers
     from vllm_multinode.operate.status import status_of
 
-    return [status_of(seen) for seen in place.observe(asked.name, asked.labels)]
+    return [status_of(seen) for seen in place.observe(asked.name, asked.labels, counters=numbers.OF_STATUS)]
 
 
 def _text(found: "list[ServiceStatus]", *, single: bool) -> str:

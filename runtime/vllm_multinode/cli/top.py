@@ -28,14 +28,19 @@ def top(
 
     multinode top --local --once -o json
     """
+    from vllm_multinode.operate.numbers import OF_RATES
     from vllm_multinode.operate.rates import as_text, rates_of
 
     with asked.source() as place:
-        before = {one.snapshot.name: one for one in place.observe(asked.name, asked.labels)}
+
+        def observe() -> "list[Observation]":
+            return place.observe(asked.name, asked.labels, counters=OF_RATES)
+
+        before = {one.snapshot.name: one for one in observe()}
 
         def look() -> "list[tuple[Observation, list[Rates]]]":
             found = []
-            for seen in place.observe(asked.name, asked.labels):
+            for seen in observe():
                 earlier = before.get(seen.snapshot.name)
                 found.append((seen, rates_of(earlier, seen) if earlier is not None else []))
                 before[seen.snapshot.name] = seen

@@ -8,8 +8,9 @@ import http.client
 import io
 import json
 import re
-from collections.abc import Mapping
-from typing import Any, Final
+import ssl
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from vllm_multinode.cluster.client import Cluster
@@ -18,9 +19,12 @@ from vllm_multinode.contract import env, ports
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
+T = TypeVar("T")
+
 _PROTOCOL: Final = "v4.channel.k8s.io"
 _DATA: Final = 0
 """The channel of a port's data; the next one is that of its errors."""
+_PIECE: Final = 1 << 16
 _LONGEST_ANSWER: Final = 16 << 20
 _REFUSED: Final = (401, 403)
 _HANDSHAKE: Final = re.compile(r"Handshake status (\d{3})")
@@ -93,8 +97,19 @@ def ask(
     key: str,
     body: Mapping[str, Any] | None = None,
     timeout: float = 60,
+    tls: bool = False,
 ) -> tuple[int, bytes]:
     """One request to a pod's port with an API key; the pod's own status and body.
+
+    Args:
+        cluster: of the pod.
+        pod: that is asked.
+        port: of its own.
+        path: without the first slash.
+        key: that is presented.
+        body: to be posted; None for a GET.
+        timeout: seconds.
+        tls: the port speaks TLS. As with the API server's proxy, whom its certificate is for is not asked.
 
     Raises:
         MultinodeError: FORBIDDEN or NOT_SERVING: the port-forward is not allowed, or nobody answers.
@@ -121,8 +136,9 @@ def ask(
         raise MultinodeError(ExitCode.NOT_SERVING, f"no port-forward: {told}.", where=where) from error
     opened.settimeout(timeout)
     connection = http.client.HTTPConnection("localhost", port)
-    connection.sock = _Channel(opened)
     try:
+        channel = _Channel(opened)
+        connection.sock = _Secured(channel) if tls else channel
         sent = {"Authorization": f"Bearer {key}", "Content-Type": "application/json", "Connection": "close"}
         data = None if body is None else json.dumps(body).encode()
         connection.request("GET" if body is None else "POST", f"/{path}", body=data, headers=sent)
@@ -183,6 +199,70 @@ class _Stream(io.RawIOBase):
         count = min(len(buffer), len(self._left))
         buffer[:count], self._left = self._left[:count], self._left[count:]
         return count
+
+
+class _Secured:
+    """The same, and TLS within the channel."""
+
+    def __init__(self, channel: _Channel) -> None:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        self._channel, self._answers = channel, channel.makefile()
+        self._came, self._goes = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._came, self._goes)
+        self.through(self._tls.do_handshake)
+
+    def through(self, step: Callable[[], T]) -> T:
+        """Take a step of TLS, and let through what it waits for and what it has to send."""
+        while True:
+            try:
+                done = step()
+            except ssl.SSLWantReadError:
+                self._flush()
+                if data := self._answers.read1(_PIECE):
+                    self._came.write(data)
+                else:
+                    self._came.write_eof()
+            else:
+                self._flush()
+                return done
+
+    def sendall(self, data: bytes) -> None:
+        """Send all of it."""
+        self.through(lambda: self._tls.write(data))
+
+    def read(self, size: int) -> bytes:
+        """At most so many bytes; none at the end."""
+        try:
+            return self.through(lambda: self._tls.read(size))
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            return b""
+
+    def makefile(self, *_: object) -> io.BufferedReader:
+        """What comes back."""
+        return io.BufferedReader(_Plain(self))
+
+    def close(self) -> None:
+        """Whoever has opened the channel closes it."""
+
+    def _flush(self) -> None:
+        if data := self._goes.read():
+            self._channel.sendall(data)
+
+
+class _Plain(io.RawIOBase):
+    """What comes back within TLS."""
+
+    def __init__(self, secured: _Secured) -> None:
+        self._secured = secured
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._secured.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
 
 def _code(reason: str) -> int:

@@ -2,9 +2,10 @@
 
 import json
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from vllm_multinode.cluster import forward
 from vllm_multinode.cluster.client import Cluster
@@ -77,18 +78,40 @@ def supervisor_status(
     return found if isinstance(found, dict) and isinstance(found.get("state"), str) else None
 
 
-def engine_metrics(cluster: Cluster, pod: Object, timeout: float = _STATUS_TIMEOUT) -> str | None:
-    """What the head's engine answers to `/metrics`; None where it does not answer.
+def metrics_path(counters: Sequence[str] = ()) -> str:
+    """Where an engine tells its counters, without the first slash.
+
+    Args:
+        counters: to tell no others, which spares the engine most of the work; all where empty.
+    """
+    # vLLM's route for /metrics itself tells all, whatever is asked; the application mounted below it selects.
+    selected = urlencode([("name[]", counter) for counter in counters])
+    return f"metrics/?{selected}" if selected else "metrics"
+
+
+def engine_metrics(
+    cluster: Cluster, pod: Object, timeout: float = _STATUS_TIMEOUT, counters: Sequence[str] = ()
+) -> str | None:
+    """The counters of the head's engine; None where it does not answer, empty where it refuses to select.
+
+    Args:
+        cluster: of the pod.
+        pod: the head.
+        timeout: seconds.
+        counters: that are needed; all where empty.
 
     Raises:
         MultinodeError: FORBIDDEN where the login may not use the pods' proxy; or the API is not reached.
     """
     metadata = pod["metadata"]
     port, tls = api_port(pod), speaks_tls(pod)
+    path = metrics_path(counters)
     code, body = cluster.ask_pod(
-        str(metadata["namespace"]), str(metadata["name"]), port, "metrics", timeout=timeout, tls=tls
+        str(metadata["namespace"]), str(metadata["name"]), port, path, timeout=timeout, tls=tls
     )
-    return body.decode(errors="replace") if code == HTTPStatus.OK else None
+    if code == HTTPStatus.OK:
+        return body.decode(errors="replace")
+    return "" if counters and code < HTTPStatus.INTERNAL_SERVER_ERROR else None
 
 
 def api_port(pod: Object) -> int:
@@ -187,7 +210,7 @@ def _engine(
             tls=tls,
         )
     else:
-        code, data = forward.ask(cluster, pod, port, path, key=key, body=body, timeout=_ASK_TIMEOUT)
+        code, data = forward.ask(cluster, pod, port, path, key=key, body=body, timeout=_ASK_TIMEOUT, tls=tls)
     try:
         found = json.loads(data)
     except (ValueError, RecursionError):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.frozen import Frozen
@@ -39,6 +40,16 @@ class RunInfo(Frozen):
     started: float
     model: str = ""
     """Its directory on this machine."""
+    asks_for_key: bool = False
+    """Whether its API does. The key itself stands in no file."""
+
+    @property
+    def request(self) -> str:
+        """A command that asks it for a completion."""
+        unknown = " -k" if self.url.startswith("https:") else ""
+        key = f' -H "Authorization: Bearer ${env.API_KEY}"' if self.asks_for_key else ""
+        body = f'{{"model": "{self.service}", "prompt": "One two three", "max_tokens": 16, "temperature": 0}}'
+        return f"curl{unknown} {self.url}/v1/completions -H 'Content-Type: application/json'{key} -d '{body}'"
 
 
 @dataclass(frozen=True)

@@ -110,13 +110,16 @@ class ClusterSource:
 
     cluster: Cluster
 
-    def observe(self, name: str = "", labels: str = "", *, deep: bool = False) -> list[Observation]:
+    def observe(
+        self, name: str = "", labels: str = "", *, deep: bool = False, counters: Sequence[str] = ()
+    ) -> list[Observation]:
         """Look at the services of a name, of a label, or all of the namespace.
 
         Args:
             name: of a service, or of a deployment of several.
             labels: a selector.
             deep: look at logs, claims and the controller too, where that may say why one does not serve.
+            counters: of the engines, those that are needed; all where empty.
 
         Raises:
             MultinodeError: NOT_SERVING: there is no such service; the login may not list services at all.
@@ -127,7 +130,7 @@ class ClusterSource:
         events = looks.ask("events", lambda: self._list(EVENTS, fields="type!=Normal"), _NOTHING)
         now = time.time()
         seen = [self._snapshot(service, pods, events, now) for service in services]
-        supervisors, engines = self._ask_heads(seen, looks)
+        supervisors, engines = self._ask_heads(seen, looks, counters)
         logs, claims, running = self._look_deeper(seen, looks) if deep else ({}, {}, None)
         return [
             self._observation(one, now, supervisors, engines, logs, claims, running, tuple(looks.unseen))
@@ -213,7 +216,7 @@ class ClusterSource:
         )
 
     def _ask_heads(
-        self, seen: Sequence[Snapshot], looks: Looks
+        self, seen: Sequence[Snapshot], looks: Looks, counters: Sequence[str]
     ) -> tuple[dict[str, dict[str, Any] | None], dict[str, Numbers | None]]:
         """Supervisors first, those of pods that are not ready before all; engines with what is left."""
         heads = [pod for one in seen for pod in one.current if is_head(pod) and _runs(pod)]
@@ -233,13 +236,25 @@ class ClusterSource:
         counted = [pod for pod in counted if pod_name(pod) not in closed]
         if closed:
             looks.unseen.append(f"counters of {', '.join(closed)}: the API asks for a client's certificate.")
-        texts = self._ask_all(
-            counted, lambda pod: engine_metrics(self.cluster, pod, _ANSWER), looks, "the engine's counters"
-        )
-        return (
-            supervisors,
-            {name: None if text is None else Numbers.read(text) for name, text in texts.items()},
-        )
+        return supervisors, self._counts(counted, looks, counters)
+
+    def _counts(
+        self, heads: Sequence[Object], looks: Looks, counters: Sequence[str]
+    ) -> dict[str, Numbers | None]:
+        """What engines count. One that does not select, as with several API servers, is asked for all."""
+
+        def ask(pods: Sequence[Object], selected: Sequence[str]) -> dict[str, Numbers | None]:
+            texts = self._ask_all(
+                pods,
+                lambda pod: engine_metrics(self.cluster, pod, _ANSWER, selected),
+                looks,
+                "the engine's counters",
+            )
+            return {name: None if text is None else Numbers.read(text) for name, text in texts.items()}
+
+        found = ask(heads, counters)
+        empty = [pod for pod in heads if (one := found.get(pod_name(pod))) is not None and not one.samples]
+        return found | ask(empty, ()) if counters and empty else found
 
     def _ask_all(
         self, pods: Sequence[Object], question: Callable[[Object], T], looks: Looks, what: str

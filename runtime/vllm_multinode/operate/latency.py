@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from vllm_multinode.contract.frozen import Frozen
+from vllm_multinode.operate import numbers
 from vllm_multinode.operate.numbers import Numbers
 
-FIRST_TOKEN: Final = ("vllm:time_to_first_token_seconds",)
+FIRST_TOKEN: Final = (numbers.FIRST_TOKEN,)
 BETWEEN_TOKENS: Final = ("vllm:inter_token_latency_seconds", "vllm:time_per_output_token_seconds")
 WHOLE_REQUEST: Final = ("vllm:e2e_request_latency_seconds",)
 

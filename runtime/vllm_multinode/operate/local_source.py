@@ -1,5 +1,6 @@
 """Looks at runs of this machine: their nodes stand for pods, in the words that the Kubernetes API has."""
 
+import contextlib
 import json
 import os
 import platform
@@ -7,18 +8,19 @@ import socket
 import ssl
 import time
 import urllib.error
-import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from vllm_multinode.cluster.snapshot import WORKER_INDEX, Snapshot
-from vllm_multinode.cluster.supervisor import read_status
+from vllm_multinode.cluster.supervisor import metrics_path, read_status
 from vllm_multinode.cluster.transport import Object
+from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.local.loopback import opener, trust
 from vllm_multinode.local.run.client import RunClient
 from vllm_multinode.local.rundir import RunDirectory, RunInfo, Runs
 from vllm_multinode.local.world.protocol import NodeStatus, RunStatus
@@ -41,7 +43,9 @@ class LocalSource:
     def __init__(self, runs: Runs | None = None) -> None:
         self._runs = runs or Runs.of_this_user()
 
-    def observe(self, name: str = "", labels: str = "", *, deep: bool = False) -> list[Observation]:
+    def observe(
+        self, name: str = "", labels: str = "", *, deep: bool = False, counters: Sequence[str] = ()
+    ) -> list[Observation]:
         """Look at one run, or at all.
 
         Raises:
@@ -52,7 +56,7 @@ class LocalSource:
         directories = [self._runs.find(name)] if name else self._runs.living()
         if not directories:
             self._runs.find(None)
-        return [self._observe(directory, deep=deep) for directory in directories]
+        return [self._observe(directory, deep=deep, counters=counters) for directory in directories]
 
     def streams(self, seen: Observation, since: float, *, several: bool) -> "Streams":
         """The logs of a run's nodes."""
@@ -78,7 +82,7 @@ class LocalSource:
         info = self._runs.find(seen.snapshot.name).info
         if info is None:
             raise MultinodeError(ExitCode.LOCAL_RUN, "has no API.", where=seen.title)
-        answer = ask(info.url, prompt, tokens=tokens)
+        answer = ask(info.url, prompt, tokens=tokens, key=os.environ.get(env.API_KEY))
         return answer.text, answer.fingerprint
 
     def way_in(self, seen: Observation) -> WayIn:
@@ -88,9 +92,9 @@ class LocalSource:
             raise MultinodeError(ExitCode.LOCAL_RUN, "has no API.", where=seen.title)
         return WayIn(url=info.url, model=info.model)
 
-    def _observe(self, directory: RunDirectory, *, deep: bool) -> Observation:
+    def _observe(self, directory: RunDirectory, *, deep: bool, counters: Sequence[str]) -> Observation:
         status, info = RunClient(directory.control).status(), directory.info
-        supervisors, engines = _asked(status, info)
+        supervisors, engines = _asked(status, info, counters)
         heads = {pod: read_status(found) for pod, found in supervisors.items() if "members" in found}
         place = Path(info.logs) if info is not None else directory.logs
         logs: dict[str, str] = {}
@@ -127,15 +131,11 @@ def _last_lines(path: Path) -> str:
 def _entrance(info: RunInfo | None) -> tuple[str, ...]:
     if info is None:
         return ()
-    body = f'{{"model": "{info.service}", "prompt": "One two three", "max_tokens": 16}}'
-    return (
-        f"curl {info.url}/v1/completions -H 'Content-Type: application/json' -d '{body}'",
-        f"curl {info.supervisor_url}/status",
-    )
+    return info.request, f"curl {info.supervisor_url}/status"
 
 
 def _asked(
-    status: RunStatus, info: RunInfo | None
+    status: RunStatus, info: RunInfo | None, counters: Sequence[str]
 ) -> tuple[dict[str, Mapping[str, Any]], dict[str, Numbers | None]]:
     """What the head says of all, what the runner says of each, and what the engine counts."""
     supervisors: dict[str, Mapping[str, Any]] = {node.pod: _said(node) for node in status.nodes}
@@ -152,7 +152,7 @@ def _asked(
     if supervisors[head.pod].get("state") not in ("serving", "draining"):
         return supervisors, engines
     try:
-        engines[head.pod] = Numbers.read(_metrics(info.url))
+        engines[head.pod] = _counted(info.url, counters)
     except _WantsCertificateError:
         # It answers: it is not silent, and its counters are not seen.
         pass
@@ -161,21 +161,39 @@ def _asked(
     return supervisors, engines
 
 
+class _StatusError(OSError):
+    """An answer that is not 200."""
+
+
 class _WantsCertificateError(Exception):
     """An API that lets nobody in who presents no certificate."""
 
 
-def _metrics(url: str) -> str:
+def _counted(url: str, counters: Sequence[str]) -> Numbers:
+    """An engine's counters; all where it does not select, or selected none.
+
+    Raises:
+        OSError: no answer.
+    """
+    if counters:
+        with contextlib.suppress(_StatusError):
+            found = Numbers.read(_metrics(url, metrics_path(counters)))
+            if found.samples:
+                return found
+    return Numbers.read(_metrics(url, metrics_path()))
+
+
+def _metrics(url: str, path: str) -> str:
     """An engine's counters, over TLS where it does not speak without.
 
     Raises:
         OSError: no answer.
     """
     try:
-        return get(f"{url}/metrics")
+        return get(f"{url}/{path}")
     except OSError as plain:
         try:
-            return get(f"{url.replace('http:', 'https:', 1)}/metrics")
+            return get(f"{url.replace('http:', 'https:', 1)}/{path}")
         except OSError as error:
             late = isinstance(getattr(error, "reason", error), TimeoutError)
             if not late and _wants_certificate(url):
@@ -192,7 +210,7 @@ def _wants_certificate(url: str) -> bool:
     try:
         with (
             socket.create_connection((address.hostname or "", address.port or 0), _ANSWER) as connection,
-            _trust().wrap_socket(connection) as secured,
+            trust().wrap_socket(connection) as secured,
         ):
             secured.recv(1)
     except ssl.SSLError as error:
@@ -266,29 +284,18 @@ def _pod(node: NodeStatus) -> Object:
     }
 
 
-def _trust() -> ssl.SSLContext:
-    """Whom the certificate is for is not asked: it is for clients' names, and this is the loopback."""
-    trust = ssl.create_default_context()
-    trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
-    return trust
-
-
 def get(url: str, timeout: float = _ANSWER) -> str:
     """The body of an answer 200.
 
     Raises:
         OSError: no answer, or another one.
     """
-    # Nothing of this machine is asked through a proxy.
-    opener = urllib.request.build_opener(
-        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=_trust())
-    )
     try:
-        with opener.open(url, timeout=timeout) as answer:
+        with opener().open(url, timeout=timeout) as answer:
             body: bytes = answer.read()
             if answer.status != HTTPStatus.OK:
-                raise OSError(f"HTTP {answer.status}")
+                raise _StatusError(f"HTTP {answer.status}")
     except urllib.error.HTTPError as error:
         with error:
-            raise OSError(f"HTTP {error.code}") from error
+            raise _StatusError(f"HTTP {error.code}") from error
     return body.decode(errors="replace")

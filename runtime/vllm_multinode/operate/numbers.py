@@ -17,6 +17,19 @@ PREEMPTIONS: Final = "vllm:num_preemptions_total"
 PROMPT_TOKENS: Final = "vllm:prompt_tokens_total"
 GENERATION_TOKENS: Final = "vllm:generation_tokens_total"
 FINISHED: Final = "vllm:request_success_total"
+FIRST_TOKEN: Final = "vllm:time_to_first_token_seconds"  # noqa: S105 - a metric
+
+OF_STATUS: Final = (RUNNING, WAITING, *CACHE_USED, PREEMPTIONS)
+"""What `status` shows of an engine."""
+OF_RATES: Final = (
+    *OF_STATUS,
+    PROMPT_TOKENS,
+    GENERATION_TOKENS,
+    FINISHED,
+    f"{FIRST_TOKEN}_sum",
+    f"{FIRST_TOKEN}_count",
+)
+"""What `top` shows of it."""
 
 
 @dataclass(frozen=True)

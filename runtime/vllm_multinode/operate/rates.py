@@ -1,7 +1,6 @@
 """What engines do by the second, from two looks at their counters. Pure."""
 
 from collections.abc import Sequence
-from typing import Final
 
 from vllm_multinode.contract.frozen import Frozen
 from vllm_multinode.operate import numbers
@@ -9,8 +8,6 @@ from vllm_multinode.operate.numbers import Numbers
 from vllm_multinode.operate.observation import Observation
 from vllm_multinode.operate.screen import WIDTH, folded, table
 from vllm_multinode.operate.status import status_of
-
-_FIRST_TOKEN: Final = "vllm:time_to_first_token_seconds"  # noqa: S105 - a metric
 
 
 class Rates(Frozen):
@@ -60,7 +57,7 @@ def _rates(pod: str, before: Numbers, after: Numbers, seconds: float) -> Rates:
         more = grown(name)
         return None if more is None else more / seconds
 
-    first, count = grown(f"{_FIRST_TOKEN}_sum"), grown(f"{_FIRST_TOKEN}_count")
+    first, count = grown(f"{numbers.FIRST_TOKEN}_sum"), grown(f"{numbers.FIRST_TOKEN}_count")
     return Rates(
         pod=pod,
         prompt_tokens=rate(numbers.PROMPT_TOKENS),

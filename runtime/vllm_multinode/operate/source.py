@@ -1,6 +1,6 @@
 """What a place offers in which services run; a cluster and this machine do."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from vllm_multinode.contract.frozen import Frozen
@@ -27,13 +27,16 @@ class WayIn(Frozen):
 class Source(Protocol):
     """Looks at services."""
 
-    def observe(self, name: str = "", labels: str = "", *, deep: bool = False) -> list[Observation]:
+    def observe(
+        self, name: str = "", labels: str = "", *, deep: bool = False, counters: Sequence[str] = ()
+    ) -> list[Observation]:
         """The services of a name, of a label, or all.
 
         Args:
             name: empty for all.
             labels: a selector; empty for all.
             deep: look at all that may say why one does not serve.
+            counters: of the engines, those that are needed; all where empty, which costs an engine more.
 
         Raises:
             MultinodeError: there is none, or nothing can be seen.

@@ -15,6 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from unit.cluster import exposition
+
 Object = dict[str, Any]
 
 KINDS = {
@@ -206,8 +208,9 @@ class Handler(BaseHTTPRequestHandler):
         self._json(200, {"kind": "APIResourceList", "groupVersion": group, "resources": resources})
 
     def _proxy(self, name: str, rest: str) -> None:
-        if rest == "/proxy/metrics" and unquote(name) in self.api.metrics:
-            return self._answer(200, self.api.metrics[unquote(name)].encode())
+        if rest.startswith("/proxy/metrics") and unquote(name) in self.api.metrics:
+            told = exposition.answer(self.path.partition("/proxy")[2], self.api.metrics[unquote(name)])
+            return self._answer(404 if told is None else 200, (told or "").encode())
         head = self.api.heads.get(unquote(name))
         if callable(head):
             head = head(rest)

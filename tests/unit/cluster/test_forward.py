@@ -2,13 +2,16 @@
 
 import asyncio
 import base64
+import ssl
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import WSMsgType, web
 
+from certificates import SERVER, Authority
 from unit.cluster.objects import running
 from vllm_multinode.cluster.client import Cluster
 from vllm_multinode.cluster.supervisor import completion
@@ -21,7 +24,8 @@ KEY = "key-of-the-clients"
 class Api:
     """An API server with one Secret, and a pod's port behind its port-forward."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.secret: dict[str, str] = {"api-key": base64.b64encode(KEY.encode()).decode()}
         self.forbidden = False
         self.seen: list[str] = []
@@ -87,13 +91,17 @@ class Api:
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()
             ports.append(runner.addresses[0][1])
-        self.engine_port = ports[0]
+        certificate = Authority(self.folder).issue("llm", SERVER)
+        secured = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        secured.load_cert_chain(certificate.file, certificate.key)
+        await web.TCPSite(self.runners[0], "127.0.0.1", 0, ssl_context=secured).start()
+        self.engine_port, self.secured_port = (address[1] for address in self.runners[0].addresses)
         self.url = f"http://127.0.0.1:{ports[1]}"
 
 
 @pytest.fixture
-def api() -> Iterator[Api]:
-    api, ready = Api(), threading.Event()
+def api(tmp_path: Path) -> Iterator[Api]:
+    api, ready = Api(tmp_path), threading.Event()
     loop = asyncio.new_event_loop()
 
     async def main() -> None:
@@ -143,6 +151,22 @@ def head() -> dict[str, Any]:
 
 def test_the_key_goes_along(api: Api, cluster: Cluster) -> None:
     assert completion(cluster, head(), "One two") == " three"
+
+
+def test_the_key_goes_along_within_tls(api: Api, cluster: Cluster) -> None:
+    api.engine_port = api.secured_port
+    pod = head()
+    pod["spec"]["containers"][0]["args"] = ["--ssl-certfile", "/tls/tls.crt", "--ssl-keyfile", "/tls/tls.key"]
+    assert completion(cluster, pod, "One two") == " three"
+    assert api.seen == [f"Bearer {KEY}"]
+
+
+def test_tls_where_none_is_spoken_is_one_line(api: Api, cluster: Cluster) -> None:
+    pod = head()
+    pod["spec"]["containers"][0]["args"] = ["--ssl-certfile", "/tls/tls.crt", "--ssl-keyfile", "/tls/tls.key"]
+    with pytest.raises(MultinodeError, match="no answer: ") as refused:
+        completion(cluster, pod, "One two")
+    assert refused.value.code == ExitCode.NOT_SERVING
 
 
 def test_a_wrong_key_is_one_line_without_the_key(api: Api, cluster: Cluster) -> None:

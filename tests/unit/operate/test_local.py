@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from unit.cluster import exposition
 from unit.cluster.stub_api import serving
 from unit.operate.cases import told
 from vllm_multinode.cli.app import run as command_line
@@ -16,6 +17,7 @@ from vllm_multinode.local.world.protocol import NodeStatus, RunStatus
 from vllm_multinode.operate import local_source
 from vllm_multinode.operate.doctor import Diagnosis, diagnosis_of
 from vllm_multinode.operate.local_source import LocalSource
+from vllm_multinode.operate.numbers import OF_STATUS
 from vllm_multinode.operate.status import ServiceStatus, status_of
 
 HEAD, WORKER = "llm-predictor-x-0", "llm-predictor-worker-x-1"
@@ -33,12 +35,21 @@ class Run:
         )
         self.held.directory.write_info(info)
         self.source = LocalSource(Runs(base))
+        self.answers: dict[str, str] = {}
+        self.asked: list[str] = []
 
     @staticmethod
     def node(name: str, pod: str, rank: int, **more: Any) -> NodeStatus:
         role: Any = "head" if rank == 0 else "worker"
         found = {"process": "running", "state": "serving", "rank": rank, **more}
         return NodeStatus(node=name, pod=pod, role=role, address="10.0.0.1", **found)
+
+    def get(self, url: str) -> str:
+        """As over HTTP."""
+        self.asked.append(url)
+        path = url.partition("://")[2].partition("/")[2]
+        told = exposition.answer(f"/{path}", self.answers["metrics"]) if "metrics" in path else None
+        return self.answers[path] if told is None else told
 
     def status(self) -> ServiceStatus:
         (seen,) = self.source.observe("llm")
@@ -51,7 +62,6 @@ class Run:
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    answers: dict[str, str] = {}
     with serving() as api:
         found = Run(tmp_path / "runs", api.url)
 
@@ -63,10 +73,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
                 return RunStatus(run="llm", nodes=tuple(found.nodes))
 
         monkeypatch.setattr(local_source, "RunClient", Client)
-        monkeypatch.setattr(local_source, "get", lambda url: answers[url.rpartition("/")[2]])
-        found.answers = answers  # type: ignore[attr-defined]
+        monkeypatch.setattr(local_source, "get", found.get)
         says(found, "serving")
-        answers["metrics"] = 'vllm:num_requests_running{engine="0"} 1\n'
+        found.answers["metrics"] = 'vllm:num_requests_running{engine="0"} 1\n'
         yield found
         found.held.remove()
 
@@ -76,7 +85,7 @@ def says(run: Run, state: str, **more: Any) -> None:
     body = told(state, **more)
     for member, name in zip(body["members"], (HEAD, WORKER), strict=False):
         member["name"] = name
-    run.answers["status"] = json.dumps(body)  # type: ignore[attr-defined]
+    run.answers["status"] = json.dumps(body)
 
 
 def test_a_run_that_serves(run: Run) -> None:
@@ -89,6 +98,20 @@ def test_a_run_that_serves(run: Run) -> None:
     assert found.engines[0].running == 1
     assert "curl http://127.0.0.1" in found.entrance[0]
     assert run.doctor().verdict == "nothing wrong"
+
+
+def test_an_engine_is_asked_for_what_is_shown_and_for_all_where_it_does_not_select(run: Run) -> None:
+    run.answers["metrics"] += 'vllm:generation_tokens_total{engine="0"} 7\n'
+    (selected,) = run.source.observe("llm", counters=OF_STATUS)
+    (found,) = selected.engines.values()
+    assert found is not None
+    assert [one.name for one in found.samples] == ["vllm:num_requests_running"]
+    (whole,) = run.source.observe("llm", counters=["vllm:of_no_version"])
+    (found,) = whole.engines.values()
+    assert found is not None
+    assert len(found.samples) == 2
+    paths = [url.rpartition("/")[2].partition("=")[0] for url in run.asked if "metrics" in url]
+    assert paths == ["?name%5B%5D", "?name%5B%5D", "metrics"]
 
 
 @pytest.mark.parametrize(

@@ -66,25 +66,25 @@ def tls(folder: Path, *, clients: bool = False, newest: ssl.TLSVersion | None = 
 
 def test_without_tls() -> None:
     with engine(None) as url:
-        assert _metrics(url) == COUNTERS
+        assert _metrics(url, "metrics") == COUNTERS
 
 
 def test_with_tls(tmp_path: Path) -> None:
     with engine(tls(tmp_path)) as url:
-        assert _metrics(url) == COUNTERS
+        assert _metrics(url, "metrics") == COUNTERS
 
 
 @pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=str)
 def test_one_that_wants_a_certificate_is_not_silent(tmp_path: Path, newest: ssl.TLSVersion) -> None:
     with engine(tls(tmp_path, clients=True, newest=newest)) as url, pytest.raises(_WantsCertificateError):
-        _metrics(url)
+        _metrics(url, "metrics")
 
 
 def test_one_that_fails_is_silent() -> None:
     with engine(None, 500) as url, pytest.raises(OSError, match="HTTP 500"):
-        _metrics(url)
+        _metrics(url, "metrics")
 
 
 def test_nobody_is_silent() -> None:
     with pytest.raises(OSError, match="refused"):
-        _metrics(f"http://127.0.0.1:{free_port()}")
+        _metrics(f"http://127.0.0.1:{free_port()}", "metrics")

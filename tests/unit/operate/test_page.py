@@ -7,10 +7,11 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -32,9 +33,6 @@ from vllm_multinode.operate.page.picture import groups, link_of, place_of
 from vllm_multinode.operate.samples import History
 from vllm_multinode.operate.status import status_of
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 
 class Place:
     """Where the service is of which a test says what is seen."""
@@ -47,7 +45,9 @@ class Place:
         self.looks: list[str] = []
         self.more: dict[str, Any] = {}
 
-    def observe(self, name: str = "", labels: str = "", *, deep: bool = False) -> list[Observation]:
+    def observe(
+        self, name: str = "", labels: str = "", *, deep: bool = False, counters: Sequence[str] = ()
+    ) -> list[Observation]:
         """The next look."""
         if self.failure is not None:
             raise self.failure

@@ -1,6 +1,8 @@
 """`multinode status` against a stand-in API: one service, many, and a login that may not see all."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,13 +17,18 @@ from unit.cluster.objects import (
     service,
     with_status,
 )
-from unit.cluster.stub_api import StubApi, status
+from unit.cluster.stub_api import Refusal, StubApi, status
+from unit.operate.groups import observation
 from vllm_multinode.cli.app import run
 from vllm_multinode.cluster import display
 from vllm_multinode.cluster.client import Cluster
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.operate import cluster_source
+from vllm_multinode.operate.bench.samples import COUNTERS, engine_of
 from vllm_multinode.operate.cluster_source import ClusterSource
+from vllm_multinode.operate.numbers import OF_RATES, OF_STATUS, Numbers
+from vllm_multinode.operate.observation import Observation
+from vllm_multinode.operate.rates import rates_of
 from vllm_multinode.operate.screen import folded, screen, summary, table
 from vllm_multinode.operate.status import ServiceStatus, status_of
 
@@ -80,6 +87,57 @@ def test_a_service_that_serves(api: StubApi, cluster: Cluster) -> None:
     (engine,) = found.engines
     assert (engine.running, engine.waiting, engine.cache_used, engine.preemptions) == (3, 2, 0.25, 4)
     assert "engine: cache 25% used, 3 running, 2 waiting, 4 preempted" in screen(found, 0.0)
+
+
+def test_an_engine_is_asked_for_what_is_shown_and_for_no_more(api: StubApi, cluster: Cluster) -> None:
+    put_service(api)
+    (whole,), (selected,) = look(cluster, "llm"), look(cluster, "llm", counters=OF_STATUS)
+    assert selected.engines == whole.engines
+    asked = [path for _, path, *_ in api.requests if "/proxy/metrics" in path]
+    assert [path.rpartition("/proxy/")[2].partition("%5B")[0] for path in asked] == [
+        "metrics",
+        "metrics/?name",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "requests"),
+    [
+        pytest.param(404, 2, id="no-such-path"),
+        # As with several API servers, which count together.
+        pytest.param(200, 2, id="selects-nothing"),
+        pytest.param(503, 1, id="silent"),
+    ],
+)
+def test_an_engine_that_does_not_select_is_asked_for_all(
+    api: StubApi, cluster: Cluster, code: int, requests: int
+) -> None:
+    put_service(api)
+    api.refusals.append(Refusal("GET", r"/proxy/metrics/\?", code, b""))
+    (found,) = look(cluster, "llm", counters=OF_STATUS)
+    assert [one.running for one in found.engines] == ([3] if requests == 2 else [])
+    assert sum("/proxy/metrics" in path for _, path, *_ in api.requests) == requests
+    assert len(api.requests) <= cluster_source.MOST_REQUESTS
+
+
+def test_what_is_selected_is_all_that_is_shown() -> None:
+    (before, after) = (observation(turn) for turn in (1, 5))
+
+    def only(seen: Observation, names: Sequence[str]) -> Observation:
+        engines = {
+            pod: Numbers(tuple(one for one in found.samples if one.name in names))
+            for pod, found in seen.engines.items()
+            if found is not None
+        }
+        return replace(seen, engines=engines)
+
+    rates = rates_of(before, after)
+    assert rates[0].generation_tokens
+    assert rates_of(only(before, OF_RATES), only(after, OF_RATES)) == rates
+    (whole,), (selected,) = after.engines.values(), only(after, COUNTERS).engines.values()
+    assert whole is not None
+    assert selected is not None
+    assert engine_of("llm", selected) == engine_of("llm", whole)
 
 
 def test_the_way_in_leads_to_the_head_itself_with_its_key_and_its_tls(api: StubApi, cluster: Cluster) -> None:

@@ -9,6 +9,7 @@ from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.frozen import Frozen
+from vllm_multinode.local.loopback import opener
 
 _UNAUTHORIZED: Final = 401
 
@@ -57,6 +58,6 @@ def _call(url: str, body: dict[str, Any] | None, timeout: float, key: str | None
     headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data=data, headers=headers)  # noqa: S310
-    with urllib.request.urlopen(request, timeout=timeout) as response:  # noqa: S310 - http on the loopback
+    with opener().open(request, timeout=timeout) as response:
         found: dict[str, Any] = json.load(response)
     return found

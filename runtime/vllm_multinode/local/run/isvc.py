@@ -1,5 +1,6 @@
 """An InferenceService as pods of this machine: what KServe and our ServingRuntime would make of it."""
 
+import contextlib
 import math
 import os
 import sys
@@ -16,6 +17,7 @@ from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, ExecutorName
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.frozen import Frozen
 from vllm_multinode.contract.kserve import MODEL_MOUNT, Role
+from vllm_multinode.launcher.arguments import last_value
 from vllm_multinode.local.world.pod_spec import HostMount, PodSpec, Restart
 from vllm_multinode.platforms.kserve.environment import Service, injected_environment
 from vllm_multinode.platforms.kserve.nodes import Layout, layout
@@ -48,6 +50,22 @@ class LocalService(Frozen):
     """Whether each node gets cores of its own."""
     python: Path | None = None
     """Of an environment with vLLM, that the launcher's zip application runs in, as in a released image."""
+
+    @property
+    def speaks_tls(self) -> bool:
+        """Whether its API does, as far as the arguments here say."""
+        return self._given("--ssl-certfile")
+
+    @property
+    def asks_for_key(self) -> bool:
+        """Whether its API does, as far as the arguments here say."""
+        return env.API_KEY in self.env or self._given("--api-key")
+
+    def _given(self, option: str) -> bool:
+        # A --config file is the node's, and need not be here.
+        with contextlib.suppress(MultinodeError):
+            return last_value(self.args, option) is not None
+        return False
 
 
 def fit(

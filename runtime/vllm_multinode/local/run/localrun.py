@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Literal, Self
 
 import vllm_multinode
 from vllm_multinode.contract.errors import MultinodeError
@@ -34,9 +34,9 @@ class Entrance:
     port: int
 
 
-def url(listener: socket.socket) -> str:
+def url(listener: socket.socket, scheme: Literal["http", "https"] = "http") -> str:
     """Where it is reached; only while it is open here."""
-    return f"http://127.0.0.1:{listener.getsockname()[1]}"
+    return f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
 
 
 class LocalRun:

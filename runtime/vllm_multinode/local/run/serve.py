@@ -58,50 +58,42 @@ def serve(options: RunOptions, started: Callable[[RunDirectory], None] = lambda 
     api = listen(options.port, default=ports.API)
     supervisor = listen(options.supervisor_port)
     name = options.local.service.name
-    api_url, supervisor_url = url(api), url(supervisor)
+    api_url = url(api, "https" if options.local.speaks_tls else "http")
+    supervisor_url = url(supervisor)
     # Until the run has handlers of its own, every signal unwinds as Ctrl-C does, so that nothing is left.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     held = Runs.of_this_user().create(options.run, name)
     logs = (options.logs or held.directory.logs).resolve()
-    held.directory.write_info(
-        RunInfo(
-            run=held.directory.name,
-            service=name,
-            runner=os.getpid(),
-            url=api_url,
-            supervisor_url=supervisor_url,
-            logs=str(logs),
-            started=time.time(),
-            model=str(options.local.model.resolve()),
-        )
+    info = RunInfo(
+        run=held.directory.name,
+        service=name,
+        runner=os.getpid(),
+        url=api_url,
+        supervisor_url=supervisor_url,
+        logs=str(logs),
+        started=time.time(),
+        model=str(options.local.model.resolve()),
+        asks_for_key=options.local.asks_for_key,
     )
+    held.directory.write_info(info)
     entrances = (Entrance(api, "head", ports.API), Entrance(supervisor, "head", ports.SUPERVISOR))
     try:
         with LocalRun.start(held, pods, entrances, logs, families=options.families) as run:
             started(held.directory)
-            _follow(run, options, api_url, supervisor_url)
+            _follow(run, options, info)
     except KeyboardInterrupt:
         # Before or after the run had handlers of its own: it has been ended, as it was asked to.
         return
 
 
-def _follow(run: LocalRun, options: RunOptions, api_url: str, supervisor_url: str) -> None:
+def _follow(run: LocalRun, options: RunOptions, info: RunInfo) -> None:
     with _display() as display:
-        display.say(f"Run {run.directory.name} is up; its head's supervisor is at {supervisor_url}")
-        if options.port is None and not api_url.endswith(f":{ports.API}"):
-            display.say(f"Port {ports.API} is taken; the API will be at {api_url} instead.")
-        words = first_words(api_url, options.local.service.name)
+        display.say(f"Run {run.directory.name} is up; its head's supervisor is at {info.supervisor_url}")
+        if options.port is None and not info.url.endswith(f":{ports.API}"):
+            display.say(f"Port {ports.API} is taken; the API will be at {info.url} instead.")
+        words = f"Serving at {info.url}. Try:\n  {info.request}"
         asyncio.run(Foreground(run, display, words, fail_fast=options.fail_fast).stay())
-
-
-def first_words(api_url: str, model: str) -> str:
-    """What to try once it serves."""
-    body = f'{{"model": "{model}", "prompt": "One two three", "max_tokens": 16, "temperature": 0}}'
-    return (
-        f"Serving at {api_url}. Try:\n"
-        f"  curl {api_url}/v1/completions -H 'Content-Type: application/json' -d '{body}'"
-    )
 
 
 def _display() -> Display:

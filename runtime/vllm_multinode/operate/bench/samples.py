@@ -24,6 +24,8 @@ _COUNTERS: Final = (
     *(f"{name}_{end}" for name in _HISTOGRAMS for end in ("sum", "count")),
 )
 
+COUNTERS: Final = (numbers.RUNNING, numbers.WAITING, *numbers.CACHE_USED, *_COUNTERS)
+"""Of an engine, what a sample holds."""
 _NO_ACCELERATOR: Final = ("", "cpu")
 
 

@@ -18,7 +18,7 @@ from vllm_multinode.cluster.supervisor import api_port, speaks_tls
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.numbers import is_count
-from vllm_multinode.operate.bench.samples import Sample, engine_of, sample_of
+from vllm_multinode.operate.bench.samples import COUNTERS, Sample, engine_of, sample_of
 from vllm_multinode.operate.numbers import Numbers
 from vllm_multinode.operate.observation import Observation
 from vllm_multinode.operate.source import Source
@@ -167,7 +167,7 @@ def at_service(place: Source, seen: Observation, url: str, key: str, tokenizer: 
     name = seen.snapshot.name
 
     def look() -> Sample:
-        found = place.observe(name)
+        found = place.observe(name, counters=COUNTERS)
         return sample_of(found[0])
 
     interval = _CLUSTER_INTERVAL if seen.place == "cluster" else Target.interval
@@ -182,6 +182,16 @@ def hub_name(seen: Observation) -> str:
     uri = str((((spec.get("predictor") or {}).get("model") or {}).get("storageUri")) or "")
     scheme, _, rest = uri.partition("://")
     return rest.partition(":")[0].partition("@")[0] if scheme == "hf" else ""
+
+
+def own_address_over_tls(seen: Observation) -> MultinodeError:
+    """The load's program checks whom a certificate is for, and it is not for the loopback."""
+    return MultinodeError(
+        ExitCode.USAGE,
+        "the API speaks TLS, and its certificate is not for this machine's own address.",
+        where=seen.title,
+        hint="Give the service's address with --url https://..., and its authority in SSL_CERT_FILE.",
+    )
 
 
 @contextmanager
@@ -202,12 +212,7 @@ def forwarded(seen: Observation, kubeconfig: str, context: str) -> Iterator[str]
     if head is None:
         raise MultinodeError(ExitCode.NOT_SERVING, "no head is ready.", where=seen.title)
     if speaks_tls(head):
-        raise MultinodeError(
-            ExitCode.USAGE,
-            "the API speaks TLS, and its certificate is not for this machine's own address.",
-            where=seen.title,
-            hint="Give the service's address with --url https://..., and its authority in SSL_CERT_FILE.",
-        )
+        raise own_address_over_tls(seen)
     # The pod itself: kubectl takes a headless Service's port, as OpenShift AI makes them, for the pod's own.
     pod, namespace = f"pod/{head['metadata']['name']}", seen.snapshot.namespace
     argv = [kubectl, "port-forward", "-n", namespace, pod, f":{api_port(head)}", "--address", "127.0.0.1"]
