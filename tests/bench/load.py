@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -22,15 +22,16 @@ _FIRST = 120.0
 
 
 @contextlib.contextmanager
-def saturating(api: str, model: Path) -> Iterator[None]:
+def saturating(api: str, model: Path, *options: str) -> Iterator[None]:
     """Twice as many requests at a time as the engine takes, for as long as the block runs.
 
     Args:
         api: URL of vLLM.
         model: directory whose tokenizer makes the prompts.
+        options: more of `vllm bench serve`.
     """
     with tempfile.TemporaryDirectory() as folder:
-        process = _bench(api, model, Path(folder))
+        process = _bench(api, model, Path(folder), options)
         try:
             _wait_for_load(api)
             yield
@@ -42,13 +43,13 @@ def saturating(api: str, model: Path) -> Iterator[None]:
             process.wait(30)
 
 
-def _bench(api: str, model: Path, folder: Path) -> "subprocess.Popen[bytes]":
+def _bench(api: str, model: Path, folder: Path, options: Sequence[str]) -> "subprocess.Popen[bytes]":
     write_vllm_metadata(folder)
     vllm = shutil.which("vllm", path=str(Path(sys.executable).parent)) or "vllm"
     argv = [vllm, "bench", "serve", "--backend", "openai", "--base-url", api, "--endpoint", "/v1/completions"]
     argv += ["--model", "llm", "--tokenizer", str(model), "--dataset-name", "random"]
     argv += ["--random-input-len", "64", "--random-output-len", "64", "--num-prompts", str(_PROMPTS)]
-    argv += ["--max-concurrency", str(CONCURRENCY), "--disable-tqdm"]
+    argv += ["--max-concurrency", str(CONCURRENCY), "--disable-tqdm", *options]
     environment = os.environ | {"PYTHONPATH": str(folder), "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(argv, env=environment, stdout=log, stderr=log, start_new_session=True)

@@ -26,7 +26,7 @@ def measure(model: Path, executor: ExecutorName) -> list[Figure]:
     """Resident memory, idle CPU, CPU a probe, p99 while the engine is saturated."""
     with nodes("launcher", executor, model) as group:
         group.first_completion()
-        pids = {role: _supervisor(group, role) for role in ("head", "worker")}
+        pids = {role: supervisor_of(group, role) for role in ("head", "worker")}
         before = {role: cpu_seconds(pid) for role, pid in pids.items()}
         time.sleep(_IDLE)
         figures = []
@@ -83,18 +83,22 @@ def _wait_for_end(group: Nodes) -> str:
     raise TimeoutError(f"the prober did not end within {_PROBER_ENDS:.0f} s")
 
 
-def _supervisor(group: Nodes, role: str) -> int:
+def supervisor_of(group: Nodes, role: str) -> int:
     """Process id of a role's supervisor: the first process of its node, seen from here."""
-    world = group.run.process.pid
-    table = _parents()
-    below = {world}
-    while grown := {pid for pid, parent in table.items() if parent in below} - below:
-        below |= grown
-    for pid in sorted(below):
+    for pid in sorted(below(group.run.process.pid)):
         command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         if any(word.endswith(b"/multinode") for word in command) and role.encode() in command:
             return pid
     raise ProcessLookupError(f"no supervisor of the {role}")
+
+
+def below(pid: int) -> set[int]:
+    """A process and all that descend from it."""
+    table = _parents()
+    found = {pid}
+    while grown := {one for one, parent in table.items() if parent in found} - found:
+        found |= grown
+    return found
 
 
 def _parents() -> dict[int, int]:

@@ -1,7 +1,8 @@
 """What it costs to be watched: throughput with `status`, `top` and a scrape each second, and without.
 
-The nodes have the first half of the CPUs, the load and the watchers the other, as if on another machine: what
-counts is what nodes and engine do for them. Windows with and without take turns within one run, as ABBA.
+The nodes have the first half of the CPUs. Load, watchers and the local runner have the other, as if on
+another machine: what counts is what supervisors and engine do for them. Windows with and without take turns
+within one run, as ABBA.
 """
 
 import contextlib
@@ -13,7 +14,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from urllib.request import urlopen
@@ -21,23 +23,41 @@ from urllib.request import urlopen
 from bench.load import saturating
 from bench.nodes import Nodes, nodes
 from bench.report import Figure
+from bench.supervisor import below, supervisor_of
+from vllm_multinode.cluster.supervisor import metrics_path
 from vllm_multinode.contract.executors import ExecutorName
 from vllm_multinode.local.rundir import RunInfo
 from vllm_multinode.operate import numbers
 from vllm_multinode.operate.numbers import Numbers
 
-_SECOND = 1.0
-_SETTLE = 1.0
+_INTERVAL = 0.9
+"""Seconds between two looks, which take some time themselves: one look a second at least."""
+_SETTLE = 0.5
 """Seconds after a change that belong to no window."""
 _BLOCK = (False, True, True, False)
 """Windows of a block: what drifts evenly falls out."""
+_FIRST_LOOKS = 10.0
+_HIGHEST = -20
 _RESAMPLES = 10_000
 _DRAWN = {"status": b"local run ", "top": b"engine "}
 """How each screen begins."""
 
 
-def measure(model: Path, executor: ExecutorName, rounds: int, seconds: float = 8.0) -> list[Figure]:
-    """The ratio of throughputs.
+@dataclass(frozen=True)
+class Window:
+    """What was measured in one window.
+
+    Attributes:
+        throughput: tokens that the engine gave out by the second.
+        cost: seconds of processor time that supervisors and engine used for a token, on both nodes.
+    """
+
+    throughput: float
+    cost: float
+
+
+def measure(model: Path, executor: ExecutorName, rounds: int, seconds: float = 2.5) -> list[Figure]:
+    """The ratio of throughputs, and that of the cost of a token.
 
     Args:
         model: that is served.
@@ -45,43 +65,70 @@ def measure(model: Path, executor: ExecutorName, rounds: int, seconds: float = 8
         rounds: of four windows each.
         seconds: of a window.
     """
-    blocks: list[tuple[float, float]] = []
     everywhere = sorted(os.sched_getaffinity(0))
     half = len(everywhere) // 2
     if not half:
         raise OSError("this needs two CPUs: nodes and watchers would share one")
-    # What is started takes this thread's CPUs over.
-    os.sched_setaffinity(0, everywhere[:half])
     with (
         contextlib.ExitStack() as ends,
         nodes("launcher", executor, model) as group,
         tempfile.TemporaryDirectory() as folder,
     ):
-        ends.callback(os.sched_setaffinity, 0, everywhere)
         group.first_completion()
+        serving = _serving_processes(group)
+        _keep_on(serving, everywhere[:half])
+        _prefer(serving)
+        # The runner stands for network and kubelet. What is started from here takes its CPUs over.
+        _keep_on(below(group.run.process.pid) - serving, everywhere[half:])
         os.sched_setaffinity(0, everywhere[half:])
+        ends.callback(os.sched_setaffinity, 0, everywhere)
         _describe(group)
-        with saturating(group.api, model), _watchers(group, Path(folder)) as watchers:
+        # A prefill costs much more than a step, and would fall into one window and not into the next.
+        load = saturating(group.api, model, "--random-input-len", "8", "--random-output-len", "512")
+        with load, _watchers(group, Path(folder)) as watchers:
             before = watchers.looks()
-            for _ in range(rounds):
-                first, watched, again, last = (
-                    _window(group, watchers, seconds, watched=watched) for watched in _BLOCK
-                )
-                blocks.append((mean((watched, again)), mean((first, last))))
+            blocks = [_block(group, watchers, serving, seconds) for _ in range(rounds)]
             after = watchers.looks()
     watched_seconds = 2 * rounds * (seconds + _SETTLE)
-    low, high = interval(blocks)
+    looks = {name: (after[name] - before[name]) / watched_seconds for name in after}
+    return _figures(executor, blocks, looks)
+
+
+def _figures(
+    executor: ExecutorName, blocks: Sequence[tuple[Window, ...]], looks: Mapping[str, float]
+) -> list[Figure]:
+    throughput = pairs(blocks, lambda window: window.throughput)
+    cost = pairs(blocks, lambda window: window.cost)
+    figures = []
+    for what, found, wanted in (
+        ("throughput while watched, of that without", throughput, "at least 0.99"),
+        ("CPU of a token while watched, of that without", cost, "at most 1.01"),
+    ):
+        low, high = interval(found)
+        figures += [
+            Figure(f"{executor}: {what}", ratio(found), "x", wanted),
+            Figure(f"{executor}: the same, 95 % interval of {len(blocks)} blocks, from", low, "x", ""),
+            Figure(f"{executor}: the same, 95 % interval, to", high, "x", ""),
+        ]
+    figures += [
+        Figure(f"{executor}: tokens per second without", mean(one for _, one in throughput), "", ""),
+        Figure(f"{executor}: CPU of a token without", mean(one for _, one in cost) * 1e3, "ms", ""),
+    ]
+    return figures + [
+        Figure(f"{executor}: {name} by the second", count, "", "at least 1") for name, count in looks.items()
+    ]
+
+
+def pairs(
+    blocks: Sequence[tuple[Window, ...]], figure: Callable[[Window], float]
+) -> list[tuple[float, float]]:
+    """Of each block, the mean of a figure while watched, and without."""
     return [
-        Figure(f"{executor}: throughput while watched, of that without", ratio(blocks), "x", "at least 0.99"),
-        Figure(f"{executor}: the same, 95 % interval of {rounds} blocks, from", low, "x", ""),
-        Figure(f"{executor}: the same, 95 % interval, to", high, "x", ""),
-        Figure(f"{executor}: tokens per second without", mean(one for _, one in blocks), "", ""),
-        *(
-            Figure(
-                f"{executor}: {name} by the second", (after[name] - before[name]) / watched_seconds, "", ""
-            )
-            for name in after
-        ),
+        (
+            mean(figure(one) for one, watched in zip(block, _BLOCK, strict=True) if watched),
+            mean(figure(one) for one, watched in zip(block, _BLOCK, strict=True) if not watched),
+        )
+        for block in blocks
     ]
 
 
@@ -97,10 +144,52 @@ def interval(blocks: Sequence[tuple[float, float]]) -> tuple[float, float]:
     return drawn[round(0.025 * _RESAMPLES)], drawn[round(0.975 * _RESAMPLES) - 1]
 
 
-def _window(group: Nodes, watchers: "_Watchers", seconds: float, *, watched: bool) -> float:
+def _block(group: Nodes, watchers: "_Watchers", serving: Iterable[int], seconds: float) -> tuple[Window, ...]:
+    return tuple(_window(group, watchers, serving, seconds, watched=watched) for watched in _BLOCK)
+
+
+def _window(
+    group: Nodes, watchers: "_Watchers", serving: Iterable[int], seconds: float, *, watched: bool
+) -> Window:
     watchers.go_on() if watched else watchers.pause()
     time.sleep(_SETTLE)
-    return _throughput(group, seconds)
+    begun, tokens, used = time.monotonic(), _tokens(group), _used(serving)
+    time.sleep(seconds)
+    more, took = _tokens(group) - tokens, time.monotonic() - begun
+    return Window(throughput=more / took, cost=(_used(serving) - used) / max(more, 1))
+
+
+def _serving_processes(group: Nodes) -> set[int]:
+    """Both nodes' supervisors and all that they have started."""
+    return {pid for role in ("head", "worker") for pid in below(supervisor_of(group, role))}
+
+
+def _keep_on(processes: Iterable[int], cpus: Sequence[int]) -> None:
+    for thread in _threads(processes):
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setaffinity(int(thread.name), cpus)
+
+
+def _prefer(processes: Iterable[int]) -> None:
+    """Whatever else runs here waits, where this user may say so."""
+    for thread in _threads(processes):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.setpriority(os.PRIO_PROCESS, int(thread.name), _HIGHEST)
+
+
+def _used(processes: Iterable[int]) -> float:
+    """Seconds of processor time, to the nanosecond."""
+    used = 0
+    for thread in _threads(processes):
+        with contextlib.suppress(OSError):
+            used += int((thread / "schedstat").read_text().split()[0])
+    return used / 1e9
+
+
+def _threads(processes: Iterable[int]) -> Iterator[Path]:
+    for pid in processes:
+        with contextlib.suppress(OSError):
+            yield from Path(f"/proc/{pid}/task").iterdir()
 
 
 class _Watchers:
@@ -146,7 +235,7 @@ class _Watchers:
         self._thread.join(30)
 
     def _scrape(self) -> None:
-        while not self._ended.wait(_SECOND):
+        while not self._ended.wait(_INTERVAL):
             if self._on.is_set():
                 for url in self._urls:
                     with contextlib.suppress(OSError), urlopen(url, timeout=10) as answer:
@@ -161,12 +250,14 @@ def _watchers(group: Nodes, folder: Path) -> Iterator[_Watchers]:
     processes = []
     for command in (["status", name, "--local", "--watch"], ["top", name, "--local"]):
         with (folder / command[0]).open("wb") as drawn:
-            processes.append(subprocess.Popen([program, *command, "--interval", str(_SECOND)], stdout=drawn))
+            processes.append(
+                subprocess.Popen([program, *command, "--interval", str(_INTERVAL)], stdout=drawn)
+            )
     found = _Watchers(processes, (f"{group.supervisor}/metrics", f"{group.api}/metrics"), folder)
     try:
         found.go_on()
         # Python starts, and the first looks are taken.
-        time.sleep(10 * _SETTLE)
+        time.sleep(_FIRST_LOOKS)
         if ended := [process.args for process in processes if process.poll() is not None]:
             raise ChildProcessError(f"{ended} have ended")
         yield found
@@ -185,14 +276,6 @@ def _describe(group: Nodes) -> None:
     )  # fmt: skip
 
 
-def _throughput(group: Nodes, seconds: float) -> float:
-    """Tokens that the engine gives out by the second."""
-    begun, before = time.monotonic(), _tokens(group)
-    time.sleep(seconds)
-    after, ended = _tokens(group), time.monotonic()
-    return (after - before) / (ended - begun)
-
-
 def _tokens(group: Nodes) -> float:
-    with urlopen(f"{group.api}/metrics", timeout=60) as answer:
+    with urlopen(f"{group.api}/{metrics_path([numbers.GENERATION_TOKENS])}", timeout=60) as answer:
         return Numbers.read(answer.read().decode()).total(numbers.GENERATION_TOKENS) or 0.0
