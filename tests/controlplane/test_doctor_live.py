@@ -15,7 +15,12 @@ from controlplane.plane import builds
 from unit.cluster.objects import running as running_pod
 from unit.operate.cases import BUSY, CASES, NOTED, SERVES, Case, both, serving, told
 from vllm_multinode.cluster.client import Cluster
+from vllm_multinode.cluster.snapshot import Snapshot
 from vllm_multinode.cluster.transport import Transport
+from vllm_multinode.cluster.wait import targets
+from vllm_multinode.cluster.wait import wait as until_it_serves
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.operate import cluster_source
 from vllm_multinode.operate.cluster_source import MOST_REQUESTS, ClusterSource
 from vllm_multinode.operate.doctor import Diagnosis, diagnosis_of
@@ -158,10 +163,50 @@ def test_what_could_not_be_seen_is_said(
     assert len(requests) <= MOST_REQUESTS, requests
 
 
-def test_a_login_that_may_do_nothing_is_told_so(api: Api, tmp_path: Path) -> None:
-    from vllm_multinode.contract.errors import MultinodeError
-    from vllm_multinode.contract.exit_codes import ExitCode
+def test_a_service_that_is_deleted_while_somebody_waits(api: Api, tmp_path: Path) -> None:
+    namespace = f"case-{next(NUMBERS)}"
+    api.put(namespace, Case("", both(ready=False), told("forming", "1 of 2", members=1)))
+    path = f"apis/serving.kserve.io/v1beta1/namespaces/{namespace}/inferenceservices/llm"
+    shown: list[Snapshot] = []
 
+    def show(snapshot: Snapshot) -> None:
+        if not shown:
+            api.ask("DELETE", path, None)
+        shown.append(snapshot)
+
+    with Cluster.connect(kubeconfig=str(api.kubeconfig(tmp_path, namespace))) as cluster:
+        [target] = targets(cluster, "llm")
+        with pytest.raises(MultinodeError, match="no longer exists") as ended:
+            until_it_serves(cluster, target, timeout=60, show=show)
+    assert ended.value.code == ExitCode.NOT_SERVING
+
+
+def test_workers_that_are_made_again_and_again(api: Api, tmp_path: Path) -> None:
+    """As KServe does that takes its own for orphans."""
+    namespace = f"case-{next(NUMBERS)}"
+    api.put(namespace, Case("", both(ready=False), told("forming", "1 of 2", members=1)))
+    path, name = f"apis/apps/v1/namespaces/{namespace}/deployments", "llm-predictor-worker"
+    labels = {"serving.kserve.io/inferenceservice": "llm"}
+    container = {"name": "worker-container", "image": "example.com/vllm:1"}
+    spec = {"replicas": 0, "selector": {"matchLabels": labels}, "template": {
+        "metadata": {"labels": labels}, "spec": {"containers": [container]}}}  # fmt: skip
+    rounds: list[Snapshot] = []
+
+    def show(snapshot: Snapshot) -> None:
+        if rounds:
+            api.ask("DELETE", f"{path}/{name}", None)
+        api.ask("POST", path, {"metadata": {"name": name, "labels": labels}, "spec": spec})
+        rounds.append(snapshot)
+
+    with Cluster.connect(kubeconfig=str(api.kubeconfig(tmp_path, namespace))) as cluster:
+        [target] = targets(cluster, "llm")
+        with pytest.raises(MultinodeError, match=r"deletes and recreates it.*kserve#6113") as ended:
+            until_it_serves(cluster, target, timeout=60, show=show)
+    assert ended.value.code == ExitCode.NOT_SERVING
+    assert len(rounds) >= 4
+
+
+def test_a_login_that_may_do_nothing_is_told_so(api: Api, tmp_path: Path) -> None:
     namespace = f"case-{next(NUMBERS)}"
     api.put(namespace, HEALTHY)
     config = api.kubeconfig(tmp_path, namespace, api.server.guest)
