@@ -9,6 +9,7 @@ from vllm_multinode.cluster.snapshot import Snapshot
 from vllm_multinode.cluster.transport import Object
 from vllm_multinode.cluster.versions import Controller
 from vllm_multinode.platforms.names import STOP
+from vllm_multinode.terminal.durations import age
 
 TAKEN_UP: Final = 45.0
 """Seconds within which a controller that runs has written something into a new object's status."""
@@ -82,7 +83,7 @@ def _stopped(snapshot: Snapshot) -> Iterator[Trouble]:
     """Somebody has asked KServe to hold it down."""
     annotations = ((snapshot.service or {}).get("metadata") or {}).get("annotations") or {}
     if str(annotations.get(STOP)).lower() == "true":
-        yield of_cause("service-stopped", snapshot.shown, f"is stopped by its annotation {STOP}.", patience=0)
+        yield of_cause("service-stopped", snapshot.shown, f"its annotation {STOP} stops it.", patience=0)
 
 
 def _not_made(snapshot: Snapshot) -> Iterator[Trouble]:
@@ -114,13 +115,13 @@ def _not_taken_up(snapshot: Snapshot, controller: Controller | None) -> Iterator
         return
     cause = "not-taken-up"
     if snapshot.kind == "LeaderWorkerSet":
-        what = f"no controller has processed it within {snapshot.age:.0f} s."
+        what = f"no controller has processed it within {age(snapshot.age)}."
         hint = "Is the LeaderWorkerSet controller running (namespace lws-system, or its operator's)?"
     elif controller is not None and controller.available == 0:
         cause, what = "controller-down", "KServe's controller is not running."
         hint = f"See the Deployment kserve-controller-manager in namespace {controller.namespace}."
     else:
-        what = f"KServe has created nothing for it within {snapshot.age:.0f} s, and says nothing."
+        what = f"KServe has created nothing for it within {age(snapshot.age)}, and reports no reason."
         hint = (
             "Does its controller run, and has the ServingRuntime a workerSpec? Without one the controller "
             "gives up silently; `multinode validate` shows it."

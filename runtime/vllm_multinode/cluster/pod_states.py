@@ -61,9 +61,10 @@ def troubles(pod: Object, events: Sequence[Object]) -> Iterator[Trouble]:
     name = f"pod {pod['metadata']['name']}"
     status = pod.get("status") or {}
     if status.get("phase") == "Failed":
-        text = f"{status.get('reason') or 'failed'}: {status.get('message') or 'no message'}"
-        cause = "evicted" if status.get("reason") == "Evicted" else "pod-failed"
-        yield of_cause(cause, name, _short(text), patience=IMAGE_PATIENCE)
+        reason, said = status.get("reason"), status.get("message") or "no message"
+        cause = "evicted" if reason == "Evicted" else "pod-failed"
+        verb = "was evicted" if reason == "Evicted" else f"failed with {reason}" if reason else "failed"
+        yield of_cause(cause, name, _short(f"{verb}: {said}"), patience=IMAGE_PATIENCE)
     yield from _of_node(name, pod)
     for condition in status.get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
@@ -86,7 +87,10 @@ def _of_node(name: str, pod: Object) -> Iterator[Trouble]:
     lost = (conditions.get("Ready") or {}).get("reason") == "NodeNotReady"
     if lost or status.get("phase") == "Unknown" or status.get("reason") == "NodeLost":
         yield of_cause(
-            "node-lost", name, f"its node {node} has stopped responding.", patience=SCHEDULING_PATIENCE
+            "node-lost",
+            name,
+            f"is on node {node}, which has stopped responding.",
+            patience=SCHEDULING_PATIENCE,
         )
 
 
@@ -114,13 +118,13 @@ def _of_container(name: str, container: dict[str, Any]) -> Trouble | None:
     waiting = (container.get("state") or {}).get("waiting") or {}
     reason, text = str(waiting.get("reason") or ""), str(waiting.get("message") or "")
     if reason in ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"):
-        what = _short(f"the image {container.get('image')} cannot be pulled: {text or reason}")
+        what = _short(f"cannot pull the image {container.get('image')}: {text or reason}")
         patience = 0 if reason == "InvalidImageName" else IMAGE_PATIENCE
         return of_cause("image-pull", name, what, patience=patience)
     if reason in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
         missing = re.search(r"\b(secret|configmap)\b.* not found|couldn't find key", text, re.IGNORECASE)
         cause = "config-missing" if missing else "container-refused"
-        what = _short(f"its container cannot be created: {text or reason}")
+        what = _short(f"cannot create its container: {text or reason}")
         return of_cause(cause, name, what, "Correct the setting in the message.")
     ended = (container.get("state") or {}).get("terminated") or (container.get("lastState") or {}).get(
         "terminated"
@@ -166,7 +170,7 @@ def _mounts(name: str, pod: Object, events: Sequence[Object]) -> Iterator[Troubl
         and event.get("reason") in ("FailedMount", "FailedAttachVolume", "FailedMapVolume")
     ]
     if said:
-        what = _short(f"a volume cannot be mounted: {said[-1]}")
+        what = _short(f"cannot mount a volume: {said[-1]}")
         yield of_cause("volume-mount", name, what, patience=MOUNT_PATIENCE)
 
 

@@ -11,9 +11,10 @@ from vllm_multinode.cluster.pod_states import Trouble
 from vllm_multinode.contract.frozen import Frozen
 from vllm_multinode.operate.observation import Observation, pod_name
 from vllm_multinode.operate.reading import RECENT, incidents
-from vllm_multinode.operate.screen import WIDTH, age, clock, folded
+from vllm_multinode.operate.screen import WIDTH, clock, folded
 from vllm_multinode.operate.status import status_of
 from vllm_multinode.operate.troubles import troubles
+from vllm_multinode.terminal.durations import age
 
 Verdict = Literal["nothing wrong", "serves badly", "not yet", "does not serve"]
 

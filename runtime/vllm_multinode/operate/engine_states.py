@@ -81,7 +81,7 @@ def _unlike(seen: Observation) -> Iterator[Trouble]:
     counts = {name: count for name, count in gpus.items() if count is not None}
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{name} {count}" for name, count in counts.items())
-        yield of_cause("stages-unlike", seen.title, f"has nodes with different numbers of GPUs: {told}.")
+        yield of_cause("stages-unlike", seen.title, f"its nodes have different numbers of GPUs: {told}.")
 
 
 def _counters(pod: str, found: Numbers) -> Iterator[Trouble]:
@@ -105,7 +105,7 @@ def _last_words(seen: Observation) -> Iterator[Trouble]:
     for subject, line in _said(seen):
         for cause, pattern in _LAST_WORDS:
             if re.search(pattern, line):
-                yield of_cause(cause, subject, shown(line, _LONGEST))
+                yield of_cause(cause, subject, f"reports: {shown(line, _LONGEST)}")
                 return
 
 

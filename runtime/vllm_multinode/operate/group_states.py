@@ -9,6 +9,7 @@ from vllm_multinode.cluster.pod_states import Trouble, of_cause
 from vllm_multinode.cluster.transport import Object
 from vllm_multinode.operate.observation import Observation, pod_name
 from vllm_multinode.operate.reading import RECENT, incidents, items, number, restarts_of, text, unix
+from vllm_multinode.terminal.durations import age
 
 SILENT: Final = 2.5
 """Seconds; heartbeats come several times within MULTINODE_HEARTBEAT_TIMEOUT, whose default is 5."""
@@ -51,11 +52,11 @@ def of_pods(seen: Observation) -> Iterator[Trouble]:
     for pod in seen.snapshot.pods:
         due = unix(pod["metadata"].get("deletionTimestamp"))
         if due is not None and seen.now - due > _LATE:
-            what = f"should have been gone {seen.now - due:.0f} s ago."
+            what = f"should have been gone {age(seen.now - due)} ago."
             yield of_cause("stuck-terminating", f"pod {pod_name(pod)}", what)
     restarted = {pod_name(pod): restarts_of(pod) for pod in seen.snapshot.current}
     if restarts := ", ".join(f"{name} {count}" for name, count in restarted.items() if count):
-        yield of_cause("restarted", seen.title, f"containers were restarted: {restarts} times.")
+        yield of_cause("restarted", seen.title, f"has restarted containers: {restarts} times.")
     if seen.snapshot.stuck:
         what = "is complete, but KServe reports Ready=Unknown."
         yield of_cause("ready-unknown", seen.title, what)
@@ -72,7 +73,7 @@ def _of_head(seen: Observation, name: str, said: Any) -> Iterator[Trouble]:
     if state == "draining":
         yield of_cause("draining", subject, f"ends: {reason}")
     if state == "preflight" and "waiting for the model" in reason:
-        yield of_cause("model-fetched", subject, f"{reason}.")
+        yield of_cause("model-fetched", subject, f"is {reason}.")
     yield from _wire(said)
     for member in items(said, "members"):
         silent = number(member, "silent_s")

@@ -7,6 +7,7 @@ from typing import Final
 
 from vllm_multinode.contract.text import shown
 from vllm_multinode.operate.status import RankStatus, ServiceStatus
+from vllm_multinode.terminal.durations import age
 
 WIDTH: Final = 80
 _GAP: Final = "  "
@@ -196,15 +197,6 @@ def folded(text: str, width: int = WIDTH) -> list[str]:
         break_long_words=False,
         break_on_hyphens=False,
     )
-
-
-def age(seconds: float) -> str:
-    """A duration in two units at most: 12s, 3m04s, 5h12m, 2d03h."""
-    whole = max(0, int(seconds))
-    for unit, size, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1)):
-        if whole >= size:
-            return f"{whole // size}{unit}{whole % size // part:02}{smaller}"
-    return f"{whole}s"
 
 
 def clock(at: float) -> str:

@@ -32,7 +32,7 @@ def gpu_allocation() -> Object:
 
 
 TROUBLES = [
-    pytest.param([waiting("ImagePullBackOff", "manifest unknown")], "cannot be pulled: manifest", id="image"),
+    pytest.param([waiting("ImagePullBackOff", "manifest unknown")], "vllm-multinode:1: manifest", id="image"),
     pytest.param(
         [unscheduled("0/3 nodes are available: 3 Insufficient nvidia.com/gpu.")],
         "3 Insufficient nvidia.com/gpu. Free nvidia.com/gpu on the nodes", id="no-gpus",
@@ -57,7 +57,7 @@ TROUBLES = [
     ),
     pytest.param(
         [objects.pod(), event("FailedMount", "MountVolume failed: no such file", objects.pod())],
-        "a volume cannot be mounted: MountVolume failed", id="mount",
+        "cannot mount a volume: MountVolume failed", id="mount",
     ),
     pytest.param([gpu_allocation()], "InvalidGPUAllocation: 8 is less than 4", id="gpu-allocation"),
     pytest.param(

@@ -87,7 +87,7 @@ def test_it_ends_when_all_of_its_pods_are_ready(
         pytest.param(
             {"waiting": {"reason": "InvalidImageName", "message": "no such image"}},
             30.0,
-            "llm-router-x: the image .* cannot be pulled: no such image",
+            "llm-router-x: cannot pull the image .*: no such image",
             id="image",
         ),
         pytest.param({"running": {}}, 0.1, r"is not ready after 0.1 s: the router has 0 of 2", id="late"),

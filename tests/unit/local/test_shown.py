@@ -6,9 +6,10 @@ import pytest
 from rich.console import Console
 
 from vllm_multinode.contract.exit_codes import ExitCode
-from vllm_multinode.local.run.display import Lines, age, table
+from vllm_multinode.local.run.display import Lines, table
 from vllm_multinode.local.run.foreground import refusal
 from vllm_multinode.local.world.protocol import NodeStatus, RunStatus
+from vllm_multinode.terminal.durations import age
 
 
 def node(**changes: Any) -> NodeStatus:

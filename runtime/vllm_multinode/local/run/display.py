@@ -9,6 +9,7 @@ from rich.table import Table
 
 from vllm_multinode.local.world.protocol import NodeStatus, RunStatus
 from vllm_multinode.terminal import live
+from vllm_multinode.terminal.durations import age
 
 _COLOURS = {"serving": "green", "dead": "red", "failed": "red", "frozen": "cyan", "recovering": "yellow"}
 
@@ -86,14 +87,6 @@ def table(status: RunStatus, now: float) -> Table:
             style=_colour(node),
         )
     return shown
-
-
-def age(seconds: float) -> str:
-    """A duration in a few letters, such as 12s or 3m04s."""
-    whole = max(0, int(seconds))
-    if whole < 60:
-        return f"{whole}s"
-    return f"{whole // 60}m{whole % 60:02}s"
 
 
 def _colour(node: NodeStatus) -> str:

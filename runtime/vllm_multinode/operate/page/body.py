@@ -15,8 +15,9 @@ from vllm_multinode.operate.page.load import under_load
 from vllm_multinode.operate.page.picture import groups, kind_of, picture
 from vllm_multinode.operate.page.tables import data_table
 from vllm_multinode.operate.samples import History, Sample
-from vllm_multinode.operate.screen import age, clock
+from vllm_multinode.operate.screen import clock
 from vllm_multinode.operate.status import RankStatus, ServiceStatus
+from vllm_multinode.terminal.durations import age
 
 _COLUMNS: Final = 4
 _LATEST: Final = 10

@@ -9,7 +9,8 @@ from xml.etree.ElementTree import Element
 from vllm_multinode.operate.markup import Content, drawing, node
 from vllm_multinode.operate.page.picture import kind_of
 from vllm_multinode.operate.reading import Change, Recovery
-from vllm_multinode.operate.screen import age, clock
+from vllm_multinode.operate.screen import clock
+from vllm_multinode.terminal.durations import age
 
 WIDTH: Final = 360
 _HEIGHT: Final = 120
