@@ -86,6 +86,7 @@ class Case:
 
 _WORKER: Final = ("VLLM::Worker", "ray::RayWorker")
 _RAY: Final[tuple[ExecutorName, ...]] = ("ray",)
+_OUT_OF_MEMORY: Final = memory.OutOfMemory("worker-1", *_WORKER)
 
 CASES: Final[dict[str, Case]] = {
     "worker-process-killed": Case(
@@ -256,10 +257,10 @@ CASES: Final[dict[str, Case]] = {
     ),
     "out-of-memory": Case(
         "the kernel kills a worker process because its container has no memory left",
-        memory.out_of_memory("worker-1", *_WORKER),
+        _OUT_OF_MEMORY.act,
         DEATH,
         "killed by the kernel because the container's memory limit",
-        prepare=memory.limited("worker-1", *_WORKER),
+        prepare=_OUT_OF_MEMORY.prepare,
     ),
     "shared-memory-too-small": Case(
         "a worker's node is killed, and its /dev/shm is too small until it has said so",

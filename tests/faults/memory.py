@@ -3,29 +3,29 @@
 import os
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 import cgroups
-from engine.services import LocalGroup
-from faults.acts import Act, Unavailable, Undo, ends, killed, nothing
+from engine.services import LocalGroup, eventually
+from faults.acts import Act, Unavailable, Undo, ends
 from vllm_multinode.contract import env
 from vllm_multinode.contract.exit_codes import ExitCode
 
-_MEMORY: Final = Path("/sys/fs/cgroup/memory")
-_CGROUP: Final = "faults-"
 _START: Final = 300.0
 _FIRST: Final = "1000"
-_ROOM: Final = 8 << 20
-# Takes memory piece by piece until the kernel has killed something, which is not this one.
+_ROOM: Final = 128 << 20
+# Joins the cgroup, and when told so takes memory until the kernel has killed something, but not this one.
 _EATER: Final = """
-import sys, time
+import os, sys
 from pathlib import Path
-killed = Path(sys.argv[1], "memory.oom_control")
+cgroup = Path(sys.argv[1])
+(cgroup / "cgroup.procs").write_text(str(os.getpid()))
+print("ready", flush=True)
+sys.stdin.readline()
 taken = []
-while len(taken) < 4096 and "oom_kill 0" in killed.read_text():
+while len(taken) < 4096 and "oom_kill 0" in (cgroup / "memory.oom_control").read_text():
     taken.append(bytearray(b"x") * (1 << 20))
 """
 
@@ -106,54 +106,67 @@ def shared_memory_too_small(node: str) -> Act:
     return act
 
 
-def limited(node: str, *words: str) -> Act:
-    """A memory cgroup is made for the node, as a container has one; where none may be made, it is no fault.
+class OutOfMemory:
+    """The kernel kills a process of the engine because its node has no memory left.
 
-    The kernel charges what is allocated from then on, so the engine is started again in it.
+    The node's processes start in a memory cgroup of their own, as a container's do: version 1 does not charge
+    a cgroup for what a process had before it was moved there.
 
     Args:
-        node: that gets it.
-        words: in the titles of the engine's processes, of which one is killed so that all start again.
+        node: that has the cgroup.
+        words: in the title of the process that is killed; the first of them that any process has.
     """
 
-    def act(group: LocalGroup) -> Undo:
+    def __init__(self, node: str, *words: str) -> None:
+        self._node = node
+        self._words = words
+        self._cgroup = Path()
+        self._eater: subprocess.Popen[str] | None = None
+
+    def prepare(self, group: LocalGroup) -> Undo:
+        """Start the node in its cgroup, and a process beside it that is to take what is left."""
         try:
-            folder = cgroups.make("memory", _CGROUP)
+            self._cgroup = cgroups.make("memory", "faults-")
         except cgroups.NoCgroupError as error:
             raise Unavailable(str(error)) from error
-        cgroups.move(group.processes(node, ""), folder)
+        group.act("kill", self._node, stay_dead=True)
         epoch = group.status()["epoch"]
-        killed(node, *words)(group)
+        world = _children(group.run.process.pid)
+        cgroups.move(world, self._cgroup)
+        try:
+            group.act("start", self._node)
+            eventually(lambda: group.processes(self._node, ""))
+        finally:
+            cgroups.move(world, self._cgroup.parent)
         group.wait_until_serving(epoch + 1, _START)
-        return partial(_release, folder)
-
-    return act
-
-
-def out_of_memory(node: str, *words: str) -> Act:
-    """The cgroup reaches its limit, and the kernel kills a process that has one of the words in its title."""
-
-    def act(group: LocalGroup) -> Undo:
-        victim = next(filter(None, (group.processes(node, word) for word in words)))[-1]
+        victim = next(filter(None, (group.processes(self._node, word) for word in self._words)))[-1]
         Path(f"/proc/{victim}/oom_score_adj").write_text(_FIRST)
-        folder = max(_MEMORY.glob(f"**/{_CGROUP}*"), key=lambda one: one.stat().st_mtime)
-        used = int((folder / "memory.usage_in_bytes").read_text())
-        (folder / "memory.limit_in_bytes").write_text(str(used + _ROOM))
-        _eat(folder)
-        (folder / "memory.limit_in_bytes").write_text("-1")
-        return nothing
+        command = (sys.executable, "-c", _EATER, str(self._cgroup))
+        self._eater = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self._eater.stdout is not None
+        self._eater.stdout.readline()
+        return self._release
 
-    return act
+    def act(self, _: LocalGroup) -> Undo:
+        """Set the limit near what is used, and take the rest."""
+        assert self._eater is not None
+        used = int((self._cgroup / "memory.usage_in_bytes").read_text())
+        self._limit(str(used + _ROOM))
+        self._eater.communicate("go\n", timeout=30)
+        # The supervisor tells the limit that was reached.
+        return partial(self._limit, "-1")
+
+    def _limit(self, value: str) -> None:
+        (self._cgroup / "memory.limit_in_bytes").write_text(value)
+
+    def _release(self) -> None:
+        """Everything goes back to where it was."""
+        self._limit("-1")
+        if self._eater is not None:
+            self._eater.kill()
+            self._eater.wait()
+        cgroups.remove(self._cgroup)
 
 
-def _eat(folder: Path) -> None:
-    """Take what is left, in a process that joins the cgroup."""
-    join = 'echo $$ > "$1/cgroup.procs"; exec "$2" -c "$3" "$1"'
-    subprocess.run(["sh", "-c", join, "sh", str(folder), sys.executable, _EATER], check=True, timeout=30)
-
-
-def _release(folder: Path) -> None:
-    """Everything goes back to where it was."""
-    (folder / "memory.limit_in_bytes").write_text("-1")
-    time.sleep(0.1)
-    cgroups.remove(folder)
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
