@@ -5,19 +5,14 @@ The names are read as vLLM's parser reads them: `--tensor_parallel_size`, `--ten
 `--config FILE`.
 """
 
-import json
 import os.path
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import yaml
-
-from vllm_multinode.contract.bounded import read_bounded
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
+from vllm_multinode.launcher.config_file import config_arguments, refused
 from vllm_multinode.launcher.masking import masked
 from vllm_multinode.launcher.spelling import check_spelling
 
@@ -81,8 +76,6 @@ _COMPLETE = frozenset(
         "--watermark",
     }
 )
-_LARGEST_CONFIG = 1 << 18
-_MOST_VALUES = 10_000
 _NEGATIVE_NUMBER = re.compile(r"-\d+|-\d*\.\d+")
 _ATTACHED = re.compile(r"(-[nr])([^=].*)")
 
@@ -217,14 +210,12 @@ def options(arguments: Sequence[str], known: Mapping[str, Fixed]) -> list[Option
     if not files:
         return own
     if len(files) > 1:
-        raise _refused(
-            files[1].written, "there is more than one --config, and vLLM takes one.", "Merge them."
-        )
+        raise refused(files[1].written, "there is more than one --config, and vLLM takes one.", "Merge them.")
     if "=" in files[0].written:
         what = "vLLM passes over a --config that is written with an equals sign."
-        raise _refused(files[0].written, what, "Write --config and the file as two arguments.")
+        raise refused(files[0].written, what, "Write --config and the file as two arguments.")
     path = files[0].value
-    return [*read_options(_config_arguments(path), known, origin=path), *own]
+    return [*read_options(config_arguments(path), known, origin=path), *own]
 
 
 def read_options(arguments: Sequence[str], known: Mapping[str, Fixed], origin: str = "") -> Iterator[Option]:
@@ -300,59 +291,3 @@ def _agrees(name: str, value: str, expected: str) -> bool:
     if name == MODEL:
         return os.path.normpath(value) == os.path.normpath(expected)
     return value == expected
-
-
-def _config_arguments(path: str) -> list[str]:
-    """Flatten a --config file to arguments as vLLM does."""
-    arguments: list[str] = []
-    for key, value in _config(path).items():
-        if value is False:
-            continue
-        arguments.append(f"--{key}")
-        if isinstance(value, dict):
-            arguments.append(json.dumps(value, default=str))
-        elif value is not True:
-            arguments.extend(map(str, value if isinstance(value, list) else [value]))
-    return arguments
-
-
-def _config(path: str) -> dict[Any, Any]:
-    """What a --config file holds."""
-    if not path.endswith((".yaml", ".yml")):
-        raise _refused(f"--config {path}", "vLLM takes a file that ends in .yaml or .yml.", "Rename it.")
-    try:
-        content: Any = yaml.safe_load(read_bounded(Path(path), _LARGEST_CONFIG).decode())
-    except OSError as error:
-        what = f"the file cannot be read: {error.strerror or error}."
-        raise _refused(f"--config {path}", what, "Check the path and its permissions.") from error
-    # YAML turns words like 2026-99-99 into dates and numbers, and a bad one is a ValueError.
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        words = "it is nested too deep." if isinstance(error, RecursionError) else error
-        raise _refused(f"--config {path}", f"the file is not YAML: {words}", "Check the file.") from error
-    if not _is_small(content):
-        what = f"an anchor in the file holds itself, or it has more than {_MOST_VALUES} values."
-        raise _refused(f"--config {path}", what, "Check the file.")
-    if not isinstance(content, dict):
-        what = "the file is not a mapping of option names to values."
-        raise _refused(f"--config {path}", what, "Check the file.")
-    return content
-
-
-def _is_small(content: object) -> bool:
-    """Tell whether it has a bounded number of values, those behind aliases counted wherever they stand."""
-    left = [content]
-    for _ in range(_MOST_VALUES):
-        if not left:
-            return True
-        value = left.pop()
-        if isinstance(value, dict):
-            left += value.values()
-        elif isinstance(value, list):
-            left += value
-        if len(left) > _MOST_VALUES:
-            return False
-    return not left
-
-
-def _refused(written: str, what: str, hint: str) -> MultinodeError:
-    return MultinodeError(ExitCode.ARGUMENTS, what, where=written, hint=hint)

@@ -1,9 +1,8 @@
 """The environment of a pod, read once into something frozen."""
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 from pydantic import Field
 
@@ -14,16 +13,12 @@ from vllm_multinode.contract.executors import DEFAULT_EXECUTOR, EXECUTOR_NAMES, 
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.frozen import Frozen
 from vllm_multinode.contract.kserve import MODEL_MOUNT, Role
-from vllm_multinode.contract.numbers import decimal, is_count, whole
-from vllm_multinode.launcher.network import pod_address
+from vllm_multinode.launcher.variables import Variables
 
 AcceleratorChoice = Literal["auto", "cuda", "rocm", "xpu", "gaudi", "cpu"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
 
-T = TypeVar("T")
-_LONGEST = 4096
-"""Characters of a variable: of a path on Linux."""
 _LONGEST_TOKEN = 1 << 16
 
 
@@ -126,98 +121,6 @@ def heartbeat_interval(timeout: float) -> float:
     return timeout / 5
 
 
-class _Reader:
-    """Reads one variable at a time and names it in every complaint."""
-
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = environment
-
-    def text(self, name: str) -> str | None:
-        value = self._environment.get(name)
-        if value is None:
-            return None
-        if not value.strip():
-            raise MultinodeError(
-                ExitCode.VARIABLE, "is set but empty.", where=name, hint="Give it a value or remove it."
-            )
-        value = value.strip()
-        # It is written into logs, headers and arguments.
-        if len(value) > _LONGEST or not value.isprintable():
-            what = f"holds a control character, or more than {_LONGEST} characters."
-            raise MultinodeError(ExitCode.VARIABLE, what, where=name, hint="Give it a value of one line.")
-        return value
-
-    def required(self, name: str, given_by: str) -> str:
-        value = self.text(name)
-        if value is None:
-            raise MultinodeError(ExitCode.VARIABLE, f"is not set; {given_by}.", where=name)
-        return value
-
-    def number(self, name: str, default: T, convert: Callable[[str], T], least: float, unit: str) -> T:
-        if self.text(name) is None:
-            return default
-        # As it is written: a space at its end is a mistake too.
-        value = self._environment[name]
-        try:
-            number = convert(value)
-            # T is int or float here; no bound may be infinite.
-            valid = least <= float(number) < math.inf  # type: ignore[arg-type]
-        except (ValueError, OverflowError):
-            valid = False
-        if not valid:
-            raise MultinodeError(
-                ExitCode.VARIABLE, f"'{value}' is not {unit} of at least {least:g}.", where=name
-            )
-        return number
-
-    def count(self, name: str, default: T, least: int = 1) -> int | T:
-        return self.number(name, default, whole, least, "a whole number")  # type: ignore[arg-type]
-
-    def seconds(self, name: str, default: float, least: float = 0.1) -> float:
-        return self.number(name, default, decimal, least, "a number of seconds")
-
-    def port(self, name: str, default: int) -> int:
-        port = self.number(name, default, whole, 1, "a port")
-        if port > 65535:
-            raise MultinodeError(ExitCode.VARIABLE, f"{port} is not a port: the last is 65535.", where=name)
-        return port
-
-    def port_range(self, name: str, default: tuple[int, int]) -> tuple[int, int]:
-        value = self.text(name)
-        if value is None:
-            return default
-        first, _, last = value.partition("-")
-        if not (is_count(first) and is_count(last) and 0 < int(first) < int(last) <= 65535):
-            raise MultinodeError(
-                ExitCode.VARIABLE, f"'{value}' is not a range of ports such as 20000-20999.", where=name
-            )
-        return int(first), int(last)
-
-    def choice(self, name: str, default: str, choices: tuple[str, ...], code: ExitCode) -> str:
-        value = self.text(name) or default
-        if value not in choices:
-            raise MultinodeError(
-                code, f"'{value}' is unknown.", where=name, hint=f"One of {', '.join(choices)}."
-            )
-        return value
-
-    def switch(self, name: str, *, default: bool) -> bool:
-        value = self.text(name)
-        if value is None:
-            return default
-        if value.lower() not in ("1", "0", "true", "false"):
-            raise MultinodeError(ExitCode.VARIABLE, f"'{value}' is neither true nor false.", where=name)
-        return value.lower() in ("1", "true")
-
-    def address(self, name: str) -> str | None:
-        value = self.text(name)
-        return str(pod_address(name, value)) if value is not None else None
-
-    def path(self, name: str) -> Path | None:
-        value = self.text(name)
-        return Path(value) if value is not None else None
-
-
 def read_settings(
     role: Role, environment: Mapping[str, str], arguments: tuple[str, ...], hostname: str
 ) -> Settings:
@@ -232,7 +135,7 @@ def read_settings(
     Raises:
         MultinodeError: names the variable that is missing, empty, not a number or out of range.
     """
-    read = _Reader(environment)
+    read = Variables(environment)
     sizes = _sizes(read, role)
     gpus = read.count(env.REQUEST_GPU_COUNT, None)
     if gpus is None and role == "head" and sizes is not None and env.RAY_NODE_COUNT not in environment:
@@ -275,7 +178,7 @@ def read_settings(
     )
 
 
-def _sizes(read: _Reader, role: Role) -> Sizes | None:
+def _sizes(read: Variables, role: Role) -> Sizes | None:
     """KServe's, or LeaderWorkerSet's node count with the same TP and PP."""
     if role == "worker" and read.text(env.TENSOR_PARALLEL_SIZE) is None:
         return None
@@ -290,7 +193,7 @@ def _sizes(read: _Reader, role: Role) -> Sizes | None:
     return Sizes(tensor_parallel=tensor_parallel, pipeline_parallel=pipeline_parallel, nodes=nodes)
 
 
-def _head_host(read: _Reader, role: Role) -> str | None:
+def _head_host(read: Variables, role: Role) -> str | None:
     """The host that workers connect to."""
     if role == "head":
         return None
@@ -305,7 +208,7 @@ def _head_host(read: _Reader, role: Role) -> str | None:
     return f"{service}.{namespace}.svc" if namespace else service
 
 
-def _group_name(read: _Reader, role: Role) -> GroupName:
+def _group_name(read: Variables, role: Role) -> GroupName:
     """LeaderWorkerSet's leader address names a group; KServe names service and generation apart."""
     leader = read.text(env.LWS_LEADER_ADDRESS)
     names = (env.INFERENCE_SERVICE_NAME, env.MODEL_NAME) if role == "head" else (env.ISVC_NAME,)
@@ -313,7 +216,7 @@ def _group_name(read: _Reader, role: Role) -> GroupName:
     return GroupName(namespace=read.text(env.POD_NAMESPACE), service=service, generation=_generation(read))
 
 
-def _generation(read: _Reader) -> str | None:
+def _generation(read: Variables) -> str | None:
     """From the downward API where the ServingRuntime asks it, else the end of `<isvc>-head-<generation>`."""
     given = read.text(env.GENERATION)
     if given is not None:
@@ -323,7 +226,7 @@ def _generation(read: _Reader) -> str | None:
     return tail or None
 
 
-def _ports(read: _Reader) -> Ports:
+def _ports(read: Variables) -> Ports:
     return Ports(
         api=read.port(env.PORT, ports.API),
         supervisor=read.port(env.SUPERVISOR_PORT, ports.SUPERVISOR),
@@ -333,7 +236,7 @@ def _ports(read: _Reader) -> Ports:
     )
 
 
-def _timings(read: _Reader) -> Timings:
+def _timings(read: Variables) -> Timings:
     return Timings(
         heartbeat=read.seconds(env.HEARTBEAT_TIMEOUT, 5, least=0.5),
         head=read.seconds(env.HEAD_TIMEOUT, 600),
