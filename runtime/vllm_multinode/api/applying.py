@@ -8,7 +8,8 @@ from vllm_multinode.cluster import deploy as deploying
 from vllm_multinode.cluster import ownership
 from vllm_multinode.cluster.client import Cluster
 from vllm_multinode.cluster.deploy import Deployed, Deployment, Outcome
-from vllm_multinode.cluster.fetching import await_job, is_fetch
+from vllm_multinode.cluster.fetching import complete_job, is_fetch
+from vllm_multinode.cluster.patience import await_object
 
 
 def apply(
@@ -63,6 +64,6 @@ def _fetch(
     deployed = deploying.deploy(cluster, replace(wanted, bodies=before), done=done)
     for name in jobs:
         say(f"Waiting for Job {cluster.namespace}/{name}, which fetches the model")
-        await_job(cluster, name, timeout=timeout, show=say, cancel=cancel)
+        await_object(complete_job(cluster, name), timeout=timeout, show=say, cancel=cancel)
         say(f"Job {cluster.namespace}/{name} is complete: the model is ready")
     return {outcome.shown for outcome in deployed.outcomes}

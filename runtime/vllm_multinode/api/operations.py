@@ -19,7 +19,8 @@ from vllm_multinode.cluster.delete import Deleted
 from vllm_multinode.cluster.deploy import Deployed
 from vllm_multinode.cluster.images import supported_engine
 from vllm_multinode.cluster.login import require_client
-from vllm_multinode.cluster.routers import await_router, routers_of
+from vllm_multinode.cluster.patience import await_object
+from vllm_multinode.cluster.routers import ready_router, routers_of
 from vllm_multinode.cluster.wait import targets
 from vllm_multinode.cluster.wait import wait as until_it_serves
 from vllm_multinode.operate.cluster_source import ClusterSource
@@ -125,7 +126,7 @@ def wait(
             until_it_serves(cluster, found, timeout=left, say=progress, cancel=cancel)
         for router in routers_of(cluster, name):
             left = max(0.0, ends - time.monotonic())
-            await_router(cluster, router, timeout=left, show=progress, cancel=cancel)
+            await_object(ready_router(cluster, router), timeout=left, show=progress, cancel=cancel)
         return [status_of(seen) for seen in ClusterSource(cluster).observe(name, counters=OF_STATUS)]
 
 

@@ -12,6 +12,9 @@ LoginSource = Literal["kubeconfig", "oc"]
 Namespace = Annotated[
     str, Option("--namespace", "-n", help="Namespace; the kubeconfig's by default.", show_default=False)
 ]
+CreateNamespace = Annotated[
+    bool, Option("--create-namespace", help="Create the namespace if it does not exist.")
+]
 Context = Annotated[str, Option(help="Context of the kubeconfig.", show_default=False)]
 Kubeconfig = Annotated[
     str,

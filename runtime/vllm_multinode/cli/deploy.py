@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 import click
 
 from vllm_multinode.api.prepare import Manner, RenderTarget, prepared, release_for, settle_namespace
-from vllm_multinode.cli import completions
 from vllm_multinode.cli.answer import Answer, OutputFormat, answering
 from vllm_multinode.cli.aside import progress
 from vllm_multinode.cli.cluster_options import (
     Context,
+    CreateNamespace,
     Files,
     Kubeconfig,
     Login,
@@ -20,7 +20,7 @@ from vllm_multinode.cli.cluster_options import (
 )
 from vllm_multinode.cli.declare import Option
 from vllm_multinode.cli.file_options import Parameters, Remote, reading, sources, tell_foreign
-from vllm_multinode.cli.platform_options import NAMES, VARIABLE, Kserve, named
+from vllm_multinode.cli.platform_options import ClusterPlatform, Kserve, named
 from vllm_multinode.cli.source_size import sized, sized_in, whatever_size
 from vllm_multinode.contract.exit_codes import ExitCode
 
@@ -36,23 +36,14 @@ def deploy(
     *,
     param: Parameters = None,
     remote: Remote = False,
-    platform: Annotated[
-        str | None,
-        Option(
-            metavar="NAME",
-            help=f"{NAMES}; {VARIABLE}, or what the cluster runs, by default.",
-            complete=completions.platforms,
-        ),
-    ] = None,
+    platform: ClusterPlatform = None,
     kserve: Kserve = None,
     target: Annotated[RenderTarget, Option(help="Kind of object to render a spec as.")] = "kserve",
     name: Annotated[
         str, Option(help="Name of the deployment; its service's by default.", show_default=False)
     ] = "",
     namespace: Namespace = "",
-    create_namespace: Annotated[
-        bool, Option("--create-namespace", help="Create the namespace if it does not exist.")
-    ] = False,
+    create_namespace: CreateNamespace = False,
     force: Annotated[
         bool, Option("--force", help="Continue although `validate` finds that it will not serve.")
     ] = False,

@@ -15,13 +15,21 @@ from vllm_multinode.platforms.releases import DEFAULT, MULTI_NODE, Release, find
 VARIABLE: Final = env.PLATFORM
 ALL: Final = "all"
 
-NAMES: Final = "kserve-0.19.0, openshift-ai-2.25, …"
-_PLATFORM_HELP: Final = f"{NAMES}; {VARIABLE}, or {DEFAULT.name}, by default."
+_NAMES: Final = "kserve-0.19.0, openshift-ai-2.25, …"
+_PLATFORM_HELP: Final = f"{_NAMES}; {VARIABLE}, or {DEFAULT.name}, by default."
 _KSERVE_HELP: Final = "The same by KServe's version alone: 0.19.0."
 
 Platform = Annotated[
     str | None,
     Option(metavar="NAME", help=_PLATFORM_HELP, show_default=False, complete=completions.platforms),
+]
+ClusterPlatform = Annotated[
+    str | None,
+    Option(
+        metavar="NAME",
+        help=f"{_NAMES}; {VARIABLE}, or what the cluster runs, by default.",
+        complete=completions.platforms,
+    ),
 ]
 Kserve = Annotated[
     str | None,

@@ -19,12 +19,12 @@ from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.cli import completions
 from vllm_multinode.cli.answer import Answer, OutputFormat, answering
 from vllm_multinode.cli.aside import aside, json_asked, progress
-from vllm_multinode.cli.cluster_options import Context, Kubeconfig, Login, Namespace, warn
+from vllm_multinode.cli.cluster_options import Context, CreateNamespace, Kubeconfig, Login, Namespace, warn
 from vllm_multinode.cli.declare import Argument, Option
 from vllm_multinode.cli.deploy import apply
 from vllm_multinode.cli.engine_options import PipelineParallel, TensorParallel
 from vllm_multinode.cli.plan import Wishes
-from vllm_multinode.cli.platform_options import NAMES, VARIABLE, Kserve, chosen, named, tell
+from vllm_multinode.cli.platform_options import ClusterPlatform, Kserve, chosen, named, tell
 from vllm_multinode.cli.render import secret_notes
 from vllm_multinode.cli.selector import labels_of
 from vllm_multinode.cli.up_plan import (
@@ -125,14 +125,7 @@ def up(
         str, Option(help="Name of the service; the model's by default.", show_default=False)
     ] = "",
     target: Annotated[RenderTarget, Option(help="Kind of object to render.")] = "kserve",
-    platform: Annotated[
-        str | None,
-        Option(
-            metavar="NAME",
-            help=f"{NAMES}; {VARIABLE}, or what the cluster runs, by default.",
-            complete=completions.platforms,
-        ),
-    ] = None,
+    platform: ClusterPlatform = None,
     kserve: Kserve = None,
     out: Annotated[
         str | None,
@@ -144,9 +137,7 @@ def up(
     ] = None,
     yes: Annotated[bool, Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     namespace: Namespace = "",
-    create_namespace: Annotated[
-        bool, Option("--create-namespace", help="Create the namespace if it does not exist.")
-    ] = False,
+    create_namespace: CreateNamespace = False,
     timeout: Annotated[
         float, Option(min=1, help="Seconds to wait for the model, and again to serve.")
     ] = 14400,

@@ -75,7 +75,8 @@ def follow(
     Raises:
         MultinodeError: the first that does not come to serve, with the reason.
     """
-    from vllm_multinode.cluster.routers import await_router
+    from vllm_multinode.cluster.patience import await_object
+    from vllm_multinode.cluster.routers import ready_router
     from vllm_multinode.cluster.snapshot import is_head
     from vllm_multinode.cluster.supervisor import completion
 
@@ -94,7 +95,8 @@ def follow(
             told["completion"] = completion(cluster, head, ask)
             answer.line(f"{ask}{told['completion']}")
     for name in routers:
-        await_router(cluster, name, timeout=max(1.0, timeout - (time.monotonic() - started)), show=progress)
+        left = max(1.0, timeout - (time.monotonic() - started))
+        await_object(ready_router(cluster, name), timeout=left, show=progress)
         router = f"Deployment {cluster.namespace}/{name}"
         answer.item(
             f"{router} is ready: it sends each request to the least loaded head.",

@@ -1,14 +1,13 @@
 """Waits for the Jobs that fill a claim, in their own words."""
 
 import re
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from vllm_multinode.authoring.render.fetch import NAME
 from vllm_multinode.cluster import pod_states
 from vllm_multinode.cluster.client import Cluster
-from vllm_multinode.cluster.patience import POLL, Look, await_object
+from vllm_multinode.cluster.patience import Awaited, Look
 from vllm_multinode.cluster.pod_states import Trouble
 from vllm_multinode.cluster.transport import Object
 from vllm_multinode.contract.errors import MultinodeError
@@ -22,28 +21,8 @@ _BAR: Final = 24
 _PROGRESS: Final = re.compile(r"[\d.]+ of [\d.]+ GiB \((\d+) %\).*")
 
 
-def await_job(
-    cluster: Cluster,
-    name: str,
-    *,
-    timeout: float,
-    show: Callable[[str], None],
-    poll: float = POLL,
-    cancel: threading.Event | None = None,
-) -> None:
-    """Return when a Job is complete.
-
-    Args:
-        cluster: where.
-        name: of the Job.
-        timeout: seconds.
-        show: called with a line whenever it differs from the one before.
-        poll: seconds between two looks.
-        cancel: ends the wait when it is set.
-
-    Raises:
-        MultinodeError: NOT_SERVING: it has failed, or is not complete in time; with its own reason.
-    """
+def complete_job(cluster: Cluster, name: str) -> Awaited:
+    """A Job that is to be complete; one that has failed ends the wait with its own reason."""
     resource = cluster.resource(*JOB)
     where = f"Job {cluster.namespace}/{name}"
 
@@ -58,7 +37,7 @@ def await_job(
             raise MultinodeError(ExitCode.NOT_SERVING, _reason(job, pod), where=where, hint=_AGAIN)
         return Look(over=False, line=_line(cluster, pod), troubles=_troubles(cluster, pod))
 
-    await_object(look, where=where, awaited="complete", timeout=timeout, show=show, poll=poll, cancel=cancel)
+    return Awaited(look, where, "complete")
 
 
 def is_fetch(body: Mapping[str, Any]) -> bool:

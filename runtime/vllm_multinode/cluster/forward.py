@@ -45,9 +45,7 @@ def forward_command(namespace: str, target: str, port: int | str = ports.API) ->
 
 def key_reference(pod: Object) -> tuple[str, str] | None:
     """Secret and key that a head's API key is read from; None where it has none, or from elsewhere."""
-    entry = _key_entry(pod) or {}
-    reference = (entry.get("valueFrom") or {}).get("secretKeyRef")
-    return (str(reference.get("name")), str(reference.get("key"))) if reference else None
+    return _reference(_key_entry(pod) or {})
 
 
 def key_header(namespace: str, secret: str, key: str) -> str:
@@ -65,10 +63,10 @@ def api_key(cluster: Cluster, pod: Object) -> str | None:
     entry = _key_entry(pod)
     if entry is None:
         return None
-    reference = (entry.get("valueFrom") or {}).get("secretKeyRef")
+    reference = _reference(entry)
     if reference is None:
         return str(entry.get("value") or "") or None
-    return _from_secret(cluster, str(pod["metadata"]["namespace"]), reference)
+    return _from_secret(cluster, str(pod["metadata"]["namespace"]), *reference)
 
 
 def _key_entry(pod: Object) -> Mapping[str, Any] | None:
@@ -77,8 +75,12 @@ def _key_entry(pod: Object) -> Mapping[str, Any] | None:
     return next((entry for entry in entries if entry.get("name") == env.API_KEY), None)
 
 
-def _from_secret(cluster: Cluster, namespace: str, reference: Mapping[str, Any]) -> str:
-    name, key = str(reference.get("name")), str(reference.get("key"))
+def _reference(entry: Mapping[str, Any]) -> tuple[str, str] | None:
+    reference = (entry.get("valueFrom") or {}).get("secretKeyRef")
+    return (str(reference.get("name")), str(reference.get("key"))) if reference else None
+
+
+def _from_secret(cluster: Cluster, namespace: str, name: str, key: str) -> str:
     found = cluster.get(cluster.resource("v1", "Secret"), name, namespace) or {}
     value = (found.get("data") or {}).get(key)
     if not value:

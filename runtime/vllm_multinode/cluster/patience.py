@@ -46,11 +46,24 @@ class Look(NamedTuple):
     troubles: Sequence[Trouble] = ()
 
 
+@dataclass(frozen=True)
+class Awaited:
+    """An object that is waited for.
+
+    Attributes:
+        look: at it; None where it is not there.
+        where: the object, for messages.
+        state: as it should be, such as "ready".
+    """
+
+    look: Callable[[], Look | None]
+    where: str
+    state: str
+
+
 def await_object(
-    look: Callable[[], Look | None],
+    awaited: Awaited,
     *,
-    where: str,
-    awaited: str,
     timeout: float,
     show: Callable[[str], None],
     poll: float = POLL,
@@ -59,9 +72,7 @@ def await_object(
     """Return when an object is as it should be.
 
     Args:
-        look: at the object; None where it is not there.
-        where: the object, for messages.
-        awaited: how it should be, such as "ready".
+        awaited: the object.
         timeout: seconds.
         show: called with a line whenever it differs from the one before.
         poll: seconds between two looks.
@@ -70,9 +81,10 @@ def await_object(
     Raises:
         MultinodeError: NOT_SERVING: it is gone, it is not so in time, or a trouble has used up its patience.
     """
+    where = awaited.where
     ends, patience, shown = time.monotonic() + timeout, Patience(), ""
     while True:
-        seen = look()
+        seen = awaited.look()
         if seen is None:
             raise MultinodeError(ExitCode.NOT_SERVING, "is gone.", where=where, hint="Deploy it again.")
         if seen.line and seen.line != shown:
@@ -82,9 +94,12 @@ def await_object(
             return
         if trouble := patience.used_up(seen.troubles, time.monotonic()):
             raise MultinodeError(
-                ExitCode.NOT_SERVING, trouble.what, where=f"{where}: {trouble.subject}", hint=trouble.hint
+                ExitCode.NOT_SERVING,
+                trouble.what,
+                where=f"{where}: {trouble.subject}",
+                hint=trouble.hint,
             )
         if time.monotonic() >= ends:
-            what = f"is not {awaited} after {timeout:g} s: {seen.line}."
+            what = f"is not {awaited.state} after {timeout:g} s: {seen.line}."
             raise MultinodeError(ExitCode.NOT_SERVING, what, where=where, hint="Increase --timeout.")
         pause(poll, cancel)

@@ -1,14 +1,12 @@
 """Waits for the router before several replicas."""
 
-import threading
-from collections.abc import Callable
 from typing import Final
 
 from vllm_multinode.authoring.render.router import is_router
 from vllm_multinode.cluster import pod_states
 from vllm_multinode.cluster.client import Cluster
 from vllm_multinode.cluster.deploy import objects_of
-from vllm_multinode.cluster.patience import POLL, Look, await_object
+from vllm_multinode.cluster.patience import Awaited, Look
 from vllm_multinode.cluster.transport import Object
 
 DEPLOYMENT: Final = ("apps/v1", "Deployment")
@@ -20,36 +18,15 @@ def routers_of(cluster: Cluster, name: str) -> list[str]:
     return [item.name for item in found if is_router(item.body)]
 
 
-def await_router(
-    cluster: Cluster,
-    name: str,
-    *,
-    timeout: float,
-    show: Callable[[str], None],
-    poll: float = POLL,
-    cancel: threading.Event | None = None,
-) -> None:
-    """Return when every pod of a router leads to a head that serves.
-
-    Args:
-        cluster: where.
-        name: of its Deployment.
-        timeout: seconds.
-        show: called with a line whenever it differs from the one before.
-        poll: seconds between two looks.
-        cancel: ends the wait when it is set.
-
-    Raises:
-        MultinodeError: NOT_SERVING: it is not ready in time, or its pods cannot run; with the reason.
-    """
+def ready_router(cluster: Cluster, name: str) -> Awaited:
+    """The Deployment of a router, every pod of which is to lead to a head that serves."""
     resource = cluster.resource(*DEPLOYMENT)
 
     def look() -> Look | None:
         deployment = cluster.get(resource, name)
         return _look(cluster, deployment) if deployment is not None else None
 
-    where = f"Deployment {cluster.namespace}/{name}"
-    await_object(look, where=where, awaited="ready", timeout=timeout, show=show, poll=poll, cancel=cancel)
+    return Awaited(look, f"Deployment {cluster.namespace}/{name}", "ready")
 
 
 def _look(cluster: Cluster, deployment: Object) -> Look:

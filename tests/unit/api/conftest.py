@@ -6,26 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from unit.cluster.conftest import api, cluster, kubeconfig
-from unit.cluster.objects import head_says, running, with_status
+from unit.cluster.kubeconfigs import write_kubeconfig
+from unit.cluster.objects import controller, head_says, running, with_status
 from unit.cluster.stub_api import StubApi, serving
 
 __all__ = ["api", "cluster", "kubeconfig"]
-
-CONTROLLER = {
-    "apiVersion": "apps/v1",
-    "kind": "Deployment",
-    "metadata": {
-        "name": "kserve-controller-manager",
-        "namespace": "kserve",
-        "labels": {"control-plane": "kserve-controller-manager"},
-    },
-    "spec": {
-        "template": {"spec": {"containers": [{"name": "manager", "image": "kserve-controller:v0.19.0"}]}}
-    },
-}
 
 
 class Controller(threading.Thread):
@@ -53,25 +40,17 @@ def idle_api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubAp
     """The stand-in, with a kubeconfig for it; nothing makes its services serve."""
     with serving() as api:
         api.namespace("models")
-        api.put(CONTROLLER)
-        config = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "current-context": "x",
-            "clusters": [{"name": "c", "cluster": {"server": api.url}}],
-            "users": [{"name": "ada", "user": {"token": "the-token-of-ada"}}],
-            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "ada", "namespace": "models"}}],
-        }
-        (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
-        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+        api.put(controller())
+        path = write_kubeconfig(tmp_path / "kubeconfig", api.url, namespace="models")
+        monkeypatch.setenv("KUBECONFIG", str(path))
         yield api
 
 
 @pytest.fixture
 def kserve_api(idle_api: StubApi) -> Iterator[StubApi]:
     """The same; every service that is created comes to serve."""
-    controller = Controller(idle_api)
-    controller.start()
+    acting = Controller(idle_api)
+    acting.start()
     yield idle_api
-    controller.ended.set()
-    controller.join(timeout=60)
+    acting.ended.set()
+    acting.join(timeout=60)

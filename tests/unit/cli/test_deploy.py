@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from unit.cluster.objects import head_says, running, runtime, service, with_status
+from unit.cluster.kubeconfigs import TOKEN, write_kubeconfig
+from unit.cluster.objects import controller, head_says, running, runtime, service, with_status
 from unit.cluster.stub_api import StubApi, serving, status
 from vllm_multinode.cli.app import run
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -49,14 +50,8 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubApi]:
     """The stand-in, a kubeconfig for it, and a spec in the working directory."""
     with serving() as api:
         api.namespace("demo")
-        config = {
-            "current-context": "x",
-            "clusters": [{"name": "c", "cluster": {"server": api.url}}],
-            "users": [{"name": "ada", "user": {"token": "the-token-of-ada"}}],
-            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "ada", "namespace": "demo"}}],
-        }
-        (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
-        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+        path = write_kubeconfig(tmp_path / "kubeconfig", api.url)
+        monkeypatch.setenv("KUBECONFIG", str(path))
         (tmp_path / "spec.yaml").write_text(yaml.safe_dump(SPEC))
         monkeypatch.chdir(tmp_path)
         yield api
@@ -161,16 +156,7 @@ def test_what_will_not_serve_is_not_written(api: StubApi, capsys: pytest.Capture
 def test_the_cluster_says_its_version(api: StubApi, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["deploy", "spec.yaml", "--no-wait"]) == ExitCode.USAGE
     assert "Give it with --platform" in capsys.readouterr().err
-    image = "kserve/kserve-controller:v0.19.0"
-    labels = {"control-plane": "kserve-controller-manager"}
-    api.put(
-        {
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": {"name": "kserve-controller-manager", "namespace": "kserve", "labels": labels},
-            "spec": {"template": {"spec": {"containers": [{"name": "manager", "image": image}]}}},
-        }
-    )
+    api.put(controller())
     assert run(["deploy", "spec.yaml", "--no-wait"]) == ExitCode.OK
     assert (
         "The cluster runs KServe 0.19.0 (0.19.0, says the Deployment kserve-controller-manager"
@@ -261,10 +247,10 @@ def test_mistakes_are_one_line(
 
 
 def test_the_token_is_nowhere(api: StubApi, capsys: pytest.CaptureFixture[str]) -> None:
-    api.refuse("GET", "/apis/serving", 401, status(401, "bad token the-token-of-ada", "Unauthorized"))
+    api.refuse("GET", "/apis/serving", 401, status(401, f"bad token {TOKEN}", "Unauthorized"))
     assert run(["wait", "llm"]) == ExitCode.UNAUTHORIZED
     told = capsys.readouterr()
-    assert "the-token-of-ada" not in told.out + told.err
+    assert TOKEN not in told.out + told.err
 
 
 def test_interrupted_from_the_keyboard(api: StubApi) -> None:

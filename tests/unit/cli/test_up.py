@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from unit.cluster.kubeconfigs import write_kubeconfig
 from unit.cluster.stub_api import StubApi, serving
 from unit.cluster.test_gpu_nodes import node
 from vllm_multinode.cli.app import run
@@ -20,14 +21,8 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubApi]:
     """The stand-in with a default storage class, and a kubeconfig for it."""
     with serving() as api:
         api.namespace("demo")
-        config = {
-            "current-context": "x",
-            "clusters": [{"name": "c", "cluster": {"server": api.url}}],
-            "users": [{"name": "ada", "user": {"token": "the-token-of-ada"}}],
-            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "ada", "namespace": "demo"}}],
-        }
-        (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
-        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+        path = write_kubeconfig(tmp_path / "kubeconfig", api.url)
+        monkeypatch.setenv("KUBECONFIG", str(path))
         default = {"storageclass.kubernetes.io/is-default-class": "true"}
         api.put(
             {

@@ -5,14 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
+from unit.cluster.kubeconfigs import write_kubeconfig
 from unit.cluster.stub_api import StubApi, serving
 from vllm_multinode.cluster import patience as patience_module
 from vllm_multinode.cluster import wait as waiting_module
 from vllm_multinode.cluster.client import Cluster
-
-TOKEN = "sha256~secret-token-of-the-test"
 
 
 @pytest.fixture
@@ -26,21 +24,7 @@ def api() -> Iterator[StubApi]:
 @pytest.fixture
 def kubeconfig(api: StubApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A kubeconfig for it, as KUBECONFIG."""
-    path = tmp_path / "kubeconfig"
-    path.write_text(
-        yaml.safe_dump(
-            {
-                "apiVersion": "v1",
-                "kind": "Config",
-                "current-context": "test",
-                "clusters": [{"name": "c", "cluster": {"server": api.url}}],
-                "users": [{"name": "ada", "user": {"token": TOKEN}}],
-                "contexts": [
-                    {"name": "test", "context": {"cluster": "c", "user": "ada", "namespace": "demo"}}
-                ],
-            }
-        )
-    )
+    path = write_kubeconfig(tmp_path / "kubeconfig", api.url)
     monkeypatch.setenv("KUBECONFIG", str(path))
     return path
 

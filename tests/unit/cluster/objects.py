@@ -63,6 +63,20 @@ def leader_worker_set(name: str = "llm", **spec: Any) -> Object:
     }
 
 
+def controller(
+    image: str = "kserve/kserve-controller:v0.19.0", namespace: str = "kserve", *, available: int = 1
+) -> Object:
+    """KServe's controller."""
+    name = "kserve-controller-manager"
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": namespace, "labels": {"control-plane": name}},
+        "spec": {"template": {"spec": {"containers": [{"name": "manager", "image": image}]}}},
+        "status": {"availableReplicas": available},
+    }
+
+
 def pod(name: str = "llm-predictor-0", *, role: str = "head", generation: int = 1, **status: Any) -> Object:
     """A pod as KServe's Deployments make them; its status as a kubelet writes it."""
     suffix = "" if role == "head" else "-worker"

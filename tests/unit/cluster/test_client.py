@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from unit.cluster.conftest import TOKEN
+from unit.cluster.kubeconfigs import TOKEN, write_kubeconfig
 from unit.cluster.stub_api import StubApi, status
 from vllm_multinode.cluster.client import Cluster
 from vllm_multinode.cluster.failures import FieldConflictError
@@ -240,17 +239,7 @@ def test_a_stopped_watch_ends_at_once(api: StubApi, cluster: Cluster) -> None:
 
 def cluster_at(server: str, path: Path, **cluster: Any) -> Cluster:
     """Logged in to a server that may not be one."""
-    path.write_text(
-        yaml.safe_dump(
-            {
-                "current-context": "x",
-                "clusters": [{"name": "c", "cluster": {"server": server, **cluster}}],
-                "users": [{"name": "u", "user": {"token": TOKEN}}],
-                "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-            }
-        )
-    )
-    return Cluster.connect(kubeconfig=str(path))
+    return Cluster.connect(kubeconfig=str(write_kubeconfig(path, server, **cluster)))
 
 
 @contextmanager

@@ -7,7 +7,8 @@ import pytest
 
 from unit.cluster.stub_api import StubApi
 from vllm_multinode.cluster.client import Cluster
-from vllm_multinode.cluster.fetching import await_job, bar
+from vllm_multinode.cluster.fetching import bar, complete_job
+from vllm_multinode.cluster.patience import await_object
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
@@ -43,7 +44,7 @@ def test_it_shows_what_the_job_says_until_it_is_complete(api: StubApi, cluster: 
         shown.append(line)
         threading.Timer(0.1, lambda: api.put(job({"type": "Complete", "status": "True"}))).start()
 
-    await_job(cluster, "llm-fetch", timeout=30, show=show, poll=0.01)
+    await_object(complete_job(cluster, "llm-fetch"), timeout=30, show=show, poll=0.01)
     assert shown == ["[#.......................] 1.5 of 30.0 GiB (5 %), 210 MiB/s, 2 min left"]
 
 
@@ -52,7 +53,7 @@ def test_one_that_was_quick_still_says_what_it_has_brought(api: StubApi, cluster
     api.put(pod("Succeeded"))
     api.logs["llm-fetch-x"] = "/models/llm is whole: hf://a/b at 0123, 7 files, 1.00 GiB (3 s)\n"
     shown: list[str] = []
-    await_job(cluster, "llm-fetch", timeout=30, show=shown.append, poll=0.01)
+    await_object(complete_job(cluster, "llm-fetch"), timeout=30, show=shown.append, poll=0.01)
     assert shown == ["/models/llm is whole: hf://a/b at 0123, 7 files, 1.00 GiB (3 s)"]
 
 
@@ -62,7 +63,7 @@ def test_its_last_words_are_the_reason(api: StubApi, cluster: Cluster) -> None:
     api.put(job({"type": "Failed", "status": "True", "message": "PodFailurePolicy"}))
     api.put(pod("Failed", containerStatuses=ended))
     with pytest.raises(MultinodeError) as caught:
-        await_job(cluster, "llm-fetch", timeout=30, show=print, poll=0.01)
+        await_object(complete_job(cluster, "llm-fetch"), timeout=30, show=print, poll=0.01)
     assert caught.value.code == ExitCode.NOT_SERVING
     assert "has failed: hf://a/b: the token is refused." in str(caught.value)
 
@@ -84,7 +85,7 @@ def test_it_ends(api: StubApi, cluster: Cluster, body: Any, timeout: float, says
     if body:
         api.put(body)
     with pytest.raises(MultinodeError, match=says):
-        await_job(cluster, "llm-fetch", timeout=timeout, show=print, poll=0.01)
+        await_object(complete_job(cluster, "llm-fetch"), timeout=timeout, show=print, poll=0.01)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from sources.servers import Answer, Asked, Server, serve
+from unit.cluster.kubeconfigs import write_kubeconfig
 from vllm_multinode.cli.app import run
 from vllm_multinode.cluster import transport
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -17,15 +18,8 @@ _VERSION = {"gitVersion": "v1.34.0", "major": "1", "minor": "34"}
 
 
 def kubeconfig(folder: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = {
-        "current-context": "x",
-        "clusters": [{"name": "c", "cluster": {"server": url}}],
-        "users": [{"name": "ada", "user": {"token": "the-token-of-ada"}}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "ada", "namespace": "demo"}}],
-    }
-    (folder / "kubeconfig").write_text(yaml.safe_dump(config))
     (folder / "spec.yaml").write_text(yaml.safe_dump(_SPEC))
-    monkeypatch.setenv("KUBECONFIG", str(folder / "kubeconfig"))
+    monkeypatch.setenv("KUBECONFIG", str(write_kubeconfig(folder / "kubeconfig", url)))
     monkeypatch.chdir(folder)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from unit.cluster import objects
-from unit.cluster.objects import Object, event, service, waiting, with_status
+from unit.cluster.objects import Object, controller, event, service, waiting, with_status
 from unit.cluster.stub_api import StubApi
 from vllm_multinode.cluster.client import Cluster
 from vllm_multinode.cluster.wait import Target, wait
@@ -102,27 +102,15 @@ def test_ends_with_the_reason(api: StubApi, cluster: Cluster, found: list[Object
     assert "\n" not in str(raised.value)
 
 
-def controller(available: int) -> Object:
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {
-            "name": "kserve-controller-manager",
-            "namespace": "kserve",
-            "labels": {"control-plane": "kserve-controller-manager"},
-        },
-        "spec": {"template": {"spec": {"containers": [{"image": "kserve/kserve-controller:v0.18.1"}]}}},
-        "status": {"availableReplicas": available},
-    }
-
-
 @pytest.mark.parametrize(
     ("made", "words"),
     [
         pytest.param(
-            [controller(0)], "controller is not running. See the Deployment .* kserve", id="no-controller"
+            [controller(available=0)],
+            "controller is not running. See the Deployment .* kserve",
+            id="no-controller",
         ),
-        pytest.param([controller(1)], "KServe has created nothing for it .* workerSpec", id="silence"),
+        pytest.param([controller()], "KServe has created nothing for it .* workerSpec", id="silence"),
         pytest.param([], "KServe has created nothing for it", id="cannot-see"),
     ],
 )

@@ -11,7 +11,8 @@ from vllm_multinode.authoring.render.router import is_router
 from vllm_multinode.authoring.spec import DeploymentSpec
 from vllm_multinode.cluster.client import Cluster
 from vllm_multinode.cluster.deploy import Deployment, deploy
-from vllm_multinode.cluster.routers import await_router, routers_of
+from vllm_multinode.cluster.patience import await_object
+from vllm_multinode.cluster.routers import ready_router, routers_of
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
@@ -77,7 +78,7 @@ def test_it_ends_when_all_of_its_pods_are_ready(
         shown.append(line)
         threading.Timer(0.1, lambda: api.put(ready())).start()
 
-    await_router(cluster, "llm-router", timeout=30, show=show, poll=0.01)
+    await_object(ready_router(cluster, "llm-router"), timeout=30, show=show, poll=0.01)
     assert shown == [f"the router has {words} pods ready (none is there yet)"]
 
 
@@ -99,10 +100,10 @@ def test_it_says_why_it_does_not_come(
     api.put(router())
     api.put(pod(state=state))
     with pytest.raises(MultinodeError, match=says) as caught:
-        await_router(cluster, "llm-router", timeout=timeout, show=print, poll=0.01)
+        await_object(ready_router(cluster, "llm-router"), timeout=timeout, show=print, poll=0.01)
     assert caught.value.code == ExitCode.NOT_SERVING
 
 
 def test_one_that_is_deleted_meanwhile_is_told(cluster: Cluster) -> None:
     with pytest.raises(MultinodeError, match="is gone"):
-        await_router(cluster, "llm-router", timeout=30, show=print, poll=0.01)
+        await_object(ready_router(cluster, "llm-router"), timeout=30, show=print, poll=0.01)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from unit.cluster.objects import controller
 from unit.cluster.stub_api import StubApi
 from vllm_multinode.cluster.client import Cluster
 from vllm_multinode.cluster.versions import release_of
@@ -17,17 +18,9 @@ DIGEST = "registry.example.com/rhoai/odh-kserve-controller-rhel9@sha256:" + "0" 
 def deployment(
     image: str = DIGEST, namespace: str = "redhat-ods-applications", **annotations: str
 ) -> dict[str, Any]:
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {
-            "name": "kserve-controller-manager",
-            "namespace": namespace,
-            "labels": {"control-plane": "kserve-controller-manager"},
-            "annotations": {f"platform.opendatahub.io/{key}": value for key, value in annotations.items()},
-        },
-        "spec": {"template": {"spec": {"containers": [{"name": "manager", "image": image}]}}},
-    }
+    body = controller(image, namespace)
+    notes = {f"platform.opendatahub.io/{key}": value for key, value in annotations.items()}
+    return {**body, "metadata": {**body["metadata"], "annotations": notes}}
 
 
 def crd(**annotations: str) -> dict[str, Any]:

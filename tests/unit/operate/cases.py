@@ -3,7 +3,17 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from unit.cluster.objects import Object, event, head_says, pod, running, service, waiting, with_status
+from unit.cluster.objects import (
+    Object,
+    controller,
+    event,
+    head_says,
+    pod,
+    running,
+    service,
+    waiting,
+    with_status,
+)
 from vllm_multinode.cluster.causes import BY_EXIT_CODE
 from vllm_multinode.contract.exit_codes import ExitCode
 
@@ -111,16 +121,6 @@ def not_taken_up() -> Object:
     }
 
 
-def controller_down() -> Object:
-    labels = {"control-plane": "kserve-controller-manager"}
-    container = {"name": "manager", "image": "kserve/kserve-controller:v0.18.1"}
-    return {
-        "apiVersion": "apps/v1", "kind": "Deployment",
-        "metadata": {"name": "kserve-controller-manager", "namespace": "kserve", "labels": labels},
-        "spec": {"template": {"spec": {"containers": [container]}}}, "status": {"availableReplicas": 0},
-    }  # fmt: skip
-
-
 def stuck() -> Object:
     complete = 'ReplicaSet "llm-1" has successfully progressed.'
     body = with_status(service(), ready="Unknown", url="http://llm.example.com")
@@ -170,7 +170,7 @@ def log_case(cause: str, line: str) -> Case:
 
 CASES = [
     Case("service-stopped", [stopped()], words="serving.kserve.io/stop"),
-    Case("controller-down", [not_taken_up(), controller_down()], words="controller is not running"),
+    Case("controller-down", [not_taken_up(), controller(available=0)], words="controller is not running"),
     Case("not-taken-up", [not_taken_up()], words="has created nothing for it"),
     Case("runtime-not-recognized", [failing("RuntimeNotRecognized", "no runtime x")], words="no runtime x"),
     Case("runtime-disabled", [failing("RuntimeDisabled", "it is disabled")]),

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from unit.cluster.objects import Object, event
+from unit.cluster.objects import Object, controller, event
 from unit.cluster.stub_api import StubApi
-from unit.operate.cases import BUSY, HEAD, WORKER, Case, both, controller_down, serving, told
+from unit.operate.cases import BUSY, HEAD, WORKER, Case, both, serving, told
 from unit.operate.test_doctor import put
 from vllm_multinode.cli.app import run
 from vllm_multinode.contract.exit_codes import ExitCode
@@ -156,10 +156,10 @@ def test_a_report_that_cannot_be_written(service: StubApi, tmp_path: Path) -> No
 
 
 def test_what_it_runs_on_is_recorded(service: StubApi, tmp_path: Path) -> None:
-    service.put(controller_down())
+    service.put(controller(available=0))
     file = tmp_path / "llm.json"
     assert run(["record", "llm", "-o", str(file)]) == ExitCode.OK
-    assert json.loads(file.read_text())["platform"] == {"kserve": "0.18.1"}
+    assert json.loads(file.read_text())["platform"] == {"kserve": "0.19.0"}
     service.version_said = "v1.33.1"
     assert run(["record", "llm", "-o", str(file)]) == ExitCode.OK
-    assert json.loads(file.read_text())["platform"] == {"kubernetes": "v1.33.1", "kserve": "0.18.1"}
+    assert json.loads(file.read_text())["platform"] == {"kubernetes": "v1.33.1", "kserve": "0.19.0"}
