@@ -6,7 +6,6 @@ from typing import Annotated
 from vllm_multinode.cli.cluster_options import say
 from vllm_multinode.cli.declare import Option
 from vllm_multinode.cli.service_options import Asked, over_services
-from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
 
@@ -32,6 +31,7 @@ def record(
     multinode record --local --check llama.record.json
     """
     from vllm_multinode.operate.record import differences, read_record, record_of
+    from vllm_multinode.operate.source import several
     from vllm_multinode.operate.written import text_of, write_whole
 
     before = None
@@ -41,8 +41,7 @@ def record(
     with asked.source() as place:
         found = place.observe(asked.name, asked.labels, deep=True)
         if len(found) > 1:
-            names = ", ".join(one.snapshot.name for one in found)
-            raise MultinodeError(ExitCode.USAGE, f"there are several services: {names}.", hint="Name one.")
+            raise several([one.snapshot.name for one in found])
         made = record_of(found[0], place.ask, place.platform(), prompt=prompt, tokens=tokens)
     text = made.model_dump_json(indent=2) + "\n"
     if output is not None:

@@ -45,7 +45,7 @@ def diagnose(snapshot: Snapshot, controller: Controller | None = None) -> list[T
     if snapshot.service is None:
         hint = "It was deleted; deploy it again."
         return [of_cause("service-gone", snapshot.shown, "no longer exists.", hint, 0)]
-    found = [*_stopped(snapshot), *_of_service(snapshot)]
+    found = [*_deleting(snapshot), *_stopped(snapshot), *_of_service(snapshot)]
     for pod in snapshot.current:
         found += pod_states.troubles(pod, snapshot.events)
     found += _not_made(snapshot)
@@ -77,6 +77,16 @@ def _of_service(snapshot: Snapshot) -> Iterator[Trouble]:
         patience = 5.0 if reason == "ServerlessModeRejected" else pod_states.SHORT_PATIENCE
         text = f"{reason}: {str(event.get('message')).rstrip('.')}."
         yield of_cause(_EVENTS[reason], snapshot.shown, text, patience=patience)
+
+
+def _deleting(snapshot: Snapshot) -> Iterator[Trouble]:
+    """What holds it, if anything does, is the finalizer of a controller."""
+    if snapshot.deleting:
+        metadata = (snapshot.service or {})["metadata"]
+        held = ", ".join(map(str, metadata.get("finalizers") or []))
+        kept = f"{held} keeps it" if held else "is not gone yet"
+        what = f"was deleted at {metadata['deletionTimestamp']}, and {kept}"
+        yield of_cause("service-deleting", snapshot.shown, f"{what}.", patience=0)
 
 
 def _stopped(snapshot: Snapshot) -> Iterator[Trouble]:
@@ -152,8 +162,8 @@ def state_words(snapshot: Snapshot) -> str:
     heads = [status for status in snapshot.heads.values() if status is not None]
     ready = snapshot.condition("Ready")
     if heads and all(head.state == "serving" for head in heads) and ready:
-        text = ready.get("message") or ready.get("reason") or "without a message"
-        return f"its head serves, and its controller says Ready={ready.get('status')}: {text}"
+        text = ready.get("message") or ready.get("reason") or "no message"
+        return f"its head serves, and its controller says Ready={ready.get('status')} ({text})"
     if heads:
         head = heads[0]
         return head.state + (f" ({head.reason})" if head.reason else "")

@@ -53,6 +53,11 @@ class Snapshot:
         """Of the object's spec."""
         return int((self.service or {}).get("metadata", {}).get("generation") or 0)
 
+    @property
+    def deleting(self) -> bool:
+        """Somebody has deleted it, and it is not gone yet: its status is of before."""
+        return bool(((self.service or {}).get("metadata") or {}).get("deletionTimestamp"))
+
     def condition(self, name: str) -> dict[str, Any]:
         """One condition of the status; empty where it is not there."""
         found = self.status.get("conditions") or []
@@ -73,7 +78,7 @@ class Snapshot:
     @property
     def ready(self) -> bool:
         """Its controller says so, of this generation, and so does every head that can be asked."""
-        if self.service is None or not self._controller_says_ready():
+        if self.service is None or self.deleting or not self._controller_says_ready():
             return False
         heads = [pod for pod in self.current if is_head(pod)]
         if not heads or not all(pod_reading.ready(pod) for pod in heads):

@@ -1,5 +1,6 @@
 """Looks at services of a cluster: few requests, no more rights than it says, nothing that waits."""
 
+import difflib
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -163,6 +164,7 @@ class ClusterSource:
 
     def _services(self, name: str, labels: str, looks: Looks) -> list[Object]:
         found: list[Object] = []
+        others: list[str] = []
         refusals: list[MultinodeError] = []
         for resource in (INFERENCE_SERVICES, LEADER_WORKER_SETS):
             looks.asked += 1
@@ -173,6 +175,7 @@ class ClusterSource:
                     raise
                 refusals.append(error)
                 continue
+            others += [str(one["metadata"]["name"]) for one in listed]
             found += [one for one in listed if not name or self._is_meant(one, name)]
             if name and found:
                 break
@@ -180,7 +183,7 @@ class ClusterSource:
             return sorted(found, key=lambda one: str(one["metadata"]["name"]))
         if len(refusals) == 2 or any(error.code == ExitCode.FORBIDDEN for error in refusals):
             raise next((one for one in refusals if one.code == ExitCode.FORBIDDEN), refusals[0])
-        raise _nothing(self.cluster.namespace, name, labels)
+        raise _nothing(self.cluster.namespace, name, labels, others)
 
     def _is_meant(self, service: Object, name: str) -> bool:
         named = bool(service["metadata"]["name"] == name)
@@ -369,13 +372,14 @@ def _entrance(snapshot: Snapshot) -> Iterable[str]:
     )
 
 
-def _nothing(namespace: str, name: str, labels: str) -> MultinodeError:
+def _nothing(namespace: str, name: str, labels: str, others: Sequence[str]) -> MultinodeError:
+    hint = "Give another namespace with -n."
     if name:
         what = f"there is no InferenceService, LeaderWorkerSet or deployment '{name}'."
+        if near := difflib.get_close_matches(name, others, 1):
+            hint = f"Did you mean {near[0]}? Or give another namespace with -n."
     elif labels:
         what = f"no InferenceService or LeaderWorkerSet has the label {labels}."
     else:
         what = "there is no InferenceService or LeaderWorkerSet."
-    return MultinodeError(
-        ExitCode.NOT_SERVING, what, where=f"namespace {namespace}", hint="Give another namespace with -n."
-    )
+    return MultinodeError(ExitCode.NOT_SERVING, what, where=f"namespace {namespace}", hint=hint)

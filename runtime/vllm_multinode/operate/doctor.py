@@ -96,7 +96,7 @@ def _sentence(seen: Observation, verdict: Verdict, first: Finding | None) -> str
     if first is None:
         since = status_of(seen).since
         lasting = f" for {age(seen.now - since)}" if since is not None else ""
-        return f"{seen.title} does not serve yet: {state_words(seen.snapshot)}{lasting}."
+        return f"{seen.title} does not serve yet{lasting}: {state_words(seen.snapshot)}."
     said = first.what if first.subject == seen.title else f"{first.subject} {first.what}"
     colon = f"{seen.title} {verdict}: {said}".rstrip()
     return colon if colon.endswith((".", "!", "?", ")")) else f"{colon}."

@@ -83,14 +83,16 @@ def as_text(found: Sequence[tuple[Observation, Sequence[Rates]]], width: int = W
             _row(name if len(engines) < 2 else f"{name}/{number}", one) for number, one in enumerate(engines)
         ]
         if not engines:
-            below += folded(f"{seen.title}: {status.state}, and no engine that counts", width)
+            rows.append(_row(name, Rates(pod="")))
+            below += folded(f"{seen.title}: {status.state}, and no counters of its engine", width)
         beats = ", ".join(
             f"{one.rank if one.rank is not None else '-'} {one.state}"
             + (f" {one.silent_s:.1f} s" if one.silent_s else "")
             for one in status.ranks
         )
         below += folded(f"{name}: ranks {beats or 'none'}", width)
-        below += [line for sentence in seen.unseen for line in folded(f"not seen: {sentence}", width)]
+    for sentence in dict.fromkeys(sentence for seen, _ in found for sentence in seen.unseen):
+        below += folded(f"not seen: {sentence}", width)
     return "\n".join([*table(titles, rows, right=range(1, len(titles))), *below]) + "\n"
 
 

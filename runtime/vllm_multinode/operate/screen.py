@@ -13,6 +13,8 @@ WIDTH: Final = 80
 _GAP: Final = "  "
 _INCIDENTS: Final = 3
 _LINKS: Final = 4
+_NAMED: Final = 5
+"""Services that a heading names."""
 _END_OF_TIME: Final = 253_402_300_800
 """The year 10000."""
 
@@ -40,7 +42,13 @@ def screen(status: ServiceStatus, now: float, width: int = WIDTH) -> list[str]:
 
 
 def summary(found: Sequence[ServiceStatus], now: float, width: int = WIDTH) -> list[str]:
-    """Several services, a line each, and below them why those do not serve that do not."""
+    """How many serve, and a line each; those that do not stand first, and why they do not, last."""
+    found = sorted(found, key=lambda one: one.serving)
+    down = [one.name for one in found if not one.serving]
+    heading = f"{len(found) - len(down)} of {len(found)} services serve"
+    if down:
+        more = f" and {len(down) - _NAMED} more" if len(down) > _NAMED else ""
+        heading = f"{heading}; not: {', '.join(down[:_NAMED])}{more}"
     rows = [
         (
             one.name,
@@ -51,7 +59,8 @@ def summary(found: Sequence[ServiceStatus], now: float, width: int = WIDTH) -> l
         )
         for one in found
     ]
-    lines = table(("service", "state", "for", "nodes", "recoveries"), rows, right=(2, 3, 4))
+    lines = [*folded(heading, width), ""]
+    lines += table(("service", "state", "for", "nodes", "recoveries"), rows, right=(2, 3, 4))
     for one in found:
         if not one.serving and one.reason:
             lines += folded(f"{one.name}: {one.reason}", width)

@@ -1,13 +1,25 @@
 """What a place offers in which services run; a cluster and this machine do."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
+from vllm_multinode.contract.errors import MultinodeError
+from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.frozen import Frozen
 from vllm_multinode.operate.observation import Observation
 
 if TYPE_CHECKING:
     from vllm_multinode.operate.log_streams import Streams
+
+
+_NAMED: Final = 5
+
+
+def several(names: Sequence[str]) -> MultinodeError:
+    """There is more than the one service that a command needs."""
+    more = ", …" if len(names) > _NAMED else ""
+    what = f"there are {len(names)} services: {', '.join(names[:_NAMED])}{more}."
+    return MultinodeError(ExitCode.USAGE, what, hint="Name one.")
 
 
 class WayIn(Frozen):

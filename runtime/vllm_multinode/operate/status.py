@@ -204,7 +204,7 @@ def _state(seen: Observation, *, serving: bool) -> tuple[str, str, float | None]
         state = text(said, "state") or "unknown"
         reason = text(said, "reason") or text(said, "refused")
         if state == "serving" and not serving:
-            reason = state_words(snapshot)
+            reason = "the service is being deleted" if snapshot.deleting else state_words(snapshot)
         return state, "" if serving else reason, number(said, "since")
     condition = snapshot.condition("Ready") or snapshot.condition("Available")
     since = unix(condition.get("lastTransitionTime"))

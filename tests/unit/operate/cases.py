@@ -107,6 +107,12 @@ def with_rdma() -> list[Object]:
     return [serving(), head, worker]
 
 
+def deleting() -> Object:
+    body = serving()
+    body["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:30Z", "finalizers": ["test/keeps"]}
+    return body
+
+
 def stopped() -> Object:
     body = with_status(service())
     body["metadata"]["annotations"] = {"serving.kserve.io/stop": "true"}
@@ -169,6 +175,7 @@ def log_case(cause: str, line: str) -> Case:
 
 
 CASES = [
+    Case("service-deleting", [deleting(), *both()], SERVES, BUSY, words="test/keeps keeps it"),
     Case("service-stopped", [stopped()], words="serving.kserve.io/stop"),
     Case("controller-down", [not_taken_up(), controller(available=0)], words="controller is not running"),
     Case("not-taken-up", [not_taken_up()], words="has created nothing for it"),

@@ -236,6 +236,7 @@ def test_many_services_are_a_line_each_within_ten_requests(api: StubApi, cluster
     assert len(found) == 50
     assert all(one.serving for one in found)
     lines = summary(found, 0.0)
+    assert lines[0] == "50 of 50 services serve"
     assert len([line for line in lines if line.startswith("llm-")]) == 50
     assert "supervisors of" in " ".join(lines)
 
@@ -247,6 +248,28 @@ def test_heads_that_are_not_ready_are_asked_first(api: StubApi, cluster: Cluster
     found = {one.name: one for one in look(cluster)}
     assert found["llm-99"].state == "recovering"
     assert found["llm-99"].reason == "lost a worker"
+    lines = summary(list(found.values()), 0.0)
+    assert lines[0] == "20 of 21 services serve; not: llm-99"
+    assert lines[3].split()[:2] == ["llm-99", "recovering"]
+
+
+def test_a_service_that_is_being_deleted_does_not_serve(api: StubApi, cluster: Cluster) -> None:
+    put_service(api)
+    body = api.get("inferenceservices", "llm")
+    assert body is not None
+    body["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:30Z", "finalizers": ["test/keeps"]}
+    (found,) = look(cluster, "llm")
+    assert (found.serving, found.state, found.reason) == (False, "serving", "the service is being deleted")
+    assert found.engines
+
+
+@pytest.mark.parametrize("command", ["status", "doctor", "top", "logs", "record", "bench"])
+def test_a_name_that_is_nearly_right(
+    api: StubApi, cluster: Cluster, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    put_service(api, "llama")
+    assert run([command, "lama"]) == ExitCode.NOT_SERVING
+    assert "Did you mean llama?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,15 @@ OBJECTS: Final = (
         EVENTS,
     ),
     Cause(
+        "service-deleting",
+        "object",
+        "stops",
+        "The service is being deleted.",
+        "Wait until it is gone, and deploy it again; a finalizer whose controller does not run keeps it.",
+        "metadata.deletionTimestamp of the object",
+        OBJECT,
+    ),
+    Cause(
         "service-stopped",
         "object",
         "stops",

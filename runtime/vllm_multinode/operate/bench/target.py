@@ -21,7 +21,7 @@ from vllm_multinode.contract.numbers import is_count
 from vllm_multinode.operate.bench.samples import COUNTERS, Sample, engine_of, sample_of
 from vllm_multinode.operate.numbers import Numbers
 from vllm_multinode.operate.observation import Observation
-from vllm_multinode.operate.source import Source
+from vllm_multinode.operate.source import Source, several
 from vllm_multinode.operate.status import status_of
 
 _FORWARD: Final = 30.0
@@ -149,8 +149,7 @@ def service_of(place: Source, name: str) -> Observation:
     """
     found = place.observe(name)
     if len(found) > 1:
-        names = ", ".join(one.snapshot.name for one in found)
-        raise MultinodeError(ExitCode.USAGE, f"there are several services: {names}.", hint="Name one.")
+        raise several([one.snapshot.name for one in found])
     status = status_of(found[0])
     if not status.serving:
         raise MultinodeError(
