@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from vllm_multinode.contract.bounded import open_file
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
@@ -146,9 +147,9 @@ def _is_of_a_conversion(folder: Path) -> bool:
 
 def _begins_with(path: Path, marker: str) -> bool:
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return file.read(len(marker)) == marker.encode()
-    except (FileNotFoundError, IsADirectoryError):
+    except OSError:
         return False
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vllm_multinode.contract.bounded import open_file
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
@@ -78,7 +79,7 @@ def read_header(path: Path) -> Header:
             another length than its header says.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             length = file.seek(0, 2)
             file.seek(0)
             start = file.read(max(PREFIX, len(_LFS_POINTER)))

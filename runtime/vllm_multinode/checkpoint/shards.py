@@ -13,7 +13,7 @@ from typing import Literal
 
 from vllm_multinode.checkpoint.config import MOST_BYTES, read_object
 from vllm_multinode.checkpoint.safetensors import damaged, read_header, unreadable
-from vllm_multinode.contract.bounded import read_bounded
+from vllm_multinode.contract.bounded import open_file, read_bounded
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 
@@ -167,7 +167,7 @@ def read_shard(directory: Path, name: str) -> Shard:
         return Shard(name, header.file_bytes, True, header.digest, layers, parts)
     try:
         length = path.stat().st_size
-        path.open("rb").close()
+        open_file(path).close()
     except OSError as error:
         raise unreadable(path, error) from error
     if length == 0:

@@ -7,7 +7,7 @@ import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 Answer = TypeVar("Answer")
 
@@ -39,8 +39,25 @@ def within(seconds: float, ask: Callable[[], Answer]) -> Answer:
     return answer  # type: ignore[return-value]
 
 
+def open_file(path: Path) -> BinaryIO:
+    """Open a file that somebody else has named, to be read.
+
+    Raises:
+        OSError: it cannot be opened, or is no file: a pipe would be waited for, and a device never ends.
+    """
+    # Without O_NONBLOCK, to open a pipe waits for somebody who writes.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) or os.path.samestat(status, Path(os.devnull).stat()):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise OSError(errno.EINVAL, "it is not a file", str(path))
+
+
 def read_bounded(path: Path, most: int) -> bytes:
-    """Read a file that somebody else has named: a pipe would be waited for, and a device never ends.
+    """Read a file as `open_file` opens it, and no more than it may hold.
 
     Args:
         path: of a file, or /dev/null.
@@ -49,11 +66,7 @@ def read_bounded(path: Path, most: int) -> bytes:
     Raises:
         OSError: it cannot be read, is no file, or holds more.
     """
-    # Without O_NONBLOCK, to open a pipe waits for somebody who writes.
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        status = os.fstat(file.fileno())
-        if not (stat.S_ISREG(status.st_mode) or os.path.samestat(status, Path(os.devnull).stat())):
-            raise OSError(errno.EINVAL, "it is not a file", str(path))
+    with open_file(path) as file:
         content = file.read(most + 1)
     if len(content) > most:
         raise OSError(errno.EFBIG, f"it holds more than {most} bytes", str(path))

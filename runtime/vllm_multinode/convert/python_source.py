@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from vllm_multinode.contract.bounded import open_file
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.convert.ray_serve import PYTHON
@@ -37,7 +38,7 @@ def read_python(path: Path, name: str) -> list[Document]:
         MultinodeError: MANIFEST where it cannot be read or is not Python.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             text = file.read(_MOST_BYTES + 1)
         if len(text) > _MOST_BYTES:
             raise MultinodeError(
@@ -45,7 +46,9 @@ def read_python(path: Path, name: str) -> list[Document]:
             )
         tree = ast.parse(text)
     except OSError as error:
-        raise MultinodeError(ExitCode.MANIFEST, f"cannot be read: {error.strerror}.", where=name) from error
+        raise MultinodeError(
+            ExitCode.MANIFEST, f"cannot be read: {error.strerror or error}.", where=name
+        ) from error
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = getattr(error, "lineno", None)
         where = f"{name}:{line}" if line else name

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from vllm_multinode.contract.bounded import open_file
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.k8s.documents import KUSTOMIZATIONS, Document, Reading, from_file, from_text
@@ -166,7 +167,7 @@ def _kustomizations(folder: Path) -> Iterator[Document]:
     for name in KUSTOMIZATIONS:
         file = str(folder / name)
         try:
-            with (folder / name).open("rb") as stream:
+            with open_file(folder / name) as stream:
                 roots = parse(read_text(stream, file), file)
         except (OSError, ValueError):
             continue

@@ -14,6 +14,8 @@ from vllm_multinode.k8s.parser import LARGEST_FILE
 _NO_WRITER: Final = 3.0
 _NO_BYTE: Final = 60.0
 """Seconds without a byte from a program that has opened the other end, such as in <(kustomize build)."""
+_LONGEST: Final = 120.0
+"""Seconds until its end, however it drips."""
 
 
 def open_file(path: Path) -> BinaryIO:
@@ -37,6 +39,7 @@ def _content(path: Path) -> bytes:
         content = bytearray()
         until = time.monotonic() + _NO_WRITER
         opened = False
+        last = time.monotonic() + _LONGEST
         while len(content) <= LARGEST_FILE:
             try:
                 piece = os.read(descriptor, 1 << 16)
@@ -45,6 +48,8 @@ def _content(path: Path) -> bytes:
                 if not opened:
                     opened, until = True, time.monotonic() + _NO_BYTE
                 piece = None
+            if time.monotonic() >= last:
+                raise OSError(errno.ETIMEDOUT, f"it is a pipe without an end in {_LONGEST:.0f} s", str(path))
             if piece:
                 content += piece
                 opened, until = True, time.monotonic() + _NO_BYTE

@@ -378,3 +378,12 @@ def test_the_fingerprint_does_not_read_tensors(tmp_path: Path) -> None:
     content = (directory / SECOND).read_bytes()
     (directory / SECOND).write_bytes(content[:-1] + b"\x01")
     assert read_model(directory).fingerprint == before
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_a_pipe_in_the_place_of_weights_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(MultinodeError, match="it is not a file") as caught:
+        read_model(tmp_path)
+    assert caught.value.code is ExitCode.SHARD_ABSENT

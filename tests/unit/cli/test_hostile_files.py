@@ -56,6 +56,17 @@ def test_a_pipe_in_the_place_of_a_configuration(tmp_path: Path) -> None:
     assert "has no config.json" in refused(("plan", "--gpu", "H100-SXM"), tmp_path)
 
 
+def test_a_pipe_among_the_weights(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"architectures": ["LlamaForCausalLM"], "model_type": "llama"}')
+    os.mkfifo(tmp_path / "model.safetensors")
+    assert "model.safetensors" in refused(("plan", "--gpu", "H100-SXM"), tmp_path)
+
+
+def test_a_pipe_in_the_place_of_a_program(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "serve.py")
+    assert "it is not a file" in refused(("convert",), tmp_path / "serve.py")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import threading
 from pathlib import Path
@@ -32,6 +33,26 @@ def test_a_writer_that_writes_nothing(pipe: Path, monkeypatch: pytest.MonkeyPatc
             read([str(pipe)])
     finally:
         os.close(writer)
+
+
+def test_a_writer_that_never_ends(pipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipes, "_LONGEST", 0.5)
+    over = threading.Event()
+
+    def drip() -> None:
+        with pipe.open("w") as writer, contextlib.suppress(BrokenPipeError):
+            while not over.wait(0.05):
+                writer.write("# more\n")
+                writer.flush()
+
+    writing = threading.Thread(target=drip)
+    writing.start()
+    try:
+        with pytest.raises(MultinodeError, match="a pipe without an end"):
+            read([str(pipe)])
+    finally:
+        over.set()
+        writing.join()
 
 
 def test_a_pipe_as_a_shell_makes_one(pipe: Path) -> None:
