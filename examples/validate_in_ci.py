@@ -1,4 +1,4 @@
-"""Fail a pipeline if manifests or specs will be refused, or never serve, on any platform in use."""
+"""Fail a pipeline if manifests or specs will be rejected, or never serve, on any platform in use."""
 
 import sys
 

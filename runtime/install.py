@@ -4,7 +4,7 @@
     install.py install WHEELS HOME     install it, and Ray where there is none
 
 Runs in the image with its own Python, before the package is there: the standard library, and packaging, which
-vLLM brings. What the package needs has to be there already; a base that lacks it is refused by name.
+vLLM brings. What the package needs has to be there already; a base that lacks it is rejected by name.
 """
 
 import importlib

@@ -20,7 +20,7 @@ _ONE_LIST: Final = """\
 - {op: test, path: "/another component lists resources already/serving.kserve.io~1gpu-resource-types", value: null}
 - {op: remove, path: "/another component lists resources already"}
 """
-_REQUESTS: Final = "# Under requests as well: KServe counts nodes by requests, and overwrites what stands under limits alone."
+_REQUESTS: Final = "# Under requests as well: KServe counts nodes by requests, and overwrites values that are only under limits."
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ MEANINGS: Final[dict[ExitCode, str]] = {
     ExitCode.OK: "Done, or stopped as asked.",
     ExitCode.USAGE: "The command line cannot be read, or names an unknown KServe version.",
     ExitCode.DOES_NOT_FIT: "`plan`: no choice of nodes can hold the model; the smallest deployment that would is shown.",
-    ExitCode.WILL_NOT_SERVE: "`validate`, `preview`, `deploy`: KServe would refuse it, or accept it and never serve.",
+    ExitCode.WILL_NOT_SERVE: "`validate`, `preview`, `deploy`: KServe would reject it, or accept it and never serve.",
     ExitCode.MANIFEST: "A file is missing, or is not YAML or JSON that Kubernetes can read.",
     ExitCode.SPEC: "The deployment spec has an unknown field or an impossible value.",
     ExitCode.KUSTOMIZE: "A kustomization cannot be built, or neither `kubectl` nor `kustomize` is installed.",
@@ -55,7 +55,7 @@ MEANINGS: Final[dict[ExitCode, str]] = {
     ExitCode.NOT_CARRIED: (
         "`convert`: a field of the source has no counterpart, or the spec is incomplete; the report names each."
     ),
-    ExitCode.NOT_CONVERTED: "`convert`: the source is refused and nothing is written; the line names the field and why.",
+    ExitCode.NOT_CONVERTED: "`convert`: the source is rejected and nothing is written; the line names the field and why.",
     ExitCode.MODEL_MISSING: (
         "There is no model directory, it is empty, or its `multinode fetch` has not finished. Filling a claim: the "
         "source has no such model."
@@ -112,7 +112,7 @@ MEANINGS: Final[dict[ExitCode, str]] = {
     ),
     ExitCode.SERVES_BADLY: "`doctor`: every service serves, and one of them badly.",
     ExitCode.SOURCE_UNREACHABLE: "The model's source does not answer.",
-    ExitCode.SOURCE_DENIED: "The model's source refuses the token, or there is none.",
+    ExitCode.SOURCE_DENIED: "The model's source rejects the token, or there is none.",
     ExitCode.CLAIM_FULL: "The claim is too small for the model.",
     ExitCode.DIFFERS: "`record --check`: something differs from the record.",
     ExitCode.INTERRUPTED: "Stopped from the keyboard.",

@@ -107,10 +107,10 @@ def secrets() -> dict[Path, str]:
 
 
 ROUTER_COMMENTS = {
-    "- --policy=power_of_two": "Of two heads, taken at random, the one with fewer requests under way.",
+    "- --policy=power_of_two": "Of two random heads, the one with fewer requests in flight.",
     "- --selector": "Heads only: workers have no API.",
     "readinessProbe:": "Not /health, which fails as soon as one of the groups does.",
-    "securityContext:": "Its image names no user; the component openshift leaves it to OpenShift.",
+    "securityContext:": "Its image sets no user; with the component openshift, OpenShift sets it.",
 }
 
 

@@ -25,6 +25,7 @@ SYMPTOMS: Final = {
     "worker-restarts": "A worker restarts again and again",
     "nccl-hangs": "NCCL hangs, at the start or later",
     "slow-load": "The model loads slowly",
+    "slow-answers": "The service answers slowly",
     "ready-unknown": "The service works, and Ready is Unknown",
 }
 """Page below docs/runbook -> what is seen."""
@@ -38,7 +39,18 @@ AREAS: Final[dict[Area, str]] = {
     "engine": "nccl-hangs",
 }
 """Where a cause is seen -> the page to begin with."""
-_ELSEWHERE: Final = {"model-fetched": "slow-load", "image-pull": "pending", "volume-mount": "pending"}
+_ELSEWHERE: Final = {
+    **dict.fromkeys(("image-pull", "volume-mount"), "pending"),
+    **dict.fromkeys(("model-fetched", "model-gated"), "slow-load"),
+    **dict.fromkeys(
+        ("cache-full", "preemptions", "queue", "slow-wire", "rdma-unused", "stages-unlike"), "slow-answers"
+    ),
+    **dict.fromkeys(
+        ("gpu-memory", "cache-too-small", "driver-too-old", "architecture-unknown", "remote-code"),
+        "worker-restarts",
+    ),
+}
+"""Causes that another page than their area's is about."""
 
 
 def files() -> Files:

@@ -20,7 +20,7 @@ _TARGETS: Final = ("kserve", "lws")
 
 
 def files() -> Files:
-    """Page and examples; a target that an example is refused for has none."""
+    """Page and examples; a target that an example is rejected for has none."""
     written: Files = {ROOT / "docs/spec.md": reference()}
     for path in sorted((ROOT / "tests/data/authoring").glob("*/spec.yaml")):
         for target in _TARGETS:

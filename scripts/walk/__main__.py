@@ -9,8 +9,8 @@ import textwrap
 import time
 from pathlib import Path
 
-from unit.docs.console import ROOT
-from walk.page import Command, agrees, commands
+from unit.docs.console import ROOT, agrees
+from walk.page import Command, commands
 from walk.user import Ended, User
 
 PAGES = (
@@ -25,9 +25,6 @@ PURE = frozenset({"plan", "models", "gpus", "render", "preview", "validate", "sc
 """Commands whose output must not depend on the Python."""
 NO_CLUSTER = {70: "kubeconfig", 76: "oc is not on PATH"}
 """Exit codes where there is no cluster, and what the line says."""
-_RENDERED = "multinode render -f llama.yaml --platform openshift-ai-2.25 --out my-service/"
-GIVEN = {"docs/start/openshift-ai.md": _RENDERED}
-"""What a page takes for granted: manifests that its reader already has."""
 _TIMEOUT = 900
 _SHOWN = 120
 
@@ -46,13 +43,12 @@ class Walk:
         self._plain = plain
         self._show = show
         self._running: subprocess.Popen[str] | None = None
+        self._shown = ""
         self.faults: list[str] = []
         self.printed: dict[str, str] = {}
 
     def page(self, page: str) -> None:
         """Every command of one page."""
-        if page in GIVEN:
-            self._user.run(GIVEN[page], _TIMEOUT)
         for command in commands(ROOT / page):
             begun = time.monotonic()
             result = self._step(command)
@@ -69,19 +65,19 @@ class Walk:
             return self._completion(command)
         if "local run" in command.line:
             self._running = self._user.start(command.line)
+            self._shown = command.shown
             return self._shown_in_the_other_terminal(command.line.split()[0])
         ended = self._user.run(command.line, _TIMEOUT)
         if self._show:
-            print(textwrap.indent(ended.out + ended.err, "    | "), end="")
+            print(textwrap.indent(ended.text, "    | "), end="")
         if command.program == "multinode" and command.subcommand in ON_A_CLUSTER:
             return _without_a_cluster(ended)
         if self._running is not None and "local stop" in command.line:
-            self._running.communicate(timeout=120)
-            if self._running.returncode != 0:
-                return f"FAULT: `local run` ended with exit code {self._running.returncode}"
-            self._running = None
+            fault = self._first_terminal()
+            if fault:
+                return fault
         if command.program == "multinode" and command.subcommand in PURE:
-            self.printed[command.line] = ended.out
+            self.printed[command.line] = ended.text
         return _compared(command, ended)
 
     def _shown_in_the_other_terminal(self, program: str) -> str:
@@ -93,35 +89,46 @@ class Walk:
             time.sleep(0.2)
         return "runs in another terminal"
 
+    def _first_terminal(self) -> str:
+        """What is wrong with the command that ran in the first terminal, now that it has ended."""
+        assert self._running is not None
+        text = "".join(self._running.communicate(timeout=120))
+        code, self._running = self._running.returncode, None
+        if code != 0:
+            return f"FAULT: `local run` ended with exit code {code}"
+        if not agrees(self._shown, text):
+            return f"FAULT: the page shows\n{self._shown}\nand `local run` printed\n{text}"
+        return ""
+
     def _completion(self, command: Command) -> str:
         shell = "zsh" if "zsh" in command.line else "bash"
         if shutil.which(shell) is None or ("kubectl" in command.line and shutil.which("kubectl") is None):
             return f"left out: no {shell} or no kubectl here"
         load = "autoload -U compinit && compinit -u; " if shell == "zsh" else ""
         ended = self._user.run(f"{shell} -c '{load}{command.line}'", 60)
-        if ended.err:
+        if ended.text:
             # `source` itself succeeds whatever the program in its brackets does.
-            return f"FAULT: {ended.err}"
+            return f"FAULT: {ended.text}"
         return _compared(command, ended)
 
 
 def _without_a_cluster(ended: Ended) -> str:
-    lines = ended.err.strip().splitlines()
+    lines = ended.text.strip().splitlines()
     if ended.code in NO_CLUSTER and len(lines) == 1 and NO_CLUSTER[ended.code] in lines[0]:
         return f"says that there is no cluster: {lines[0]}"
-    return f"FAULT: exit code {ended.code}, not one line that says so: {ended.err[-2000:]}"
+    return f"FAULT: exit code {ended.code}, not one line that says so: {ended.text[-2000:]}"
 
 
 def _compared(command: Command, ended: Ended) -> str:
     if ended.code != command.code:
-        return f"FAULT: exit code {ended.code}, not {command.code}: {(ended.out + ended.err)[-3000:]}"
-    if "Traceback" in ended.err:
-        return f"FAULT: a traceback: {ended.err[-3000:]}"
+        return f"FAULT: exit code {ended.code}, not {command.code}: {ended.text[-3000:]}"
+    if "Traceback" in ended.text:
+        return f"FAULT: a traceback: {ended.text[-3000:]}"
     if not command.shown:
         return "exit code as said"
-    if agrees(command.shown, ended.out):
+    if agrees(command.shown, ended.text):
         return "exit code and output as shown"
-    return f"FAULT: the page shows\n{command.shown}\nand it printed\n{ended.out}"
+    return f"FAULT: the page shows\n{command.shown}\nand it printed\n{ended.text}"
 
 
 def main() -> int:

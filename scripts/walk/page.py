@@ -41,11 +41,5 @@ def commands(page: Path) -> list[Command]:
         for part in re.split(r"^\$ ", text.replace("\\\n", " "), flags=re.MULTILINE)[1:]:
             line, _, shown = part.partition("\n")
             code = re.search(r"# exit code (\d+)", line)
-            found.append(Command(_COMMENT.sub("", line), shown.strip(), int(code[1]) if code else 0))
+            found.append(Command(_COMMENT.sub("", line), shown.strip("\n"), int(code[1]) if code else 0))
     return found
-
-
-def agrees(shown: str, printed: str) -> bool:
-    """Whether a page shows what was printed. `…` stands for any text; a run of spaces counts as one."""
-    parts = [r"\s+".join(map(re.escape, part.split())) for part in shown.split("…")]
-    return re.search(r"\s*.*?\s*".join(parts), printed, re.DOTALL) is not None

@@ -12,11 +12,10 @@ from unit.docs.console import ROOT
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended: exit code, standard output, standard error."""
+    """How a command ended: exit code, and what it printed, standard output first."""
 
     code: int
-    out: str
-    err: str
+    text: str
 
 
 class User:
@@ -75,5 +74,5 @@ class User:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             out, err = process.communicate()
-            return Ended(124, out, err)
-        return Ended(process.returncode, out, err)
+            return Ended(124, out + err)
+        return Ended(process.returncode, out + err)

@@ -153,7 +153,7 @@ def test_kserve_refuses_in_its_own_words(here: Here) -> None:
     body["spec"]["predictor"]["model"]["storageUri"] = "s3://bucket/llm"
     told = here.deploy(runtime(), body, more=("--no-wait", "--force"), code=ExitCode.WILL_NOT_SERVE)
     last = told.splitlines()[-1]
-    assert "KServe refuses it: " in last
+    assert "KServe rejects it: " in last
     assert "Storage Protocol" in last
     # Asked before anything was written.
     assert here.kubectl.list("inferenceservices,servingruntimes") == []

@@ -15,7 +15,7 @@ from vllm_multinode.authoring.preview import Preview, preview
 from vllm_multinode.contract.finding import Finding
 from vllm_multinode.platforms.kserve.simulate import simulate
 
-_WEBHOOK: Final = "KServe refuses it: "
+_WEBHOOK: Final = "KServe rejects it: "
 _KINDS: Final = "deployments,services,pods,horizontalpodautoscalers,configmaps"
 _RECREATE: Final[Body] = {"type": "Recreate"}
 _TOLERATION: Final[Body] = {"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}
@@ -392,7 +392,7 @@ def _refused(found: Preview, written: list[Body], kubectl: Kubectl) -> None:
 
 
 def _by_webhook(found: Preview) -> list[Finding]:
-    """What a webhook refuses; the rest is kubectl's strict check, which `_apply` does not ask for."""
+    """What a webhook rejects; the rest is kubectl's strict check, which `_apply` does not ask for."""
     return [one for one in found.of("refused") if one.message.startswith(_WEBHOOK)]
 
 

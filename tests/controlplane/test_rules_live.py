@@ -114,7 +114,7 @@ def test_refused(example: Example, plane: Plane, kubectl: Kubectl) -> None:
     (said, *_) = [
         one.message for one in validate(documents(example.bad), [find(version)]) if one.rule == example.rule
     ]
-    words = said.removeprefix("KServe refuses it: ").rstrip(".")
+    words = said.removeprefix("KServe rejects it: ").rstrip(".")
     *first, last = _order(example)
     for body in first:
         kubectl("apply", "-f", "-", documents=_bare([body]))
@@ -133,7 +133,7 @@ def test_refused(example: Example, plane: Plane, kubectl: Kubectl) -> None:
 
 
 def _order(example: Example) -> list[dict[str, Any]]:
-    """The example's objects, the one that is refused last and what comes behind it left out."""
+    """The example's objects, the one that is rejected last and what comes behind it left out."""
     found = [
         one for one in validate(documents(example.bad), [find(example.version)]) if one.rule == example.rule
     ]
@@ -169,7 +169,7 @@ def _no_workers(kubectl: Kubectl, name: str) -> None:
 
 
 def _no_deployment(kubectl: Kubectl, name: str) -> None:
-    """The API server refuses one of the two Deployments."""
+    """The API server rejects one of the two Deployments."""
     both = {f"Deployment/{name}-predictor", f"Deployment/{name}-predictor-worker"}
     assert both - _made(kubectl, name).keys()
 

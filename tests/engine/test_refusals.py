@@ -1,4 +1,4 @@
-"""Members that must not join each other, each refused by name; the engine is a stand-in."""
+"""Members that must not join each other, each rejected by name; the engine is a stand-in."""
 
 from pathlib import Path
 

@@ -26,7 +26,7 @@ async def test_its_supervisor_presents_a_certificate_of_its_own(
     start: Start, made_model: Path, tmp_path: Path, step: Step
 ) -> None:
     authority = Authority(tmp_path)
-    # As OpenShift's service certificates are: good for a server, and refused as a client's.
+    # As OpenShift's service certificates are: good for a server, and rejected as a client's.
     authority.issue("llm", SERVER)
     client = authority.issue("client", CLIENT)
     named = {"--ssl-certfile": "llm.crt", "--ssl-keyfile": "llm.key", "--ssl-ca-certs": "authority.crt"}

@@ -236,7 +236,7 @@ def waits(_: LocalGroup) -> Undo:
 
 
 def beside(why: str, named_as: str = "", **variables: str) -> Act:
-    """One more worker asks for a place, and is refused.
+    """One more worker asks for a place, and is rejected.
 
     Args:
         why: words of the refusal, as the stray tells it.

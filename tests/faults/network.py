@@ -76,7 +76,7 @@ def _filtered(group: LocalGroup, node: str, rules: Sequence[tuple[str, ...]]) ->
             done = subprocess.run([*inside, "-A", *where, *rule], check=False, capture_output=True)
             if done.returncode:
                 _delete(undo)
-                raise Unavailable(f"iptables refuses: {done.stderr.decode().strip()}")
+                raise Unavailable(f"iptables rejects: {done.stderr.decode().strip()}")
             undo.append([*inside, "-D", *where, *rule])
     return partial(_delete, undo)
 

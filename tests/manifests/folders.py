@@ -63,7 +63,7 @@ def build(folder: Path) -> tuple[Object, ...]:
     """The objects of a folder; do not change them.
 
     Raises:
-        BuildError: kustomize refuses it.
+        BuildError: kustomize rejects it.
     """
     done = subprocess.run([*builder(), str(folder)], capture_output=True, text=True, check=False, timeout=120)
     if done.returncode:

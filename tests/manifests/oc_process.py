@@ -22,7 +22,7 @@ _LONGEST = 255
 
 
 class TemplateError(Exception):
-    """What `oc process` would refuse."""
+    """What `oc process` would reject."""
 
 
 def process(template: Mapping[str, Any], given: Mapping[str, str], seed: int = 0) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Each component over each folder, rendered or an overlay: it works under the names there, or is refused.
+"""Each component over each folder, rendered or an overlay: it works under the names there, or is rejected.
 
 What would be worse is a folder that builds and selects nothing.
 """
@@ -64,7 +64,7 @@ WORDS = re.compile(
 )
 # What a folder may say already in the same words: what `route` brings along, the annotation of a release.
 IDEMPOTENT = {"api-key", "kserve-0.15.0", "kserve-0.16.0"}
-# Over a rendered folder these work; the others are refused: the spec has said so, or the base is missing.
+# Over a rendered folder these work; the others are rejected: the spec has said so, or the base is missing.
 WORK = {
     "argocd",
     "kserve-0.15.0",

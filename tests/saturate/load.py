@@ -126,7 +126,7 @@ class Load:
             yield f"{count} times: {what}"
 
     def problems(self) -> Iterator[str]:
-        """Kinds of request that nobody was answered. What vLLM refuses is told: it is no restart."""
+        """Kinds of request that nobody was answered. What vLLM rejects is told: it is no restart."""
         for name in self._names:
             if not self.answered[name]:
                 yield f"no {name} was answered"

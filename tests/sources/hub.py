@@ -24,7 +24,7 @@ def hub(
 
     Args:
         files: of the model.
-        gated: without the token it is refused.
+        gated: without the token it is rejected.
         store: another server, that gets a redirect with a signature.
         repository: the model's name.
     """

@@ -26,7 +26,7 @@ os.environ |= {
     "HF_HUB_OFFLINE": "1",
     "CUDA_VISIBLE_DEVICES": "",
 }
-# TP and PP that are tried; those that vLLM refuses are recorded as such.
+# TP and PP that are tried; those that vLLM rejects are recorded as such.
 CUTS = ((1, 1), (2, 1), (8, 1), (1, 3), (4, 4))
 # Tokens of a block of attention layers before they are aligned with states; of MLA; tokens of requests.
 BLOCK, LATENT_BLOCK, CONTEXTS = 16, 64, (512, 40_000)

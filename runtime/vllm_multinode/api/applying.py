@@ -58,7 +58,7 @@ def _fetch(
     jobs = [str(body["metadata"]["name"]) for body in wanted.bodies if is_fetch(body)]
     if not jobs:
         return set()
-    # All of it is asked for first, so that no service is refused after hours of fetching.
+    # All of it is asked for first, so that no service is rejected after hours of fetching.
     deploying.deploy(cluster, replace(wanted, dry_run=True))
     before = [body for body in wanted.bodies if body.get("kind") not in ownership.SERVICES]
     deployed = deploying.deploy(cluster, replace(wanted, bodies=before), done=done)

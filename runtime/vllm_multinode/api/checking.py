@@ -1,4 +1,4 @@
-"""What will be refused, what will never serve, and what is made of it: without a cluster, for Python."""
+"""What will be rejected, what will never serve, and what is made of it: without a cluster, for Python."""
 
 from collections.abc import Iterable
 

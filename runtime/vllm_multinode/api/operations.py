@@ -81,7 +81,7 @@ def deploy(
 
     Raises:
         MultinodeError: WILL_NOT_SERVE, with nothing written; NOT_SERVING for a model that does not come;
-            INTERRUPTED where it was cancelled; what the cluster refuses.
+            INTERRUPTED where it was cancelled; what the cluster rejects.
     """
     asked = find(platform) if isinstance(platform, str) else platform
     read = inputs_of(given)

@@ -55,7 +55,7 @@ def plan(
 
     Raises:
         MultinodeError: USAGE for an unknown name or counts that contradict each other; SIZES for what vLLM
-            refuses; MODEL_MISSING, MODEL_CONFIG and their like for a folder that is not a model.
+            rejects; MODEL_MISSING, MODEL_CONFIG and their like for a folder that is not a model.
     """
     source = named_model(fspath(model))
     accelerator, in_shape, notes = find_gpu(gpu, gpu_memory_gib)

@@ -66,10 +66,10 @@ def release_for(
 
 
 def prepared(cluster: "Cluster", files: "Inputs", manner: Manner) -> "tuple[Given, Deployment]":
-    """The deployment as it will be written: what it needs is there, and nothing refuses it.
+    """The deployment as it will be written: what it needs is there, and nothing rejects it.
 
     Raises:
-        MultinodeError: what will not serve, is missing, or is refused by the cluster.
+        MultinodeError: what will not serve, is missing, or is rejected by the cluster.
     """
     from vllm_multinode.api import source_check
     from vllm_multinode.authoring.spec.file import from_document

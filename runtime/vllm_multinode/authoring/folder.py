@@ -45,7 +45,7 @@ def write(folder: Path, texts: Mapping[str, str], *, force: bool = False) -> lis
         if foreign and not force:
             raise MultinodeError(
                 ExitCode.USAGE,
-                f"holds files that multinode render did not write: {', '.join(foreign)}.",
+                f"contains files that multinode render did not write: {', '.join(foreign)}.",
                 where=str(folder),
                 hint="Choose another folder, or overwrite with --force.",
             )
@@ -73,7 +73,7 @@ def replace(folder: Path, texts: Mapping[str, str]) -> list[Path]:
     marked = {name: REPORT_MARKER + text if name == REPORT else text for name, text in texts.items()}
     with _told(folder):
         if folder.exists() and not _is_of_a_conversion(folder):
-            what = "holds files that multinode convert did not write."
+            what = "contains files that multinode convert did not write."
             raise MultinodeError(ExitCode.USAGE, what, where=str(folder), hint="Choose another folder.")
         with _beside(folder, marked) as unfinished:
             _swap(unfinished, folder)

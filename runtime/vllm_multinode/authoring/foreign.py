@@ -56,8 +56,8 @@ def _llm_service(document: Document) -> Foreign:
     elif stages > 1 or tensor > 1:
         sentence = (
             f"{what}; up to KServe v0.20 it creates no engine that spans nodes: there is no preset for "
-            "pipeline parallelism (kserve#5047), and tensor parallelism over pods makes one pod "
-            "(kserve#4946)."
+            "pipeline parallelism (kserve#5047), and tensor parallelism over "
+            "pods creates one pod (kserve#4946)."
         )
         hint = f"An InferenceService with a workerSpec carries TP {tensor} x PP {stages}: {_RENDER}"
     else:
@@ -156,12 +156,12 @@ _SHAPES: Final = (
     ),
     _Shape(
         frozenset({"servingEngineSpec", "routerSpec", "cacheserverSpec"}),
-        "holds values of vLLM's production-stack, a Helm chart, not a Kubernetes object.",
+        "contains values of vLLM's production-stack, a Helm chart, not a Kubernetes object.",
         _HELM_HINT,
     ),
     _Shape(
         frozenset({"modelArtifacts", "decode", "prefill"}),
-        "holds values of llm-d's model service, a Helm chart, not a Kubernetes object.",
+        "contains values of llm-d's model service, a Helm chart, not a Kubernetes object.",
         _HELM_HINT,
     ),
     _Shape(

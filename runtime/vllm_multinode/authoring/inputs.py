@@ -95,7 +95,7 @@ def not_checked(inputs: Inputs, sources: Sequence[str], kinds: Sequence[str]) ->
     for document, known in inputs.foreign():
         return MultinodeError(ExitCode.NOT_CHECKED, known.sentence, where=place(document), hint=known.hint)
     told = ", ".join(sorted({document.kind for document in inputs.documents}))
-    what = f"holds none of {', '.join(kinds)}" + (f", only {told}." if told else ".")
+    what = f"contains none of {', '.join(kinds)}" + (f", only {told}." if told else ".")
     hint = "Name the file of one with -f, or a deployment spec."
     return MultinodeError(ExitCode.NOT_CHECKED, what, where=", ".join(sources), hint=hint)
 

@@ -26,7 +26,7 @@ def check_finished(directory: Path) -> Marker | None:
         hint = "Run multinode fetch (its Job) again; it resumes where it stopped."
     else:
         by = f" by {marker.owner}" if marker.owner else ""
-        what = f"the download of {marker.source} is not finished (begun {since}{by}{far})."
+        what = f"the download of {marker.source} is not finished (started {since}{by}{far})."
         hint = "Wait for it (kubectl wait --for=condition=complete job/…), or run it again if it was killed."
     raise MultinodeError(ExitCode.MODEL_MISSING, what, where=str(directory), hint=hint)
 
@@ -34,7 +34,7 @@ def check_finished(directory: Path) -> Marker | None:
 def under_way(directory: Path) -> str | None:
     """Say how far a fetch is; None where none is to be waited for.
 
-    A directory without a model is waited for too: its fetch has not begun. One that has failed is not.
+    A directory without a model is waited for too: its fetch has not started. One that has failed is not.
     """
     try:
         marker = read_marker(directory)
@@ -42,7 +42,7 @@ def under_way(directory: Path) -> str | None:
     except (OSError, MultinodeError):
         return None
     if marker is None:
-        return "its fetch has not begun" if not set(content) - {LOCK, WORK} else None
+        return "its fetch has not started" if not set(content) - {LOCK, WORK} else None
     if marker.state != "fetching":
         return None
     here = sum(1 for name, file in marker.files.items() if _length(directory / name) == file.size)

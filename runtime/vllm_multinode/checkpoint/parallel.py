@@ -8,7 +8,7 @@ Rule = Literal["heads", "kv-heads", "layers"]
 
 @dataclass(frozen=True, slots=True)
 class Indivisible:
-    """Why a size is refused.
+    """Why a size is rejected.
 
     Attributes:
         rule: its name, the same for every model.

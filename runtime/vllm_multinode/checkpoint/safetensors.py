@@ -18,7 +18,7 @@ from vllm_multinode.contract.exit_codes import ExitCode
 PREFIX = 8
 """Bytes before the header, which hold its length."""
 
-# The safetensors library refuses longer headers.
+# The safetensors library rejects longer headers.
 _LONGEST = 100_000_000
 _LFS_POINTER = b"version https://git-lfs"
 

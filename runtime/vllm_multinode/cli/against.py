@@ -62,7 +62,7 @@ def hold_against(
     plan = as_asked(Planner(asked))
     choice = plan.best
     if choice is None:
-        raise MultinodeError(ExitCode.SIZES, "vLLM refuses the sizes of the log.", where=file)
+        raise MultinodeError(ExitCode.SIZES, "vLLM rejects the sizes of the log.", where=file)
     rows = against.compared(plan, choice, log, device_known=known)
     if output == "text":
         return against.as_text(plan, choice, log, rows)

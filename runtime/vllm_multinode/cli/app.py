@@ -28,8 +28,8 @@ GOALS: Final = {
         "convert": "Convert what you run on KAITO, OCI AI Blueprints, AI-on-EKS, KServe or Ray Serve.",
     },
     "Check without a cluster": {
-        "preview": "Show what KServe will create; exit code 4 if it would refuse it or never serve.",
-        "validate": "Find what will be refused and what will never serve; exit code 4 if anything is found.",
+        "preview": "Show what KServe will create; exit code 4 if it would reject it or never serve.",
+        "validate": "Find what will be rejected and what will never serve; exit code 4 if anything is found.",
     },
     "Deploy to a cluster": {
         "up": "From a model's name to a service that answers: plan, render, check, deploy and wait.",

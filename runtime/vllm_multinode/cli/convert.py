@@ -55,7 +55,7 @@ def convert(
 ) -> int:
     """Convert what you run on KAITO, OCI AI Blueprints, AI-on-EKS, KServe or Ray Serve.
 
-    Exit code 16 where a field was not carried, 17 where the source is refused.
+    Exit code 16 where a field was not carried, 17 where the source is rejected.
 
     multinode convert workspace.yaml --out llama/
 

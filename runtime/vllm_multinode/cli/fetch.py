@@ -8,13 +8,16 @@ import sys
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from vllm_multinode.contract import env
 from vllm_multinode.contract.errors import MultinodeError
 from vllm_multinode.contract.exit_codes import ExitCode
 from vllm_multinode.contract.numbers import is_count
 from vllm_multinode.launcher.logs import log_to_stderr
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 _ABOUT: Final = """Download a model into a directory, such as a mounted claim, and check that it is complete.
 A run that was broken off goes on where it was; one over a whole directory ends at once."""
@@ -34,6 +37,10 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise MultinodeError(ExitCode.USAGE, f"{message}.", hint="See `multinode fetch --help`.")
+
+    def print_help(self, file: "SupportsWrite[str] | None" = None) -> None:
+        """As argparse does, which ignores that the output is full."""
+        (file or sys.stdout).write(self.format_help())
 
 
 def main(arguments: tuple[str, ...]) -> ExitCode:

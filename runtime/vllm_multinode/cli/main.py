@@ -42,12 +42,16 @@ def main() -> NoReturn:
     sys.exit(code)
 
 
+def _print_help(role: str) -> int:
+    sys.stdout.write(_HELP.format(role=role))
+    return ExitCode.OK
+
+
 def _run(arguments: list[str]) -> int:
     command, others = next(iter(arguments), ""), tuple(arguments[1:])
     if command in ("head", "worker"):
         if others[:1] in (("--help",), ("-h",)):
-            sys.stdout.write(_HELP.format(role=command))
-            return ExitCode.OK
+            return guarded(lambda: _print_help(command))
         # Neither click nor rich is loaded, nor has to be installed: every argument behind the role is vLLM's.
         from vllm_multinode.launcher.main import main as launch
 

@@ -22,15 +22,18 @@ def guarded(run: Callable[[], int]) -> int:
         _take_every_character(stream)
     output = sys.stdout
     try:
-        code = run()
+        try:
+            code = run()
+        except SystemExit:
+            if sys.stdout is not output:
+                # click exits with 1 if the reader has gone, and replaces this stream.
+                _drop(output)
+                return CLOSED
+            # argparse exits after its help.
+            output.flush()
+            raise
         output.flush()
     except BrokenPipeError:
-        _drop(output)
-        return CLOSED
-    except SystemExit:
-        # click ends with 1 where the reader has gone, and puts another stream in the place of this one.
-        if sys.stdout is output:
-            raise
         _drop(output)
         return CLOSED
     except OSError as error:

@@ -52,7 +52,7 @@ def preview(
     remote: Remote = False,
     output: Annotated[Output, Option("--output", "-o", help="Output format.")] = "table",
 ) -> int:
-    """Show what KServe will create; exit code 4 if it would refuse it or never serve.
+    """Show what KServe will create; exit code 4 if it would reject it or never serve.
 
     multinode preview -f llama/ --platform openshift-ai-2.25
 

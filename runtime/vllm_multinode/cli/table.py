@@ -26,7 +26,7 @@ def echo(line: str) -> None:
     try:
         click.echo(line)
     except BrokenPipeError:
-        # What is still buffered would be refused once more when the interpreter ends.
+        # What is still buffered would be rejected once more when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise click.exceptions.Exit(0) from None
 

@@ -73,7 +73,7 @@ def validate(
         bool, Option("--online", help="Also check that each model exists at its source.")
     ] = False,
 ) -> int:
-    """Find what will be refused and what will never serve; exit code 4 if anything is found.
+    """Find what will be rejected and what will never serve; exit code 4 if anything is found.
 
     multinode validate -f llama/ --platform openshift-ai-2.25
 
@@ -234,4 +234,4 @@ def _notes(given: Inputs, findings: Sequence[Finding], releases: Sequence[Releas
     blocked = {release for finding in findings if finding.blocks for release in finding.releases}
     serving = [release for release in releases if release not in blocked]
     if blocked and serving:
-        aside(f"nothing is refused or stalls with {listed(serving)}")
+        aside(f"nothing is rejected or stalls with {listed(serving)}")

@@ -209,7 +209,7 @@ class Cluster:
 
         Raises:
             MultinodeError: CONFLICT with who owns which field, WILL_NOT_SERVE with the webhook's words, and
-                whatever else the API refuses.
+                whatever else the API rejects.
         """
         resource = self.resource(str(body["apiVersion"]), str(body["kind"]))
         metadata = body["metadata"]

@@ -161,7 +161,7 @@ def _ensure_namespaces(cluster: Cluster, items: Sequence[Item], wanted: Deployme
         except MultinodeError as error:
             if error.code != ExitCode.FORBIDDEN:
                 raise
-            # Not everybody may read namespaces; a missing one will be refused with its objects.
+            # Not everybody may read namespaces; a missing one will be rejected with its objects.
             continue
         if found is not None:
             continue

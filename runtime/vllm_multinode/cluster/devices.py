@@ -33,7 +33,7 @@ class Pods(NamedTuple):
 def check(cluster: Cluster, bodies: Sequence[Body]) -> None:
     """Refuse pods whose devices the nodes meant for them do not offer.
 
-    Nodes that an autoscaler has yet to add cannot be asked: nothing is refused while no node is there that
+    Nodes that an autoscaler has yet to add cannot be asked: nothing is rejected while no node is there that
     has the accelerators.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What the Kubernetes API refuses, and why it cannot be reached, each as one MultinodeError."""
+"""What the Kubernetes API rejects, and why it cannot be reached, each as one MultinodeError."""
 
 import json
 import re
@@ -137,7 +137,7 @@ def _of_admission(answer: Answer, asked: Asked) -> MultinodeError | None:
         who = "KServe" if "kserve" in found[1] else f"The webhook {found[1]}"
         return MultinodeError(
             ExitCode.WILL_NOT_SERVE,
-            f"{who} refuses it: {found[2] or 'without a reason'}",
+            f"{who} rejects it: {found[2] or 'without a reason'}",
             where=asked.where,
             hint="`multinode validate` names the line." if who == "KServe" else "",
         )
@@ -150,7 +150,7 @@ def _of_admission(answer: Answer, asked: Asked) -> MultinodeError | None:
         )
     if found := _POLICY.search(answer.message):
         return MultinodeError(
-            ExitCode.WILL_NOT_SERVE, f"the policy {found[1]} refuses it: {found[2]}", where=asked.where
+            ExitCode.WILL_NOT_SERVE, f"the policy {found[1]} rejects it: {found[2]}", where=asked.where
         )
     return None
 
@@ -206,7 +206,7 @@ def _of_object(answer: Answer, asked: Asked) -> MultinodeError | None:
         # The message repeats every field of the causes.
         hint = "" if answer.code == 400 else "Correct it and try again."
         return MultinodeError(
-            ExitCode.WILL_NOT_SERVE, f"the API refuses it: {answer.message}", where=asked.where, hint=hint
+            ExitCode.WILL_NOT_SERVE, f"the API rejects it: {answer.message}", where=asked.where, hint=hint
         )
     if answer.code == 404:
         return missing_kind(asked) if answer.reason == "NoStatus" else None

@@ -268,6 +268,6 @@ class _Plain(io.RawIOBase):
 
 
 def _code(reason: str) -> int:
-    """The status that a WebSocket was refused with; the client tells it in words alone."""
+    """The status that a WebSocket was rejected with; the client tells it in words alone."""
     told = _HANDSHAKE.search(reason)
     return int(told[1]) if told else 0

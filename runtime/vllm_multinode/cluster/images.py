@@ -129,5 +129,5 @@ def sentences(engine: SupportedEngine, fields: Mapping[str, Any]) -> Iterator[st
     if executor.needs_ray:
         yield (
             f"Its Ray has to be {dotted(RAY_TOKEN)} or newer to know the group's token; an older one is "
-            "refused at start. An image of vLLM's own has no such need."
+            "rejected at start. An image of vLLM's own has no such need."
         )

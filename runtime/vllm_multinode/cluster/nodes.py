@@ -81,7 +81,7 @@ def gpu_nodes(
         freed: namespace and name of a service whose own pods count as gone.
 
     Raises:
-        MultinodeError: what the API refuses; a login that may not list pods gets every node as if it were
+        MultinodeError: what the API rejects; a login that may not list pods gets every node as if it were
             free, with a sentence that says so. DOES_NOT_FIT where no node has the labels.
     """
     everything, _ = cluster.list(NODES)

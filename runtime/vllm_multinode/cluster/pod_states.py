@@ -17,7 +17,7 @@ _FINAL_CODES: Final = frozenset(
     for code in ExitCode
     if ExitCode.VARIABLE <= code <= ExitCode.LAYERS or code in range(40, 45) or code is ExitCode.IMAGE
 )
-"""What the launcher refuses of its input: a restart refuses it again."""
+"""What the launcher rejects of its input: a restart rejects it again."""
 
 IMAGE_PATIENCE: Final = 60.0
 SCHEDULING_PATIENCE: Final = 300.0

@@ -111,7 +111,7 @@ def _admitted(cluster: Cluster, pods: PodsNeeded) -> None:
 
 def _of_admission(error: MultinodeError) -> bool:
     if error.code == ExitCode.WILL_NOT_SERVE:
-        return not error.what.startswith(("the API refuses it", "the cluster's Pod has no field"))
+        return not error.what.startswith(("the API rejects it", "the cluster's Pod has no field"))
     return _of_quota(error)
 
 
@@ -213,7 +213,7 @@ def _storage(claims: Sequence[Body]) -> dict[str, Decimal]:
 
 
 def _number(quantity: object) -> Decimal:
-    """What a quantity stands for; zero for what is not a quantity, which the API server refuses."""
+    """What a quantity stands for; zero for what is not a quantity, which the API server rejects."""
     try:
         return parse(quantity)
     except ValueError:

@@ -73,10 +73,10 @@ class Transport:
         body: Mapping[str, Any] | None = None,
         content_type: str = "application/json",
     ) -> Object | None:
-        """The object that is answered; `absent` where there is none, unless that is to be refused.
+        """The object that is answered; `absent` where there is none, unless that is to be rejected.
 
         Raises:
-            MultinodeError: what the API refuses, or that it cannot be reached.
+            MultinodeError: what the API rejects, or that it cannot be reached.
         """
         response = self.send(
             asked, method, path, tolerate=True, query=query, body=body, content_type=content_type
@@ -84,7 +84,7 @@ class Transport:
         data = response.data
         if response.status == 404 and absent != "refuse":
             answer = Answer.read(404, data)
-            # An object in a namespace that is not there is refused; a namespace that is not there is absent.
+            # An object in a namespace that is not there is rejected; a namespace that is not there is absent.
             if answer.details.get("kind") != "namespaces" or asked.kind == "Namespace":
                 return absent
         if not 200 <= response.status < 300:
@@ -127,7 +127,7 @@ class Transport:
 
         Raises:
             ExpiredError: 410, unless tolerated.
-            MultinodeError: what the API refuses, unless tolerated; or that it cannot be reached.
+            MultinodeError: what the API rejects, unless tolerated; or that it cannot be reached.
         """
         from urllib3 import Timeout
         from urllib3.exceptions import HTTPError

@@ -83,7 +83,7 @@ class Conversion:
     Attributes:
         services: in the order of the sources.
         rows: one for every value of every document.
-        refused: why, for each document that is refused.
+        refused: why, for each document that is rejected.
     """
 
     services: tuple[Service, ...]
@@ -185,7 +185,7 @@ def _service(draft: Draft, record: Record) -> Service:
     sizes.complete(draft)
     name = draft.service
     if name != draft.name:
-        draft.notes.append(f"The name {draft.name!r} is written {name}, as Kubernetes takes it.")
+        draft.notes.append(f"The name {draft.name!r} becomes {name}, which Kubernetes allows.")
     draft.fields = {"name": name, **draft.fields}
     for path in (("metadata", "name"),):
         if record.get(*path) is not None and not record.is_answered(path):
@@ -203,14 +203,12 @@ def _companion(record: Record) -> None:
     if record.is_answered(("kind",)) or record.is_refused:
         return
     if not record.body.get("kind") and kind_of(record.body) is None:
-        record.not_carried((), "This kind of source is not known.")
+        record.not_carried((), "This kind of source is unknown.")
     elif record.body.get("kind") == "Secret":
-        record.not_carried(
-            (), "A Secret's values are never copied. Apply it yourself, where the spec names it."
-        )
+        record.not_carried((), "A Secret's values are never copied. Apply it yourself; the spec names it.")
     elif record.body.get("kind") and kind_of(record.body) is None:
         record.not_carried(
-            (), f"Nothing here stands for a {record.body['kind']}. Apply it yourself if it is needed."
+            (), f"There is no equivalent for a {record.body['kind']}. Apply it yourself if it is needed."
         )
 
 
@@ -242,7 +240,7 @@ def _label(document: Document, documents: Sequence[Document]) -> str:
 
 def _unknown(documents: Sequence[Document], kind: Kind | None) -> MultinodeError:
     where = documents[0].file if documents else ""
-    what = f"holds nothing of {kind}." if kind else "holds nothing that can be converted."
+    what = f"holds nothing of {kind}." if kind else "contains nothing that can be converted."
     known = (
         "KAITO's Workspace and InferenceSet, OCI's blueprints, values of AI-on-EKS's inference-charts, "
         "InferenceService, LLMInferenceService, LeaderWorkerSet, RayService and Python files of Ray Serve"

@@ -20,8 +20,8 @@ _CHART: Final = "It is a setting of the chart's own helpers."
 _OTHERS: Final[Mapping[str, str]] = {
     "global": _CHART,
     "fluentbit": "The cluster's own log collector reads the pods' logs.",
-    "service": "KServe makes the Services.",
-    "ingress": "Write it as publish in the spec.",
+    "service": "KServe creates the Services.",
+    "ingress": "Set publish in the spec.",
     "huggingface": _CHART,
     "nameOverride": _CHART,
     "fullnameOverride": _CHART,
@@ -40,11 +40,13 @@ def convert(record: Record) -> list[Draft]:
     framework = record.get("inference", "framework")
     if framework not in _FRAMEWORKS:
         known = " and ".join(_FRAMEWORKS)
-        why = f"The framework {shown(framework)} serves on one node; {known} are what spans several."
+        why = f"The framework {shown(framework)} serves on one node; {known} are the ones that span several."
         record.refused(("inference", "framework"), why)
         return []
     if record.get("inference", "accelerator") not in (None, "gpu"):
-        why = f"{shown(record.get('inference', 'accelerator'))} needs vLLM for Neuron, which no group runs."
+        why = (
+            f"{shown(record.get('inference', 'accelerator'))} needs vLLM for Neuron, which is not supported."
+        )
         record.refused(("inference", "accelerator"), why)
         return []
     draft = Draft(str(record.get("inference", "serviceName") or "inference"))
@@ -67,7 +69,7 @@ def convert(record: Record) -> list[Draft]:
     per_node = draft.get("accelerator.perNode")
     if draft.get("parallelism.tensor") is None and per_node and framework == "lws-vllm":
         draft.set("parallelism.tensor", per_node)
-        draft.notes.append(f"TP {per_node}: the chart takes the GPUs of a node where it is not set.")
+        draft.notes.append(f"TP {per_node}: the chart's default is the number of GPUs per node.")
     return [draft]
 
 
@@ -111,7 +113,7 @@ def _deployment(record: Record, draft: Draft, *, ray: bool) -> None:
     if isinstance(failures, int) and isinstance(period, int) and failures * period >= 10:
         draft.set("startup", failures * period)
         for name in ("failureThreshold", "periodSeconds"):
-            why = f"{failures * period} seconds to start in, all together."
+            why = f"{failures * period} seconds to start, in total."
             record.changed((*_DEPLOYMENT, "startupProbe", name), "startup", why)
 
 
@@ -128,7 +130,7 @@ def _replicas(record: Record, draft: Draft, *, ray: bool) -> None:
             record.carried(path, "replicas")
     elif record.get(*path) is not None:
         record.not_carried(path, "It is not a number of groups.")
-    scales = "KServe scales no service over several nodes."
+    scales = "KServe does not scale multi-node services."
     record.drop(_DEPLOYMENT, {"minReplicas": scales, "maxReplicas": scales})
 
 
@@ -146,9 +148,9 @@ def _efa(record: Record, draft: Draft) -> None:
         draft.todo("Name an image with the EFA libraries (aws-ofi-nccl) as image: vLLM's own has none.")
     else:
         if amounts is not None:
-            record.not_carried(base, "awsEfa is not set, so the chart does not ask for it either.")
+            record.not_carried(base, "awsEfa is not set, so the chart does not request it either.")
         if wanted is not None:
-            why = "The source names no count of EFA devices." if wanted else "Without EFA."
+            why = "The source does not give the number of EFA devices." if wanted else "Without EFA."
             (record.not_carried if wanted else lambda p, w: record.changed(p, "", w))(
                 ("inference", "awsEfa"), why
             )
@@ -162,7 +164,7 @@ def _topology(record: Record, draft: Draft) -> None:
         if enabled and isinstance(one, Mapping):
             kept = {key: value for key, value in one.items() if key != "labelSelector"}
             draft.add("placement.topologySpreadConstraints", kept)
-            why = "The group's own pods count, as the chart means it."
+            why = "The group's own pods count, as the chart intends."
             record.changed((*spread, "constraints", index), "placement.topologySpreadConstraints", why)
         else:
             record.not_carried((*spread, "constraints", index), "It is not enabled.")
@@ -171,16 +173,14 @@ def _topology(record: Record, draft: Draft) -> None:
     affinity = (*_DEPLOYMENT, "podAffinity")
     if record.get(*affinity) is not None:
         record.not_carried(
-            affinity, "Its selector is filled in by the chart; write placement for your own labels."
+            affinity, "Its selector is filled in by the chart; set placement for your own labels."
         )
 
 
 def _others(record: Record, draft: Draft) -> None:
     image = (*_SERVER, "image")
     if record.get(*image) is not None:
-        why = (
-            "The launcher runs in vLLM's released image; name another as image if it holds what yours needs."
-        )
+        why = "The launcher runs in vLLM's released image; if yours contains something more, set image to it."
         record.changed(image, "image", why)
     if isinstance(record.get("serviceAccountName"), str) and record.get("serviceAccountName") != "default":
         draft.set("serviceAccountName", record.get("serviceAccountName"))

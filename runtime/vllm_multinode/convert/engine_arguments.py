@@ -32,24 +32,24 @@ _FOLLOWS: Final[Mapping[str, str]] = {
     "--worker-use-ray": NODES_WHY,
     "--engine-use-ray": NODES_WHY,
     "--download-dir": "The fetch Job fills the claim before the engine starts.",
-    "--disable-log-requests": "vLLM logs no requests unless it is told to.",
-    "--disable-log-stats": "The watchdog tells busy from hung by vLLM's statistics.",
+    "--disable-log-requests": "By default vLLM does not log requests.",
+    "--disable-log-stats": "The watchdog needs vLLM's statistics to tell busy from hung.",
 }
 _CANNOT: Final[Mapping[str, str]] = {
     **dict.fromkeys(
         ("--data-parallel-address", "--data-parallel-backend", "--data-parallel-rpc-port"),
-        "A group is one engine; write replicas for more groups.",
+        "A group is one engine; set replicas for more groups.",
     ),
-    "--ssl-keyfile": "Mount the certificate, and give its paths under arguments.",
-    "--ssl-certfile": "Mount the certificate, and give its paths under arguments.",
-    "--ssl-ca-certs": "Mount the certificate, and give its paths under arguments.",
-    "--lora-modules": "The claim holds the base model alone. Copy the adapter beside it and add enable-lora "
-    "and lora-modules under arguments.",
+    "--ssl-keyfile": "Mount the certificate and set its paths under arguments.",
+    "--ssl-certfile": "Mount the certificate and set its paths under arguments.",
+    "--ssl-ca-certs": "Mount the certificate and set its paths under arguments.",
+    "--lora-modules": "The claim contains only the base model. Copy the adapter next to it and add "
+    "enable-lora and lora-modules under arguments.",
     "--chat-template": "The file is in the source's image. Copy it to the claim, and give its path there.",
-    "--config": "The file is in the source's image. Write what it holds under arguments.",
+    "--config": "The file is in the source's image. Write its contents under arguments.",
 }
 _DIGITS: Final = 18
-"""Of a number; longer ones are texts, which vLLM will refuse."""
+"""Of a number; longer ones are texts, which vLLM will reject."""
 _SWITCHES: Final = ("true", "false")
 _NAMES: Final = dict.fromkeys(
     (MODEL, "--max-model-len", "--served-model-name", "--distributed-executor-backend", *_FOLLOWS, *_CANNOT),
@@ -165,7 +165,7 @@ def _take(record: Record, draft: Draft, option: Option, places: Sequence[Path]) 
     name = option.name
     value = ",".join(option.values) if len(option.values) > 1 else option.value
     if is_secret_name(name.removeprefix("--")) or is_secret(value):
-        answer("not_carried", "", "It is a secret in plain text. Put it into a Secret, and name that.")
+        answer("not_carried", "", "It is a secret in plain text. Put it into a Secret and name the Secret.")
         draft.todo(f"Put the value of {name} into a Secret: the spec names Secrets, never their values.")
         return
     for taker in _TAKERS:
@@ -256,7 +256,7 @@ def model(draft: Draft, value: str) -> Answer:
         if draft.get("model.source") or draft.get("model.claim"):
             return "changed", "model", f"There {_OWN_MODEL_FOLDER}"
         draft.set("model.path", value.strip("/"))
-        return "changed", "model.path", "A folder in the source's volume; here it stands in the claim."
+        return "changed", "model.path", "A folder in the source's volume; here it is in the claim."
     if _HUB_ID.fullmatch(value):
         draft.set("model.source", f"hf://{value}")
         return (

@@ -8,7 +8,7 @@ from vllm_multinode.convert.record import Path, Record
 from vllm_multinode.convert.secrets import is_secret, is_secret_name
 
 HUB_TOKENS: Final = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN", "HUGGINGFACEHUB_API_TOKEN")
-_OWN_HOME: Final = "The launcher gives every cache a folder that it may write to."
+_OWN_HOME: Final = "The launcher gives every cache a writable folder."
 _NODES: Final = "The launcher joins the nodes, and sets it on each."
 _FOLLOWS: Final[Mapping[str, str]] = {
     "HF_HOME": _OWN_HOME,
@@ -31,9 +31,9 @@ _FOLLOWS: Final[Mapping[str, str]] = {
     "WORLD_SIZE": _NODES,
 }
 _REMOVED: Final[Mapping[str, str]] = {
-    "VLLM_USE_V1": "vLLM has one engine left.",
-    "VLLM_ATTENTION_BACKEND": "vLLM takes it as an option; write attention-backend under arguments.",
-    "PYTHONPATH": "KServe refuses it from 0.18 on.",
+    "VLLM_USE_V1": "vLLM has only one engine now.",
+    "VLLM_ATTENTION_BACKEND": "It is an option of vLLM; set attention-backend under arguments.",
+    "PYTHONPATH": "KServe rejects it from 0.18 on.",
 }
 
 

@@ -68,7 +68,7 @@ def _amount(record: Record, draft: Draft, path: Path, part: str, name: str, valu
     elif name in _TYPES:
         take_gpus(record, draft, path, value, _TYPES[name])
     elif maker := next((title for start, title in _UNKNOWN_MAKERS.items() if name.startswith(start)), ""):
-        record.refused(path, f"{maker} are not known here; multinode gpus lists what is.")
+        record.refused(path, f"{maker} are unknown; `multinode gpus` lists the known GPUs.")
     elif "rdma" in name or name.endswith("/efa"):
         draft.set("network.rdma.resource", name)
         draft.set("network.rdma.count", _count(value) or 1)

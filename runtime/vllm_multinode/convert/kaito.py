@@ -19,7 +19,7 @@ GROUP: Final = "kaito.sh"
 _SERVES: Final = ("Workspace", "InferenceSet")
 _REFUSED: Final[Mapping[str, str]] = {
     "RAGEngine": "It is a RAG engine, not a model that is served.",
-    "MultiRoleInference": "It serves prefill and decode by engines of their own, and a group is one engine. "
+    "MultiRoleInference": "It serves prefill and decode with separate engines; a group is one engine. "
     "KServe's LLMInferenceService and llm-d do that.",
 }
 PRESETS: Final[Mapping[str, str]] = {
@@ -90,19 +90,19 @@ def convert(record: Record, others: Sequence[Record]) -> list[Draft]:
     if record.is_refused:
         return []
     if record.get("status") is not None:
-        record.changed(("status",), "", "It is what KAITO reports, not what is asked for.")
+        record.changed(("status",), "", "It is what KAITO reports, not what is requested.")
     return [draft]
 
 
 def _head(record: Record, draft: Draft, base: Path, *, of_template: bool = False) -> None:
     if not of_template:
-        record.carried(("apiVersion",), "", "It tells what the document is.")
-        record.carried(("kind",), "", "It tells what the document is.")
+        record.carried(("apiVersion",), "", "It identifies the document.")
+        record.carried(("kind",), "", "It identifies the document.")
     for field in ("labels", "annotations"):
         for key, value in record.entries(*base, field).items():
             path = (*base, field, key)
             if GROUP in str(key).partition("/")[0]:
-                record.not_carried(path, "It steers KAITO's own controller.")
+                record.not_carried(path, "It configures KAITO's own controller.")
             elif is_secret(value):
                 record.not_carried(path, "It looks like a secret in plain text.")
             else:
@@ -125,7 +125,7 @@ def _set(record: Record, draft: Draft) -> None:
         ("spec",),
         {
             "nodeCountLimit": "The number of nodes follows from replicas and parallelism.",
-            "updateStrategy": "deploymentStrategy says what an update does.",
+            "updateStrategy": "deploymentStrategy controls updates.",
             "autoUpgrade": "The image changes when you change it.",
         },
     )
@@ -157,12 +157,12 @@ def _partition(record: Record, draft: Draft, base: Path) -> None:
         record.carried((*base, "mode"), "accelerator.perNode")
         hardware.take_gpus(record, draft, (*base, "count"), record.get(*base, "count"))
     elif mode is not None:
-        record.refused(base, "A part of a GPU holds no stage of an engine over several nodes.")
+        record.refused(base, "A fraction of a GPU cannot hold a stage of a multi-node engine.")
 
 
 def _inference(record: Record, draft: Draft, base: Path, others: Sequence[Record]) -> None:
     if record.get(*base, "template") is not None:
-        why = "It serves by a pod template of its own; write the model as preset, or convert what it runs."
+        why = "It uses its own pod template; set the model as preset, or convert what it runs."
         record.refused((*base, "template"), why)
         return
     preset = record.get(*base, "preset", "name")
@@ -184,10 +184,10 @@ def _inference(record: Record, draft: Draft, base: Path, others: Sequence[Record
         )
     adapters = record.get(*base, "adapters")
     if isinstance(adapters, list) and adapters:
-        record.not_carried((*base, "adapters"), "The claim holds the base model alone.")
+        record.not_carried((*base, "adapters"), "The claim contains only the base model.")
         draft.todo(
             "Copy each LoRA adapter into a folder of the claim, and add enable-lora: true and lora-modules: "
-            "NAME=/mnt/models/… under arguments. vLLM knows no strength."
+            "NAME=/mnt/models/… under arguments. vLLM has no adapter strength."
         )
 
 
@@ -238,7 +238,7 @@ def _config(record: Record, draft: Draft, path: Path, others: Sequence[Record]) 
         if key == "vllm" and isinstance(value, Mapping):
             engine_arguments.from_mapping(given, draft, (*inner, "vllm"), value)
         elif key == "max_probe_steps":
-            given.changed((*inner, key), "context", "vLLM itself finds how many tokens there is room for.")
+            given.changed((*inner, key), "context", "vLLM itself determines how many tokens fit.")
         else:
             given.not_carried((*inner, key), "It is for KAITO's other engine.")
 

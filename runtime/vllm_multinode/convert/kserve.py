@@ -28,16 +28,16 @@ _ADAPTER: Final[Mapping[str, str]] = {
 }
 """Variables of the adapter that older runtimes carried -> vLLM's option."""
 _PREDICTOR_FIELDS: Final[Mapping[str, str]] = {
-    "minReplicas": "KServe has one head for each group; write replicas for more groups.",
-    "maxReplicas": "KServe scales no service over several nodes.",
-    "scaleTarget": "KServe scales no service over several nodes.",
-    "scaleMetric": "KServe scales no service over several nodes.",
-    "autoScaling": "KServe scales no service over several nodes.",
+    "minReplicas": "KServe has one head for each group; set replicas for more groups.",
+    "maxReplicas": "KServe does not scale multi-node services.",
+    "scaleTarget": "KServe does not scale multi-node services.",
+    "scaleMetric": "KServe does not scale multi-node services.",
+    "autoScaling": "KServe does not scale multi-node services.",
     "containerConcurrency": "vLLM queues requests; see max-num-seqs.",
-    "canaryTrafficPercent": "Raw deployments know no canary.",
+    "canaryTrafficPercent": "Raw deployments have no canary.",
     "batcher": "vLLM batches by itself.",
     "logger": "Raw deployments over several nodes have no agent.",
-    "timeout": "vLLM answers as long as a request takes.",
+    "timeout": "vLLM has no request timeout.",
 }
 _OTHER_FORMATS: Final = frozenset(
     {
@@ -58,11 +58,11 @@ _OTHER_FORMATS: Final = frozenset(
 """Model formats of KServe that no engine for language models serves."""
 _MODEL_FIELDS: Final[Mapping[str, str]] = {
     "modelFormat": _RENDERED,
-    "runtime": "The launcher's runtime is written in its place.",
+    "runtime": "The launcher's runtime replaces it.",
     "protocolVersion": _RENDERED,
-    "name": "KServe looks for names of its own.",
+    "name": "KServe expects its own names.",
     "image": pods.IMAGE,
-    "ports": "KServe's Services know the ports.",
+    "ports": "KServe's Services define the ports.",
     "startupProbe": pods.PROBES,
     "readinessProbe": pods.PROBES,
     "livenessProbe": pods.PROBES,
@@ -87,14 +87,14 @@ def convert(record: Record, others: Sequence[Record], known: Mapping[str, Body])
     draft = Draft(str(record.get("metadata", "name") or "model"))
     if record.get("spec", "transformer") is not None or record.get("spec", "explainer") is not None:
         part = "transformer" if record.get("spec", "transformer") is not None else "explainer"
-        record.not_carried(("spec", part), "It stands before the model; keep it as a service of its own.")
+        record.not_carried(("spec", part), "It runs in front of the model; keep it as a separate service.")
     if record.get(*_MODEL) is None:
         why = "Its predictor has no model: name the runtime and the weights there."
         record.refused(_PREDICTOR if record.get(*_PREDICTOR) is not None else ("spec",), why)
         return []
     model_format = record.get(*_MODEL, "modelFormat", "name")
     if str(model_format).lower() in _OTHER_FORMATS:
-        record.refused((*_MODEL, "modelFormat", "name"), f"vLLM serves no {model_format}.")
+        record.refused((*_MODEL, "modelFormat", "name"), f"vLLM cannot serve {model_format}.")
         return []
     _metadata(record, draft)
     runtime = _runtime_of(record, others)
@@ -129,7 +129,7 @@ def _metadata(record: Record, draft: Draft) -> None:
                 record.changed(path, "", _RENDERED)
             else:
                 record.not_carried(
-                    path, "It steers the platform; write it under annotations or labels if you need it."
+                    path, "It configures the platform; set it under annotations or labels if you need it."
                 )
         if not draft.fields.get(field, True):
             del draft.fields[field]
@@ -145,7 +145,7 @@ def _take_runtime(runtime: Record, draft: Draft) -> None:
     if runtime.is_answered(("kind",)):
         return
     for field in ("apiVersion", "kind", "metadata", "spec"):
-        runtime.changed((field,), "", "The launcher's runtime is written in its place.")
+        runtime.changed((field,), "", "The launcher's runtime replaces it.")
     for index, container in enumerate(runtime.list("spec", "containers")):
         if isinstance(container, Mapping) and container.get("name") == names.HEAD_CONTAINER:
             _container(runtime, draft, ("spec", "containers", index))
@@ -260,13 +260,13 @@ def _serving(record: Record, draft: Draft) -> None:
             record.changed(path, "tokenSecret", _RENDERED)
         else:
             record.not_carried(
-                path, "The model and /dev/shm are mounted; add other volumes by a kustomize patch."
+                path, "The model and /dev/shm are mounted; add other volumes with a kustomize patch."
             )
 
 
 def _sizes(record: Record, draft: Draft) -> None:
     if record.get(*_WORKER) is None:
-        draft.notes.append("It served on one node: the workerSpec is written from the sizes.")
+        draft.notes.append("It served on one node: the workerSpec is derived from the sizes.")
         return
     for size, target in (("tensorParallelSize", "tensor"), ("pipelineParallelSize", "pipeline")):
         _size(record, draft, (*_WORKER, size), f"parallelism.{target}")

@@ -1,4 +1,4 @@
-"""LLMInferenceService of KServe: one engine over several nodes is converted, everything else is refused."""
+"""LLMInferenceService of KServe: one engine over several nodes is converted, everything else is rejected."""
 
 import shlex
 from collections.abc import Iterator, Mapping
@@ -13,9 +13,9 @@ from vllm_multinode.convert.record import Path, Record
 
 _PARALLELISM: Final[Path] = ("spec", "parallelism")
 _ARGUMENTS: Final = "VLLM_ADDITIONAL_ARGS"
-_NO_LINE: Final = "It is no command line as it stands. Write each argument under arguments."
+_NO_LINE: Final = "It is not a plain command line. Write each argument under arguments."
 _ELSEWHERE: Final = (
-    "Keep it as LLMInferenceService: data and expert parallelism and separate prefill are what it is for."
+    "Keep it as LLMInferenceService: it is made for data and expert parallelism and separate prefill."
 )
 
 
@@ -47,7 +47,7 @@ def convert(record: Record) -> list[Draft]:
     if record.get("spec", "template") is not None:
         pods.take_pod(record, draft, ("spec", "template"))
         _further_arguments(record, draft)
-    record.drop(("spec",), {"router": "Write publish for a way in; replicas have a router of their own."})
+    record.drop(("spec",), {"router": "Set publish for access from outside; replicas have their own router."})
     return [draft]
 
 

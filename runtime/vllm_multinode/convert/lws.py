@@ -11,7 +11,7 @@ from vllm_multinode.convert.secrets import is_secret
 GROUP: Final = "leaderworkerset.x-k8s.io"
 _TEMPLATE: Final[Path] = ("spec", "leaderWorkerTemplate")
 _DATA_PARALLEL: Final = "Data parallelism over nodes is llm-d's: a group here is one engine."
-_ROLES: Final = "Prefill and decode apart are llm-d's: a group here is one engine, which does both."
+_ROLES: Final = "Separate prefill and decode are llm-d's: a group here is one engine, which does both."
 _ROLE: Final = "llm-d.ai/role"
 _SERVERS: Final[Mapping[str, str]] = {
     "sglang": "SGLang",
@@ -80,14 +80,14 @@ def _group(record: Record, draft: Draft) -> None:
     record.replace(
         _TEMPLATE,
         {
-            "restartPolicy": "The group heals in place; no pod is made again for another's sake.",
+            "restartPolicy": "The group heals in place; no pod is re-created because of another.",
             "subGroupPolicy": "A group is one engine.",
         },
     )
     record.replace(
         ("spec",),
         {
-            "rolloutStrategy": "deploymentStrategy says what an update does.",
+            "rolloutStrategy": "deploymentStrategy controls updates.",
             "startupPolicy": "Workers wait for the head by themselves.",
             "networkConfig": "KServe's Services name the head.",
         },
@@ -110,8 +110,8 @@ def _server(record: Record, base: Path) -> str:
 
 def take_metadata(record: Record, draft: Draft) -> None:
     """Take an object's namespace, labels and annotations."""
-    record.carried(("apiVersion",), "", "It tells what the document is.")
-    record.carried(("kind",), "", "It tells what the document is.")
+    record.carried(("apiVersion",), "", "It identifies the document.")
+    record.carried(("kind",), "", "It identifies the document.")
     if isinstance(record.get("metadata", "namespace"), str):
         draft.set("namespace", record.get("metadata", "namespace"))
         record.carried(("metadata", "namespace"), "namespace")
@@ -119,11 +119,11 @@ def take_metadata(record: Record, draft: Draft) -> None:
         for key, value in record.entries("metadata", field).items():
             path: Path = ("metadata", field, key)
             if GROUP.partition(".")[0] in str(key) or "kubectl.kubernetes.io" in str(key):
-                record.not_carried(path, "It steers another controller.")
+                record.not_carried(path, "It configures another controller.")
             elif is_secret(value):
                 record.not_carried(path, "It looks like a secret in plain text.")
             else:
                 draft.put(field, str(key), value)
                 record.carried(path, f'{field}["{key}"]')
     if record.get("status") is not None:
-        record.changed(("status",), "", "It is what is reported, not what is asked for.")
+        record.changed(("status",), "", "It is what is reported, not what is requested.")

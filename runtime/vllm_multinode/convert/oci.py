@@ -17,7 +17,7 @@ _TITLES: Final = (
     "blueprint_category", "blueprint_id", "blueprint_long_description", "blueprint_short_description",
     "blueprint_title", "blueprint_type", "deployment_group", "recipe_id", "deployment_name", "name",
 )  # fmt: skip
-_POOL: Final = "The nodes are there: no pool is made, and Kubernetes chooses among them."
+_POOL: Final = "The nodes exist: no pool is created, and Kubernetes chooses among them."
 _LEAST_SHARED_MB: Final = 1024
 _WHY: Final[Mapping[str, str]] = {
     "recipe_node_pool_size": _POOL,
@@ -34,15 +34,15 @@ _WHY: Final[Mapping[str, str]] = {
     "recipe_worker_subnet_nsg_ocid": _POOL,
     "recipe_pod_subnet_ocid": _POOL,
     "recipe_pod_subnet_nsg_ocid": _POOL,
-    "skip_capacity_validation": "deploy asks what the cluster has free.",
+    "skip_capacity_validation": "deploy checks the free capacity of the cluster.",
     "recipe_prometheus_enabled": "Add the component monitoring.",
-    "recipe_pod_autoscaling_params": "KServe scales no service over several nodes; write replicas.",
+    "recipe_pod_autoscaling_params": "KServe does not scale multi-node services; write replicas.",
     "recipe_node_autoscaling_params": "The cluster's own autoscaler adds nodes.",
     "recipe_host_port": "A Route, Gateway or Ingress publishes the service.",
     "service_endpoint_domain": "A Route, Gateway or Ingress publishes the service.",
     "recipe_additional_ingress_ports": "The service has one port, the API.",
     "inference_gateway": "Add the component gateway.",
-    "output_object_storage": "A service writes nothing.",
+    "output_object_storage": "A service writes no output.",
     "exports": "The service's address is NAME-api.",
     "depends_on": "Nothing else is deployed.",
 }
@@ -84,7 +84,7 @@ def _recipes(record: Record) -> Iterator[Path]:
 def _recipe(record: Record, base: Path, *, alone: bool) -> Draft | None:
     mode = record.get(*base, "recipe_mode")
     if mode != "service":
-        why = f"Its mode is {shown(mode)}; a service is what can be converted."
+        why = f"Its mode is {shown(mode)}; only a service can be converted."
         if alone:
             record.refused((*base, "recipe_mode"), why)
         else:
@@ -102,7 +102,7 @@ def _recipe(record: Record, base: Path, *, alone: bool) -> Draft | None:
             record.not_carried(base, why)
         return None
     draft = Draft(str(record.get(*base, "deployment_name") or record.get(*base, "recipe_id") or "model"))
-    record.carried((*base, "recipe_mode"), "", "A service is what is converted.")
+    record.carried((*base, "recipe_mode"), "", "Only services are converted.")
     _hardware(record, draft, base)
     _model(record, draft, base)
     _container(record, draft, base)
@@ -135,7 +135,7 @@ def _hardware(record: Record, draft: Draft, base: Path) -> None:
     path = (*base, "multinode_rdma_enabled_in_shared_pool")
     if record.get(*path) is True:
         draft.set("network.rdma.resource", SHARED_RDMA)
-        record.changed(path, "network.rdma", f"The device plugin's resource is taken to be {SHARED_RDMA}.")
+        record.changed(path, "network.rdma", f"The device plugin's resource is assumed to be {SHARED_RDMA}.")
         draft.todo(f"Check the RDMA resource of your nodes: the source names none, {SHARED_RDMA} is written.")
     elif record.get(*path) is not None:
         record.carried(path, "network.rdma", "Without RDMA.")
@@ -163,10 +163,10 @@ def _storage(record: Record, draft: Draft, path: Path, entry: Mapping[str, Any])
     elif entry.get("par") is not None:
         _pre_authenticated(record, draft, path, prefix)
     elif entry.get("file_system_ocid") is not None:
-        claim = "Make a claim for the file system, and name it as model.claim."
+        claim = "Create a claim for the file system, and set model.claim to its name."
         record.drop(path, {"file_system_ocid": claim, "mount_target_ocid": claim})
         draft.set("model.claim", "models")
-        draft.todo("Make a PersistentVolume and the claim models for the file system that holds the model.")
+        draft.todo("Create a PersistentVolume and the claim models for the file system that holds the model.")
     if included is not None:
         target = "model.source" if draft.get("model.source") else ""
         record.changed((*path, "include"), target, "The folder that holds the model.")
@@ -179,7 +179,7 @@ def _storage(record: Record, draft: Draft, path: Path, entry: Mapping[str, Any])
 
 def _bucket(record: Record, draft: Draft, path: Path, bucket: str, prefix: str) -> None:
     draft.set("model.source", f"s3://{bucket}/{prefix or 'model'}")
-    record.changed((*path, "bucket_name"), "model.source", "By the bucket's S3 address.")
+    record.changed((*path, "bucket_name"), "model.source", "Through the bucket's S3 address.")
     if not prefix:
         draft.todo(f"Say which folder of the bucket {bucket} holds the model, as model.source.")
     secret = f"{draft.service}-s3"
@@ -222,9 +222,7 @@ def _container(record: Record, draft: Draft, base: Path) -> None:
         _secret(record, draft, (*base, "recipe_environment_secrets", index), item)
     image = record.get(*base, "recipe_image_uri")
     if image is not None:
-        why = (
-            "The launcher runs in vLLM's released image; name another as image if it holds what yours needs."
-        )
+        why = "The launcher runs in vLLM's released image; if yours contains something more, set image to it."
         record.changed((*base, "recipe_image_uri"), "image", why)
     _sizes(record, draft, base)
     for kind in ("startup", "liveness", "readiness"):
@@ -249,7 +247,7 @@ def _sizes(record: Record, draft: Draft, base: Path) -> None:
             continue
         if target == "sharedMemory" and int(value) < _LEAST_SHARED_MB:
             draft.set(target, f"{_LEAST_SHARED_MB}M")
-            why = f"The launcher wants {_LEAST_SHARED_MB} MB at least."
+            why = f"The launcher needs at least {_LEAST_SHARED_MB} MB."
             record.changed((*base, field), target, why)
             continue
         draft.set(target, f"{value}{unit}")
@@ -288,4 +286,4 @@ def _probe(record: Record, draft: Draft, path: Path, kind: str) -> None:
         draft.set("startup", seconds)
         for name in ("failure_threshold", "period_seconds", "initial_delay_seconds"):
             if name in params:
-                record.changed((*path, name), "startup", f"{seconds} seconds to start in, all together.")
+                record.changed((*path, name), "startup", f"{seconds} seconds to start, in total.")

@@ -15,7 +15,7 @@ def _known() -> tuple[str, frozenset[str]]:
 
 
 def objection(key: str) -> str:
-    """Why vLLM would refuse an option, and what to do instead; empty where it takes it.
+    """Why vLLM would reject an option, and what to do instead; empty where it takes it.
 
     Args:
         key: the option without its dashes, such as max-num-seqs.

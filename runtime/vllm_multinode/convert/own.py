@@ -29,7 +29,7 @@ from vllm_multinode.platforms.releases import MULTI_NODE, Release, find
 
 _RENDERED: Final = "The spec renders it."
 _LAUNCHER: Final = "multinode.pyz"
-_PATCH: Final = "Add it by a kustomize patch."
+_PATCH: Final = "Add it with a kustomize patch."
 _FAR: Final = 2
 """A rendering that differs in more than one of so many values is not what the manifests come from."""
 
@@ -192,8 +192,8 @@ def _answer(record: Record, found: Fit, spec: Kept | None) -> None:
 
 def _why(place: Place) -> str:
     if place.rendered is ABSENT:
-        return f"Changed by hand, and no field of a spec says it. {_PATCH}"
-    return f"Changed by hand from {_quoted(place)}, and no field of a spec says it. {_PATCH}"
+        return f"Changed by hand; no field of the spec expresses it. {_PATCH}"
+    return f"Changed by hand from {_quoted(place)}, and no field of the spec expresses it. {_PATCH}"
 
 
 def _quoted(place: Place) -> str:
@@ -208,14 +208,14 @@ def _missing(group: Record, comparison: Comparison) -> None:
 
 def _notes(found: Fit, spec: Kept | None, release: Release) -> Iterator[str]:
     if spec is None:
-        yield f"No spec stood beside it: it is read from the manifests, as rendered for {release.name}."
+        yield f"There is no spec next to it: it is read from the manifests, as rendered for {release.name}."
     else:
-        yield f"From the spec beside it, rendered for {release.name} by version {spec.version}."
+        yield f"From the spec next to it, rendered for {release.name} by version {spec.version}."
         for edit in found.edits:
             yield f"Changed by hand since: {_edit(edit)}."
     differing = found.comparison.distance
     if not differing:
-        yield "What the spec renders is what the source holds."
+        yield "The spec renders exactly what the source contains."
 
 
 def _edit(edit: Edit) -> str:

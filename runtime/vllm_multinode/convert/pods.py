@@ -12,14 +12,14 @@ from vllm_multinode.k8s.access import listed, mapping
 
 PROBES: Final = "The launcher's own probes ask the supervisor, which tells busy from hung."
 IMAGE: Final = (
-    "The launcher runs in vLLM's released image; name another as image if it holds what yours needs."
+    "The launcher runs in vLLM's released image; if yours contains something more, set image to it."
 )
 _COMMAND: Final = "The launcher starts vLLM with these arguments."
 _SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 - a mount
 _CONTAINER: Final[Mapping[str, str]] = {
-    "name": "KServe looks for names of its own.",
+    "name": "KServe expects its own names.",
     "imagePullPolicy": "Kubernetes' default holds.",
-    "ports": "KServe's Services know the ports.",
+    "ports": "KServe's Services define the ports.",
     "startupProbe": PROBES,
     "readinessProbe": PROBES,
     "livenessProbe": PROBES,
@@ -34,7 +34,7 @@ _POD: Final[Mapping[str, str]] = {
     "terminationGracePeriodSeconds": "It follows from drain.",
     "hostNetwork": "The pods have addresses of their own.",
     "hostIPC": "Each pod has its own /dev/shm.",
-    "dnsPolicy": "The cluster's default holds.",
+    "dnsPolicy": "The cluster's default applies.",
     "subdomain": "The launcher finds the head by KServe's Service.",
     "hostname": "The launcher finds the head by KServe's Service.",
     "initContainers": "The fetch Job fills the claim before the pods start.",
@@ -95,7 +95,7 @@ def take_container(record: Record, draft: Draft, base: Path) -> None:
             record.changed(path, "sharedMemory", "Rendered with its size.")
         else:
             record.not_carried(
-                path, "The model and /dev/shm are mounted; add other volumes by a kustomize patch."
+                path, "The model and /dev/shm are mounted; add other volumes with a kustomize patch."
             )
     record.replace(base, _CONTAINER)
     if isinstance(record.get(*base, "securityContext"), Mapping):
@@ -111,7 +111,7 @@ def take_command(record: Record, draft: Draft, base: Path, variables: Mapping[st
         arguments = record.list(*base, "args")
         plain = [Given(str(text), (*base, "args", index)) for index, text in enumerate(arguments)]
         if record.get(*base, "command") is not None:
-            record.not_carried((*base, "command"), "It starts no vLLM that is known here.")
+            record.not_carried((*base, "command"), "It does not start vLLM in a known way.")
         engine_arguments.from_list(record, draft, plain, variables)
         return
     _, arguments = found
@@ -191,13 +191,13 @@ def _volumes(record: Record, draft: Draft, base: Path) -> None:
             draft.set("sharedMemory", size)
             record.carried(path, "sharedMemory")
         elif memory:
-            record.changed(path, "sharedMemory", "With the size that is usual here.")
+            record.changed(path, "sharedMemory", "With the default size.")
         elif isinstance(claim, str) and not draft.get("model.source"):
             draft.set("model.claim", claim)
             record.changed(path, "model.claim", "The claim that holds the model.")
         elif volume.get("emptyDir") is not None:
-            record.changed(path, "", "The launcher has folders that it may write to.")
+            record.changed(path, "", "The launcher has writable folders.")
         else:
             record.not_carried(
-                path, "The model and /dev/shm are mounted; add other volumes by a kustomize patch."
+                path, "The model and /dev/shm are mounted; add other volumes with a kustomize patch."
             )

@@ -42,7 +42,7 @@ def read_python(path: Path, name: str) -> list[Document]:
             text = file.read(_MOST_BYTES + 1)
         if len(text) > _MOST_BYTES:
             raise MultinodeError(
-                ExitCode.MANIFEST, "is larger than a Python file of Ray Serve is.", where=name
+                ExitCode.MANIFEST, "is too large for a Python file of Ray Serve.", where=name
             )
         tree = ast.parse(text)
     except OSError as error:

@@ -18,7 +18,7 @@ from vllm_multinode.k8s.parser import parse
 _CONFIG: Final[Path] = ("spec", "serveConfigV2")
 _CLUSTER: Final[Path] = ("spec", "rayClusterConfig")
 _NO_CLUSTER: Final = "There is no Ray cluster: KServe makes the pods, and the launcher joins them."
-_SCALES: Final = "KServe scales no service over several nodes; replicas stays as it is written."
+_SCALES: Final = "KServe does not scale multi-node services; replicas stays as it is written."
 PYTHON: Final = "PythonFile"
 """The kind under which `python_source` hands over what it has read."""
 
@@ -67,7 +67,7 @@ def _first(record: Record) -> Path:
 
 
 def _open_service(record: Record) -> Path | None:
-    """Where a RayService has its Serve config; None where it is refused."""
+    """Where a RayService has its Serve config; None where it is rejected."""
     if record.body.get("kind") != "RayService":
         record.refused(("kind",), f"A {shown(record.body.get('kind'))} serves no model by itself.")
         return None
@@ -134,7 +134,7 @@ def _llm_config(record: Record, base: Path) -> Draft | None:
         base,
         {
             "llm_engine": "vLLM is the engine.",
-            "lora_config": "The claim holds the base model alone.",
+            "lora_config": "The claim contains only the base model.",
             "placement_group_config": _NO_CLUSTER,
             "resources_per_bundle": _NO_CLUSTER,
             "log_engine_metrics": "The engine's metrics are on its own port.",
@@ -157,15 +157,15 @@ def _deployment(record: Record, draft: Draft, base: Path) -> None:
         record.not_carried(scaling, _SCALES)
     if draft.get("replicas") is None and least:
         draft.set("replicas", least)
-        record.changed((*scaling, "min_replicas"), "replicas", "As many as there are at least.")
+        record.changed((*scaling, "min_replicas"), "replicas", "The minimum number of replicas.")
     if record.get(*base) is not None and not record.is_answered(base):
         record.drop(
             base,
             {
-                "max_ongoing_requests": "vLLM queues requests; max-num-seqs says how many run at once.",
+                "max_ongoing_requests": "vLLM queues requests; max-num-seqs limits how many run.",
                 "max_queued_requests": "vLLM queues requests.",
                 "ray_actor_options": _NO_CLUSTER,
-                "graceful_shutdown_timeout_s": "drain says how long running requests get.",
+                "graceful_shutdown_timeout_s": "drain is the time that running requests get.",
                 "health_check_period_s": "The launcher's own probes ask the supervisor.",
                 "health_check_timeout_s": "The launcher's own probes ask the supervisor.",
             },
@@ -211,8 +211,8 @@ def _cluster(record: Record, drafts: list[Draft]) -> None:
         {
             "serviceUnhealthySecondThreshold": "The launcher's own probes ask the supervisor.",
             "deploymentUnhealthySecondThreshold": "The launcher's own probes ask the supervisor.",
-            "serveService": "KServe makes the Services.",
-            "upgradeStrategy": "deploymentStrategy says what an update does.",
+            "serveService": "KServe creates the Services.",
+            "upgradeStrategy": "deploymentStrategy controls updates.",
         },
     )
 
@@ -226,12 +226,12 @@ def _python(record: Record) -> list[Draft]:
     if record.get("llm_config") is not None:
         found = _llm_config(record, ("llm_config",))
         record.changed(("name",), "", "It names a class or function of the file.")
-        record.carried(("kind",), "", "It tells what the document is.")
+        record.carried(("kind",), "", "It identifies the document.")
         return [found] if found is not None else []
     options = record.get("engine")
     draft = Draft(str(record.get("name") or "model"))
     record.changed(("name",), "name", "The deployment's class or function.")
-    record.carried(("kind",), "", "It tells what the document is.")
+    record.carried(("kind",), "", "It identifies the document.")
     if isinstance(options, Mapping):
         engine_arguments.from_mapping(record, draft, ("engine",), options)
     served = record.get("deployment")
@@ -250,6 +250,6 @@ def _python(record: Record) -> list[Draft]:
         record.refused(("engine",), f"It names no model: {json.dumps(list(options or {}))}")
         return []
     draft.notes.append(
-        "The Python around the engine is not carried: vLLM's own server answers the OpenAI API."
+        "The Python code around the engine is not converted: vLLM's own server answers the OpenAI API."
     )
     return [draft]

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 Status = Literal["carried", "changed", "not_carried", "refused"]
-"""The same value; another value or form; nothing; why the whole source is refused."""
+"""The same value; another value or form; nothing; why the whole source is rejected."""
 
 Path = tuple[str | int, ...]
 
 EMPTY: Final = "It is empty."
-UNKNOWN: Final = "This field is not known here. Say by hand what it was for."
+UNKNOWN: Final = "This field is unknown. Convert it by hand if you need it."
 _Answer = tuple[Status, str, str]
 _BARE_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
@@ -107,7 +107,7 @@ class Record:
                 self.changed((*base, name), "", why)
 
     def refused(self, path: Path, why: str) -> None:
-        """It is why the whole source is refused."""
+        """It is why the whole source is rejected."""
         self._answers[path] = ("refused", "", why)
 
     def missing(self, path: Path | str, why: str) -> None:
@@ -124,7 +124,7 @@ class Record:
 
     @property
     def is_refused(self) -> bool:
-        """Whether the source is refused because of a value in this document."""
+        """Whether the source is rejected because of a value in this document."""
         return any(status == "refused" for status, _, _ in self._answers.values())
 
     def refusals(self) -> Iterator[tuple[str, str]]:
@@ -134,7 +134,7 @@ class Record:
                 yield written(path), why
 
     def has_version(self, *known: str) -> bool:
-        """Whether the document's apiVersion is one of these; it is refused otherwise."""
+        """Whether the document's apiVersion is one of these; it is rejected otherwise."""
         version = str(self.body.get("apiVersion", ""))
         if version in known:
             return True

@@ -38,7 +38,7 @@ def rendered(
         wanted: the target, likewise; kserve by default.
 
     Returns:
-        The conversion, with what the platform would refuse among what is left to do; and what was rendered,
+        The conversion, with what the platform would reject among what is left to do; and what was rendered,
         by the service's name.
     """
     manifests: dict[str, Manifests] = {}

@@ -18,7 +18,7 @@ _HUB: Final = "hf://"
 _GIB: Final = 1 << 30
 _USUAL: Final = "16Gi"
 """Of /dev/shm, where a spec says nothing."""
-_BY_HAND: Final = "Say how the model is divided: parallelism.tensor and parallelism.pipeline."
+_BY_HAND: Final = "Set parallelism.tensor and parallelism.pipeline."
 
 
 def complete(draft: Draft) -> None:
@@ -38,7 +38,7 @@ def complete(draft: Draft) -> None:
             replace(request, tensor_parallel=tensor, pipeline_parallel=pipeline) if stated else request
         )
     except MultinodeError as error:
-        draft.notes.append(f"The plan refuses it: {error.what}")
+        draft.notes.append(f"The plan rejects it: {error.what}")
         _without_plan(draft, tensor, pipeline, source)
         return
     if stated:
@@ -98,13 +98,13 @@ def _request(draft: Draft, source: Source) -> Request:
 def _choose(draft: Draft, plan: Plan) -> None:
     best = plan.best
     if best is None or not plan.fits:
-        smallest = f" The smallest that would: {plan.smallest.label}." if plan.smallest else ""
+        smallest = f" The smallest that fits: {plan.smallest.label}." if plan.smallest else ""
         draft.notes.append(f"{plan.request.source.name} does not fit on {_hardware(draft)}.{smallest}")
         chosen = plan.smallest
         if chosen is None:
             draft.todo(_BY_HAND)
             return
-        draft.todo(f"Give it {chosen.nodes} nodes: the source's are too few.")
+        draft.todo(f"Give it {chosen.nodes} nodes: the source has too few.")
         best = chosen
     draft.set("parallelism.tensor", best.tensor_parallel)
     draft.set("parallelism.pipeline", best.pipeline_parallel)
@@ -122,13 +122,13 @@ def _hold(draft: Draft, plan: Plan, tensor: int, pipeline: int) -> None:
     stated = f"TP {tensor or 1}, PP {pipeline or 1}"
     if best is None or plan.verdict == "does-not-fit":
         other = f" The plan would take {plan.smallest.label}." if plan.smallest else ""
-        draft.notes.append(f"{stated} as the source states it does not fit on {_hardware(draft)}.{other}")
+        draft.notes.append(f"{stated} as in the source does not fit on {_hardware(draft)}.{other}")
         draft.todo(f"Check the sizes: {stated} does not fit on {_hardware(draft)}.")
     elif plan.verdict == "within-error":
-        draft.notes.append(f"{stated} as the source states it fits within the plan's error only.")
+        draft.notes.append(f"{stated} as in the source fits only within the plan's error.")
     else:
         better = f"; the plan would take {plan.alternatives[0].label}" if plan.alternatives else ""
-        draft.notes.append(f"{stated} as the source states it fits on {_hardware(draft)}{better}.")
+        draft.notes.append(f"{stated} as in the source fits on {_hardware(draft)}{better}.")
     if best is not None and plan.fits:
         _add_figures(draft, plan)
     _check_nodes(draft, tensor or 1, pipeline or 1)

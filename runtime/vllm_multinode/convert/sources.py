@@ -14,7 +14,7 @@ from vllm_multinode.k8s.documents import Document, Reading, from_text
 from vllm_multinode.k8s.files import STDIN, read
 from vllm_multinode.k8s.parser import read_text, refusal
 
-TEMPLATE: Final = "It is a chart's template. Convert what it makes: helm template CHART | multinode convert -"
+TEMPLATE: Final = "It is a chart's template. Convert its output: helm template CHART | multinode convert -"
 _LARGEST: Final = 8 << 20
 """Bytes of one file; Kubernetes takes objects of 3 MiB."""
 _FIRST_BYTES: Final = 1 << 20
@@ -60,7 +60,7 @@ def _check_size(source: str, text: str) -> None:
     except (OSError, ValueError):
         return
     if size > _LARGEST:
-        what = f"is larger than {_LARGEST >> 20} MiB, and no source that is known here is."
+        what = f"is larger than {_LARGEST >> 20} MiB, which no known source is."
         hint = "Name the files that serve the model."
         raise MultinodeError(ExitCode.MANIFEST, what, where=source, hint=hint)
 
@@ -79,5 +79,5 @@ def _hint(source: str, text: str) -> str:
     if is_template(text):
         return TEMPLATE
     if (path.suffix == ".json" or text.lstrip().startswith("{")) and _COMMENT.search(text):
-        return "JSON has no comments. Take the lines with // or /* out."
+        return "JSON has no comments. Remove the lines with // or /*."
     return ""

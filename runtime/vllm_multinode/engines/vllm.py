@@ -210,7 +210,7 @@ REMOVED_OPTIONS: Final = {
         "It is an option of KServe's own server; the launcher gives vLLM the model's directory.",
     ),
 }
-"""Options that public manifests carry and vLLM refuses: since when, and what to do instead."""
+"""Options that public manifests carry and vLLM rejects: since when, and what to do instead."""
 
 
 @functools.cache

@@ -68,7 +68,7 @@ class Reading:
         parameters: values for the parameters of Templates.
         untyped: also take mappings that have neither apiVersion nor kind.
         remote: let kustomize load what a kustomization names by a URL.
-        exact: refuse a Template with a parameter that is to be generated and has no value, instead of giving
+        exact: reject a Template with a parameter that is to be generated and has no value, instead of giving
             it one that it could have.
     """
 

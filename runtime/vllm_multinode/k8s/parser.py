@@ -3,7 +3,7 @@
 Kubernetes turns YAML into JSON with a YAML 1.1 reader of its own (`sigs.k8s.io/yaml`), which differs from
 PyYAML's: `yes` and `on` are booleans in both, `1:30` and dates are text only there, `0777` is octal, `08` a
 float, and a key is text whatever it looks like. A manifest is read here as it will be read there; only what
-Kubernetes resolves silently, a duplicate key, is refused.
+Kubernetes resolves silently, a duplicate key, is rejected.
 
 The text is read event by event, so that depth, aliases and size are bounded before anything is built.
 """

@@ -72,7 +72,7 @@ def process(root: Node, given: Mapping[str, str], file: str, *, exact: bool = Fa
         given: values of parameters, which go over the Template's defaults; those of other Templates are left
             alone.
         file: for messages.
-        exact: refuse a parameter that is to be generated, instead of giving it a value that it could have.
+        exact: reject a parameter that is to be generated, instead of giving it a value that it could have.
 
     Raises:
         MultinodeError: MANIFEST, for what `oc process` would refuse, and what `exact` forbids.

@@ -1,6 +1,6 @@
 """What a pod's environment says of addresses, interfaces and proxies, held to what the pod really has.
 
-What can be corrected without a doubt is, with a word in the log; the rest is refused by name.
+What can be corrected without a doubt is, with a word in the log; the rest is rejected by name.
 """
 
 import ipaddress
@@ -115,7 +115,7 @@ def without_own_proxy(environment: Mapping[str, str], hosts: Iterable[str]) -> d
     ]
     if missing:
         log.warning(
-            "%s would catch what members say to each other: NO_PROXY is completed by %s",
+            "%s would intercept the members' traffic: NO_PROXY now has %s, too",
             ", ".join(proxies),
             ", ".join(missing),
         )
@@ -127,7 +127,7 @@ def own_ray_address(environment: Mapping[str, str]) -> frozenset[str]:
     """RAY_ADDRESS where it is set: the group makes a Ray cluster of its own, and joins no other."""
     if RAY_ADDRESS not in environment:
         return frozenset()
-    log.warning("%s is set and is not used: the group makes a Ray cluster of its own", RAY_ADDRESS)
+    log.warning("%s is set but not used: the group starts its own Ray cluster", RAY_ADDRESS)
     return frozenset({RAY_ADDRESS})
 
 

@@ -1,4 +1,4 @@
-"""vLLM's own arguments: passed through untouched, and refused where they contradict the contract.
+"""vLLM's own arguments: passed through untouched, and rejected where they contradict the contract.
 
 The names are read as vLLM's parser reads them: `--tensor_parallel_size`, `--tensor-parallel-size=4`, `-tp 4`,
 `-tp=4`, any unambiguous beginning (`--tensor-par 4`), the last of several, and behind all of them the keys of
@@ -190,7 +190,7 @@ def without_model(arguments: Sequence[str]) -> list[str]:
     left: list[str] = []
     for option in read_options(arguments, {MODEL: Fixed(None, "")}):
         repeated = option.name == MODEL and not option.nested
-        # What follows its value is not the model's: `--model m x` leaves x for vLLM to refuse.
+        # What follows its value is not the model's: `--model m x` leaves x for vLLM to reject.
         left += option.values[1:] if repeated else option.items
     return left
 
@@ -268,7 +268,7 @@ def _split(argument: str) -> tuple[str, str | None]:
 def _canonical(name: str, known: Mapping[str, Fixed]) -> str:
     """Resolve short names, and the beginning of a known name as argparse completes it.
 
-    A beginning that fits several options is completed to one of them: vLLM would refuse it anyhow.
+    A beginning that fits several options is completed to one of them: vLLM would reject it anyhow.
     """
     if name in _SHORT:
         return _SHORT[name]

@@ -34,7 +34,7 @@ class Command(IntEnum):
 
     OPEN = 0
     CLOSED = 1
-    """New ones are refused; those under way go on."""
+    """New ones are rejected; those under way go on."""
     CUT = 2
     """Those under way end with an error as well."""
 
@@ -86,7 +86,7 @@ class Door:
 
     @property
     def reason(self) -> str:
-        """Why requests are refused or ended, for clients."""
+        """Why requests are rejected or ended, for clients."""
         text = self._page[_REASON : _REASON + _LONGEST_REASON]
         return text.partition(b"\0")[0].decode(errors="ignore")
 
@@ -107,7 +107,7 @@ class Door:
 
     @property
     def refused(self) -> int:
-        """Requests that were refused."""
+        """Requests that were rejected."""
         return self._get(_REFUSED)
 
     @property
@@ -116,7 +116,7 @@ class Door:
         return self._get(_CUT)
 
     def order(self, command: Command, reason: str, retry_after: int) -> None:
-        """The supervisor's side: refuse new requests, or end those under way as well.
+        """The supervisor's side: reject new requests, or end those under way as well.
 
         Args:
             command: what is to happen; it takes effect with the next request, and within a moment.

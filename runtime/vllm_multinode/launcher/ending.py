@@ -35,7 +35,7 @@ class Requests:
             try:
                 self._door = Door.create(folder)
             except OSError as error:
-                log.warning("streams will break off without a word at the end: %s", error)
+                log.warning("streams will break off without an error: %s", error)
 
     @property
     def page(self) -> Path | None:
@@ -66,7 +66,7 @@ class Requests:
             await asyncio.wait((waiting, broke), return_when=asyncio.FIRST_COMPLETED)
             if waiting.done() and waiting.result():
                 return
-            why = f"{reason}; {broke.result()}" if broke.done() else f"{reason}; the time for it is over"
+            why = f"{reason}; {broke.result()}" if broke.done() else f"{reason}; its time is up"
         finally:
             for task in (waiting, broke):
                 task.cancel()

@@ -65,7 +65,7 @@ class Entrance:
             headers = refusal_headers(refusal(error))
             return web.Response(status=401, text=f"{error}\n", headers=headers)
         if self._introducing >= _INTRODUCING + 2 * self._group.nodes:
-            return web.Response(status=503, text="too many are asking to join\n")
+            return web.Response(status=503, text="too many join requests\n")
         socket = web.WebSocketResponse(
             timeout=1, autoping=True, compress=False, max_msg_size=LONGEST_FROM_WORKER
         )

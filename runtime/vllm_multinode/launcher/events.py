@@ -1,4 +1,4 @@
-"""What happens to a group, for its head: who came, who is gone, whose engine ended, who was refused."""
+"""What happens to a group, for its head: who came, who is gone, whose engine ended, who was rejected."""
 
 import asyncio
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class Left:
 
 @dataclass(frozen=True)
 class Declined:
-    """A worker was refused for a reason that was not heard before."""
+    """A worker was rejected for a reason that was not heard before."""
 
     reason: str
     code: ExitCode

@@ -40,6 +40,6 @@ async def await_model(
             continue
     else:
         if status.awaits_model and not stop.is_set():
-            log.warning("the model has not come within %.0f s (%s)", timeout, env.MODEL_TIMEOUT)
+            log.warning("the model was not here within %.0f s (%s)", timeout, env.MODEL_TIMEOUT)
     if status.awaits_model:
         status.set(State.PREFLIGHT)

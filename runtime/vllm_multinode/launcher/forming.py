@@ -34,7 +34,7 @@ async def await_members(
         settings: of the head.
         rendezvous: admits the members.
         readiness: of the head.
-        tell: is told whenever something changes how many are there, who is missing, and who was refused why.
+        tell: is told whenever something changes how many are there, who is missing, and who was rejected why.
 
     Returns:
         The head's readiness, of the model as it is now where that has changed.

@@ -150,7 +150,7 @@ class Group:
         return self.head.gpus or 1
 
     def next_epoch(self) -> int:
-        """A new epoch; messages of older ones are refused from now on."""
+        """A new epoch; messages of older ones are rejected from now on."""
         self.epoch += 1
         return self.epoch
 

@@ -141,7 +141,7 @@ class Head(Supervision):
         while True:
             await self._form()
             if not self._accepted.is_set():
-                self.status.set(State.FORMING, "complete; vLLM's parser is looking at the arguments")
+                self.status.set(State.FORMING, "complete; vLLM's parser checks the arguments")
                 await self._accepted.wait()
             if self.budget.total:
                 await self.check_model_again()

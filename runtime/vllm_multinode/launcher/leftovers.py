@@ -82,7 +82,7 @@ def _is_socket(path: Path) -> bool:
 
 
 def _listens(path: Path) -> bool:
-    """Whether a process has the socket open; a dead one refuses at once."""
+    """Whether a process has the socket open; a dead one rejects at once."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(_LONGEST_WAIT)
         try:

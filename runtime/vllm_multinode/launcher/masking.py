@@ -17,7 +17,7 @@ _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 _OPTION = re.compile(r"--[A-Za-z]|-[A-Za-z]{1,3}(=|$)")
 _NAMED = re.compile(r"([\w.-]+)=")
 _USER_INFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")
-# What a mistyped option may have been meant as; vLLM refuses it and shows it with its value.
+# What a mistyped option may have been meant as; vLLM rejects it and shows it with its value.
 _MEANT = (
     "accesskey",
     "accesstoken",

@@ -1,4 +1,4 @@
-"""Inside vLLM's API server: counts requests, and refuses or ends them when the supervisor says so.
+"""Inside vLLM's API server: counts requests, and rejects or ends them when the supervisor says so.
 
 vLLM's own server knows neither: on SIGTERM it takes new requests as before, and at its end every stream
 breaks off without a word. It loads this class by `--middleware`. No request takes another way; none is read.
@@ -52,7 +52,7 @@ class RequestDoor:
             self._door.attach()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or refuse it."""
+        """Pass a request on, or reject it."""
         door = self._door
         asks = scope["type"] == "websocket" or (scope["type"] == "http" and scope["method"] == "POST")
         if door is None or not asks:

@@ -256,8 +256,8 @@ def warn_of_random_ports(ports: Mapping[str, Iterable[int]], settings: Path = _P
     for variable, numbers in ports.items():
         if inside := [port for port in numbers if first <= port <= last]:
             log.warning(
-                "%s: port %d lies in the range %d to %d of which the kernel takes any (net.ipv4."
-                "ip_local_port_range): another process may have it first",
+                "%s: port %d is in the kernel's range of ephemeral ports, %d to %d (net.ipv4."
+                "ip_local_port_range): another process may take it first",
                 variable,
                 inside[0],
                 first,
@@ -284,7 +284,7 @@ def check_range_free(variable: str, bounds: tuple[int, int], wanted: int) -> Non
             ExitCode.PORT_TAKEN,
             f"fewer than {wanted} ports from {first} to {last} are free on this node.",
             where=variable,
-            hint="Stop what holds them, or choose another and wider range on every node.",
+            hint="Stop what uses them, or choose another, wider range on every node.",
         )
 
 

@@ -102,7 +102,7 @@ class Supervision(Lifetime):
         """Have vLLM's parser look at what will be started here, where that is this interpreter's own vLLM.
 
         Raises:
-            MultinodeError: it refuses the arguments, or the model's configuration is code.
+            MultinodeError: it rejects the arguments, or the model's configuration is code.
         """
         for process in processes:
             environment = process_environment(process, self.environment, self.unset)
@@ -113,7 +113,7 @@ class Supervision(Lifetime):
                 given = self.settings.arguments
                 await check_with_vllm(process.argv, given, environment, version, cache, self.warm)
             else:
-                log.info("vllm is not this interpreter's own: its parser is not asked beforehand")
+                log.info("vllm belongs to another Python: its arguments are not checked first")
 
     def warm_up(self, processes: tuple[Process, ...], accelerator: AcceleratorKind) -> None:
         """Import vLLM in a process that this node's engines are forked from, where that is safe.

@@ -132,10 +132,10 @@ def preflight(settings: Settings, environment: Mapping[str, str]) -> Readiness:
 
 
 def _tell_unknown(environment: Mapping[str, str]) -> None:
-    """Name the variables that nobody reads; a newer release may know them, so that none is refused."""
+    """Name the variables that nobody reads; a newer release may know them, so that none is rejected."""
     for name, nearest in sorted(env.unknown(environment).items()):
-        hint = f"did you mean {nearest}?" if nearest else "docs/variables.md lists those that there are"
-        log.warning("%s is not a setting of this launcher, which ignores it: %s", name, hint)
+        hint = f"did you mean {nearest}?" if nearest else "docs/variables.md lists all of them"
+        log.warning("%s is not a setting of this launcher and is ignored: %s", name, hint)
 
 
 def check_programs(executor: ExecutorName, environment: Mapping[str, str]) -> None:
@@ -198,7 +198,7 @@ def _check_accelerators(settings: Settings, seen: Accelerators) -> None:
         f"this pod was given {settings.gpus} accelerators and sees {seen.count} ({seen.kind}).",
         where=env.REQUEST_GPU_COUNT,
         hint="Check the device plugin on this machine and the accelerator's limits of this container, "
-        f"or set {env.ACCELERATOR} where the kind is taken for another.",
+        f"or set {env.ACCELERATOR} if the kind was not detected correctly.",
     )
 
 

@@ -320,7 +320,7 @@ def _pumped(running: Running, output: IO[bytes], process: Process) -> Running:
 def _pump(output: IO[bytes], tail: deque[str], secrets: tuple[str, ...]) -> None:
     """Copy a process's output to ours, in a thread, so that a slow reader never blocks the supervisor.
 
-    An engine that refuses an option repeats it with its value: no secret of its arguments is passed on.
+    An engine that rejects an option repeats it with its value: no secret of its arguments is passed on.
     """
     hidden = [secret.encode(errors="surrogateescape") for secret in secrets]
     write_all: Callable[[bytes], object] = sys.stdout.buffer.write

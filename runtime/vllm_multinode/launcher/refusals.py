@@ -1,4 +1,4 @@
-"""Why workers were refused: counted, and each reason told once."""
+"""Why workers were rejected: counted, and each reason told once."""
 
 import logging
 from collections.abc import Callable

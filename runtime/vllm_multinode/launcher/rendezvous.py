@@ -51,7 +51,7 @@ class Rendezvous:
         group: who belongs to it; changed here only.
         status: the head's, sent with every heartbeat.
         connections: of the head's port; a member's is exempt from what bounds the others.
-        refuses: says why nobody may join at present, or None.
+        rejects: says why nobody may join at present, or None.
     """
 
     def __init__(

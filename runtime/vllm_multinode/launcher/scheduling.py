@@ -25,7 +25,7 @@ def ask_for_short_slices() -> bool:
     processor than before, and needs no privilege. The engine's processes do not inherit it.
 
     Returns:
-        Whether the kernel took it; older ones ignore the slice or refuse the call.
+        Whether the kernel took it; older ones ignore the slice or reject the call.
     """
     number = _SCHED_SETATTR.get(platform.machine())
     if number is None:

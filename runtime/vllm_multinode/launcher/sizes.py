@@ -23,7 +23,7 @@ def check_sizes(executor: ExecutorName, sizes: Sizes, head_gpus: int | None) -> 
     if sizes.nodes > sizes.world:
         raise _refuse(
             f"{product} leave {sizes.nodes - sizes.world} of {sizes.nodes} nodes without work.",
-            "Raise TP or PP, or give each node more accelerators so that KServe makes fewer nodes.",
+            "Raise TP or PP, or give each node more accelerators so that KServe creates fewer nodes.",
         )
     if EXECUTORS[executor].equal_nodes and sizes.world % sizes.nodes:
         raise _refuse(
@@ -35,13 +35,13 @@ def check_sizes(executor: ExecutorName, sizes: Sizes, head_gpus: int | None) -> 
     per_node = sizes.world // sizes.nodes
     if EXECUTORS[executor].equal_nodes and head_gpus < per_node:
         raise _refuse(
-            f"{product} over {sizes.nodes} nodes want {per_node} accelerators a node; "
+            f"{product} over {sizes.nodes} nodes need {per_node} accelerators per node; "
             f"this one has {head_gpus}.",
-            "Request as many on head and workers.",
+            "Request the same number on head and workers.",
         )
     if sizes.nodes == 1 and head_gpus < sizes.world:
         raise _refuse(
-            f"{product} want {sizes.world} accelerators; the only node has {head_gpus}.",
+            f"{product} need {sizes.world} accelerators; the only node has {head_gpus}.",
             "Lower TP or PP, or add nodes.",
         )
 
@@ -83,14 +83,14 @@ def check_members(
             if gpus[worker] != gpus[head]:
                 raise _refuse(
                     f"head {head} has {gpus[head]} accelerators and worker {worker} has {gpus[worker]}; "
-                    f"the {executor} executor wants the same number on every node.",
-                    f"Request as many on both, or set {env.EXECUTOR}=ray.",
+                    f"the {executor} executor needs the same number on every node.",
+                    f"Request the same number on both, or set {env.EXECUTOR}=ray.",
                 )
     held = sum(gpus.values())
     if whole and held < sizes.world:
         listed = ", ".join(f"{name} {count}" for name, count in gpus.items())
         raise _refuse(
-            f"TP {sizes.tensor_parallel} x PP {sizes.pipeline_parallel} want {sizes.world} accelerators; "
+            f"TP {sizes.tensor_parallel} x PP {sizes.pipeline_parallel} need {sizes.world} accelerators; "
             f"the group holds {held} ({listed}).",
             "Raise the requests of head or worker, or lower TP or PP.",
         )

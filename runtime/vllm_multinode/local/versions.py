@@ -49,7 +49,7 @@ def engine_of_version(
     wanted = packages(version)
     if mark.is_file() and mark.read_text(encoding="utf-8") == json.dumps(wanted):
         return interpreter
-    say(f"Making an environment with vLLM {version}: {folder}")
+    say(f"Creating an environment with vLLM {version}: {folder}")
     here = Path(sys.executable)
     uv = find_uv(here)
     made = subprocess.run(

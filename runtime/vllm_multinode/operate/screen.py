@@ -35,7 +35,7 @@ def screen(status: ServiceStatus, now: float, width: int = WIDTH) -> list[str]:
     lines += list(_incidents(status, now, width))
     if status.entrance:
         # A command is copied as it is; a terminal that is too narrow folds it itself.
-        lines += ["way in:", *(f"  {line}" for line in status.entrance)]
+        lines += ["endpoints:", *(f"  {line}" for line in status.entrance)]
     for sentence in status.unseen:
         lines += folded(f"not seen: {sentence}", width)
     return lines

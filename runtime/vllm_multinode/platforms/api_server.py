@@ -1,4 +1,4 @@
-"""What the API server refuses of an object that a control plane makes, above all after a merge.
+"""What the API server rejects of an object that a control plane makes, above all after a merge.
 
 Source: k8s.io/kubernetes/pkg/apis/core/validation and pkg/apis/apps/validation, for the fields that KServe
 passes on.
@@ -16,7 +16,7 @@ OTHER: Final = "object-refused"
 
 
 class Objection(NamedTuple):
-    """One reason to refuse an object.
+    """One reason to reject an object.
 
     Attributes:
         rule: of docs/rules.md.
@@ -30,7 +30,7 @@ class Objection(NamedTuple):
 
 
 def objections(body: Mapping[str, Any]) -> Iterator[Objection]:
-    """Why the API server would refuse a Deployment or a Service; nothing where it would not."""
+    """Why the API server would reject a Deployment or a Service; nothing where it would not."""
     for name, value in mapping(body, "metadata", "labels").items():
         if len(value) > names.LABEL_LIMIT:
             text = f"the label {name} has {len(value)} characters, {names.LABEL_LIMIT} are allowed"
@@ -48,7 +48,7 @@ def objections(body: Mapping[str, Any]) -> Iterator[Objection]:
 
 
 def pod_objections(pod: Mapping[str, Any]) -> Iterator[Objection]:
-    """Why the API server would refuse a pod."""
+    """Why the API server would reject a pod."""
     for rule, text, path in (*pod_fields(pod), *volumes(pod), *containers(pod)):
         yield Objection(rule, text, path)
 
@@ -56,7 +56,7 @@ def pod_objections(pod: Mapping[str, Any]) -> Iterator[Objection]:
 def _deployed(pod: Mapping[str, Any]) -> Iterator[Objection]:
     """What a Deployment's pods may not have."""
     if pod.get("restartPolicy") not in (None, "Always"):
-        text = f"restartPolicy is {pod['restartPolicy']}, and a Deployment takes Always alone"
+        text = f"restartPolicy is {pod['restartPolicy']}, and a Deployment accepts only Always"
         yield Objection(OTHER, text, ("restartPolicy",))
     if pod.get("activeDeadlineSeconds") is not None:
         yield Objection(
@@ -85,9 +85,9 @@ def _is_zero(value: Any) -> bool:
 
 def _service_ports(ports: list[dict[str, Any]]) -> Iterator[Objection]:
     if len(ports) > 1 and any(not port.get("name") for port in ports):
-        text = "every port of the head's container needs a name where there are several"
+        text = "every port of the head's container needs a name if there are several"
         yield Objection("service-ports", text, ("spec", "ports"))
     for port in repeated((one["port"], one.get("protocol", "TCP")) for one in ports):
-        yield Objection("service-ports", f"port {port[0]} stands there several times", ("spec", "ports"))
+        yield Objection("service-ports", f"port {port[0]} appears several times", ("spec", "ports"))
     for name in repeated(one["name"] for one in ports if one.get("name")):
         yield Objection("service-ports", f"several ports are named {name}", ("spec", "ports"))

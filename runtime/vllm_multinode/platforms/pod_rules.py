@@ -1,4 +1,4 @@
-"""What the API server refuses of a pod's spec: each a rule, a text and a path in the spec.
+"""What the API server rejects of a pod's spec: each a rule, a text and a path in the spec.
 
 Source: k8s.io/kubernetes/pkg/apis/core/validation/validation.go.
 """
@@ -86,7 +86,7 @@ def _toleration(toleration: Mapping[str, Any]) -> Iterator[str]:
     if effect and effect not in _EFFECTS:
         yield f"a taint's effect {effect} does not exist"
     if at(toleration, "tolerationSeconds") is not None and effect != "NoExecute":
-        yield "tolerationSeconds goes with the effect NoExecute alone"
+        yield "tolerationSeconds is only valid with the effect NoExecute"
 
 
 def volumes(pod: Mapping[str, Any]) -> Iterator[Refused]:
@@ -186,7 +186,7 @@ def _mounts(container: Mapping[str, Any], known: set[str]) -> Iterator[Refused]:
         if below.startswith("/") or ".." in below.split("/"):
             yield OTHER, f"the subPath {below} leaves its volume", (*place, "subPath")
         if ":" in str(mount["mountPath"]):
-            yield OTHER, f"the mountPath {mount['mountPath']} holds a colon", (*place, "mountPath")
+            yield OTHER, f"the mountPath {mount['mountPath']} contains a colon", (*place, "mountPath")
 
 
 def _ports(container: Mapping[str, Any]) -> Iterator[Refused]:
@@ -209,7 +209,7 @@ def _probe(name: str, probe: Mapping[str, Any]) -> Iterator[Refused]:
     yield from _handlers(name, probe, path)
     success = probe.get("successThreshold")
     if name != "readinessProbe" and success not in (None, 0, 1):
-        yield "probe-handlers", f"its {name} has a successThreshold of {success}, and only 1 is taken", path
+        yield "probe-handlers", f"its {name} has a successThreshold of {success}, and only 1 is allowed", path
     for field, value in probe.items():
         if isinstance(value, int) and not isinstance(value, bool) and value < 0:
             yield "probe-handlers", f"its {name} has a {field} of {value}", (*path, field)

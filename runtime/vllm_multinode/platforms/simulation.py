@@ -53,7 +53,7 @@ class Group:
         roles: head first.
         strategy: of the head's Deployment: "RollingUpdate" or "Recreate".
         objects: what is made, Pods last.
-        refused: why the API server refuses the next object, at which the controller stops; at the
+        refused: why the API server rejects the next object, at which the controller stops; at the
             InferenceService's fields.
     """
 
@@ -80,7 +80,7 @@ class Simulation:
     Attributes:
         release: of KServe or OpenShift AI.
         groups: one for each InferenceService that leads to pods, in the order of the input.
-        findings: by the place of an object in the input: what is refused, never serves, is overwritten or
+        findings: by the place of an object in the input: what is rejected, never serves, is overwritten or
             left out, each with its rule.
         notes: what is not shown, and what holds for every service of this release; a sentence each.
     """

@@ -43,7 +43,7 @@ class Transfer:
         Raises:
             MultinodeError: SOURCE_UNREACHABLE when it breaks off again and again without progress in between,
                 SHARD_TRUNCATED when the content is twice not what the source says, CLAIM_FULL, NOT_WRITABLE,
-                and what the source refuses with.
+                and what the source rejects with.
             StoppedError: `stop` was set.
         """
         failures = wrong = 0

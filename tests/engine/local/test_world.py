@@ -131,7 +131,7 @@ def test_pods_come_and_go(group: Group, model: Path) -> None:
     spec = stand_in("late", "worker", model, grace=20.0)
     group.run.client.ask(Request(command="add", spec=spec), 10)
     assert len(group.get("head", "/resolve/workers")) == 2
-    with pytest.raises(MultinodeError, match="has a pod already"):
+    with pytest.raises(MultinodeError, match="already has a pod"):
         group.run.client.ask(Request(command="add", spec=spec), 10)
     # Its program is hardly loaded, and hears SIGTERM all the same: the grace period is not used up.
     group.ask("remove", "late")

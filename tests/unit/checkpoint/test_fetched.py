@@ -41,7 +41,7 @@ def test_the_marker_is_no_part_of_the_fingerprint(tmp_path: Path) -> None:
         pytest.param(
             "fetching",
             {"owner": "fetch-x"},
-            "is not finished (begun 2026-11-21 12:30 UTC by fetch-x, 4 of 5 files are here).",
+            "is not finished (started 2026-11-21 12:30 UTC by fetch-x, 4 of 5 files are here).",
             id="fetching",
         ),
         pytest.param(
@@ -50,7 +50,7 @@ def test_the_marker_is_no_part_of_the_fingerprint(tmp_path: Path) -> None:
             "failed (2026-11-21 12:30 UTC, 4 of 5 files are here): the claim is full.",
             id="failed",
         ),
-        pytest.param("fetching", {"files": {}}, "is not finished (begun 2026-11-21 12:30 UTC).", id="layers"),
+        pytest.param("fetching", {"files": {}}, "is not finished (started 2026-11-21 12:30 UTC).", id="layers"),
     ],
 )
 def test_one_that_is_not_finished(tmp_path: Path, state: State, given: dict[str, object], said: str) -> None:

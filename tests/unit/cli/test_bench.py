@@ -1,4 +1,4 @@
-"""`multinode bench` before any load: what is refused, in one line, with its exit code."""
+"""`multinode bench` before any load: what is rejected, in one line, with its exit code."""
 
 import json
 import threading

@@ -24,10 +24,19 @@ def test_a_reader_that_leaves() -> None:
     assert (done.returncode, done.stderr) == (141, "")
 
 
-def test_a_full_disk() -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(_PLAN, id="plan"),
+        pytest.param(("--help",), id="help"),
+        pytest.param(("head", "--help"), id="help-of-the-supervisor"),
+        pytest.param(("fetch", "--help"), id="help-of-fetch"),
+    ],
+)
+def test_a_full_disk(words: tuple[str, ...]) -> None:
     with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
         done = subprocess.run(
-            command(*_PLAN), stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+            command(*words), stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False
         )
     assert done.returncode == 31
     assert done.stderr == "multinode: standard output cannot be written: No space left on device.\n"

@@ -58,9 +58,9 @@ def test_a_release_that_is_not_known_is_said_in_every_command(
     command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     run([*command, "--kserve", "0.21.0"])
-    told = [line for line in capsys.readouterr().err.splitlines() if "is not known here" in line]
+    told = [line for line in capsys.readouterr().err.splitlines() if "is unknown; the behaviour" in line]
     assert told == [
-        "note: KServe 0.21.0 is not known here; what holds for 0.20.0 is assumed. kserve#6113 is not assumed."
+        "note: KServe 0.21.0 is unknown; the behaviour of 0.20.0 is assumed. kserve#6113 is not assumed."
     ]
 
 

@@ -61,7 +61,7 @@ def test_json_says_whether_it_serves(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert blocking["path"] == "spec.predictor.minReplicas"
     assert found["groups"][0]["nodes"] == 2
     assert found["objects"]
-    assert ": stalls many-replicas: KServe makes 2 heads" in told.err
+    assert ": stalls many-replicas: KServe creates 2 heads" in told.err
 
 
 def test_a_refusal_is_exit_code_4_and_the_rest_is_shown(
@@ -77,7 +77,7 @@ def test_a_refusal_is_exit_code_4_and_the_rest_is_shown(
 def test_a_runtime_from_another_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, other = written(tmp_path, service()), written(tmp_path, runtime(), name="rt.yaml")
     assert preview("-f", path) == ExitCode.OK
-    assert "The ServingRuntime rt is not among the files" in " ".join(capsys.readouterr().out.split())
+    assert "The ServingRuntime rt is neither among the files" in " ".join(capsys.readouterr().out.split())
     assert preview("-f", path, "--runtime", other) == ExitCode.OK
     assert preview("-f", path, "-f", other) == ExitCode.OK
 
@@ -106,7 +106,7 @@ def test_diff_says_what_an_update_takes(tmp_path: Path, capsys: pytest.CaptureFi
         pytest.param("", ExitCode.MANIFEST, "holds no object", id="empty"),
         pytest.param("a: [", ExitCode.MANIFEST, "in.yaml", id="no-yaml"),
         pytest.param(
-            "kind: Pod\napiVersion: v1\n", ExitCode.NOT_CHECKED, "holds none of InferenceService", id="a-pod"
+            "kind: Pod\napiVersion: v1\n", ExitCode.NOT_CHECKED, "contains none of InferenceService", id="a-pod"
         ),
     ],
 )

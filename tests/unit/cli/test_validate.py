@@ -52,7 +52,7 @@ def test_text_names_place_rule_and_hint(bad: Path, capsys: pytest.CaptureFixture
     assert run(["validate", "-f", str(bad), "--kserve", "0.19.0"]) == ExitCode.WILL_NOT_SERVE
     (line,) = capsys.readouterr().out.splitlines()
     number = next(n for n, text in enumerate(bad.read_text().splitlines(), 1) if "autoscalerClass" in text)
-    assert line.startswith(f"{bad}:{number}: refused autoscaler-class: KServe refuses it: ")
+    assert line.startswith(f"{bad}:{number}: refused autoscaler-class: KServe rejects it: ")
     assert line.endswith("Set the annotation serving.kserve.io/autoscalerClass to none.")
 
 
@@ -65,7 +65,7 @@ def test_over_several_releases_it_says_where_they_differ(
     assert "workers-recreated" in out
     assert "(KServe 0.20.0)" in out
     assert "(KServe 0.15.0)" in out
-    assert "nothing is refused or stalls with KServe 0.15.1, 0.15.2, 0.17.1 to 0.19.0" in err
+    assert "nothing is rejected or stalls with KServe 0.15.1, 0.15.2, 0.17.1 to 0.19.0" in err
 
 
 def test_json_has_exactly_these_keys(bad: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,7 +108,7 @@ def test_runtime_that_was_not_given(tmp_path: Path, capsys: pytest.CaptureFixtur
     file = tmp_path / "service.yaml"
     file.write_text(to_yaml([base()["service"]]))
     assert run(["validate", "-f", str(file), "--kserve", "0.19.0"]) == ExitCode.OK
-    assert "risk runtime-unknown: The ServingRuntime rt is not among the files" in capsys.readouterr().out
+    assert "risk runtime-unknown: The ServingRuntime rt is neither among the files" in capsys.readouterr().out
 
 
 def test_our_own_runtime_is_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -163,7 +163,7 @@ def test_other_kinds_are_passed_over(tmp_path: Path, capsys: pytest.CaptureFixtu
     file = tmp_path / "other.yaml"
     file.write_text("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n")
     assert run(["validate", "-f", str(file)]) == ExitCode.NOT_CHECKED
-    assert "holds none of InferenceService" in capsys.readouterr().err
+    assert "contains none of InferenceService" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl builds it")

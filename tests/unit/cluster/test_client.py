@@ -52,11 +52,11 @@ REFUSALS = [
     ),
     pytest.param(
         403, status(403, DENIED + "storageUri is required", "Forbidden"), ExitCode.WILL_NOT_SERVE,
-        ["KServe refuses it: storageUri is required", "multinode validate"], id="kserve-webhook",
+        ["KServe rejects it: storageUri is required", "multinode validate"], id="kserve-webhook",
     ),
     pytest.param(
         400, status(400, 'admission webhook "pods.example.com" denied the request: no'),
-        ExitCode.WILL_NOT_SERVE, ["The webhook pods.example.com refuses it: no"], id="other-webhook",
+        ExitCode.WILL_NOT_SERVE, ["The webhook pods.example.com rejects it: no"], id="other-webhook",
     ),
     pytest.param(
         500,
@@ -66,7 +66,7 @@ REFUSALS = [
     pytest.param(
         403,
         status(403, "ValidatingAdmissionPolicy 'gpus' with binding 'b' denied request: too many", "Invalid"),
-        ExitCode.WILL_NOT_SERVE, ["the policy gpus refuses it: too many"], id="policy",
+        ExitCode.WILL_NOT_SERVE, ["the policy gpus rejects it: too many"], id="policy",
     ),
     pytest.param(
         403, status(403, "exceeded quota: gpus, requested: 8, used: 8, limited: 8", "Forbidden"),
@@ -92,7 +92,7 @@ REFUSALS = [
     ),
     pytest.param(
         422, status(422, "spec.predictor.minReplicas: Invalid value", "Invalid"), ExitCode.WILL_NOT_SERVE,
-        ["the API refuses it: spec.predictor.minReplicas"], id="invalid",
+        ["the API rejects it: spec.predictor.minReplicas"], id="invalid",
     ),
     pytest.param(
         400, status(400, 'strict decoding error: unknown field "spec.predicator"', "BadRequest"),

@@ -58,14 +58,14 @@ def test_one_that_was_quick_still_says_what_it_has_brought(api: StubApi, cluster
 
 
 def test_its_last_words_are_the_reason(api: StubApi, cluster: Cluster) -> None:
-    said = "INFO\nmultinode: hf://a/b: the token is refused. (exit code 81)"
+    said = "INFO\nmultinode: hf://a/b: the token is rejected. (exit code 81)"
     ended = [{"name": "fetch", "state": {"terminated": {"message": said}}}]
     api.put(job({"type": "Failed", "status": "True", "message": "PodFailurePolicy"}))
     api.put(pod("Failed", containerStatuses=ended))
     with pytest.raises(MultinodeError) as caught:
         await_object(complete_job(cluster, "llm-fetch"), timeout=30, show=print, poll=0.01)
     assert caught.value.code == ExitCode.NOT_SERVING
-    assert "has failed: hf://a/b: the token is refused." in str(caught.value)
+    assert "has failed: hf://a/b: the token is rejected." in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def operator(name: str) -> dict[str, Any]:
         pytest.param(
             [deployment(version="3.9.1")],
             "openshift-ai-3.9",
-            "OpenShift AI 3.9 is not known here; what holds for 3.6 is assumed. kserve#6113 is not assumed.",
+            "OpenShift AI 3.9 is unknown; the behaviour of 3.6 is assumed. kserve#6113 is not assumed.",
             id="newer-than-any",
         ),
     ],

@@ -62,7 +62,7 @@ def test_the_config_of_ray_serves_own_builder_is_read(tmp_path: Path) -> None:
     [
         pytest.param(b"def f(:", "is not Python", id="syntax"),
         pytest.param(b"\xff\xfe", "is not Python", id="not-text"),
-        pytest.param(b"#" * ((1 << 20) + 1), "larger", id="huge"),
+        pytest.param(b"#" * ((1 << 20) + 1), "too large", id="huge"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path, text: bytes, said: str) -> None:

@@ -1,4 +1,4 @@
-"""What no group of one engine stands for is refused, once and with its reason."""
+"""What no group of one engine stands for is rejected, once and with its reason."""
 
 from typing import Any
 
@@ -55,9 +55,9 @@ spec: {roles: [{name: prefill, spec: {replicas: 1}}, {name: decode, spec: {repli
         ),
         pytest.param(
             leader_worker_set(VLLM, labels={"llm-d.ai/role": "decode"}),
-            "Prefill and decode", id="decode-alone",
+            "Separate prefill and decode", id="decode-alone",
         ),
-        pytest.param(SET, "Prefill and decode", id="disaggregated-set"),
+        pytest.param(SET, "Separate prefill and decode", id="disaggregated-set"),
         pytest.param(
             leader_worker_set({**VLLM, "resources": {"limits": {"google.com/tpu": "4"}}}), "TPUs", id="tpu"
         ),
@@ -65,7 +65,7 @@ spec: {roles: [{name: prefill, spec: {replicas: 1}}, {name: decode, spec: {repli
             leader_worker_set({**VLLM, "resources": {"limits": {"aws.amazon.com/neuron": "16"}}}),
             "Neuron", id="neuron",
         ),
-        pytest.param(SERVICE, "vLLM serves no sklearn", id="other-model-format"),
+        pytest.param(SERVICE, "vLLM cannot serve sklearn", id="other-model-format"),
         pytest.param(
             'model: "{{ .Values.model }}"\ninference: {framework: lws-vllm}', "chart's template",
             id="placeholders-in-values",

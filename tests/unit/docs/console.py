@@ -2,12 +2,13 @@
 
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"# exit code (\d+)")
+_PROMPT = re.compile(r"^\$ ", re.MULTILINE)
 _MARKS = frozenset({"|", "&&", ";", "||", "<", ">", ">>"})
 
 
@@ -20,12 +21,14 @@ class Typed:
         words: program and arguments, as the shell would split them.
         output: file that its standard output goes to; empty for the terminal.
         code: exit code that the page says, by a comment `# exit code N`.
+        shown: what the page shows below the line that this is the last command of; empty if nothing.
     """
 
     page: str
     words: tuple[str, ...]
     output: str = ""
     code: int = 0
+    shown: str = ""
 
     def __str__(self) -> str:
         return f"{self.page}: {shlex.join(self.words)}"
@@ -52,10 +55,34 @@ def typed(page: Path) -> list[Typed]:
     name = str(page.relative_to(ROOT))
     commands = []
     for text in fences(page, "console"):
-        for line in text.replace("\\\n", " ").splitlines():
-            if line.startswith("$ "):
-                commands += _simple(name, line.removeprefix("$ "))
+        for part in _PROMPT.split(text.replace("\\\n", " "))[1:]:
+            line, _, shown = part.partition("\n")
+            *first, last = _simple(name, line)
+            commands += [*first, replace(last, shown=shown)]
     return commands
+
+
+def agrees(shown: str, printed: str) -> bool:
+    """Whether a page shows what was printed.
+
+    Every printed line has to be shown, in the same order, those of standard error last. A line `…` stands for
+    any number of lines, `…` within a line for any text of that line. Empty lines do not count, and a run of
+    spaces counts as one.
+    """
+    pattern = "".join(
+        r"(?:.*\n)*?" if words == ["…"] else f"{_line(words)}\n" for words in map(str.split, _filled(shown))
+    )
+    return (
+        re.fullmatch(pattern, "".join(f"{' '.join(line.split())}\n" for line in _filled(printed))) is not None
+    )
+
+
+def _filled(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def _line(words: list[str]) -> str:
+    return ".*".join(map(re.escape, " ".join(words).split("…")))
 
 
 def _simple(page: str, line: str) -> list[Typed]:

@@ -10,7 +10,7 @@ import click
 import pytest
 import yaml
 
-from unit.docs.console import ROOT, Typed, fences, pages, typed
+from unit.docs.console import ROOT, Typed, agrees, fences, pages, typed
 from vllm_multinode.authoring.spec import loads
 from vllm_multinode.cli.app import application, run
 from vllm_multinode.cli.fetch import parser
@@ -111,6 +111,7 @@ def test_what_needs_no_cluster_runs(
 ) -> None:
     folder = shutil.copytree(prepared, tmp_path / "reader", symlinks=True)
     monkeypatch.chdir(folder)
+    monkeypatch.delenv("COLUMNS", raising=False)
     for name, text in _specs(page).items():
         (folder / name).write_text(text, encoding="utf-8")
     for command in typed(page):
@@ -120,5 +121,25 @@ def test_what_needs_no_cluster_runs(
         code = run(words)
         printed = capsys.readouterr()
         assert code == command.code, f"{command}\n{printed.out}{printed.err}"
+        shown = printed.out + printed.err
+        assert not command.shown.strip() or agrees(command.shown, shown), f"{command} printed\n{shown}"
         if command.output:
             Path(command.output).write_text(printed.out, encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed", "expected"),
+    [
+        pytest.param("a b\nc", "a  b\n\nc\n", True, id="spaces-and-empty-lines"),
+        pytest.param("a", "a\nb", False, id="a-line-too-few"),
+        pytest.param("a\n…", "a\nb\nc", True, id="any-lines"),
+        pytest.param("a\n…\nc", "a\nc", True, id="no-lines"),
+        pytest.param("…\nb", "a\nc", False, id="another-last-line"),
+        pytest.param("serving after … s", "serving after 3.1 s", True, id="within-a-line"),
+        pytest.param("serving after … s", "serving after 3.1 s and more", False, id="whole-line"),
+        pytest.param("a … c", "a\nb c", False, id="not-over-lines"),
+        pytest.param("a.c", "abc", False, id="literally"),
+    ],
+)
+def test_a_page_is_compared(shown: str, printed: str, expected: bool) -> None:
+    assert agrees(shown, printed) is expected

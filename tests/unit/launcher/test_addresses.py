@@ -92,7 +92,7 @@ class TestProxy:
         told = {proxy: "http://p:3128", "no_proxy": ".svc, 10.0.0.1"}
         found = without_own_proxy(told, ["10.0.0.1", "10.0.0.2"])
         assert found["NO_PROXY"] == found["no_proxy"] == ".svc,10.0.0.1,localhost,127.0.0.1,::1,10.0.0.2"
-        assert f"{proxy} would catch" in caplog.text
+        assert f"{proxy} would intercept" in caplog.text
         assert found[proxy] == "http://p:3128"
 
     def test_where_all_is_excepted_already_nothing_is_said(self, caplog: pytest.LogCaptureFixture) -> None:
@@ -104,7 +104,7 @@ class TestProxy:
 def test_another_ray_cluster_is_not_joined(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         assert own_ray_address({"RAY_ADDRESS": "ray://elsewhere:10001"}) == {"RAY_ADDRESS"}
-    assert "RAY_ADDRESS is set and is not used" in caplog.text
+    assert "RAY_ADDRESS is set but not used" in caplog.text
     assert own_ray_address({}) == frozenset()
 
 

@@ -73,7 +73,7 @@ async def test_what_is_left_at_the_end_of_the_time_is_cut(tmp_path: Path) -> Non
     door = server(found, under_way=1)
     finishing = asyncio.create_task(found.finish("stopping", 7, never()))
     await ordered(door, Command.CUT)
-    assert door.reason == "stopping; the time for it is over"
+    assert door.reason == "stopping; its time is up"
     door.count(under_way=-1)
     await asyncio.wait_for(finishing, 10)
 

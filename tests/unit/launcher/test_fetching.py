@@ -40,7 +40,7 @@ async def test_it_waits_while_the_fetch_is_under_way(tmp_path: Path, then: State
 async def test_it_waits_for_a_fetch_that_has_not_begun(tmp_path: Path, content: tuple[str, ...]) -> None:
     for name in content:
         (tmp_path / name).touch()
-    assert await reasons(tmp_path) == ["waiting for the model: its fetch has not begun"]
+    assert await reasons(tmp_path) == ["waiting for the model: its fetch has not started"]
 
 
 async def test_it_gives_up_in_time(tmp_path: Path) -> None:

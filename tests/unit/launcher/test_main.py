@@ -75,7 +75,7 @@ CASES: dict[str, Case] = {
         "head",
         {"TENSOR_PARALLEL_SIZE": "4"},
         ExitCode.SIZES,
-        "want 4 accelerators",
+        "need 4 accelerators",
     ),
     "model-missing": (
         "worker",
@@ -239,7 +239,7 @@ def test_the_command_itself_starts_a_role() -> None:
         pytest.param((), "--ssl-certfile: certificate and key cannot be read: No such", id="no-such-file"),
         pytest.param(
             ("--ssl-cert-reqs", "2"),
-            "--ssl-cert-reqs: vLLM would refuse its own",
+            "--ssl-cert-reqs: vLLM would reject its own",
             id="unknown-client",
         ),
     ],

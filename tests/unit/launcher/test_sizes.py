@@ -18,9 +18,9 @@ def sizes(tensor_parallel: int, pipeline_parallel: int, nodes: int) -> Sizes:
     [
         pytest.param("ray", (1, 2, 3), 1, "leave 1 of 3 nodes without work", id="more-nodes-than-ranks"),
         pytest.param("mp", (1, 3, 2), 2, "do not divide evenly over 2 nodes", id="mp-uneven"),
-        pytest.param("mp", (4, 2, 2), 2, "want 4 accelerators a node; this one has 2", id="mp-too-few"),
-        pytest.param("ray", (4, 2, 1), 4, "want 8 accelerators; the only node has 4", id="one-node-ray"),
-        pytest.param("mp", (4, 2, 1), 4, "want 8 accelerators a node", id="one-node-mp"),
+        pytest.param("mp", (4, 2, 2), 2, "need 4 accelerators per node; this one has 2", id="mp-too-few"),
+        pytest.param("ray", (4, 2, 1), 4, "need 8 accelerators; the only node has 4", id="one-node-ray"),
+        pytest.param("mp", (4, 2, 1), 4, "need 8 accelerators per node", id="one-node-mp"),
     ],
 )
 def test_sizes_that_do_not_fit(
@@ -60,7 +60,7 @@ def test_ray_takes_unequal_nodes() -> None:
 
 
 def test_a_group_that_holds_too_few_lists_who_brought_what() -> None:
-    with pytest.raises(MultinodeError, match=r"want 8 accelerators; the group holds 6 \(h 4, w 2\)"):
+    with pytest.raises(MultinodeError, match=r"need 8 accelerators; the group holds 6 \(h 4, w 2\)"):
         check_members("ray", sizes(4, 2, 2), {"h": 4, "w": 2})
 
 

@@ -381,7 +381,7 @@ async def test_a_final_refusal_ends_it_with_the_heads_words(launcher: Launcher, 
         link = await head.link()
         await link.refuse(Refused(code=ExitCode.MODELS_DIFFER, what="models differ.", hint="Mount the same."))
         assert await exited(alone) == ExitCode.MODELS_DIFFER
-    line = "multinode: refused by the head: models differ. Mount the same. (exit code 41)\n"
+    line = "multinode: rejected by the head: models differ. Mount the same. (exit code 41)\n"
     assert launcher.termination_log.read_text() == line
     assert alone.stderr.read_text().endswith(line)
 

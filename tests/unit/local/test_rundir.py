@@ -25,7 +25,7 @@ def test_a_run_directory_is_its_owners_alone_and_goes_without_a_trace(runs: Runs
 def test_a_default_name_is_numbered_and_a_given_one_is_refused_when_taken(runs: Runs) -> None:
     first, second = runs.create(None, "llm"), runs.create(None, "llm")
     assert (first.directory.name, second.directory.name) == ("llm", "llm-2")
-    with pytest.raises(MultinodeError, match="'llm-2' is there already"):
+    with pytest.raises(MultinodeError, match="'llm-2' already exists"):
         runs.create("llm-2", "llm")
     first.remove()
     second.remove()
@@ -58,7 +58,7 @@ def test_clean_where_nothing_ever_ran(runs: Runs) -> None:
 
 
 def test_find_takes_the_only_run_or_the_named_one(runs: Runs) -> None:
-    with pytest.raises(MultinodeError, match="no run lives"):
+    with pytest.raises(MultinodeError, match="there is no run"):
         runs.find(None)
     one = runs.create("one", "llm")
     assert runs.find(None).name == "one"
@@ -66,7 +66,7 @@ def test_find_takes_the_only_run_or_the_named_one(runs: Runs) -> None:
     with pytest.raises(MultinodeError, match="several runs: one, two"):
         runs.find(None)
     assert runs.find("two").name == "two"
-    with pytest.raises(MultinodeError, match="no run named 'three' lives"):
+    with pytest.raises(MultinodeError, match="there is no run named 'three'"):
         runs.find("three")
     one.remove()
     two.remove()
@@ -88,13 +88,13 @@ def test_a_base_that_others_can_enter_is_refused(runs: Runs) -> None:
 def test_a_base_that_is_a_link_is_refused(runs: Runs, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     runs.base.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(MultinodeError, match="not a directory of yours"):
+    with pytest.raises(MultinodeError, match="not a directory that belongs to you"):
         runs.create(None, "llm")
 
 
 def test_a_path_too_long_for_a_socket_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     runs = Runs(tmp_path / ("long" * 25))
-    with pytest.raises(MultinodeError, match="longer than a socket's path"):
+    with pytest.raises(MultinodeError, match="too long for a socket"):
         runs.create(None, "llm")
     assert list(runs.base.iterdir()) == []
 

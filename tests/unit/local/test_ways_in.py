@@ -18,7 +18,7 @@ from vllm_multinode.local.world.rootfs import outermost
 def test_a_taken_port_is_refused_by_number_and_a_default_one_gives_way() -> None:
     with listen(0) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(MultinodeError, match=f"127.0.0.1:{port} cannot be listened on") as refused:
+        with pytest.raises(MultinodeError, match=f"cannot listen on 127.0.0.1:{port}") as refused:
             listen(port)
         assert refused.value.code == ExitCode.PORT_TAKEN
         with listen(None, default=port) as other:

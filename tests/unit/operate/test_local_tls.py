@@ -35,7 +35,7 @@ def engine(context: ssl.SSLContext | None, code: int = 200) -> Iterator[str]:
         daemon_threads = True
 
         def handle_error(self, *_: Any) -> None:
-            """A client that was refused is what the test wants."""
+            """A client that was rejected is what the test wants."""
 
     server = Quiet(("127.0.0.1", 0), Handler)
     if context is not None:

@@ -88,7 +88,7 @@ def test_a_release_without_worker_spec_is_refused_where_nodes_are_wanted(text: s
 )
 def test_a_release_that_is_not_known_says_what_is_assumed(text: str, nearest: str) -> None:
     found = find(text)
-    assert f"is not known here; what holds for {nearest} is assumed." in found.remark
+    assert f"is unknown; the behaviour of {nearest} is assumed." in found.remark
     assert found.label in found.remark
 
 

@@ -101,7 +101,7 @@ FIELDS = sorted(
 
 
 def planned(found: dict[str, Any]) -> Plan | str:
-    """The plan, or the one line that refuses the configuration."""
+    """The plan, or the one line that rejects the configuration."""
     try:
         return choose(request(found, context=1))
     except MultinodeError as error:

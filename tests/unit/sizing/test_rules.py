@@ -1,4 +1,4 @@
-"""What vLLM refuses, by the rule's name."""
+"""What vLLM rejects, by the rule's name."""
 
 from typing import Any
 

@@ -42,7 +42,7 @@ class Preview:
 
     @property
     def serves(self) -> bool:
-        """Nothing is refused and nothing stalls."""
+        """Nothing is rejected and nothing stalls."""
         return not any(finding.blocks for finding in self.findings)
 
     def of(self, severity: str) -> list[Finding]:

@@ -86,12 +86,18 @@ def _summary(group: Group) -> str:
     if group.replicas != 1:
         nodes = f"{group.replicas} groups of {nodes}"
     sizes = (
-        f", {group.executor}, TP {group.tensor_parallel} x PP {group.pipeline_parallel}"
+        f", {_executor(group)}, TP {group.tensor_parallel} x PP {group.pipeline_parallel}"
         if group.executor
         else ""
     )
     made = f", generation {group.generation}" if group.kind == "InferenceService" else ""
     return f"{nodes}{sizes}, {total} {resource}{made}"
+
+
+def _executor(group: Group) -> str:
+    """What the launcher runs; with what the platform counts nodes for, if that is another one."""
+    runs = _environment(group.roles[0]).get(env.EXECUTOR, "") or group.executor
+    return runs if runs == group.executor else f"{runs} (nodes counted as for {group.executor})"
 
 
 def _image(role: Role) -> str:
@@ -210,7 +216,7 @@ def _update(one: Update) -> Iterator[str]:
     for roll in one.rollouts:
         yield (
             f"  {roll.role} {roll.deployment}: {roll.running} -> {roll.wanted} pods, {roll.strategy}"
-            + (f", {roll.surge} new beside the old: {roll.gpus} GPUs more" if roll.surge else "")
+            + (f", {roll.surge} new next to the old: {roll.gpus} GPUs more" if roll.surge else "")
         )
     if one.rollouts and one.more_gpus:
         yield (

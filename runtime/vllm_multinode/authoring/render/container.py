@@ -29,7 +29,7 @@ def container(
     Args:
         role: head or worker.
         executor: what spreads the engine.
-        name: of the container; KServe looks for names of its own.
+        name: of the container; KServe expects its own names.
         image: of the launcher and vLLM.
         generation_label: label of the pod that tells one generation from the next.
         install: how the launcher comes into it.

@@ -44,7 +44,7 @@ def fill(url: str, key: str) -> bool:
     if (found.get("data") or {}).get(key):
         return False
     value = base64.b64encode(secrets.token_hex(32).encode()).decode()
-    # Of two that fill it at once the API server refuses the second.
+    # If two fill it at the same time, the API server rejects the second.
     version = {"resourceVersion": found["metadata"]["resourceVersion"]}
     call("PATCH", url, {"metadata": version, "data": {key: value}})
     return True

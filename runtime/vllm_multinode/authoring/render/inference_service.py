@@ -77,7 +77,7 @@ def _annotations(spec: DeploymentSpec, release: Release) -> Mapping[str, str]:
 
 
 def resource_types(spec: DeploymentSpec) -> list[str]:
-    """Resources that KServe refuses unless told of them, accelerators first: it takes the first it finds."""
+    """Resources that KServe rejects unless told of them, accelerators first: it takes the first it finds."""
     found = [spec.accelerator_resource]
     if spec.network.rdma is not None:
         found.append(spec.network.rdma.resource)

@@ -11,7 +11,7 @@ CONTAINERS: Final[Mapping[Role, str]] = {"head": kserve.HEAD_CONTAINER, "worker"
 MODEL_FORMAT: Final = "vLLM"
 
 ACCELERATOR: Final = "vllm-multinode/accelerator"
-"""Annotation: whose accelerators; the components of kustomize refuse a second maker by it."""
+"""Annotation: whose accelerators; the components of kustomize reject a second maker by it."""
 NETWORKS: Final = "k8s.v1.cni.cncf.io/networks"
 
 SHARED_MEMORY: Final = "shm"
@@ -25,7 +25,7 @@ CERTIFICATE_FOLDER: Final = "/run/secrets/serving-cert"
 DEFAULT_STARTUP_SECONDS: Final = 3600
 DEFAULT_DRAIN_SECONDS: Final = 20
 PRE_STOP_SECONDS: Final = 5
-"""What Services need to learn that a pod goes: nothing is refused meanwhile."""
+"""What Services need to learn that a pod goes: nothing is rejected meanwhile."""
 TEARDOWN_SECONDS: Final = 15
 """What the launcher needs at most to end an engine."""
 

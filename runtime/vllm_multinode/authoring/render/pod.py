@@ -59,7 +59,7 @@ def pod_fields(spec: DeploymentSpec, role: Role, group_labels: Mapping[str, Any]
         "schedulerName": placement.scheduler_name,
         "runtimeClassName": placement.runtime_class_name,
         "terminationGracePeriodSeconds": names.grace_period(spec.drain),
-        # A Service named vllm would otherwise set VLLM_PORT, which vLLM refuses to read.
+        # A Service named vllm would otherwise set VLLM_PORT, which vLLM rejects.
         "enableServiceLinks": False,
     }
     return said(fields)
@@ -282,7 +282,7 @@ def _certificate_mounts(spec: DeploymentSpec) -> list[Object]:
 
 
 def _api_key(spec: DeploymentSpec) -> list[Object]:
-    """The API is the head's alone."""
+    """Only the head has the API."""
     if spec.api_key is None:
         return []
     reference = {"name": spec.api_key.name, "key": spec.api_key.key}

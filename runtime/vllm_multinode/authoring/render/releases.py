@@ -49,7 +49,7 @@ def check(spec: DeploymentSpec, release: Release) -> None:
             "Name model.claim.",
         )
     if "PYTHONPATH" in spec.env and release.refuses_python_path:
-        raise _refusal("env.PYTHONPATH", f"{release.label} refuses this variable.", "Leave it out.")
+        raise _refusal("env.PYTHONPATH", f"{release.label} rejects this variable.", "Leave it out.")
     least = release.least_pipeline_size
     if spec.parallelism.pipeline < least:
         raise _refusal("parallelism.pipeline", f"{release.label} requires at least {least}.", _LWS)
@@ -59,7 +59,7 @@ def check(spec: DeploymentSpec, release: Release) -> None:
         raise _refusal("accelerator", what, _LWS)
     more = resource_types(spec)
     if more and not release.knows_gpu_types_annotation:
-        raise _refusal("resources", f"{release.label} refuses {', '.join(more)} as unknown GPUs.", _LWS)
+        raise _refusal("resources", f"{release.label} rejects {', '.join(more)} as unknown GPUs.", _LWS)
     _check_nodes(spec, release)
 
 
@@ -179,11 +179,11 @@ def _engine_notes(release: Release) -> Iterator[str]:
     """Which image the platform supports, and whether it can be had."""
     if release.engine_needs_ray and not (release.engine and can_run(release.engine, "ray")):
         older = f"vLLM {release.engine}" if release.engine else "an older vLLM"
-        yield f"The image is vLLM's own: {release.label} brings {older}, which the launcher cannot run."
+        yield f"The image is vLLM's own: {release.label} ships {older}, which the launcher cannot run."
         return
     needs_ray = bool(release.engine) and not can_run(release.engine, "mp")
-    more = ", and `executor: ray`, the only one that it has" if needs_ray else ""
+    more = " and executor to ray, the only one that it has" if needs_ray else ""
     yield (
-        f"The image is vLLM's own. {release.label} supports the one that its template names: "
-        f"{_READ_IMAGE} prints it; write it into image{more}."
+        f"The image is vLLM's own; {release.label} supports only the image of its template. To use that, set "
+        f"image to what this prints{more}: {_READ_IMAGE}"
     )

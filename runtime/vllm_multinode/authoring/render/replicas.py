@@ -20,7 +20,7 @@ def objects(spec: DeploymentSpec, target: Target, user: int | None) -> list[Obje
     """The router with its guards, and a Service for each head.
 
     The router knows the heads by these Services' names: it needs no account with the Kubernetes API, a head
-    that is not ready refuses connections at once, and one that comes back has its old name.
+    that is not ready rejects connections at once, and one that comes back has its old name.
 
     Args:
         spec: what is meant, with more than one replica.

@@ -29,7 +29,7 @@ METRICS: Final = 29000
 """Its port for Prometheus."""
 PODS: Final = 2
 
-# A request whose head refuses it, or goes away before the answer begins, is sent again. A head that has
+# A request whose head rejects it, or goes away before the answer begins, is sent again. A head that has
 # failed twice in a row gets no more until it answers again; that is asked every 2 s.
 _FLAGS: Final = (
     "--policy=power_of_two",

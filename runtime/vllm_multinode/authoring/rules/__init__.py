@@ -1,4 +1,4 @@
-"""What will be refused, what will never serve, and what could be better; each rule release by release."""
+"""What will be rejected, what will never serve, and what could be better; each rule release by release."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -139,7 +139,7 @@ def _complete(rule: Rule, finding: Finding, document: Document, release: Release
     """A finding with its rule's words where it has none of its own, and with its place."""
     message = finding.message
     if rule.severity == "refused" and finding.rule and message:
-        message = f"KServe refuses it: {message.rstrip('.').removesuffix(' in namespace')}."
+        message = f"KServe rejects it: {message.rstrip('.').removesuffix(' in namespace')}."
     return replace(
         finding,
         rule=rule.id,

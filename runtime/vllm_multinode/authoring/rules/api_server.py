@@ -1,4 +1,4 @@
-"""What the API server refuses of the objects that KServe makes; `platforms.api_server` finds it."""
+"""What the API server rejects of the objects that KServe makes; `platforms.api_server` finds it."""
 
 from typing import Final
 
@@ -24,7 +24,7 @@ RULES: Final = (
         name="probe-handlers",
         message=(
             "A probe of the merged container has not exactly one handler, or values that the API server "
-            "refuses."
+            "rejects."
         ),
         hint=(
             "Keep the ServingRuntime's kind of handler; set the other one to null in a ServingRuntime of "
@@ -79,25 +79,25 @@ RULES: Final = (
     ),
     _rule(
         name="strategy-invalid",
-        message="The API server refuses the Deployment's strategy.",
+        message="The API server rejects the Deployment's strategy.",
         hint="Write deploymentStrategy: {type: Recreate}.",
     ),
     _rule(
         name="service-ports",
         message=(
-            "The Service cannot be made of the head's container ports: several without names, or two of the "
-            "same number."
+            "The Service cannot be built from the head's container ports: several without names, or two "
+            "of the same number."
         ),
         hint="Name each port of the head's container; the first one becomes port 80.",
     ),
     _rule(
         name="pod-refused",
-        message="The API server refuses the pods that KServe creates.",
+        message="The API server rejects the pods that KServe creates.",
         hint="Change the field in the message.",
     ),
     _rule(
         name="object-refused",
-        message="The API server refuses the Deployment that KServe creates.",
+        message="The API server rejects the Deployment that KServe creates.",
         hint="Change the field in the message.",
     ),
 )

@@ -105,15 +105,15 @@ RULES: Final = (
     _rule(
         name="host-name-length",
         message=(
-            "KServe makes no Deployment where <name>-predictor-<namespace> has more than 63 characters; "
-            "only an event tells."
+            "KServe creates no Deployment if <name>-predictor-<namespace> has more "
+            "than 63 characters; only an event reports it."
         ),
         hint="Shorten the name or the namespace.",
     ),
     _rule(
         name="label-length",
         message=(
-            "The API server refuses the workers' Deployment: its label app=isvc.<name>-predictor-worker is "
+            "The API server rejects the workers' Deployment: its label app=isvc.<name>-predictor-worker is "
             "longer than 63 characters."
         ),
         hint="Shorten the name to 41 characters.",
@@ -147,8 +147,8 @@ RULES: Final = (
     _rule(
         name="worker-spec-ignored",
         message=(
-            "KServe before v0.15 does not know workerSpec in an InferenceService: it is dropped, and one "
-            "single head pod is made."
+            "KServe before v0.15 does not know workerSpec in an InferenceService: it is dropped, and a "
+            "single head pod is created."
         ),
         hint="Use KServe v0.15.1 or newer, or a LeaderWorkerSet.",
         seen="recorded: ray-pp2 of v0.14.1",
@@ -157,8 +157,8 @@ RULES: Final = (
     _rule(
         name="workers-recreated",
         message=(
-            "KServe deletes the workers' Deployment and the head's and workers' Services on every reconcile "
-            "and makes them again, endlessly (kserve#6113)."
+            "KServe deletes the workers' Deployment and the head's and workers' Services on every "
+            "reconcile and creates them again, endlessly (kserve#6113)."
         ),
         hint="Use another release, or a LeaderWorkerSet: multinode render --target lws.",
         holds=lambda release: release.recreates_workers,
@@ -166,7 +166,7 @@ RULES: Final = (
     _rule(
         name="oci-workers-refused",
         message=(
-            "An oci:// model is admitted, and KServe's pod webhook then refuses every worker's pod: it "
+            "An oci:// model is admitted, and KServe's pod webhook then rejects every worker's pod: it "
             "looks for a container kserve-container."
         ),
         hint="Use a claim, or a release that supports such workers: KServe v0.17, OpenShift AI 3.2.",
@@ -192,8 +192,7 @@ RULES: Final = (
         name="runtime-unknown",
         severity="risk",
         message=(
-            "The ServingRuntime is not among the files and not known, so that what depends on it was not "
-            "checked."
+            "The ServingRuntime is neither among the files nor known, so what depends on it was not checked."
         ),
         hint=(
             "Name its file as well; for a runtime of OpenShift AI name the platform, such as "
@@ -205,16 +204,16 @@ RULES: Final = (
     _rule(
         name="deployment-mode-knative",
         message=(
-            "Only raw deployments have workers: as Serverless or Knative the head stays alone, and nothing "
-            "at all is made where Knative is not installed."
+            "Only raw deployments have workers: with Serverless or Knative the head "
+            "stays alone, and nothing is created if Knative is not installed."
         ),
         hint="Set the annotation serving.kserve.io/deploymentMode to RawDeployment.",
     ),
     _rule(
         name="deployment-mode-modelmesh",
         message=(
-            "KServe leaves a service with the deployment mode ModelMesh to another controller, which knows "
-            "no workers: nothing is made."
+            "KServe leaves a service with the deployment mode ModelMesh to another controller, which has no "
+            "workers: nothing is created."
         ),
         hint="Set the annotation serving.kserve.io/deploymentMode to RawDeployment.",
         seen="KServe's controller",
@@ -222,9 +221,7 @@ RULES: Final = (
     _rule(
         name="deployment-mode-missing",
         severity="risk",
-        message=(
-            "The cluster's default mode decides, and where that is Serverless or Knative no worker is made."
-        ),
+        message=("The cluster's default mode decides; if it is Serverless or Knative, no worker is created."),
         hint="Set the annotation serving.kserve.io/deploymentMode to RawDeployment.",
         seen="KServe's defaulting webhook",
         check=_mode_missing,
@@ -264,7 +261,7 @@ RULES: Final = (
         severity="advice",
         message=(
             "A pvc:// address is pvc://<claim>/<path in it>: there is no part for the namespace, and "
-            "without a claim no pod can be made."
+            "without a claim no pod can be created."
         ),
         hint="Write pvc://<claim>/<path>.",
         check=_claim,
@@ -272,7 +269,7 @@ RULES: Final = (
     _rule(
         name="placeholder-unknown",
         message="KServe creates nothing if it cannot resolve a {{placeholder}} of the ServingRuntime.",
-        hint="Use {{.Name}}, {{.Namespace}}, {{.Labels.x}} or {{.Annotations.x}} alone.",
+        hint="Use {{.Name}}, {{.Namespace}}, {{.Labels.x}} or {{.Annotations.x}} only.",
         seen="KServe's ReplacePlaceholders",
         kinds=(*_SERVICE, *RUNTIMES),
     ),
@@ -280,9 +277,7 @@ RULES: Final = (
         name="worker-placeholder",
         severity="risk",
         message=(
-            "KServe fills in placeholders such as {{.Name}} in the head alone; a worker gets them as "
-            "they are "
-            "written."
+            "KServe fills in placeholders such as {{.Name}} in the head only; a worker gets them literally."
         ),
         hint="Use $(ISVC_NAME) in the workers' container.",
         seen="KServe's predictor, multiNodeProcess",

@@ -27,7 +27,7 @@ def _before_annotation(release: Release) -> bool:
 def _executor_value(case: Case) -> Iterator[Finding]:
     value = at(case.body, *_EXECUTOR)
     if isinstance(value, str) and value not in EXECUTORS:
-        what = f"KServe knows the executor mp only: {value!r} is taken for ray."
+        what = f"KServe knows only the executor mp: {value!r} counts as ray."
         fix = (Edit(_EXECUTOR, "mp"),) if value.strip().lower() == "mp" else ()
         yield Finding(_EXECUTOR, what, fix=fix)
 
@@ -75,7 +75,7 @@ RULES: Final = (
         severity="risk",
         message=(
             "KServe reads multinode/executor-backend from spec.annotations of the ServingRuntime only, "
-            "and takes it for ray everywhere else."
+            "and counts for ray if it is elsewhere."
         ),
         hint="Set it in spec.annotations of the ServingRuntime.",
         seen=_TABLE,
@@ -87,8 +87,8 @@ RULES: Final = (
         id="executor-ignored",
         severity="stalls",
         message=(
-            "KServe takes the executor mp for ray, because of its release, the annotation's spelling or its "
-            "place, and counts other nodes and GPUs than mp wants."
+            "KServe treats the executor mp as ray, because of its release or the "
+            "annotation's spelling or place, and counts other nodes and GPUs than mp needs."
         ),
         hint=(
             "Write mp into spec.annotations of the ServingRuntime, from v0.18 on; before, request TP "

@@ -1,4 +1,4 @@
-"""What the API server refuses by a kind's schema: unknown fields, wrong types, absent and doubled entries.
+"""What the API server rejects by a kind's schema: unknown fields, wrong types, absent and doubled entries.
 
 `fields.json` holds the schemas of every version of KServe and of LeaderWorkerSet;
 `scripts/generate kserve_fields` writes it from their CustomResourceDefinitions.
@@ -100,7 +100,7 @@ class _Walk:
                 self._unknown(name, list(known), (*path, name))
         for name in node.get("r", ()):
             if value.get(name) is None:
-                what = f"the API server refuses it: {name} is missing."
+                what = f"the API server rejects it: {name} is missing."
                 self.found["missing-field"].append(Finding(path, what, f"Add {name}."))
 
     def _list(self, value: list[Any], node: dict[str, Any], path: Path) -> None:
@@ -114,7 +114,7 @@ class _Walk:
                     [item.get(name, "TCP" if name == "protocol" else None) for name in node["k"]]
                 )
                 if key in seen:
-                    what = f"the API server refuses it: it has the same key as entry {seen[key]}."
+                    what = f"the API server rejects it: it has the same key as entry {seen[key]}."
                     self.found["doubled-item"].append(Finding((*path, index), what))
                 seen.setdefault(key, index)
 
@@ -129,12 +129,12 @@ class _Walk:
         elif "l" in node and not isinstance(value, str) and value < node["l"]:
             wanted = f"at least {node['l']}"
         if wanted:
-            what = f"the API server refuses it: {shorten(str(value))} is not {wanted}."
+            what = f"the API server rejects it: {shorten(str(value))} is not {wanted}."
             self.found["wrong-value"].append(Finding(path, what, f"Write {wanted}."))
 
     def _wrong_type(self, value: Any, wanted: str, path: Path) -> None:
         shown = json.dumps(value) if isinstance(value, (bool, int, float, str)) else _TYPES[_type_of(value)]
-        what = f"the API server refuses it: {shorten(shown)} is not {_TYPES.get(wanted, wanted)}."
+        what = f"the API server rejects it: {shorten(shown)} is not {_TYPES.get(wanted, wanted)}."
         hint = f"Write {_TYPES.get(wanted, wanted)}."
         fix: tuple[Edit, ...] = ()
         if wanted == "string" and isinstance(value, (bool, int, float)):
@@ -149,7 +149,7 @@ class _Walk:
             if name not in runtime_pod_fields(self._case.release):
                 self.found["runtime-drops-field"].append(Finding(path, _dropped(name)))
             return
-        what = f"kubectl refuses it: there is no field {shorten(name)} here; other clients drop it."
+        what = f"kubectl rejects it: there is no field {shorten(name)} here; other clients drop it."
         same = [one for one in known if one.lower() == name.lower()]
         near = same or difflib.get_close_matches(name, known, 1)
         hint = f"Write {near[0]}." if near else ""
@@ -158,7 +158,7 @@ class _Walk:
 
 
 def _dropped(name: str) -> str:
-    return f"a ServingRuntime does not carry {name}: kubectl refuses it; other clients drop it."
+    return f"a ServingRuntime does not carry {name}: kubectl rejects it; other clients drop it."
 
 
 def _of(rule: str, case: Case) -> Iterator[Finding]:
@@ -178,7 +178,7 @@ def _api_version(case: Case) -> Iterator[Finding]:
         return
     known = {**_fields()["kserve"][DEFAULT.crds], **_fields()["lws"]}
     right = next(name for name in known if name.endswith(f"/{case.document.kind}")).rpartition("/")[0]
-    what = f"the API server knows no {case.document.kind} in {shorten(case.document.api_version)}."
+    what = f"the API server has no {case.document.kind} in {shorten(case.document.api_version)}."
     yield Finding(("apiVersion",), what, f"Write {right}.", (Edit(("apiVersion",), right),))
 
 
@@ -186,7 +186,7 @@ def _metadata(case: Case) -> Iterator[Finding]:
     for part in ("labels", "annotations"):
         for name, value in mapping(case.body, "metadata", part).items():
             if not isinstance(value, str | None):
-                what = f"the API server refuses it: {shorten(json.dumps(value))} is not text."
+                what = f"the API server rejects it: {shorten(json.dumps(value))} is not text."
                 path: Path = ("metadata", part, name)
                 fix = (Edit(path, quote=True),) if not isinstance(value, (dict, list)) else ()
                 yield Finding(path, what, "Put it in quotes.", fix)
@@ -196,10 +196,10 @@ def _name(case: Case) -> Iterator[Finding]:
     name = at(case.body, "metadata", "name")
     if not name and not at(case.body, "metadata", "generateName"):
         yield Finding(
-            ("metadata",), "the API server refuses it: metadata.name is missing.", "Give it a name."
+            ("metadata",), "the API server rejects it: metadata.name is missing.", "Give it a name."
         )
     elif case.document.kind != "InferenceService" and isinstance(name, str) and not _is_name(name):
-        what = f"the API server refuses it: {shorten(name)} is not a valid object name."
+        what = f"the API server rejects it: {shorten(name)} is not a valid object name."
         yield Finding(("metadata", "name"), what)
 
 
@@ -244,32 +244,32 @@ RULES: Final = (
     ),
     _rule(
         "unknown-field",
-        "kubectl refuses a field that is not in the schema; other clients drop it silently.",
+        "kubectl rejects a field that is not in the schema; other clients drop it silently.",
         "Correct the name, or move the field to its place.",
     ),
     _rule(
         "runtime-drops-field",
-        "A ServingRuntime does not carry that field of a pod: kubectl refuses it, and sent in another way "
-        "it is dropped silently.",
+        "A ServingRuntime does not carry that field of a pod: kubectl rejects it; other "
+        "clients drop it silently.",
         "Write it into the InferenceService, under spec.predictor for the head and under "
         "spec.predictor.workerSpec for the workers.",
         "the running controllers of v0.15.0 to v0.20.0",
     ),
     _rule(
         "wrong-value",
-        "The API server refuses a value of the wrong type, or one that is not allowed there.",
+        "The API server rejects a value of the wrong type, or one that is not allowed there.",
         "Use a value of the type in the message.",
     ),
-    _rule("missing-field", "The API server refuses an object that lacks a required field.", "Add it."),
+    _rule("missing-field", "The API server rejects an object that lacks a required field.", "Add it."),
     _rule(
         "doubled-item",
-        "The API server refuses two entries of a list with the same key.",
+        "The API server rejects two entries of a list with the same key.",
         "Keep one of them.",
     ),
     Rule(
         id="metadata-not-text",
         severity="refused",
-        message="The API server refuses a label or an annotation that is not text.",
+        message="The API server rejects a label or an annotation that is not text.",
         hint="Put it in quotes.",
         seen="API server",
         check=_metadata,
@@ -279,7 +279,7 @@ RULES: Final = (
     Rule(
         id="object-name",
         severity="refused",
-        message="The API server refuses an object without a name, or with an invalid one.",
+        message="The API server rejects an object without a name, or with an invalid one.",
         hint="Use lower-case letters, digits and dashes.",
         seen="API server",
         check=_name,

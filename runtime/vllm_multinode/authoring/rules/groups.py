@@ -70,8 +70,8 @@ def _limits_only(case: Case) -> Iterator[Finding]:
         if container.role != "other" and _requested_elsewhere(case, container, name):
             continue
         what = (
-            f"KServe takes the {limit} of {name} for unset, because they stand under limits alone, and "
-            "overwrites them with its own count, one GPU a pod where nothing else is requested."
+            f"KServe treats the {limit} of {name} as unset, because they are under limits only, and "
+            "overwrites them with its own count, one GPU per pod if nothing else is requested."
         )
         fix = _written((*container.path, "resources", "requests", name), limit)
         yield Finding((*container.path, "resources", "limits", name), what, fix=fix)
@@ -119,8 +119,8 @@ def _one_gpu_each(case: Case) -> Iterator[Finding]:
     if any(_limited(case, role) for role in ("head", "worker")):
         return  # gpu-limits-only says it
     what = (
-        f"neither head nor worker requests GPUs, so KServe makes {made.nodes} pods of one GPU each of TP "
-        f"{case.size('tensorParallelSize')} x PP {case.size('pipelineParallelSize')}."
+        f"neither head nor worker requests GPUs, so KServe creates {made.nodes} pods with one GPU each "
+        f"for TP {case.size('tensorParallelSize')} x PP {case.size('pipelineParallelSize')}."
     )
     yield Finding(WORKER_SPEC, what)
 
@@ -140,10 +140,7 @@ def _one_node(case: Case) -> Iterator[Finding]:
 def _across_nodes(case: Case) -> Iterator[Finding]:
     made, tensor = case.layout, case.size("tensorParallelSize")
     if isinstance(made, Layout) and made.nodes > 1 and tensor > max(made.head_gpus, made.worker_gpus):
-        what = (
-            f"TP {tensor} reaches over several nodes, of {made.worker_gpus} GPUs each: every layer waits "
-            f"for the "
-        )
+        what = f"TP {tensor} spans several nodes of {made.worker_gpus} GPUs each: every layer waits for the "
         yield Finding((*WORKER_SPEC, "tensorParallelSize"), f"{what}network.")
 
 
@@ -183,8 +180,8 @@ RULES: Final = (
         id="gpu-limits-only",
         severity="risk",
         message=(
-            "GPUs under limits alone count as unset: KServe overwrites them with its own count, one "
-            "GPU a pod where nothing else is requested."
+            "GPUs under limits only count as unset: KServe overwrites them with "
+            "its own count, one GPU per pod if nothing else is requested."
         ),
         hint="Write the same number under requests.",
         seen=_TABLE,
@@ -204,7 +201,9 @@ RULES: Final = (
     Rule(
         id="gpu-allocation",
         severity="stalls",
-        message="KServe makes no pods (InvalidGPUAllocation): TP x PP exceeds the GPUs of head and workers.",
+        message=(
+            "KServe creates no pods (InvalidGPUAllocation): TP x PP exceeds the GPUs of head and workers."
+        ),
         hint="Increase the GPU requests of head or worker.",
         seen=_TABLE,
         check=simulated("gpu-allocation"),
@@ -236,8 +235,8 @@ RULES: Final = (
         id="gpu-types-mixed",
         severity="stalls",
         message=(
-            "The InferenceService names another GPU resource than its ServingRuntime, so its pods ask "
-            "for both."
+            "The InferenceService names another GPU resource than its ServingRuntime, so its "
+            "pods request both."
         ),
         hint="Use the same resource in both.",
         seen="the running controllers of v0.15.0 to v0.20.0",
@@ -247,8 +246,8 @@ RULES: Final = (
         id="gpu-type-not-counted",
         severity="risk",
         message=(
-            "A GPU type that the annotation allows is not counted: nodes follow from KServe's own four "
-            "types alone."
+            "A GPU type that the annotation allows is not counted: nodes follow only from "
+            "KServe's own four types."
         ),
         hint="Use the executor mp, or list the type in the ConfigMap's multiNode.customGPUResourceTypeList.",
         seen="KServe's predictor, computeRayNodeAndGPUs",
@@ -295,12 +294,12 @@ RULES: Final = (
         id="rolling-update",
         severity="risk",
         message=(
-            "An update starts the new group beside the old one: it needs a second set of GPUs, or "
+            "An update starts the new group next to the old one: it needs a second set of GPUs, or "
             "never finishes."
         ),
         hint=(
-            "Set spec.predictor.deploymentStrategy to {type: Recreate}; v0.16.0 takes it with the "
-            "deployment mode Standard only."
+            "Set spec.predictor.deploymentStrategy to {type: Recreate}; v0.16.0 accepts it only "
+            "with the deployment mode Standard."
         ),
         seen="the running controllers of v0.15.0 to v0.20.0",
         check=_update,

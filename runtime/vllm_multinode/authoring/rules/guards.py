@@ -78,7 +78,7 @@ _WORDS: Final = {
     "network-policy-missing": "no NetworkPolicy",
     "disruption-budget-missing": "no PodDisruptionBudget",
     "affinity-missing": "no affinity that keeps its nodes together",
-    "restricted": "a container that Pod Security's restricted refuses",
+    "restricted": "a container that Pod Security's restricted rejects",
 }
 
 
@@ -125,7 +125,7 @@ def _unrestricted(case: Case) -> Iterator[Finding]:
 
 
 def _rights(pod: Pod) -> Iterator[str]:
-    """What Pod Security's restricted refuses, and restricted-v2 unless it sets it itself."""
+    """What Pod Security's restricted rejects, and restricted-v2 unless it sets it itself."""
     either = {
         name: pod.of_container("securityContext", name)
         if pod.of_container("securityContext", name) is not None
@@ -246,7 +246,7 @@ RULES: Final = (
     Rule(
         id="not-restricted",
         severity="risk",
-        message="Pod Security's restricted refuses the pods.",
+        message="Pod Security's restricted rejects the pods.",
         hint=(
             "Set allowPrivilegeEscalation: false, runAsNonRoot: true, capabilities drop [ALL] and a "
             "seccompProfile of type RuntimeDefault, in the container or its ServingRuntime."
@@ -260,7 +260,7 @@ RULES: Final = (
         id="ipc-lock",
         severity="risk",
         message=(
-            "restricted-v2 and Pod Security's baseline refuse IPC_LOCK, and no service account with "
+            "restricted-v2 and Pod Security's baseline reject IPC_LOCK, and no service account with "
             "more rights is set."
         ),
         hint=(

@@ -105,7 +105,7 @@ RULES: Final = (
     Rule(
         id="image-registry",
         severity="advice",
-        message="An image without a registry is pulled from where each node's configuration says.",
+        message="Each node's configuration decides where an image without a registry is pulled from.",
         hint="Add the registry: docker.io, quay.io or your own.",
         seen="CRI-O's short names",
         check=_no_registry,

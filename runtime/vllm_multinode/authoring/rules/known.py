@@ -34,7 +34,9 @@ def origins(documents: Sequence[Document], releases: Sequence[Release]) -> Itera
         for name in known_runtimes(documents, release).keys() - _OURS.keys():
             taken.setdefault(name, []).append(release)
     for name, held in taken.items():
-        yield f"the ServingRuntime {name} is not among the files: it is taken as {listed(held)} brings it."
+        yield (
+            f"the ServingRuntime {name} is not among the files: the one that {listed(held)} ships is assumed."
+        )
 
 
 def _ours(executor: ExecutorName) -> Body:

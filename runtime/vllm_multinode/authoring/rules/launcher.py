@@ -82,8 +82,8 @@ def _data_parallel(case: Case) -> Iterator[Finding]:
         asked = sizes(container.body).get("data")
         if asked is not None and asked.value > 1:
             what = (
-                f"{asked.flag} asks for {asked.value} engines, and KServe makes the nodes of one: it "
-                "does not start."
+                f"{asked.flag} asks for {asked.value} engines, but KServe creates the nodes "
+                "of one: it does not start."
             )
             yield Finding((*container.path, *asked.path), what)
 
@@ -100,7 +100,7 @@ RULES: Final = (
         id="generation-unknown",
         severity="risk",
         message=(
-            "Without MULTINODE_GENERATION a head does not know its generation, and cannot refuse "
+            "Without MULTINODE_GENERATION a head does not know its generation, and cannot reject "
             "workers of another one during an update."
         ),
         hint="Set it from the downward API: metadata.labels['isvc.generation'].",
@@ -154,7 +154,10 @@ RULES: Final = (
     Rule(
         id="data-parallel",
         severity="stalls",
-        message="KServe makes the nodes of one engine of TP x PP, and --data-parallel-size asks for several.",
+        message=(
+            "KServe creates the nodes of one engine of TP x PP; --data-parallel-size asks for several "
+            "engines."
+        ),
         hint=f"Remove it: {DATA_PARALLEL}.",
         seen="vLLM's arguments; KServe's node count",
         check=_data_parallel,

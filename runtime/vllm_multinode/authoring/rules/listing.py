@@ -14,7 +14,7 @@ _TITLES: Final[dict[Severity, str]] = {
 _HEAD: Final = """# Rules of `multinode validate`
 
 `scripts/generate rules` writes this page from the rules; each one has an example in
-`tests/data/rules/<rule>.yaml`. Exit code 4 where anything is refused or stalls, from `validate`, `preview`
+`tests/data/rules/<rule>.yaml`. Exit code 4 where anything is rejected or stalls, from `validate`, `preview`
 and `deploy` alike. Where no release is named, a rule holds for all.
 """
 

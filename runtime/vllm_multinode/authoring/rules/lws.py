@@ -74,7 +74,7 @@ def _held(case: Case) -> Iterator[Finding]:
         held = _gpus_of_group(case, container)
         if tensor and pipeline and held and tensor * pipeline > held:
             what = f"{_wanted(case, tensor * pipeline, held)}: the launcher stops at once."
-            yield Finding((*LWS_TEMPLATE, "size"), f"TP {tensor} x PP {pipeline} wants {what}")
+            yield Finding((*LWS_TEMPLATE, "size"), f"TP {tensor} x PP {pipeline} needs {what}")
     for container, asked in _asked(case):
         world, told = _world(asked)
         held = _gpus_of_group(case, container)
@@ -104,7 +104,7 @@ def _world(asked: dict[str, Asked]) -> tuple[int, str]:
 
 
 def _wanted(case: Case, world: int, held: int) -> str:
-    return f"{world} GPUs, and a group of {_group_size(case)} pods holds {held}"
+    return f"{world} GPUs, and a group of {_group_size(case)} pods has {held}"
 
 
 def _node_count(case: Case) -> Iterator[Finding]:
@@ -160,7 +160,7 @@ RULES: Final = (
     Rule(
         id="lws-sizes-missing",
         severity="stalls",
-        message="A LeaderWorkerSet sets no TP and PP, and without them our launcher stops at once.",
+        message="A LeaderWorkerSet sets no TP and PP, and without them the launcher stops at once.",
         hint="Set TENSOR_PARALLEL_SIZE and PIPELINE_PARALLEL_SIZE on the leader.",
         seen="launcher's settings",
         check=_sizes,
@@ -211,8 +211,8 @@ RULES: Final = (
         id="lws-restart-policy",
         severity="advice",
         message=(
-            "LeaderWorkerSet recreates every pod of a group when one restarts; our launcher heals the "
-            "group in place, with the pods and the page cache kept."
+            "LeaderWorkerSet recreates every pod of a group when one restarts; the launcher heals the group "
+            "in place and keeps pods and page cache."
         ),
         hint="Set leaderWorkerTemplate.restartPolicy to None.",
         seen="LeaderWorkerSet's API",

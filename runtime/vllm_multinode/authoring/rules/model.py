@@ -131,7 +131,7 @@ RULES: Final = (
     Rule(
         id="model-heads",
         severity="stalls",
-        message="The engine does not start: attention heads or KV heads do not divide by TP.",
+        message="The engine does not start: attention heads or KV heads are not divisible by TP.",
         hint="Choose a TP that divides them; multinode plan shows one.",
         seen="launcher's preflight; vLLM",
         check=_heads,
@@ -152,8 +152,8 @@ RULES: Final = (
         id="model-split",
         severity="stalls",
         message=(
-            "The engine does not start: experts, vocabulary, a width or a quantised group do not "
-            "divide by TP, or the architecture has no pipeline parallelism."
+            "The engine does not start: experts, vocabulary, a width or a "
+            "quantised group are not divisible by TP, or the architecture has no pipeline parallelism."
         ),
         hint="Choose other sizes; multinode plan shows some.",
         seen="vLLM, as multinode plan knows it",

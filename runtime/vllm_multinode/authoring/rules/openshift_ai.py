@@ -15,8 +15,8 @@ def _hardware_profile(case: Case) -> Iterator[Finding]:
     profile = text(case.body, *path)
     if case.multi_node and profile:
         message = (
-            f"a webhook fills in the head's resources from the hardware profile {profile}: how many GPUs "
-            "and nodes come of it is not known from the files, and the workers get none of it."
+            f"a webhook fills in the head's resources from the hardware profile {profile}: the files do "
+            "not show how many GPUs and nodes result, and the workers get none."
         )
         yield Finding(path, message)
 
@@ -39,7 +39,7 @@ RULES: Final = (
     _rule(
         name="ray-certificate-name",
         message=(
-            "OpenShift AI makes the Secret ray-tls for a ServingRuntime named vllm-multinode-runtime alone: "
+            "OpenShift AI creates the Secret ray-tls only for a ServingRuntime named vllm-multinode-runtime: "
             "with RAY_USE_TLS the pods of every other one wait indefinitely for a certificate."
         ),
         hint="Name the ServingRuntime vllm-multinode-runtime, or set RAY_USE_TLS to 0 on head and workers.",
@@ -48,8 +48,8 @@ RULES: Final = (
     _rule(
         name="ray-certificate-variable",
         message=(
-            "OpenShift AI looks for RAY_USE_TLS in the first variable of a pod alone: with any other one "
-            "first no certificate is issued, and the pod stays in Init (RHOAIENG-31808)."
+            "OpenShift AI looks for RAY_USE_TLS only in the first variable of a pod: if "
+            "another comes first, no certificate is issued, and the pod stays in Init (RHOAIENG-31808)."
         ),
         hint="Put RAY_USE_TLS first in env, also in the InferenceService, because its variables come first.",
         holds=lambda release: release.reads_first_variable_only,
@@ -57,8 +57,8 @@ RULES: Final = (
     _rule(
         name="head-counts-stages",
         message=(
-            "The head waits until Ray counts PIPELINE_PARALLEL_SIZE nodes, and KServe makes another number: "
-            "the engine never starts."
+            "The head waits until Ray counts PIPELINE_PARALLEL_SIZE nodes, and KServe creates another "
+            "number: the engine never starts."
         ),
         hint="Request TP GPUs on head and worker, so that there are PP nodes.",
         seen="vllm-multinode-runtime of OpenShift AI 2.16 to 3.3",
@@ -67,8 +67,8 @@ RULES: Final = (
     _rule(
         name="gpu-types-panic",
         message=(
-            "The annotation serving.kserve.io/gpu-resource-types makes the controller panic where the "
-            "ServingRuntime's workerSpec has no annotations, and nothing is created."
+            "The annotation serving.kserve.io/gpu-resource-types makes the controller panic "
+            "if the ServingRuntime's workerSpec has no annotations, and nothing is created."
         ),
         hint="Remove the annotation, which has no effect there, or give the workerSpec any annotation.",
         seen="red-hat-data-services/kserve, rhoai-2.16 to rhoai-2.22",
@@ -78,8 +78,7 @@ RULES: Final = (
         id="hardware-profile",
         severity="risk",
         message=(
-            "A hardware profile fills in the head's resources, so that nodes and GPUs are not known from "
-            "the files."
+            "A hardware profile fills in the head's resources, so the files do not show the nodes and GPUs."
         ),
         hint=(
             "Write the GPUs of a node under requests and limits of both containers, and leave the "

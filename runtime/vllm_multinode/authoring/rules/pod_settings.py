@@ -188,10 +188,10 @@ RULES: Final = (
         id="resources-missing",
         severity="risk",
         message=(
-            "A container without requests for CPU and memory is the first that a full node ends, and the "
-            "engine's head among them takes the whole group along."
+            "A full node kills containers without requests for CPU and memory "
+            "first; if the head is one of them, the whole group restarts."
         ),
-        hint="Write cpu and memory under requests; memory takes the model's loading and /dev/shm.",
+        hint="Write cpu and memory under requests; memory covers loading the model and /dev/shm.",
         seen="Kubernetes' quality of service",
         check=_requests,
         kinds=_WRITING,
@@ -205,8 +205,8 @@ RULES: Final = (
             "while a large model loads, the service may be reported as failed."
         ),
         hint=(
-            "No field of an InferenceService changes it, in any release. Wait longer than the report: "
-            "multinode wait tells a slow start from a failed one, and --target lws has no such deadline."
+            "No field of an InferenceService changes it. multinode wait distinguishes a "
+            "slow start from a failed one; --target lws has no such deadline."
         ),
         seen="KServe's deployment reconciler",
         check=_deadline,
@@ -247,7 +247,7 @@ RULES: Final = (
     Rule(
         id="startup-probe-missing",
         severity="risk",
-        message="Liveness begins at once and kills a model that takes long to load.",
+        message="Liveness begins at once and kills an engine that is still loading.",
         hint="Add a startupProbe that covers the loading time.",
         seen="Kubernetes' probes",
         check=_startup,
@@ -259,7 +259,7 @@ RULES: Final = (
         severity="risk",
         message=(
             "Kubernetes sets variables for every Service: one named vllm sets VLLM_PORT=tcp://…, "
-            "which vLLM refuses."
+            "which vLLM rejects."
         ),
         hint="Set enableServiceLinks: false, also for the workers.",
         seen="vLLM 0.32.0",
@@ -271,8 +271,8 @@ RULES: Final = (
         id="shared-memory",
         severity="risk",
         message=(
-            "A container's /dev/shm has 64 MiB where no memory volume is mounted there, too little for "
-            "NCCL and vLLM's workers."
+            "Without a memory volume, a container's /dev/shm has 64 MiB, too little for NCCL and vLLM's "
+            "workers."
         ),
         hint="Mount an emptyDir with medium: Memory and a sizeLimit at /dev/shm.",
         seen="launcher's preflight",

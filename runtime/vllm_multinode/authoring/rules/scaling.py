@@ -39,11 +39,11 @@ def _pod_resources(case: Case) -> Iterator[Finding]:
             for name in mapping(given, part)
             if name in names.GPU_RESOURCES
         ]
-        what = "resources of the pod are not those of its container: KServe counts GPUs of containers alone."
+        what = "resources of the pod are not those of its container: KServe counts only containers' GPUs."
         if gpus:
             what = (
-                f"{gpus[0]} stands under the pod's resources: KServe counts containers alone, and "
-                "Kubernetes drops it up to 1.33 and refuses the pod from 1.34 on."
+                f"{gpus[0]} is under the pod's resources: KServe counts only containers, and Kubernetes "
+                "drops it up to 1.33 and rejects the pod from 1.34 on."
             )
         yield Finding(path, what)
 
@@ -61,7 +61,7 @@ RULES: Final = (
         id="pod-resources",
         severity="risk",
         message=(
-            "Resources under spec.predictor or workerSpec are the pod's, and KServe counts containers alone."
+            "Resources under spec.predictor or workerSpec are the pod's, and KServe counts only containers."
         ),
         hint="Write them into spec.predictor.model.resources and into workerSpec.containers[0].resources.",
         seen="KServe's controllers; Kubernetes 1.34",

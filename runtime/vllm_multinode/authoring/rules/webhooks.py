@@ -1,4 +1,4 @@
-"""What KServe's webhooks refuse; `platforms.kserve.admission` finds it."""
+"""What KServe's webhooks reject; `platforms.kserve.admission` finds it."""
 
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -37,7 +37,7 @@ def _same_sizes(case: Case) -> Iterator[Finding]:
             name = at(entry, "name")
             if name in (env.TENSOR_PARALLEL_SIZE, env.PIPELINE_PARALLEL_SIZE):
                 message = (
-                    f"{name} on the worker container exists beside KServe's own variable, and may "
+                    f"{name} on the worker container exists next to KServe's own variable, and may "
                     "override it."
                 )
                 yield Finding((*container.path, "env", index), message)
@@ -46,14 +46,14 @@ def _same_sizes(case: Case) -> Iterator[Finding]:
 RULES: Final = (
     _refused(
         name="service-name",
-        message="KServe refuses the name: it must match [a-z]([-a-z0-9]*[a-z0-9])?.",
+        message="KServe rejects the name: it must match [a-z]([-a-z0-9]*[a-z0-9])?.",
         hint="Begin with a letter; use lower-case letters, digits and dashes.",
     ),
     _refused(
         name="autoscaler-class",
         message=(
-            "KServe refuses a multi-node service whose autoscaler class is not the one that its release "
-            "wants."
+            "KServe rejects a multi-node service whose autoscaler class is not the "
+            "one that its release expects."
         ),
         hint=(
             "Set the annotation serving.kserve.io/autoscalerClass to none; to external up to KServe v0.15.0 "
@@ -63,25 +63,25 @@ RULES: Final = (
     ),
     _refused(
         name="python-path",
-        message="KServe refuses the environment variable PYTHONPATH from v0.18 on.",
+        message="KServe rejects the environment variable PYTHONPATH from v0.18 on.",
         hint="Add the modules to the image.",
         holds=lambda release: release.refuses_python_path,
     ),
     _refused(
         name="worker-containers",
-        message="KServe refuses more than one worker container.",
+        message="KServe rejects more than one worker container.",
         hint="Keep worker-container.",
     ),
     _refused(
         name="size-variables",
-        message="KServe sets TENSOR_PARALLEL_SIZE and PIPELINE_PARALLEL_SIZE, and refuses them as variables.",
+        message="KServe sets TENSOR_PARALLEL_SIZE and PIPELINE_PARALLEL_SIZE, and rejects them as variables.",
         hint="Set tensorParallelSize and pipelineParallelSize in workerSpec.",
         seen="recorded: reject-env-tp",
     ),
     _refused(
         name="gpu-type-unknown",
         message=(
-            "KServe refuses a resource that it considers an unknown GPU: all except CPU, memory, storage and "
+            "KServe rejects a resource that it considers an unknown GPU: all except CPU, memory, storage and "
             "its four GPU types, also rdma/hca and huge pages."
         ),
         hint=(
@@ -93,21 +93,21 @@ RULES: Final = (
     _refused(
         name="gpu-types-annotation",
         message=(
-            "KServe refuses the annotation serving.kserve.io/gpu-resource-types: it is not a "
+            "KServe rejects the annotation serving.kserve.io/gpu-resource-types: it is not a "
             "JSON list of names."
         ),
         hint='Write it as ["nvidia.com/mig-3g.40gb"].',
     ),
     _refused(
         name="storage-missing",
-        message="KServe refuses a multi-node service without a storageUri.",
+        message="KServe rejects a multi-node service without a storageUri.",
         hint="Set spec.predictor.model.storageUri to pvc://<claim>/<path>.",
         seen="recorded: reject-no-storage",
     ),
     _refused(
         name="storage-scheme",
         message=(
-            "KServe refuses that scheme of storageUri: multi-node takes pvc, and oci from KServe v0.16 and "
+            "KServe rejects that scheme of storageUri: multi-node takes pvc, and oci from KServe v0.16 and "
             "OpenShift AI 2.22 on."
         ),
         hint="Copy the model to a claim and use pvc://<claim>/<path>.",
@@ -116,42 +116,42 @@ RULES: Final = (
     _refused(
         name="pipeline-size",
         message=(
-            "KServe refuses a pipelineParallelSize below 1; v0.15.0 and OpenShift AI up to 2.22 one below 2."
+            "KServe rejects a pipelineParallelSize below 1; v0.15.0 and OpenShift AI up to 2.22 one below 2."
         ),
         hint="Raise pipelineParallelSize.",
     ),
     _refused(
         name="tensor-size",
-        message="KServe refuses a tensorParallelSize below 1.",
+        message="KServe rejects a tensorParallelSize below 1.",
         hint="Set tensorParallelSize to 1 or more.",
         seen="recorded: reject-tp0",
     ),
     _refused(
         name="runtime-sizes",
-        message="KServe v0.15.0 refuses a ServingRuntime whose workerSpec does not set both sizes.",
+        message="KServe v0.15.0 rejects a ServingRuntime whose workerSpec does not set both sizes.",
         hint="Set tensorParallelSize and pipelineParallelSize in its workerSpec.",
         holds=lambda release: release.knows_worker_spec and release.runtime_must_name_sizes,
     ),
     _refused(
         name="model-name",
-        message="KServe refuses a name inside spec.predictor.model from v0.16 on.",
+        message="KServe rejects a name inside spec.predictor.model from v0.16 on.",
         hint="Remove it; clients use the InferenceService's name.",
         holds=lambda release: release.knows_storage_uris,
     ),
     _refused(
         name="one-implementation",
-        message="KServe refuses a predictor that does not have exactly one implementation.",
+        message="KServe rejects a predictor that does not have exactly one implementation.",
         hint="Keep spec.predictor.model alone.",
     ),
     _refused(
         name="replica-bounds",
-        message="KServe refuses replicas below 0, and a minReplicas above maxReplicas.",
+        message="KServe rejects replicas below 0, and a minReplicas above maxReplicas.",
         hint="Set both to 1.",
     ),
     _refused(
         name="strategy-mode",
         message=(
-            "KServe refuses deploymentStrategy: it does not treat the service as a raw deployment (v0.16.0 "
+            "KServe rejects deploymentStrategy: it does not treat the service as a raw deployment (v0.16.0 "
             "not even with RawDeployment)."
         ),
         hint="Set the annotation serving.kserve.io/deploymentMode to RawDeployment, for v0.16.0 to Standard.",
@@ -159,39 +159,39 @@ RULES: Final = (
     ),
     _refused(
         name="storage-twice",
-        message="KServe refuses storageUri together with storageUris.",
+        message="KServe rejects storageUri together with storageUris.",
         hint="Keep storageUri.",
         holds=lambda release: release.knows_storage_uris,
     ),
     _refused(
         name="canary",
-        message="KServe refuses a canary with a workerSpec, or an incomplete one.",
+        message="KServe rejects a canary with a workerSpec, or an incomplete one.",
         hint="Deploy a second InferenceService instead of a canary.",
         holds=lambda release: release.knows_variants,
     ),
     _refused(
         name="runtime-priority",
         message=(
-            "KServe refuses a ServingRuntime that has the priority of another one for the same model format."
+            "KServe rejects a ServingRuntime that has the priority of another one for the same model format."
         ),
         hint="Give it another priority, or set autoSelect to false.",
     ),
     _refused(
         name="worker-spec-removed",
-        message="KServe refuses an update that removes the workerSpec from a ServingRuntime.",
+        message="KServe rejects an update that removes the workerSpec from a ServingRuntime.",
         hint="Give the single-node runtime another name.",
     ),
     _refused(
         name="webhook-refuses",
-        message="KServe's webhook refuses it.",
+        message="KServe's webhook rejects it.",
         hint="Change the field in the message.",
     ),
     Rule(
         id="worker-size-variables",
         severity="risk",
         message=(
-            "TENSOR_PARALLEL_SIZE or PIPELINE_PARALLEL_SIZE on the worker container is accepted and stands "
-            "beside KServe's own."
+            "TENSOR_PARALLEL_SIZE or PIPELINE_PARALLEL_SIZE on the worker container is accepted and exists "
+            "next to KServe's own."
         ),
         hint="Remove it.",
         seen="the running controllers of v0.15.0 to v0.20.0",

@@ -151,7 +151,7 @@ def _sizes(spec: "DeploymentSpec") -> Iterator[Fault]:
     if asked is not None and asked != world // each:
         yield Fault(
             ("parallelism", "nodes"),
-            f"{product} on {each} accelerators a node are {world // each} nodes, not {asked}; leave it out",
+            f"{product} on {each} accelerators per node are {world // each} nodes, not {asked}; leave it out",
         )
 
 
@@ -264,7 +264,7 @@ def _pool(spec: "DeploymentSpec") -> Iterator[Fault]:
     if pool.nodes is not None and pool.nodes < wanted:
         yield Fault(
             ("placement", "pool", "nodes"),
-            f"the service takes {wanted} nodes, and the pool gives {pool.nodes}",
+            f"the service needs {wanted} nodes, and the pool has {pool.nodes}",
         )
     for role, placement in spec.placements.items():
         for key, value in pool.labels.items():

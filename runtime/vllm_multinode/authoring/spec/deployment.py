@@ -100,8 +100,8 @@ class DeploymentSpec(Part):
     )
     router: Router | Literal[False] | None = Field(
         default=None,
-        description="Router before several replicas, which sends each request to the less busy of two heads; "
-        "written if absent. false for a Service alone: each connection stays with one head.",
+        description="Router in front of several replicas, which sends each request to the less busy of "
+        "two heads; written if absent. false for a Service only: each connection stays with one head.",
     )
     deployment_strategy: Strategy = Field(
         default="Recreate",
@@ -119,8 +119,8 @@ class DeploymentSpec(Part):
     network: Network = Field(default_factory=Network, description="Ports, policy and RDMA.")
     token_secret: TokenSecret | Literal[False] | None = Field(
         default=None,
-        description="Secret with the group's token; named after the service with -token behind it if absent, "
-        "and made by `multinode deploy`. false for none: anyone who reaches the pods can then join.",
+        description="Secret with the group's token; <name>-token if absent, created by `multinode "
+        "deploy`. false for none: anyone who reaches the pods can then join.",
     )
     disruption_budget: bool = Field(
         default=True, description="Write a PodDisruptionBudget: nodes are drained one at a time."
@@ -131,13 +131,15 @@ class DeploymentSpec(Part):
     )
     publish: PublishChoice | None = Field(
         default=None,
-        description="Way in from outside the cluster: route, gateway or ingress, or all of it. It turns on "
-        "the API key.",
+        description="Access from outside the cluster: route, gateway or ingress, "
+        "or a mapping. It turns on the API key.",
     )
     api_key_secret: ApiKey | Literal[False] | None = Field(
         default=None,
-        description="Secret with the API key that clients present (VLLM_API_KEY). Where the service is "
-        "published, one named after the service with -api-key behind it is made if absent; false for none.",
+        description=(
+            "Secret with the API key that clients present (VLLM_API_KEY). If absent, <name>-api-key is "
+            "created for a published service; false for none."
+        ),
     )
     drain: Annotated[int, Field(ge=0, le=86400, strict=True)] = Field(
         default=20,

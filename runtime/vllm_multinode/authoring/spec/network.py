@@ -16,8 +16,10 @@ class Rdma(Part):
     count: Count = Field(default=1, description="Number per pod.")
     ipc_lock: bool = Field(
         default=False,
-        description="Add the capability IPC_LOCK. OpenShift's restricted-v2 forbids it; leave it out where "
-        "the container runtime's memlock limit is raised instead.",
+        description=(
+            "Add the capability IPC_LOCK. OpenShift's restricted-v2 forbids it; leave it out if the "
+            "container runtime's memlock limit is raised instead."
+        ),
     )
     env: Mapping[str, Text] = Field(
         default_factory=dict, description="Variables of NCCL and UCX, such as NCCL_IB_HCA: mlx5."
@@ -69,12 +71,12 @@ class Network(Part):
     )
     status_from: tuple[Peer, ...] = Field(
         default=(),
-        description="Who may reach the supervisor's port beside members and monitoring, such as the "
+        description="Who may reach the supervisor's port besides members and monitoring, such as the "
         "addresses of the API server, through which `multinode wait` asks.",
     )
     egress_to: tuple[Peer, ...] = Field(
         default=(),
-        description="Whom the pods may reach beside each other and the resolver, such as a collector of "
+        description="What the pods may reach besides each other and the resolver, such as a collector of "
         "traces, a store for KV blocks or servers of tools.",
     )
     attachments: tuple[str, ...] = Field(

@@ -52,7 +52,7 @@ class FieldRef(Part):
 
 
 class ValueSource(Part):
-    """Where a variable's value stands: one of these."""
+    """Where a variable's value is: one of these."""
 
     secret_key_ref: KeyRef | None = Field(default=None, description="A key of a Secret.")
     config_map_key_ref: KeyRef | None = Field(default=None, description="A key of a ConfigMap.")
@@ -60,13 +60,13 @@ class ValueSource(Part):
 
 
 class EnvSource(Part):
-    """A variable whose value stands elsewhere."""
+    """A variable whose value is elsewhere."""
 
     value_from: ValueSource = Field(description="Where, as in a container's env.")
 
 
 class Claim(Part):
-    """A PersistentVolumeClaim to write beside the service."""
+    """A PersistentVolumeClaim to write with the service."""
 
     size: Quantity | None = Field(
         default=None, description="Storage to request, such as 200Gi; by default 10 % more than model.size."
@@ -84,16 +84,16 @@ class Claim(Part):
 class Model(Part):
     """Where the weights are, `claim` with a `path` or `oci`; and with `source`, where they come from."""
 
-    claim: Name | None = Field(default=None, description="PersistentVolumeClaim that holds the model.")
+    claim: Name | None = Field(default=None, description="PersistentVolumeClaim that contains the model.")
     path: str = Field(default="", description="Folder of the model in the claim; its root if absent.")
     oci: str | None = Field(
-        default=None, description="Image that holds the model, as oci://registry/name:tag."
+        default=None, description="Image that contains the model, as oci://registry/name:tag."
     )
     source: Source | None = Field(
         default=None,
         description="Where the weights come from, for a Job that fills the claim: hf://org/name, "
         "s3://bucket/prefix, oci://registry/name:tag, or file://claim/folder for another claim. Without "
-        "`claim` one is written, named after the service with -model behind it.",
+        "`claim`, a claim <name>-model is written.",
     )
     source_secret: Name | None = Field(
         default=None,
@@ -112,8 +112,10 @@ class Model(Part):
     )
     size: Quantity | None = Field(
         default=None,
-        description="Size of the weights, such as 131Gi, for the claim and the startup budget; what the "
-        "catalogue says of a model of the hub if absent, or what the source itself lists.",
+        description=(
+            "Size of the weights, such as 131Gi, for the claim and the startup budget; if absent, from "
+            "the catalogue or from the source's own list."
+        ),
     )
     create_claim: Claim | None = Field(
         default=None, description="Write the claim too, with this size and class."
@@ -157,11 +159,9 @@ class Accelerator(Part):
 
 
 class Resources(Part):
-    """CPU and memory of each container, head and worker alike."""
+    """CPU and memory of each container, the same for head and workers."""
 
-    cpu: Quantity | None = Field(
-        default=None, description="CPUs to request; 4 beside accelerators if absent."
-    )
+    cpu: Quantity | None = Field(default=None, description="CPUs to request; with accelerators, 4 if absent.")
     memory: Quantity | None = Field(
         default=None, description="Memory to request, /dev/shm included; 16Gi more than that if absent."
     )
@@ -170,7 +170,7 @@ class Resources(Part):
     ephemeral_storage: Quantity | None = Field(default=None, description="Local disk to request.")
     other: Mapping[Key, Quantity] = Field(
         default_factory=dict,
-        description="Further resources, requested and limited alike: hugepages-2Mi: 8Gi.",
+        description="Further resources, as requests and limits: hugepages-2Mi: 8Gi.",
     )
 
 
@@ -229,13 +229,13 @@ class RolePlacement(Part):
 
 
 class NodePool(Part):
-    """Nodes that are alike, found by their labels."""
+    """Equal nodes, selected by their labels."""
 
     labels: Labels = Field(
-        min_length=1, description="Labels of its nodes; the pods' node selector takes them over."
+        min_length=1, description="Labels of its nodes; they are added to the pods' node selector."
     )
     nodes: Count | None = Field(
-        default=None, description="Nodes that the service may take of it; only checked. Any number if absent."
+        default=None, description="Nodes that the service may use; only checked. Any number if absent."
     )
 
 
@@ -282,14 +282,17 @@ class Runtime(Part):
     write: bool = Field(default=True, description="Write it too; false if it already exists.")
     install: Install | None = Field(
         default=None,
-        description="How the launcher comes into the pods: configMap mounts it into an image of vLLM, image "
-        "takes one that scripts/build-image made. configMap if absent; image for Ray on other accelerators "
-        "than NVIDIA's where no image is named, since no released one of theirs is known to have Ray.",
+        description=(
+            "How the launcher gets into the pods: configMap mounts it into an image of vLLM, image uses "
+            "one that scripts/build-image built. configMap if absent; image for Ray on other "
+            "accelerators than NVIDIA's where no image is named, since no released one of theirs is "
+            "known to have Ray."
+        ),
     )
 
 
 class Router(Part):
-    """The vLLM project's router before the heads of several replicas."""
+    """The vLLM project's router in front of the heads of several replicas."""
 
     image: str | None = Field(
         default=None, min_length=1, description="Its image; a released one of vllm-router if absent."

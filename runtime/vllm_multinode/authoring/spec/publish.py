@@ -10,12 +10,12 @@ Way = Literal["route", "gateway", "ingress"]
 
 
 class Publish(Part):
-    """A way in from outside, with TLS: an OpenShift Route, a Gateway, or an Ingress."""
+    """Access from outside, with TLS: an OpenShift Route, a Gateway, or an Ingress."""
 
     via: Way = Field(description="route (OpenShift), gateway (Gateway API) or ingress.")
     host: Name | None = Field(
         default=None,
-        description="Host name; a Route's is chosen by the cluster, the others take any, if absent.",
+        description="Host name; if absent, the cluster chooses a Route's, and the others accept any.",
     )
     class_name: Name | None = Field(
         default=None,
@@ -24,13 +24,17 @@ class Publish(Part):
     )
     tls_secret: Name | None = Field(
         default=None,
-        description="Secret with certificate and key (tls.crt, tls.key) of a Gateway or Ingress; named after "
-        "the service with -tls behind it if absent. Make it, or let cert-manager do so by an annotation.",
+        description=(
+            "Secret with certificate and key (tls.crt, tls.key) of a Gateway or Ingress; <name>-tls if "
+            "absent. Create it, or let cert-manager do so through an annotation."
+        ),
     )
     reencrypt: bool = Field(
         default=False,
-        description="A Route's: TLS all the way to vLLM, with a certificate that OpenShift issues; else it "
-        "ends at the router.",
+        description=(
+            "A Route's: TLS all the way to vLLM, with a certificate that OpenShift issues; otherwise "
+            "TLS ends at the router."
+        ),
     )
     annotations: Annotations = Field(
         default_factory=dict,

@@ -9,10 +9,10 @@ Schema = Mapping[str, Any]
 
 _HEAD: Final = """# The deployment spec
 
-One YAML or JSON document that says what is meant; `multinode render` writes what Kubernetes is given, and
+One YAML or JSON document describes the service; `multinode render` writes the manifests, and
 `multinode deploy` applies it. `multinode schema` prints the JSON Schema that this page is generated from
 (scripts/generate spec): `multinode schema > spec.schema.json`, and an editor completes the fields with
-`# yaml-language-server: $schema=spec.schema.json` in the first line. Unknown fields are refused.
+`# yaml-language-server: $schema=spec.schema.json` in the first line. Unknown fields are rejected.
 
 ```yaml
 name: llama-70b

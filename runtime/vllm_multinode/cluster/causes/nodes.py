@@ -90,7 +90,7 @@ _REMEDIES: Final = {
         "Make GPUs x nodes equal to TP x PP.",
     ),
     ExitCode.EXECUTOR: ("The executor is unknown.", "Set MULTINODE_EXECUTOR to mp or ray."),
-    ExitCode.ARGUMENTS: ("vLLM or the launcher refuses an argument.", "Correct the argument in the message."),
+    ExitCode.ARGUMENTS: ("vLLM or the launcher rejects an argument.", "Correct the argument in the message."),
     ExitCode.ACCELERATORS: (
         "A pod sees other accelerators than it was assigned.",
         "Check the node's driver and device plugin.",

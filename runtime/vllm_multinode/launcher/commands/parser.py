@@ -203,7 +203,7 @@ def refusal(answer: Answer, argv: Sequence[str], given: Sequence[str], version: 
     """Return vLLM's refusal in a line, with the nearest right option.
 
     Args:
-        answer: which refuses.
+        answer: which rejects.
         argv: of the engine.
         given: those of the arguments that the user wrote.
         version: of vLLM.
@@ -211,7 +211,7 @@ def refusal(answer: Answer, argv: Sequence[str], given: Sequence[str], version: 
     words = redacted(answer.refused or "", secrets_in(argv))
     return MultinodeError(
         ExitCode.ARGUMENTS,
-        f"vLLM {version} refuses its arguments: {_one_line(words)}",
+        f"vLLM {version} rejects its arguments: {_one_line(words)}",
         where="arguments",
         hint=" ".join(dict.fromkeys(_hints(answer, given, version)))
         or "Correct the arguments of the InferenceService or the ServingRuntime.",

@@ -22,7 +22,7 @@ class Foreground:
     def __init__(self, run: LocalRun, display: Display, served: str, *, fail_fast: bool = True) -> None:
         """`served` is said when it serves for the first time.
 
-        With `fail_fast`, a node that refuses its settings before the first serving ends the run; a
+        With `fail_fast`, a node that rejects its settings before the first serving ends the run; a
         kubelet would go on restarting it.
         """
         self._run = run
@@ -67,12 +67,12 @@ class Foreground:
     async def _close(self) -> None:
         """End the run in a thread, so that a second Ctrl-C is heard and the display goes on."""
         if self._asked:
-            self._display.say("Stopping; Ctrl-C again ends it at once.")
+            self._display.say("Stopping; press Ctrl-C again to stop at once.")
         status = self._run.process.poll()
         if status not in (None, 0) and not self._asked:
             self._refused = self._refused or MultinodeError(
                 ExitCode.LOCAL_RUN,
-                f"the nodes' world ended by itself (exit code {status}).",
+                f"the local nodes' process ended unexpectedly (exit code {status}).",
                 where=self._run.directory.name,
             )
         await asyncio.to_thread(self._run.end)

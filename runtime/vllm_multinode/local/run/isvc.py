@@ -135,7 +135,10 @@ def interpreter(python: Path | None) -> Path | None:
     path = python.absolute()
     if not os.access(path, os.X_OK) or path.is_dir():
         raise MultinodeError(
-            ExitCode.USAGE, "is not a Python to run.", where=f"--python {python}", hint="Name its executable."
+            ExitCode.USAGE,
+            "is not a Python interpreter.",
+            where=f"--python {python}",
+            hint="Name its executable.",
         )
     return path
 
@@ -161,14 +164,14 @@ def pods(local: LocalService, cache: Path) -> tuple[PodSpec, ...]:
             ExitCode.MODEL_MISSING,
             "is not a directory.",
             where=str(local.model),
-            hint="Make one with 'multinode local make-model DIR'.",
+            hint="Create one with 'multinode local make-model DIR'.",
         )
     try:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MultinodeError(
             ExitCode.NOT_WRITABLE,
-            f"cannot be made ({error.strerror}).",
+            f"cannot be created ({error.strerror}).",
             where=str(cache),
             hint="Set XDG_CACHE_HOME.",
         ) from error

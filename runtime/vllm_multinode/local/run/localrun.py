@@ -135,7 +135,7 @@ def listen(port: int | None, *, default: int = 0) -> socket.socket:
     for candidate in (default, 0) if port is None else (port,):
         listener = socket.socket()
         try:
-            # Connections of an earlier run may linger; another listener still refuses.
+            # Connections of an earlier run may linger; another listener still rejects.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(("127.0.0.1", candidate))
             listener.listen(1024)
@@ -146,9 +146,9 @@ def listen(port: int | None, *, default: int = 0) -> socket.socket:
             return listener
     raise MultinodeError(
         ExitCode.PORT_TAKEN,
-        f"127.0.0.1:{port} cannot be listened on ({reason}).",
+        f"cannot listen on 127.0.0.1:{port} ({reason}).",
         where="--port",
-        hint="Give another one, or 0 for any free one.",
+        hint="Choose another port, or 0 for any free one.",
     )
 
 
@@ -240,4 +240,4 @@ def _await_report(process: "subprocess.Popen[bytes]", report: int, directory: Ru
             return
         raise refusal.error()
     said = directory.world_log.read_text(errors="replace").strip().rpartition("\n")[2]
-    raise MultinodeError(ExitCode.LOCAL_RUN, f"the local nodes' world did not come up: {said}")
+    raise MultinodeError(ExitCode.LOCAL_RUN, f"the local nodes did not start: {said}")

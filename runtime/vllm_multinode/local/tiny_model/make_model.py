@@ -97,20 +97,20 @@ def make_model(
             ExitCode.MODEL_NOT_MADE,
             f"The model cannot be written: {error.strerror or error}.",
             where=str(directory),
-            hint="Name a directory on a disk that can be written and has room.",
+            hint="Choose a writable directory with enough free space.",
         ) from error
 
 
 def _check_sizes(sizes: Sizes, least_vocab: int) -> None:
     for name in ("layers", "heads", "kv_heads", "width", "intermediate", "shards"):
         if getattr(sizes, name) < 1:
-            raise _refusal(name, f"is {getattr(sizes, name)}, and must be at least 1.")
+            raise _refusal(name, f"is {getattr(sizes, name)}; it must be at least 1.")
     if sizes.dtype not in model_weights.BYTES_PER_VALUE:
         raise _refusal(
-            "dtype", f"is {sizes.dtype!r}, and must be one of {', '.join(model_weights.BYTES_PER_VALUE)}."
+            "dtype", f"is {sizes.dtype!r}; it must be one of {', '.join(model_weights.BYTES_PER_VALUE)}."
         )
     if sizes.heads % sizes.kv_heads:
-        raise _refusal("kv_heads", f"is {sizes.kv_heads}, which does not divide {sizes.heads} heads.")
+        raise _refusal("kv_heads", f"is {sizes.kv_heads}, which is not a divisor of {sizes.heads} heads.")
     if sizes.width > sizes.heads * model_weights.HEAD_SIZES[-1]:
         raise _refusal(
             "heads",
@@ -118,10 +118,10 @@ def _check_sizes(sizes: Sizes, least_vocab: int) -> None:
             f"{model_weights.HEAD_SIZES[-1]}.",
         )
     if sizes.vocab < least_vocab:
-        raise _refusal("vocab", f"is {sizes.vocab}, and the tokenizer alone has {least_vocab} tokens.")
+        raise _refusal("vocab", f"is {sizes.vocab}, but the tokenizer alone has {least_vocab} tokens.")
     count = sum(1 for _ in model_weights.tensors(sizes, ()))
     if sizes.shards > count:
-        raise _refusal("shards", f"is {sizes.shards}, and the model has only {count} tensors.")
+        raise _refusal("shards", f"is {sizes.shards}, but the model has only {count} tensors.")
 
 
 def _check_directory(directory: Path) -> None:
@@ -129,13 +129,14 @@ def _check_directory(directory: Path) -> None:
         foreign = _foreign_files(directory)
         if not foreign:
             return
-        what = f"holds what was not made here: {', '.join(foreign[:3])}{', ...' if foreign[3:] else ''}."
+        shown = f"{', '.join(foreign[:3])}{', ...' if foreign[3:] else ''}"
+        what = f"contains files that this command did not create: {shown}."
     elif directory.exists():
         what = "is not a directory."
     else:
         return
     raise MultinodeError(
-        ExitCode.MODEL_NOT_MADE, what, where=str(directory), hint="Name a new or an empty directory."
+        ExitCode.MODEL_NOT_MADE, what, where=str(directory), hint="Choose a new or an empty directory."
     )
 
 

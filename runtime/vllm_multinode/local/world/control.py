@@ -48,7 +48,7 @@ class Control:
                 return
             reply = await self._reply(request)
         except ValidationError as error:
-            what = f"cannot be understood: {first_fault(error)}."
+            what = f"cannot be parsed: {first_fault(error)}."
             reply = Reply(refusal=Refusal(code=ExitCode.USAGE, what=what, where="request"))
         except MultinodeError as error:
             reply = Reply(refusal=Refusal.of(error))

@@ -72,7 +72,7 @@ class Network:
             pyroute2.NetlinkError: the kernel has no bridges.
         """
         _up("lo")
-        # A pod has a default route, as in a cluster; what leaves the subnet is refused at once, not dropped.
+        # A pod has a default route, as in a cluster; what leaves the subnet is rejected at once, not dropped.
         _set_sysctl("net.ipv4.ip_forward", "1")
         if any(subnet.version == 6 for subnet in self._subnets):
             _set_sysctl("net.ipv6.conf.all.disable_ipv6", "0")

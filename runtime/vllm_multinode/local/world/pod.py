@@ -160,7 +160,7 @@ class Pod:
         container.send(signal.SIGTERM)
         await asyncio.wait([container.ended], timeout=max(0.0, deadline - time.monotonic()))
         if not container.ended.done():
-            log.warning("%s did not end within %g s; killing it", self.name, seconds)
+            log.warning("%s did not exit within %g s; killing it", self.name, seconds)
             container.send(signal.SIGKILL)
             await asyncio.wait([container.ended], timeout=_KILL_TIMEOUT)
 

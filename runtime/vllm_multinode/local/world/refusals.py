@@ -17,7 +17,7 @@ def require_linux(platform: str = sys.platform) -> None:
     names = {"darwin": "macOS", "win32": "Windows", "cygwin": "Windows"}
     raise MultinodeError(
         ExitCode.NAMESPACES,
-        f"multinode local makes nodes of Linux namespaces, which {names.get(platform, platform)} lacks.",
+        f"multinode local builds nodes from Linux namespaces, which {names.get(platform, platform)} lacks.",
         hint="Run it on Linux, or in a Linux virtual machine (WSL 2, Lima, Colima).",
     )
 
@@ -28,8 +28,8 @@ def require_packages(names: tuple[str, ...]) -> None:
     if missing:
         raise MultinodeError(
             ExitCode.ENGINE_MISSING,
-            f"{', '.join(missing)} cannot be imported by {sys.executable}.",
-            hint="Run 'multinode local install', which installs the engine and what it needs.",
+            f"{', '.join(missing)} cannot be imported in {sys.executable}.",
+            hint="Run 'multinode local install': it installs the engine and its dependencies.",
         )
 
 
@@ -60,7 +60,7 @@ def namespaces_refused(error: OSError, sysctls: Path = Path("/proc/sys")) -> Mul
         sysctls: the directory that holds the kernel's settings.
     """
     asked = "" if os.geteuid() == 0 else " for an ordinary user"
-    what = f"this machine allows no new namespaces{asked} ({error.strerror})."
+    what = f"this machine does not allow new namespaces{asked} ({error.strerror})."
     return MultinodeError(ExitCode.NAMESPACES, what, hint=_hint(error, sysctls))
 
 
@@ -72,7 +72,7 @@ def _hint(error: OSError, sysctls: Path) -> str:
     if _setting(sysctls / "kernel/apparmor_restrict_unprivileged_userns") == 1:
         return "Set 'sysctl -w kernel.apparmor_restrict_unprivileged_userns=0', or run as root."
     if error.errno == errno.ENOSPC:
-        return "A limit under /proc/sys/user is reached; raise user.max_*_namespaces, or end other runs."
+        return "A limit under /proc/sys/user is reached; raise user.max_*_namespaces, or stop other runs."
     if error.errno in (errno.EPERM, errno.EACCES):
         return (
             "If this is a container, start it with --privileged or --security-opt seccomp=unconfined; "
@@ -85,7 +85,7 @@ def proc_refused(error: OSError) -> MultinodeError:
     """What it means that a new process namespace gets no /proc of its own."""
     return MultinodeError(
         ExitCode.NAMESPACES,
-        f"a new process namespace gets no /proc of its own here ({error.strerror}): "
+        f"a new process namespace cannot mount its own /proc here ({error.strerror}): "
         "this container masks parts of /proc.",
         hint="Start the container with --security-opt systempaths=unconfined (Podman: --security-opt "
         "unmask=ALL), or with --privileged.",
@@ -96,7 +96,7 @@ def network_refused(error: Exception) -> MultinodeError:
     """What it means that no bridge or no veth pair can be made."""
     return MultinodeError(
         ExitCode.NAMESPACES,
-        f"the nodes' network cannot be made ({' '.join(str(error).split())}).",
+        f"the nodes' network cannot be created ({' '.join(str(error).split())}).",
         hint="The kernel needs the modules bridge and veth: 'modprobe -a bridge veth' as root.",
     )
 

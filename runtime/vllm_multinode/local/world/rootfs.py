@@ -102,7 +102,7 @@ def build(view: View) -> None:
     """Make this process's root what `view` says.
 
     Raises:
-        OSError: a mount was refused.
+        OSError: a mount was rejected.
     """
     sources = [(_open(volume.source), volume) for volume in view.volumes]
     kept = [(_open(path), path) for path in outermost(view.keep, Path("/tmp"))]  # noqa: S108

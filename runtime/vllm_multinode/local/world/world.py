@@ -110,7 +110,7 @@ class World:
             MultinodeError: a node of that name has a pod, or a volume's source is absent.
         """
         if spec.node in self._pods:
-            raise MultinodeError(ExitCode.LOCAL_RUN, "has a pod already.", where=spec.node)
+            raise MultinodeError(ExitCode.LOCAL_RUN, "already has a pod.", where=spec.node)
         for mount in spec.mounts:
             if not mount.source.exists():
                 raise MultinodeError(ExitCode.LOCAL_RUN, f"{mount.source} is absent.", where=spec.node)
@@ -118,7 +118,7 @@ class World:
         try:
             network = await self._network.add(spec.sysctls)
         except (FileNotFoundError, PermissionError) as error:
-            what = f"{error.filename} cannot be set for a network namespace ({error.strerror})."
+            what = f"{error.filename} cannot be set in a network namespace ({error.strerror})."
             raise MultinodeError(ExitCode.LOCAL_RUN, what, where=spec.node) from error
         pod = Pod(name, spec, network, self._files(name), self._start, self._notify)
         self._pods[spec.node] = pod
@@ -192,7 +192,7 @@ class World:
         raise MultinodeError(
             ExitCode.LOCAL_RUN,
             f"'{name}' is not a node.",
-            hint=f"There are: {', '.join(sorted(self._pods))}.",
+            hint=f"Nodes are: {', '.join(sorted(self._pods))}.",
         )
 
     def _target(self, node: str, port: int) -> Callable[[], tuple[str, int] | None]:

@@ -42,14 +42,14 @@ def of_service(body: Mapping[str, Any], service: Body, release: Release) -> list
         found += [*_names(service, release), *_replicas(service, release)]
         if release.recreates_workers:
             message = (
-                f"{release.label} deletes the workers' Deployment and the head's and workers' Services on "
-                "every reconcile and makes them again, endlessly (kserve#6113)."
+                f"{release.label} deletes the workers' Deployment and the head's and workers' Services "
+                "on every reconcile and creates them again, endlessly (kserve#6113)."
             )
             found.append(Finding(_WORKER, message, alternative(release), rule="workers-recreated"))
         if service["spec"]["predictor"].get("model") is None:
             message = (
-                "a predictor that has a workerSpec and no model gets no ServingRuntime, and nothing is made: "
-                f"{panic(release)}"
+                "a predictor that has a workerSpec and no model gets no ServingRuntime, and nothing is "
+                f"created: {panic(release)}"
             )
             found.append(Finding(_WORKER, message, rule="custom-predictor"))
     return found
@@ -83,8 +83,9 @@ def _host(service: Body) -> Iterator[Finding]:
             f"in the namespace {namespace}" if namespace else f"even in the namespace {_DEFAULT_NAMESPACE}"
         )
         message = (
-            f"KServe makes no Deployment: the host name <name>-predictor-<namespace> has {length} characters "
-            f"{where}, and {names.LABEL_LIMIT} are allowed; only an event says 'failed creating host name'."
+            f"KServe creates no Deployment: the host name <name>-predictor-<namespace> has {length} "
+            f"characters {where}, and {names.LABEL_LIMIT} are allowed; only an event says 'failed "
+            "creating host name'."
         )
         yield Finding(("metadata", "name"), message, rule="host-name-length")
 
@@ -107,7 +108,7 @@ def _names(service: Body, release: Release) -> Iterator[Finding]:
     if len(label) > names.LABEL_LIMIT:
         most = names.LABEL_LIMIT - len(names.app_label(names.workers("")))
         message = (
-            f"KServe cannot make the workers' Deployment: its label app=isvc.<name>-predictor-worker has "
+            f"KServe cannot create the workers' Deployment: its label app=isvc.<name>-predictor-worker has "
             f"{len(label)} characters, and {names.LABEL_LIMIT} are allowed."
         )
         hint = f"Shorten the name to {most} characters."
@@ -132,8 +133,8 @@ def _replicas(service: Body, release: Release) -> Iterator[Finding]:
         yield Finding(path, rule="no-replicas")
     elif least > 1:
         message = (
-            f"KServe makes {least} heads and the workers of one group: the other heads never form, and the "
-            "service never becomes ready."
+            f"KServe creates {least} heads but the workers of only one group: the other heads never "
+            "form, and the service never becomes ready."
         )
         yield Finding(path, message, rule="many-replicas")
 
@@ -207,8 +208,8 @@ def _placeholders(group: Group) -> Iterator[Finding]:
     left = containers.placeholders(group.roles[1].pod["containers"][0])
     if left:
         message = (
-            f"{', '.join(left)} is not filled in for the workers: KServe replaces placeholders in the "
-            "head alone."
+            f"{', '.join(left)} is not filled in for the workers: "
+            "KServe replaces placeholders only in the head."
         )
         yield Finding(_WORKER, message, rule="worker-placeholder")
 
@@ -221,8 +222,9 @@ def _uncounted(source: Source, group: Group) -> Iterator[Finding]:
     own = sorted(name for name in asked if gpus.is_gpu(name) and name not in names.GPU_RESOURCES)
     if own:
         message = (
-            f"{', '.join(own)} is allowed and not counted: nodes follow from KServe's own four GPU types "
-            "alone, unless the ConfigMap's multiNode.customGPUResourceTypeList names it."
+            f"{', '.join(own)} is allowed but not counted: nodes follow "
+            "only from KServe's own four GPU types, unless the ConfigMap's "
+            "multiNode.customGPUResourceTypeList names it."
         )
         yield Finding(("metadata", "annotations", names.GPU_TYPES), message, rule="gpu-type-not-counted")
 
@@ -234,8 +236,8 @@ def _two_types(group: Group) -> Iterator[Finding]:
         named = [name for name in names.GPU_RESOURCES if name in asked]
         if len(named) > 1:
             message = (
-                f"the {role.role}'s pods ask for {' and '.join(named)}: no node has both, and where nodes "
-                "follow from GPU requests KServe counts either of them, at random."
+                f"the {role.role}'s pods request {' and '.join(named)}: no node has both, and if "
+                "nodes follow from GPU requests, KServe counts one of them at random."
             )
             path = (*_WORKER, "containers", 0) if role.role == "worker" else _MODEL
             yield Finding((*path, "resources"), message, rule="gpu-types-mixed")

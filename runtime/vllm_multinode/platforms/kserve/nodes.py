@@ -61,7 +61,7 @@ def layout(
     if total > held:
         raise MultinodeError(
             ExitCode.SIZES,
-            f"TP {tensor_parallel} x PP {pipeline_parallel} wants {total} accelerators; head "
+            f"TP {tensor_parallel} x PP {pipeline_parallel} needs {total} accelerators; head "
             f"{found.head_gpus} and {found.nodes - 1} workers of {found.worker_gpus} hold {held}.",
             hint="KServe reports InvalidGPUAllocation; raise the requests of head or worker.",
         )

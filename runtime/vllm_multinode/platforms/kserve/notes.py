@@ -19,7 +19,7 @@ def notes_of_service(body: Mapping[str, Any], service: Body, release: Release) -
     predictor = service["spec"]["predictor"]
     if names.DEPLOYMENT_MODE not in (body["metadata"].get("annotations") or {}):
         mode = service["metadata"]["annotations"][names.DEPLOYMENT_MODE]
-        yield f"{names.DEPLOYMENT_MODE} is not set: the cluster's ConfigMap decides; {mode} is taken here."
+        yield f"{names.DEPLOYMENT_MODE} is not set: the cluster's ConfigMap decides; {mode} is assumed here."
     for part in ("transformer", "explainer"):
         if body["spec"].get(part) is not None:
             yield f"The {part}'s objects are not shown."
@@ -29,7 +29,7 @@ def notes_of_service(body: Mapping[str, Any], service: Body, release: Release) -
     yield from _empty_variables(body["spec"]["predictor"])
     if predictor.get("workerSpec") is None:
         if predictor.get("model") is None:
-            yield "A predictor with a container of its own is not shown."
+            yield "A predictor with its own container is not shown."
         return
     if release.keeps_three_head_services:
         yield (
@@ -38,8 +38,8 @@ def notes_of_service(body: Mapping[str, Any], service: Body, release: Release) -
         )
     if release.never_sets_ready:
         yield (
-            f"{release.label} leaves PredictorReady at Unknown although both Deployments are available: the "
-            "service serves and never says Ready (kserve#5703). Wait for its Deployments."
+            f"{release.label} leaves PredictorReady at Unknown although both Deployments are available: "
+            "the service serves but never reports Ready (kserve#5703). Wait for its Deployments."
         )
 
 

@@ -51,8 +51,9 @@ def _certificate_of_one_name(source: Source) -> Iterator[Finding]:
     name = source.runtime["metadata"]["name"]
     if source.release.issues_ray_certificates == "one-name" and name != OPENSHIFT_AI:
         message = (
-            f"{source.release.label} makes the Secret ray-tls for a ServingRuntime named {OPENSHIFT_AI} "
-            f"alone, not for {name}: its pods wait indefinitely for a certificate."
+            f"{source.release.label} creates the Secret ray-tls only for "
+            f"a ServingRuntime named {OPENSHIFT_AI}, not for {name}: its pods wait indefinitely for a "
+            "certificate."
         )
         yield Finding((*_PREDICTOR, "model", "runtime"), message, rule="ray-certificate-name")
 
@@ -64,9 +65,9 @@ def _first_variable(source: Source, role: Role) -> Iterator[Finding]:
     if not source.release.reads_first_variable_only or first.get("name") == _RAY_TLS:
         return
     message = (
-        f"{source.release.label} issues no certificate to the {role.role}'s pod: it looks at the first "
-        f"variable alone, which is {first.get('name')} instead of {_RAY_TLS} (RHOAIENG-31808), and the pod "
-        "stays in Init."
+        f"{source.release.label} issues no certificate to the {role.role}'s pod: it looks only at the "
+        f"first variable, which is {first.get('name')} instead of {_RAY_TLS} (RHOAIENG-31808), and the "
+        "pod stays in Init."
     )
     yield Finding((*_CONTAINERS[role.role][1], "env"), message, rule="ray-certificate-variable")
 

@@ -37,7 +37,7 @@ class NothingMade(Exception):  # noqa: N818 - an outcome that the preview tells,
 
     def __init__(self, rule: str, text: str, path: Path, *, of_runtime: bool = False) -> None:
         super().__init__(text)
-        self.finding = Finding(path, f"KServe makes no pods: {text}", rule=rule)
+        self.finding = Finding(path, f"KServe creates no pods: {text}", rule=rule)
         self.of_runtime = of_runtime
 
 

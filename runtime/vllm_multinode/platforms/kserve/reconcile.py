@@ -235,7 +235,7 @@ def _deployment(source: Source, meta: Body, pod: Body) -> Body:
 def _group(
     source: Source, deployments: list[Body], others: list[Body], sizes: tuple[int, int], nodes: int
 ) -> Group:
-    """The group, as far as the API server lets its objects in: KServe stops at the first that is refused."""
+    """The group, as far as the API server lets its objects in: KServe stops at the first that is rejected."""
     made, refused = _let_in(source, deployments, others)
     roles, runs = [], []
     for role, deployment in zip(("head", "worker"), deployments, strict=False):
@@ -264,7 +264,7 @@ def _group(
 def _let_in(
     source: Source, deployments: list[Body], others: list[Body]
 ) -> tuple[list[Body], tuple[Finding, ...]]:
-    """Objects up to the first that the API server refuses, and why; v0.20 makes the Services first."""
+    """Objects up to the first that the API server rejects, and why; v0.20 makes the Services first."""
     in_order = [*others, *deployments] if source.release.makes_services_first else [*deployments, *others]
     for place, body in enumerate(in_order):
         against = tuple(api_server.objections(body))
@@ -283,7 +283,7 @@ def _refusal(source: Source, role: str, body: Body, objection: Objection) -> Fin
     else:
         steps = origin(source.service, role, body["spec"]["template"]["spec"], objection.path)
     message = (
-        f"the API server refuses the {body['kind']} {body['metadata']['name']}, and KServe stops there: "
+        f"the API server rejects the {body['kind']} {body['metadata']['name']}, and KServe stops there: "
         f"{objection.text}."
     )
     return Finding(steps, message, rule=objection.rule)
@@ -298,14 +298,14 @@ def _role(source: Source, role: str, deployment: Body) -> tuple[Role, Body | Non
     try:
         meta, spec = storage.admitted(template["metadata"], spec, source.release)
     except storage.PodRefused as refusal:
-        message = f"KServe's pod webhook refuses every {role} pod: {refusal}."
+        message = f"KServe's pod webhook rejects every {role} pod: {refusal}."
         path: Path = ("spec", "predictor", "model", "storageUri")
         refused = (Finding(path, message, rule="oci-workers-refused"),)
     else:
         refused = tuple(
             Finding(
                 origin(source.service, role, spec, one.path),
-                f"the API server refuses the {role}'s pods: {one.text}.",
+                f"the API server rejects the {role}'s pods: {one.text}.",
                 rule=one.rule,
             )
             for one in api_server.pod_objections(spec)

@@ -1,4 +1,4 @@
-"""Types of the fields that a preview reads; what the API server refuses by its schema ends here."""
+"""Types of the fields that a preview reads; what the API server rejects by its schema ends here."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -155,7 +155,7 @@ def is_shaped(body: Mapping[str, Any]) -> bool:
 
 
 def check(body: Mapping[str, Any]) -> None:
-    """Refuse a body that the API server's schema would refuse.
+    """Refuse a body that the API server's schema would reject.
 
     Raises:
         MultinodeError: with the object, the path and what should stand there.
@@ -205,7 +205,7 @@ def _check_mapping(
                 ExitCode.MANIFEST,
                 f"'{'.'.join((*path, name))}' is missing.",
                 where=where,
-                hint="Kubernetes refuses the object without it.",
+                hint="Kubernetes rejects the object without it.",
             )
     for name, item in value.items():
         if not isinstance(name, str):
@@ -220,5 +220,5 @@ def _wrong(value: object, wanted: str, path: tuple[str, ...], where: str) -> Mul
         ExitCode.MANIFEST,
         f"'{'.'.join(path) or 'the object'}' should be {wanted}, not {shown[:60]}.",
         where=where,
-        hint=hint or "Kubernetes refuses the object as it is.",
+        hint=hint or "Kubernetes rejects the object as it is.",
     )

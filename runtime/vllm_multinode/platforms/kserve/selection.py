@@ -70,7 +70,7 @@ def _named(name: str, found: Body | None, model: Mapping[str, Any]) -> Selection
     path: Path = (*_MODEL, "runtime")
     if found is None:
         return Selection(
-            None, f"the ServingRuntime {name} is not among the files and not known", path, elsewhere=True
+            None, f"the ServingRuntime {name} is neither among the files nor known", path, elsewhere=True
         )
     spec = found["spec"]
     if spec.get("disabled"):

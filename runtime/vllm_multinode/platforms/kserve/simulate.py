@@ -48,7 +48,7 @@ def simulate(
     generation: int = 1,
     lws: bool = True,
 ) -> Simulation:
-    """What a release makes of objects; what it does not read, or its schema refuses, is passed over.
+    """What a release makes of objects; what it does not read, or its schema rejects, is passed over.
 
     Args:
         bodies: objects as plain data, in the order in which they are applied.
@@ -145,5 +145,5 @@ def _unselected(chosen: Selection) -> Finding:
         return Finding(
             chosen.path, f"{chosen.problem}: what depends on it was not checked.", rule="runtime-unknown"
         )
-    message = f"KServe makes nothing and sets modelStatus FailedToLoad: {chosen.problem}"
+    message = f"KServe creates nothing and sets modelStatus FailedToLoad: {chosen.problem}"
     return Finding(chosen.path, message, rule="runtime-not-fitting")

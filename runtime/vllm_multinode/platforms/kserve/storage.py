@@ -38,7 +38,7 @@ _DOWNLOAD_ENV: Final = {
 
 
 class PodRefused(Exception):  # noqa: N818 - an outcome that the preview tells, not a fault
-    """KServe's pod webhook refuses every pod of a Deployment, so it stays at none."""
+    """KServe's pod webhook rejects every pod of a Deployment, so it stays at none."""
 
 
 def admitted(metadata: Mapping[str, Any], pod: Body, release: Release) -> tuple[Body, Body]:

@@ -165,7 +165,7 @@ def _check_number(product: Product, number: str) -> None:
         age = "older" if key < known[0].key else "newer"
         raise MultinodeError(
             ExitCode.USAGE,
-            f"{TITLES[product]} {number} is {age} than any that is known here.",
+            f"{TITLES[product]} {number} is {age} than any known release.",
             hint=_hint(),
         )
 
@@ -181,7 +181,7 @@ def _assumed(known: tuple[Release, ...], number: str) -> Release:
     return replace(
         nearest.without(alone),
         number=number,
-        remark=f"{title} {number} is not known here; what holds for {nearest.number} is assumed.{dropped}",
+        remark=f"{title} {number} is unknown; the behaviour of {nearest.number} is assumed.{dropped}",
     )
 
 

@@ -39,7 +39,7 @@ class Release:
         autoscaler_classes: what any service may name.
         storage_schemes: of a storageUri over several nodes.
         least_pipeline_size: of a workerSpec.
-        runtime_must_name_sizes: a ServingRuntime's workerSpec without TP and PP is refused.
+        runtime_must_name_sizes: a ServingRuntime's workerSpec without TP and PP is rejected.
         counts_nodes_by_gpu_requests: nodes follow from GPU requests; elsewhere they are PP nodes of TP GPUs.
         knows_mp_annotation: `multinode/executor-backend: mp` makes PP nodes of TP GPUs.
         refuses_python_path: PYTHONPATH may not be set.
@@ -50,7 +50,7 @@ class Release:
         knative_modes: values that mean Knative.
         renames_modes: the defaulting webhook rewrites RawDeployment and Serverless to their new names.
         checks_scaling_by_class: raw services are checked for HPA metrics only where their class is hpa.
-        knows_storage_uris: spec.predictor.storageUris exists, and a name inside `model` is refused.
+        knows_storage_uris: spec.predictor.storageUris exists, and a name inside `model` is rejected.
         knows_storage_container_name: spec.predictor.storageContainerName exists.
         knows_variants: spec.predictor.name and spec.canary exist.
         knows_stop_annotation: `serving.kserve.io/stop` deletes what was made.
@@ -73,7 +73,7 @@ class Release:
         clients_service_is_headless: the clients' Service has no address of its own.
         named_ports: which of its ports are called http where they have no name.
         knows_cluster_runtimes: a ClusterServingRuntime is checked, and chosen.
-        checks_lone_priorities: two priorities of one format are refused even where there is no other runtime.
+        checks_lone_priorities: two priorities of one format are rejected even if there is no other runtime.
         auth_switch: what `security.opendatahub.io/enable-auth` is read as; empty where it has no meaning.
         adds_auth_proxy: when a head gets a proxy that checks who calls.
         auth_proxy: the container of that proxy.
@@ -88,7 +88,7 @@ class Release:
         stock_runtime: shape of the runtime for several nodes that it brings; empty where it brings none.
         engine: vLLM in the image that its Template names, as the Template says it; empty where it does not.
         keeps_three_head_services: the three newest head Services of the cluster stay, the others are deleted.
-        refuses_oci_workers: an oci:// model is admitted and the pod webhook then refuses every worker.
+        refuses_oci_workers: an oci:// model is admitted and the pod webhook then rejects every worker.
         never_sets_ready: the InferenceService never becomes Ready, although it serves.
         recreates_workers: workers and headless Services are deleted and made again on every reconcile.
         reads_first_variable_only: RAY_USE_TLS counts as the first variable of the first container alone.
@@ -179,7 +179,7 @@ class Release:
 
     @property
     def assigns_users(self) -> bool:
-        """The platform gives each namespace its own users, and refuses others that a manifest names."""
+        """The platform gives each namespace its own users, and rejects others that a manifest names."""
         return self.product == "openshift-ai"
 
     @property

@@ -235,7 +235,9 @@ def _dtype(outer: Fields, text: Fields) -> tuple[int, tuple[str, ...]]:
             # vLLM computes in two bytes what was stored in four.
             if size is not None:
                 return (2 if size == 4 else size), ()
-            return 2, (f"{holder.place}: torch_dtype {given!r} is unknown; two bytes a number are taken.",)
+            return 2, (
+                f"{holder.place}: torch_dtype {given!r} is unknown; two bytes per number are assumed.",
+            )
     return 2, ()
 
 

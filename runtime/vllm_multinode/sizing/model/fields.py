@@ -60,7 +60,7 @@ class Fields:
         found = self.get(*names)
         if found is None:
             if default is None:
-                raise self.bad(names[0], "is missing", "The sizes cannot be counted without it.")
+                raise self.bad(names[0], "is missing", "The sizes cannot be computed without it.")
             return default
         return self.whole(found, self._given(names), least, most)
 

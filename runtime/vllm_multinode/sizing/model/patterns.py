@@ -70,7 +70,9 @@ def _from_words(text: Fields, name: str, words: Sequence[object]) -> tuple[tuple
     """A list's words as kinds; an unknown word counts as full attention and is named."""
     unknown = sorted({str(word) for word in words if str(word).lower() not in _WORDS})
     guesses = (
-        (f"{text.place}: {name} has {', '.join(unknown)[:60]}, taken as full attention.",) if unknown else ()
+        (f"{text.place}: {name} has {', '.join(unknown)[:60]}; full attention is assumed.",)
+        if unknown
+        else ()
     )
     return tuple(_WORDS.get(str(word).lower(), "full") for word in words), guesses
 

@@ -213,9 +213,9 @@ def _single(config: Fields, method: str) -> tuple[Scheme | None, tuple[str, ...]
         bits = config.count("bits", "w_bit", "weight_bits", default=0, least=0, most=64)
         label = f"{config.place}: quant_method {method!r} is unknown; "
         if bits:
-            guess = f"{label}weights are taken as {bits} bits in groups of 128."
+            guess = f"{label}{bits}-bit weights in groups of 128 are assumed."
             return Scheme("packed", bits, group=128), (guess,)
-        return None, (f"{label}weights are taken as unquantised, which is the most they can be.",)
+        return None, (f"{label}unquantised weights are assumed, the largest possible.",)
     if form == "fp8":
         block = _block(config)
         return (Scheme("fp8-block", 8, block=block) if block else Scheme("fp8", 8, scale_bytes=_SCALE)), ()
@@ -248,7 +248,7 @@ def _mixed(config: Fields, method: str, skipped: tuple[str, ...]) -> Quantizatio
         base, _ = _single(config, method)
         schemes, skipped = [*schemes, *([((), base)] if base else [])], ()
     guesses = tuple(
-        f"{config.place}: quant_algo {name!r} is unknown; its modules are taken as unquantised."
+        f"{config.place}: quant_algo {name!r} is unknown; its modules are assumed to be unquantised."
         for name in sorted(unknown)
     )
     rule = next((_rule(scheme) for _, scheme in schemes if _rule(scheme)), None)

@@ -17,30 +17,37 @@ def served(
     guesses = []
     if name and name not in table:
         guesses.append(
-            f"{outer.place}: architectures: vLLM {table['']} lists no {name!r}; it is read by its fields."
+            f"{outer.place}: architectures: vLLM {table['']} does not list {name!r}; "
+            "the sizes come from its fields."
         )
     elif not name:
-        guesses.append(f"{outer.place}: architectures is missing; what vLLM supports is not checked.")
+        guesses.append(
+            f"{outer.place}: architectures is missing; whether vLLM supports the model is not checked."
+        )
     if not text.known_type and text.model_type not in (*_KNOWN_TYPES, *_PARTLY_KNOWN):
         shown = repr(text.model_type) if text.model_type else "missing"
-        guesses.append(f"{text.place}: model_type is {shown}, not known here; it is read by its fields.")
+        guesses.append(
+            f"{text.place}: model_type is {shown}, which is unknown; the sizes come from its fields."
+        )
     if text.model_type in _PARTLY_KNOWN:
         guesses.append(f"{text.place}: {text.model_type}: {_PARTLY_KNOWN[text.model_type]}")
     if name.endswith("ForConditionalGeneration") and not outer.says(
         "vision_config", "audio_config", "thinker_config"
     ):
-        guesses.append(f"{outer.place}: vision_config is missing; a tower, if there is one, is not counted.")
+        guesses.append(
+            f"{outer.place}: vision_config is missing; a vision tower, if there is one, is not counted."
+        )
     method = quantization.method
     if method and not quantization.guesses and method not in methods and method not in _OTHER_NAMES:
         guesses.append(
             f"{outer.place}: quantization_config: vLLM {table['']} has no quant_method {method!r}; "
-            "an older one may serve it."
+            "an older version may serve it."
         )
     return (table[name] == "yes" if name in table else None), tuple(guesses)
 
 
 _PARTLY_KNOWN = {
-    "deepseek_v4": "its attention is not modelled in full; weights are estimates.",
+    "deepseek_v4": "its attention is only partly modelled; weights are estimates.",
     "deepseek_v41": "its compressed attention is not modelled; weights and cache are estimates.",
     "minimax_m3_vl_text": "its sparse attention is not modelled; weights and cache are estimates.",
     "zamba2": "its shared blocks are not modelled; weights and cache are estimates.",

@@ -109,8 +109,8 @@ def from_config(name: str, config: dict[str, Any], place: str, published: int | 
         counted = max(cut(model, 1).checkpoint, 1.0)
         if abs(published / counted - 1) > _AGREE:
             scale = published / counted
-            figures = f"{published / 1e9:.2f} GB are published, {counted / 1e9:.2f} GB are counted"
-            notes = (f"{place}: {figures}; weights are scaled to what is published.",)
+            figures = f"{published / 1e9:.2f} GB are published and {counted / 1e9:.2f} GB are counted"
+            notes = (f"{place}: {figures}; weights are scaled to the published size.",)
             if not 1 / _CLOSE < scale < _CLOSE:
                 notes += (f"{place}: the configuration lacks much; KV cache and stages are guesses.",)
     needs = _code(config, model)

@@ -39,11 +39,9 @@ def tower_weights(outer: Fields, text: Fields, hidden: int) -> tuple[tuple[Weigh
         known = Fields({**tower.values, "model_type": _default_type(kind, holder.model_type)}, tower.place)
         builder = _BUILDERS.get(known.model_type)
         if builder is None:
-            guesses.append(f"{tower.place}: model_type {kind!r} is not known here; its size is an estimate.")
+            guesses.append(f"{tower.place}: model_type {kind!r} is unknown; its size is an estimate.")
         if builder is None and (known.get(*_WIDTH) is None or known.get(*_DEPTH) is None):
-            guesses[-1] = (
-                f"{tower.place}: model_type {kind!r} is not known here; it is left out of the weights."
-            )
+            guesses[-1] = f"{tower.place}: model_type {kind!r} is unknown; it is not counted in the weights."
             continue
         found = (builder or _plain)(known, outer, hidden)
         weights += [weight._replace(name=f"visual.{weight.name}") for weight in found]

@@ -79,11 +79,7 @@ def _of_worker(
         return
     if worker.total is not None:
         total = memory.total / GIB
-        why = (
-            ""
-            if abs(total - worker.total) < _SAME_GIB
-            else "another GPU, or another driver, than was planned for"
-        )
+        why = "" if abs(total - worker.total) < _SAME_GIB else "not the planned GPU, or another driver"
         yield Row("total of the device", worker.name, "GiB", total, worker.total, why)
     small = (
         ("activations", memory.activations, worker.activations, _of_activations(choice)),
@@ -91,9 +87,9 @@ def _of_worker(
             "runtime, NCCL",
             memory.profile.reserve,
             worker.reserve,
-            "it differs between drivers and networks",
+            "depends on driver and network",
         ),
-        ("CUDA graphs", memory.profile.graphs, worker.graphs, "it differs with the sizes that are captured"),
+        ("CUDA graphs", memory.profile.graphs, worker.graphs, "depends on the captured sizes"),
     )
     for part, size, logged, why in small:
         if logged is not None:
@@ -115,7 +111,7 @@ def _of_weights(plan: Plan, planned: float, logged: float) -> str:
         return f"a guess: {guesses[0]}"
     if logged > planned:
         return "the build keeps more modules unquantised than its config.json says, or its kernels pad them"
-    return "another build or quantisation than was planned for, or layers that are not loaded"
+    return "not the planned build or quantisation, or layers that are not loaded"
 
 
 def _of_activations(choice: Choice) -> str:
@@ -131,17 +127,17 @@ def _of_available(error: float, planned: float, worker: Worker) -> str:
     if abs(difference) <= error:
         return f"within the estimate's error of {error:.1f} GiB"
     if difference < 0:
-        return "the engine found more room: a smaller batch, or a part above that it does not need"
+        return "the engine has more free memory: a smaller batch, or a part above that it does not need"
     if worker.weights is None:
-        return "more weights or activations than planned, or something else holds memory of the GPU"
-    return "the parts above; what they leave is held by something else on the GPU"
+        return "more weights or activations than planned, or another process uses memory of the GPU"
+    return "the parts above; another process uses the rest of the GPU's memory"
 
 
 def _of_cache(plan: Plan, choice: Choice, log: EngineLog, *, device_known: bool) -> Iterator[Row]:
     """Tokens, concurrency, and bytes of a token, which no memory decides."""
     version, context = plan.request.settings.version, plan.context
     available = min((w.available for w in log.workers if w.available is not None), default=None)
-    why = "it follows from the memory"
+    why = "follows from the memory"
     override = log.number("num_gpu_blocks_override")
     if override is not None:
         choice, why = replace(choice, blocks=int(override)), "blocks of another size"
@@ -151,7 +147,7 @@ def _of_cache(plan: Plan, choice: Choice, log: EngineLog, *, device_known: bool)
         choice = replace(
             choice, blocks=int(available * GIB // max(choice.cache.stage_block_bytes, default=1))
         )
-        why = "the memory that was logged is rounded"
+        why = "the logged memory is rounded"
     held = choice.cache.counted_blocks(context)
     if log.concurrency and available and available > 0 and held and override is None:
         size = max(choice.cache.stage_block_bytes) * held / context
@@ -209,7 +205,7 @@ def as_text(plan: Plan, choice: Choice, log: EngineLog, rows: tuple[Row, ...]) -
     """The comparison for a reader."""
     request = plan.request
     name, version = request.source.name, request.settings.version.name
-    lines = [f"{name} on {choice.label} of {request.gpu.name}, vLLM {version}, against the log:", ""]
+    lines = [f"{name} on {choice.label} of {request.gpu.name}, vLLM {version}, compared with the log:", ""]
     width = max((len(_label(row)) for row in rows), default=0)
     lines.append(f"  {'':{width}}  {'planned':>12}  {'logged':>12}  {'difference':>12}")
     for row in rows:

@@ -44,23 +44,23 @@ def why(choice: Choice, best: Choice | None, *, chosen: bool = True) -> str:
     if not chosen:
         verdict = {"fits": "fits", "within-error": "fits within the error", "does-not-fit": "does not fit"}
         held = _instead(choice.max_context, best.max_context, "tokens")
-        return f"what plan would choose: it {verdict[choice.verdict]}, {held}, {_gpus(choice.gpus)}"
+        return f"plan's own choice: {verdict[choice.verdict]}, {held}, {_gpus(choice.gpus)}"
     if choice.crosses:
-        return "TP spans nodes: every layer waits for the network"
-    requests = _instead(choice.max_concurrency, best.max_concurrency, "at once")
+        return "TP spans nodes, so every layer waits for the network"
+    requests = _instead(choice.max_concurrency, best.max_concurrency, "concurrent requests")
     if choice.nodes > best.nodes:
         return f"more nodes, {requests}"
     if choice.gpus > best.gpus:
         return f"{_gpus(choice.gpus - best.gpus)} more, {requests}"
     if choice.pipeline_parallel > best.pipeline_parallel:
         fewer = f"{_gpus(best.gpus - choice.gpus)} fewer, " if choice.gpus < best.gpus else ""
-        return f"{fewer}more stages: less traffic between GPUs, longer for one request, {requests}"
+        return f"{fewer}more stages: less traffic between GPUs, higher latency, {requests}"
     return f"fewer stages, {requests}"
 
 
 def _instead(here: int, there: int, unit: str) -> str:
     """A figure beside the other plan's."""
-    return f"{here} {unit} as well" if here == there else f"{here} {unit} instead of {there}"
+    return f"also {here} {unit}" if here == there else f"{here} {unit} instead of {there}"
 
 
 def _gpus(count: int) -> str:

@@ -123,7 +123,7 @@ class Plan:
     Attributes:
         request: what was asked.
         context: tokens of a request that were planned for.
-        best: the choice, or where nothing fits the one that comes closest; None where every cut is refused.
+        best: the choice, or where nothing fits the one that comes closest; None where every cut is rejected.
         alternatives: other ways that fit.
         smallest: where nothing fits, the fewest nodes that would.
         replicas: of the best choice that the nodes there are can hold.

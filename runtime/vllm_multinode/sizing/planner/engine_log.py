@@ -235,7 +235,7 @@ def _float(text: str) -> float:
 
 def _nothing(place: str, other: str) -> MultinodeError:
     if other:
-        what = f"this is a log of {other}; only vLLM's can be held against a plan."
+        what = f"this is a log of {other}; only vLLM's logs can be compared with a plan."
         return MultinodeError(ExitCode.LOG, what, where=place)
     what = 'the log lacks the lines in which vLLM states its sizes, such as "Available KV cache memory".'
     hint = "Give the head's log from its start, at VLLM_LOGGING_LEVEL=INFO or below."

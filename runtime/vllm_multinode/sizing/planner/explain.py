@@ -17,7 +17,7 @@ def explain(plan: Plan) -> str:
     """The arithmetic of the best choice, in the order in which it was done."""
     best = plan.best
     if best is None:
-        return "No cut is allowed, so there is nothing to compute.\n"
+        return "vLLM rejects every division, so there is nothing to compute.\n"
     model = plan.request.source.model
     sections = (
         ("Model", _model(plan, model)),
@@ -42,7 +42,7 @@ def _model(plan: Plan, model: Architecture) -> Iterator[str]:
         forms = ", ".join(f"{scheme.form} {scheme.bits} bits" for _, scheme in model.quantization.schemes)
         kept = len(model.quantization.skipped)
         method = model.quantization.method
-        yield f"quantisation {method}: {forms or 'none'}; {kept} modules named to stay as they are"
+        yield f"quantisation {method}: {forms or 'none'}; {kept} modules excluded"
     how = (
         "counted from the safetensors headers"
         if plan.request.source.exact
@@ -75,7 +75,7 @@ def _weights(plan: Plan, model: Architecture, best: Choice) -> Iterator[str]:
     yield f"in the files: {_gib(cut.checkpoint)} ({cut.checkpoint / 1e9:.2f} GB)"
     sizes = ", ".join(map(str, layer_split(len(model.layers), pp)))
     yield f"layers per stage: {sizes} (vLLM's get_pp_indices)"
-    head = " (tied: loaded again where stages part)" if model.tied else ""
+    head = " (tied: loaded on the first and the last stage)" if model.tied else ""
     table = _gib(cut.embedding.loaded)
     yield f"on one of {tp} TP ranks: embedding {table}, head {_gib(cut.head.loaded)}{head}"
     if cut.towers.loaded:
@@ -84,7 +84,7 @@ def _weights(plan: Plan, model: Architecture, best: Choice) -> Iterator[str]:
         yield f"multi-token prediction, in the files and not loaded: {_gib(cut.drafts.stored)}"
     for part, count in Counter(cut.layers).items():
         loaded, stored = part.loaded / MIB, part.stored / MIB
-        yield f"{count} layers of {loaded:.2f} MiB a rank, {stored:.2f} MiB in all"
+        yield f"{count} layers of {loaded:.2f} MiB per rank, {stored:.2f} MiB in total"
     for number, (stage, one) in enumerate(zip(best.stages, best.memories, strict=True)):
         beside = one.weights - stage.loaded
         yield f"stage {number + 1}: {_gib(stage.loaded)} a GPU, and {_gib(beside)} of tables and padding"
@@ -123,7 +123,7 @@ def _cache(plan: Plan, model: Architecture, best: Choice) -> Iterator[str]:
     held = cache.blocks(plan.context)
     rules = Counter(page.rule for page in cache.groups)
     drawn = ", ".join(f"{count} {rule}" for rule, count in rules.items())
-    yield f"groups of layers that draw blocks: {drawn}"
+    yield f"groups of layers that use blocks: {drawn}"
     many = request.concurrency
     yield f"a request of {plan.context} tokens holds {held} blocks; {many} of them and one spare:"
     size = cache.stage_block_bytes[best.stage]
@@ -145,17 +145,17 @@ def _rest(plan: Plan, model: Architecture, best: Choice) -> Iterator[str]:
     if parts.towers:
         yield f"towers while they encode: {_gib(parts.towers)}; images that wait: {_gib(parts.waiting)}"
     if parts.experts:
-        yield f"buffers of the experts, which stay: {_gib(parts.experts)}"
+        yield f"buffers of the experts, always allocated: {_gib(parts.experts)}"
     if parts.counts:
-        yield f"counts of the vocabulary for every request: {_gib(parts.counts)}"
-    yield f"activations: the most of these at a time, and what stays: {_gib(one.activations)}"
+        yield f"vocabulary counts of all requests: {_gib(parts.counts)}"
+    yield f"activations: the largest of these, and what is always allocated: {_gib(one.activations)}"
     layers = layer_split(len(model.layers), best.pipeline_parallel)[best.stage]
     taken = "taken from the cache" if one.profile.graphs_deducted else "not taken from the cache"
     yield f"CUDA graphs of {layers} layers: {_gib(one.profile.graphs)}, {taken}"
     yield f"runtime, NCCL and all-reduce of TP {best.tensor_parallel}: {_gib(one.reserve)}"
     if one.allowance:
-        yield f"for what its layers need and is not modelled: {_gib(one.allowance)}"
-    yield f"by which all of it may be wrong: {_gib(one.error)}"
+        yield f"for memory that is not modelled: {_gib(one.allowance)}"
+    yield f"error of the whole estimate: {_gib(one.error)}"
 
 
 def _sum(plan: Plan, best: Choice) -> Iterator[str]:
@@ -175,12 +175,12 @@ def _time(plan: Plan, model: Architecture, best: Choice) -> Iterator[str]:
     active = sum(part.active for part in best.stages)
     if gpu.bandwidth_gbs:
         yield f"one token reads {_gib(active)} a TP rank, stage after stage, at {gpu.bandwidth_gbs:g} GB/s"
-        yield "and the cache of its request"
+        yield "plus the cache of its request"
         if best.tensor_parallel > 1 and gpu.link_gbs:
             yield f"and sends 2 all-reduces of {model.hidden} numbers in each of {len(model.layers)} layers"
     if experts := next((layer.experts for layer in model.layers if layer.experts), None):
         chance = f"1 - (1 - {experts.active} / {experts.routed})^n"
-        yield f"n tokens together read their shared weights once and {experts.routed} x ({chance}) experts"
+        yield f"n tokens in one step read the shared weights once and {experts.routed} x ({chance}) experts"
     for bound in speed.bounds:
         yield f"so one request of {bound.context} tokens gets at most {bound.one:.3g} tokens/s"
 

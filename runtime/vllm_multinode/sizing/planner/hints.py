@@ -19,17 +19,21 @@ def notes_of(
 
     Args:
         planner: of the request.
-        best: the choice; None where every cut is refused.
+        best: the choice; None where every cut is rejected.
         smaller: the largest that is smaller and does not surely fit; None where there is none.
         alternatives: that are named beside it.
     """
     model, request, context = planner.model, planner.request, planner.context
     found = [*request.notes, *(need.what for need in request.source.needs)]
     if best is None:
-        return (*found, "vLLM refuses every way to cut this model over these GPUs.")
+        return (*found, "vLLM rejects every division of this model over these GPUs.")
     if not request.context:
-        whose = "the model's own limit" if model.max_context else "taken, the configuration gives no limit"
-        found.append(f"The context is {context} tokens ({whose}); --context asks for less.")
+        whose = (
+            "the model's own limit"
+            if model.max_context
+            else "assumed, because the configuration gives no limit"
+        )
+        found.append(f"The context is {context} tokens ({whose}); --context sets a shorter one.")
     if smaller is not None:
         found.append(_too_small(smaller, request))
     found += _shape(request, best)
@@ -54,10 +58,10 @@ def _wider(planner: Planner, best: Choice, alternatives: tuple[Choice, ...]) -> 
     found = []
     longest = best.cache.tokens(sure, request.concurrency, planner.context) if sure > 1 else 0
     if longest:
-        found.append(f"--context {longest} fits beyond the error.")
+        found.append(f"--context {longest} fits with the error included.")
     many = best.cache.requests(sure, planner.context) if sure > 1 else 0
     if 0 < many < request.concurrency:
-        found.append(f"So do {many} requests of {planner.context} tokens at once.")
+        found.append(f"So do {many} concurrent requests of {planner.context} tokens.")
     if more := [choice for choice in alternatives if choice.verdict == "fits" and choice.gpus > best.gpus]:
         found.append(f"So does {min(more, key=lambda choice: choice.gpus).label}.")
     if memory.graphs:
@@ -75,12 +79,12 @@ def _replicated(model: Architecture, best: Choice) -> list[str]:
     if tp <= 1 or not best.cache.groups:
         return []
     if model.latent:
-        what = f"Latent attention is not divided: each of the {tp} TP ranks caches every token whole."
+        what = f"Latent attention is not divided: each of the {tp} TP ranks caches the whole of every token."
         return [f"{what} PP divides the cache by layers, --data-parallel-size by requests."]
     if 0 < model.kv_heads < tp:
         heads = "1 KV head" if model.kv_heads == 1 else f"{model.kv_heads} KV heads"
         what = f"{heads} over TP {tp}: each is cached {tp // model.kv_heads} times."
-        return [f"{what} A smaller TP with PP, or replicas, hold more tokens."]
+        return [f"{what} A smaller TP with PP, or replicas, can cache more tokens."]
     return []
 
 
@@ -103,9 +107,7 @@ def _shape(request: Request, best: Choice) -> list[str]:
             f"TP {best.tensor_parallel} stays inside a node; PP {best.pipeline_parallel} crosses nodes."
         )
     if best.crosses:
-        found.append(
-            f"TP {best.tensor_parallel} spans nodes, because vLLM refuses what would stay inside one."
-        )
+        found.append(f"TP {best.tensor_parallel} spans nodes, because vLLM rejects every TP within one node.")
     if len(set(request.node_gpus)) > 1:
         counts = ", ".join(map(str, sorted(request.node_gpus, reverse=True)))
         found.append(
@@ -113,7 +115,9 @@ def _shape(request: Request, best: Choice) -> list[str]:
         )
     if EXECUTORS[request.executor].node_per_stage and best.pipeline_parallel > 1:
         pods, each = best.pipeline_parallel, best.tensor_parallel
-        found.append(f"Under {request.executor} KServe makes {pods} pods of {each} GPUs, one for each stage.")
+        found.append(
+            f"With {request.executor}, KServe creates {pods} pods with {each} GPUs each, one per stage."
+        )
     return found
 
 
@@ -123,8 +127,8 @@ def _too_small(smaller: Choice, request: Request) -> str:
         left, error = smaller.memory.left / GIB, smaller.memory.error / GIB
         return f"{smaller.label} would have {left:.1f} GiB left, give or take {error:.1f}."
     if smaller.max_context:
-        many = f" with {request.concurrency} at once" if request.concurrency > 1 else ""
-        return f"{smaller.label} would hold {smaller.max_context} tokens{many}, and no more."
+        many = f" for {request.concurrency} concurrent requests" if request.concurrency > 1 else ""
+        return f"{smaller.label} has room for only {smaller.max_context} tokens{many}."
     lack = -smaller.memory.left / GIB
     return f"{smaller.label} lacks {lack:.1f} GiB on its fullest GPU."
 
@@ -140,10 +144,12 @@ def _hardware(model: Architecture, request: Request, best: Choice) -> list[str]:
         found.append(f"{gpu.name} has no bfloat16: --dtype half.")
     eight_bit = any(scheme.form in ("fp8", "fp8-block") for _, scheme in model.quantization.schemes)
     if eight_bit and gpu.fp8 is False:
-        found.append(f"{gpu.name} does not multiply FP8: weights are kept in it and widened for every step.")
+        found.append(
+            f"{gpu.name} cannot multiply FP8: weights stay FP8 in memory and are converted in every step."
+        )
     if best.tensor_parallel > 1 and gpu.link_gbs and gpu.link_gbs < _FAST_LINK:
         found.append(
-            f"{gpu.name} sends {gpu.link_gbs:g} GB/s to its peers; TP needs that in every layer, PP hardly."
+            f"{gpu.name} sends {gpu.link_gbs:g} GB/s to its peers; TP uses this link in every layer."
         )
     return found
 
@@ -151,7 +157,7 @@ def _hardware(model: Architecture, request: Request, best: Choice) -> list[str]:
 def _lack(best: Choice) -> str:
     lack = -best.memory.left / GIB
     if best.memory.for_cache <= 0:
-        return f"The weights alone do not fit: {lack:.1f} GiB are lacking on the fullest GPU."
+        return f"The weights alone do not fit: {lack:.1f} GiB are missing on the fullest GPU."
     if best.max_context:
-        return f"{lack:.1f} GiB are lacking; a context of {best.max_context} tokens would fit."
-    return f"{lack:.1f} GiB are lacking on the fullest GPU; no context at all fits this concurrency."
+        return f"{lack:.1f} GiB are missing; a context of {best.max_context} tokens would fit."
+    return f"{lack:.1f} GiB are missing on the fullest GPU; no context fits this concurrency."

@@ -34,13 +34,13 @@ def choose(request: Request) -> Plan:
         A plan; its verdict says whether anything there is can hold it.
 
     Raises:
-        MultinodeError: SIZES, for a context or a cut that vLLM refuses.
+        MultinodeError: SIZES, for a context or a cut that vLLM rejects.
     """
     planner = Planner(request)
     limit = planner.model.max_context
     if limit and request.context > limit:
-        what = f"a context of {request.context} is beyond the model's own limit of {limit}; vLLM refuses it."
-        raise MultinodeError(ExitCode.SIZES, what, hint=f"Ask for --context {limit} or less.")
+        what = f"a context of {request.context} exceeds the model's own limit of {limit}; vLLM rejects it."
+        raise MultinodeError(ExitCode.SIZES, what, hint=f"Set --context {limit} or less.")
     if request.tensor_parallel or request.pipeline_parallel:
         return as_asked(planner)
     pools = _pools(request)
@@ -60,20 +60,22 @@ def as_asked(planner: Planner) -> Plan:
     """The figures of one cut, with the one beside it that would have been chosen.
 
     Raises:
-        MultinodeError: SIZES, for a cut that vLLM refuses, or that nodes do not hold.
+        MultinodeError: SIZES, for a cut that vLLM rejects, or that nodes do not hold.
     """
     request = planner.request
     tp, pp = request.tensor_parallel or 1, request.pipeline_parallel or 1
     if refused := planner.refusals(tp, pp):
-        what = f"vLLM refuses TP {tp}, PP {pp}: {refused[0].what}"
+        what = f"vLLM rejects TP {tp}, PP {pp}: {refused[0].what}"
         raise MultinodeError(ExitCode.SIZES, what, hint="Without --tensor-parallel, plan chooses sizes.")
     each = max((*request.node_gpus, request.gpus_per_node)) if request.node_gpus else request.gpus_per_node
     nodes = -(-tp * pp // each)
     if request.node_gpus and nodes < len(request.node_gpus) and tp * pp % len(request.node_gpus) == 0:
         nodes = len(request.node_gpus)
     if tp * pp % nodes or (request.node_gpus and nodes > len(request.node_gpus)):
-        what = f"TP {tp}, PP {pp} are {tp * pp} GPUs, which nodes of {each} do not hold evenly."
-        raise MultinodeError(ExitCode.SIZES, what, hint="Give --gpus-per-node and --nodes as they are.")
+        what = f"TP {tp}, PP {pp} are {tp * pp} GPUs, which cannot be divided evenly over nodes with {each}."
+        raise MultinodeError(
+            ExitCode.SIZES, what, hint="Set --gpus-per-node and --nodes to match your nodes."
+        )
     asked = planner.choice(tp, pp, nodes, tp * pp // nodes)
     free = choose(replace(request, tensor_parallel=0, pipeline_parallel=0))
     better = [free.best] if free.best and not _same(free.best, asked) and _better(free.best, asked) else []

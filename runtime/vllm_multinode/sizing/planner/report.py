@@ -148,7 +148,7 @@ def as_text(plan: Plan) -> str:
         if sentences:
             lines += ["", f"{title}:", *(f"  {sentence}" for sentence in sentences)]
     if plan.refused:
-        lines += ["", "vLLM refuses:", *(f"  {where}: {refusal}" for where, refusal in plan.refused)]
+        lines += ["", "vLLM rejects:", *(f"  {where}: {refusal}" for where, refusal in plan.refused)]
     return "\n".join(lines) + "\n"
 
 
@@ -166,14 +166,14 @@ def _answer(plan: Plan) -> str:
         if plan.verdict == "fits":
             return f"{name} fits on {where}."
         left, error = best.memory.left / GIB, best.memory.error / GIB
-        room = f"{left:.1f} GiB are left" if left >= 0 else f"{-left:.1f} GiB are lacking"
+        room = f"{left:.1f} GiB are left" if left >= 0 else f"{-left:.1f} GiB are missing"
         may = "fits" if left >= 0 else "may fit"
         return f"{name} {may} on {where}, but within the estimate's error: {room}, give or take {error:.1f}."
     if plan.smallest is not None:
-        return f"{name} does not fit; the smallest of {gpu} that would hold it: {plan.smallest.label}."
+        return f"{name} does not fit; the smallest of {gpu} that fits: {plan.smallest.label}."
     if best is not None and (plan.request.tensor_parallel or plan.request.pipeline_parallel):
         return f"{name} does not fit on {best.label} of {gpu}."
-    return f"{name} does not fit on any number of {gpu} that was tried."
+    return f"{name} does not fit on any tried number of {gpu}."
 
 
 def _memory_lines(plan: Plan, best: Choice) -> list[str]:
@@ -208,12 +208,13 @@ def _engine_lines(plan: Plan, best: Choice) -> list[str]:
 
 def _figures(plan: Plan, best: Choice) -> list[str]:
     speed = best.speed
-    context = f"{best.max_context} tokens with {plan.request.concurrency} at once"
-    load = f"{speed.load_seconds:.0f} s at least, at {plan.request.claim_gbs:g} GB/s a node"
+    requests = "1 request" if plan.request.concurrency == 1 else f"{plan.request.concurrency} requests"
+    context = f"{best.max_context} tokens for {requests}"
+    load = f"{speed.load_seconds:.0f} s at {plan.request.claim_gbs:g} GB/s per node"
     lines = [
-        f"Greatest context      {context}",
-        f"Greatest concurrency  {best.max_concurrency} at once, of {plan.context} tokens each",
-        f"Claim                 {plan.claim_gib} GiB; /dev/shm {plan.shared_memory_gib} GiB a pod",
+        f"Maximum context       {context}",
+        f"Maximum concurrency   {best.max_concurrency} requests of {plan.context} tokens",
+        f"Claim                 {plan.claim_gib} GiB; /dev/shm {plan.shared_memory_gib} GiB per pod",
         f"Load                  {load}; startup budget {speed.startup_seconds} s",
     ]
     return [*lines, *_bounds(plan, best)]
@@ -224,12 +225,12 @@ def _bounds(plan: Plan, best: Choice) -> list[str]:
     if not best.speed.bounds:
         return []
     if method := plan.request.settings.speculation.method:
-        what = f"{method} takes several tokens a step, for which no bound is known"
+        what = f"{method} produces several tokens per step; no upper bound is known"
         return [f"Tokens per second     {what}"]
     many = plan.request.concurrency
     lines = []
     for bound in best.speed.bounds:
-        together = f", {bound.together:.3g} for {many} together" if many > 1 else ""
+        together = f", {bound.together:.3g} for {many} requests" if many > 1 else ""
         lines.append(f"{bound.one:.3g} for one request{together}, at {bound.context:,} tokens")
-    title = "Tokens per second     at most (bounds, not forecasts; not with speculative decoding):"
+    title = "Tokens per second     upper bounds, not forecasts; without speculative decoding:"
     return [title, *(f"  {line}" for line in lines)]

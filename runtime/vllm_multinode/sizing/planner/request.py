@@ -170,7 +170,7 @@ def _within(name: str, value: float, least: float, most: float) -> None:
 def equal_nodes(count: int, gpus: int) -> tuple[int, ...]:
     """Accelerators of each of count nodes that have gpus each.
 
-    Counts come from files of others: one that no cluster has is refused before a list of its length is built.
+    Counts come from other people's files: an impossible one is rejected before a list of its length is built.
 
     Raises:
         MultinodeError: USAGE, for a count that is not within 0 and 1,024.
@@ -198,7 +198,7 @@ def find_gpu(name: str, memory_gib: float | None = None) -> tuple[Gpu, int | Non
     shape = catalogue.find("shape", name)
     if shape is None:
         if memory_gib is not None:
-            note = f"{name} is not in the catalogue: its memory is as given, its speed unknown."
+            note = f"{name} is not in the catalogue: its memory is the given one, its speed is unknown."
             return Gpu(name, memory_gib, notes=(note,)), None, ()
         what = f"The catalogue has no accelerator or node shape {name!r}."
         hint = catalogue.hint(("accelerator", "shape"), name)
@@ -223,7 +223,7 @@ def _from_facts(facts: Accelerator, memory_gib: float | None, network: float | N
         memory = memory_gib
     if memory is None:
         what = f"the catalogue does not know the memory of {facts.name}."
-        raise MultinodeError(ExitCode.USAGE, what, hint="Give it with --gpu-memory GIB.")
+        raise MultinodeError(ExitCode.USAGE, what, hint="Set it with --gpu-memory GIB.")
     return Gpu(
         name=facts.name,
         memory_gib=memory,

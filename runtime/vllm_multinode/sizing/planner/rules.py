@@ -1,4 +1,4 @@
-"""What vLLM refuses of a cut, each with the rule's name; nothing here is about memory."""
+"""What vLLM rejects of a cut, each with the rule's name; nothing here is about memory."""
 
 import math
 from dataclasses import dataclass
@@ -71,18 +71,18 @@ def tensor_refusals(model: Architecture, tp: int) -> tuple[Refusal, ...]:
         if isinstance(mixer, Attention):
             found += _shared(kv_heads_refusal(mixer.kv_heads, tp)) or _projections(model, mixer, tp)
         elif not isinstance(mixer, LatentAttention) and (why := mixer.refuses(tp)):
-            found.append(Refusal("recurrent", f"{why} do not divide by TP {tp}."))
+            found.append(Refusal("recurrent", f"{why} are not divisible by TP {tp}."))
     for block in blocks:
         found += _block(model, block, tp)
     padded = -(-model.vocabulary // VOCABULARY_PADDING) * VOCABULARY_PADDING
     if padded % tp:
-        what = f"the vocabulary, padded from {model.vocabulary} to {padded}, does not divide by TP {tp}."
+        what = f"the vocabulary, padded from {model.vocabulary} to {padded}, is not divisible by TP {tp}."
         found.append(Refusal("vocabulary", what))
     return tuple(dict.fromkeys(found))
 
 
 def _shared(refusal: Indivisible | None) -> list[Refusal]:
-    """What the launcher's preflight refuses as well."""
+    """What the launcher's preflight rejects as well."""
     return [] if refusal is None else [Refusal(refusal.rule, refusal.what)]
 
 
@@ -135,7 +135,7 @@ def _block(model: Architecture, block: Dense | Experts, tp: int) -> list[Refusal
     for rule, what, width, name in widths:
         if width % tp:
             kind: RuleName = "experts" if rule == "experts" else "intermediate-size"
-            found.append(Refusal(kind, f"{what} {width} does not divide by TP {tp}."))
+            found.append(Refusal(kind, f"{what} {width} is not divisible by TP {tp}."))
             continue
         scheme = _last_scheme(model, name)
         if scheme and not (rule == "experts" and _refined(model, scheme, width // tp)):
@@ -152,7 +152,7 @@ def _refined(model: Architecture, scheme: Scheme, part: int) -> bool:
 
 def _quantized(scheme: Scheme, what: str, width: int, part: int, tp: int) -> list[Refusal]:
     """Whether a rank's part of a width consists of whole blocks or groups."""
-    text = f"{what} {width} over TP {tp} leaves {part} a rank, no multiple of the"
+    text = f"{what} {width} over TP {tp} leaves {part} per rank, not a multiple of the"
     if scheme.form == "fp8-block":
         broken = [side for side in scheme.block if part % side]
         return [Refusal("quantized-block", f"{text} FP8 block of {broken[0]}.")] if broken else []

@@ -13,7 +13,7 @@ from vllm_multinode.sizing.model.sources import Source
 _OPTION = "--speculative-config"
 # Methods that guess from the text alone.
 _WITHOUT_WEIGHTS = frozenset({"ngram", "ngram_gpu", "suffix"})
-_EXAMPLE = """Give the engine's own, such as '{"method": "mtp", "num_speculative_tokens": 1}'."""
+_EXAMPLE = """Use the engine's value, such as '{"method": "mtp", "num_speculative_tokens": 1}'."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +51,10 @@ def read_speculation(text: str, model: Architecture, find: Callable[[str], Sourc
         if value is not None and not isinstance(value, str):
             raise _bad(f"{field} is {value!r}, which is not a name.")
     if not method and not name:
-        raise _bad("it names neither a method nor a model.")
+        raise _bad("it sets neither method nor model.")
     if method and "mtp" in method:
         if not model.drafts:
-            raise _bad(f"{model.name or 'the model'} has no layers of multi-token prediction.")
+            raise _bad(f"{model.name or 'the model'} has no multi-token prediction layers.")
         return Speculation(method, len(model.drafts))
     if method in _WITHOUT_WEIGHTS:
         return Speculation(method)

@@ -33,7 +33,7 @@ _KINDS: Final = (
 )
 _MACHINES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 _MOST_MANIFEST: Final = 4 << 20
-"""Bytes; the specification lets a registry refuse longer ones."""
+"""Bytes; the specification lets a registry reject longer ones."""
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _HEX: Final = re.compile(r"[0-9a-f]{64}")
 _TITLE: Final = "org.opencontainers.image.title"

@@ -211,7 +211,7 @@ def _client(endpoint: str, environment: Mapping[str, str]) -> Any:
         session = boto3.session.Session(**_given(environment))
         client = session.client("s3", endpoint_url=endpoint or None, config=config)
     except (BotoCoreError, ValueError) as error:
-        what = f"boto3 refuses its settings: {type(error).__name__}."
+        what = f"boto3 rejects its settings: {type(error).__name__}."
         hint = "Check AWS_ENDPOINT_URL, AWS_PROFILE and the region."
         raise MultinodeError(ExitCode.VARIABLE, what, where="AWS_*", hint=hint) from error
     # There is no public way to send otherwise.

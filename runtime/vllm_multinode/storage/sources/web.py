@@ -111,7 +111,7 @@ def refuse(response: requests.Response, what: str, *, secret: str) -> None:
     response.close()
     host = host_of(response.url)
     if status in (401, 403):
-        said = f"{host} refuses it ({status}): it is gated, private or not there."
+        said = f"{host} rejects it ({status}): it is gated, private or not there."
         raise MultinodeError(ExitCode.SOURCE_DENIED, said, where=what, hint=f"Give a token by {secret}.")
     if status in (404, 410):
         raise MultinodeError(

@@ -1,4 +1,4 @@
-"""What is rendered for each KServe version, and what is refused or remarked on."""
+"""What is rendered for each KServe version, and what is rejected or remarked on."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ def test_annotations_and_strategy(version: str, mode: str, autoscaler: str) -> N
     ("version", "fields", "field", "says"),
     [
         pytest.param("0.16.0", {"model": {"oci": "oci://a/b"}}, "model.oci", "claim", id="oci"),
-        pytest.param("0.18.1", {"env": {"PYTHONPATH": "x"}}, "env.PYTHONPATH", "refuses", id="pythonpath"),
+        pytest.param("0.18.1", {"env": {"PYTHONPATH": "x"}}, "env.PYTHONPATH", "rejects", id="pythonpath"),
         pytest.param(
             "0.15.0", {"parallelism": {"tensor": 2}}, "parallelism.pipeline", "at least 2", id="pp-of-one"
         ),
@@ -121,7 +121,7 @@ def test_notes(version: str, fields: dict[str, Any], says: str) -> None:
 @pytest.mark.parametrize(
     ("platform", "fields", "says"),
     [
-        pytest.param("openshift-ai-3.4", {}, "supports the one that its template names", id="red-hat-image"),
+        pytest.param("openshift-ai-3.4", {}, "supports only the image of its template", id="red-hat-image"),
         pytest.param("openshift-ai-3.4", {"image": "a/b:1"}, "", id="image-named"),
         pytest.param("kserve-0.19.0", {"executor": "ray"}, "that of vLLM 0.17.1, the last", id="ray"),
         pytest.param(
@@ -174,6 +174,6 @@ def test_every_release_of_openshift_ai_takes_what_is_rendered_for_it(release: Re
 @pytest.mark.parametrize("number", ["2.16", "2.22"])
 def test_a_resource_that_a_release_takes_for_an_unknown_gpu_is_refused(number: str) -> None:
     asked = spec({"network": {"rdma": {"resource": "rdma/hca"}}})
-    with pytest.raises(MultinodeError, match=f"OpenShift AI {number} refuses rdma/hca as unknown GPUs"):
+    with pytest.raises(MultinodeError, match=f"OpenShift AI {number} rejects rdma/hca as unknown GPUs"):
         render(asked, f"rhoai-{number}")
     assert "rdma/hca" in render(asked, "rhoai-2.23").stream()

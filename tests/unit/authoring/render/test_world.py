@@ -101,7 +101,7 @@ def test_a_pool_and_nodes_that_are_preferred(target: Target) -> None:
         pytest.param(
             "placement: {pool: {labels: {p: a}, nodes: 2}}\n",
             "placement.pool.nodes",
-            "takes 3 nodes, and the pool gives 2",
+            "needs 3 nodes, and the pool has 2",
             id="pool-too-small",
         ),
         pytest.param(

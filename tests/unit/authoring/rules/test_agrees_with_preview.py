@@ -16,7 +16,7 @@ from vllm_multinode.k8s.documents import Document
 from vllm_multinode.platforms.releases import RELEASES, Release, find
 
 EVERY = [release for releases in RELEASES.values() for release in releases]
-# A runtime that is refused leaves the one that was there before.
+# A runtime that is rejected leaves the one that was there before.
 RUNTIMES = {"runtime-priority", "worker-spec-removed"}
 # What objects do not show: which node could hold a pod, the engine's arguments, the model, kubectl's strict
 # validation, what becomes of objects once they are made, what Kueue waits for, and pods that

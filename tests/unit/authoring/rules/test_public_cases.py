@@ -22,15 +22,15 @@ def between(first: str, last: str) -> list[str]:
 STOPS, SERVES, NOT_CHECKED = ExitCode.WILL_NOT_SERVE, ExitCode.OK, ExitCode.NOT_CHECKED
 # The case, platforms, exit code, and words that are said.
 ROWS: list[tuple[str, list[str], ExitCode, str]] = [
-    ("ocp-guide-external", between("2.16", "2.22"), SERVES, "taken as OpenShift AI"),
+    ("ocp-guide-external", between("2.16", "2.22"), SERVES, "the one that OpenShift AI"),
     ("ocp-guide-external", between("2.23", "3.6"), STOPS, "Multinode only supports 'none' autoscaler"),
     ("ocp-oci", between("2.24", "3.0"), STOPS, "no container found with name kserve-container"),
     ("ocp-oci", ["openshift-ai-2.23", "openshift-ai-3.2"], SERVES, "risk"),
     ("renamed-runtime", between("2.19", "2.22"), STOPS, "ray-tls"),
     ("ocp-claim", ["openshift-ai-3.5"], STOPS, "kserve#6113"),
     ("ocp-claim", ["openshift-ai-3.5"], STOPS, "--target lws"),
-    ("kserve-guide", ["kserve-0.21.0"], SERVES, "0.21.0 is not known here"),
-    ("kserve-guide", ["kserve-0.15.2", "kserve-0.19.0"], SERVES, "taken as KServe"),
+    ("kserve-guide", ["kserve-0.21.0"], SERVES, "0.21.0 is unknown"),
+    ("kserve-guide", ["kserve-0.15.2", "kserve-0.19.0"], SERVES, "the one that KServe"),
     ("template-ray", ["openshift-ai-2.16"], SERVES, "(1 object"),
     ("template-tls", ["openshift-ai-2.25"], SERVES, "(1 object"),
     ("template-mp", ["openshift-ai-3.5"], SERVES, "(1 object"),

@@ -89,7 +89,7 @@ def test_requests_decide_the_nodes_under_ray(sizes: tuple[int, int, int, int], e
 
 
 def test_too_few_accelerators_are_refused_with_the_numbers() -> None:
-    with pytest.raises(MultinodeError, match=r"wants 8 accelerators; head 1 and 1 workers of 4 hold 5") as no:
+    with pytest.raises(MultinodeError, match=r"needs 8 accelerators; head 1 and 1 workers of 4 hold 5") as no:
         layout(find("0.18.1"), "ray", tensor_parallel=4, pipeline_parallel=2, head_gpus=1, worker_gpus=4)
     assert no.value.code is ExitCode.SIZES
 

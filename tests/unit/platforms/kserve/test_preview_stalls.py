@@ -114,7 +114,7 @@ def test_what_is_right_serves(version: str) -> None:
         pytest.param(
             "0.16.0",
             {"model": {"storageUri": "oci://a/b"}},
-            "refuses every worker pod",
+            "rejects every worker pod",
             "spec.predictor.model.storageUri",
             id="oci-in-0.16",
         ),
@@ -207,8 +207,8 @@ def test_v0_20_keeps_what_the_inference_service_wrote_of_value_and_value_from() 
 @pytest.mark.parametrize(
     ("version", "parts", "text"),
     [
-        pytest.param("0.18.1", {"model": {"runtime": "other"}}, "not among the files", id="unknown-runtime"),
-        pytest.param("0.18.1", {"model": LIMITS}, "under limits alone", id="limits-only"),
+        pytest.param("0.18.1", {"model": {"runtime": "other"}}, "neither among the files nor known", id="unknown-runtime"),
+        pytest.param("0.18.1", {"model": LIMITS}, "under limits only", id="limits-only"),
         pytest.param(
             "0.18.1", {"nodeSelector": {"a": "b"}}, "nodeSelector is set only for the head", id="placement"
         ),
@@ -231,11 +231,11 @@ def test_v0_20_keeps_what_the_inference_service_wrote_of_value_and_value_from() 
                 "annotations": {"serving.kserve.io/gpu-resource-types": '["a.com/g"]'},
                 "model": {"resources": gpus(1, "a.com/g")},
             },
-            "is allowed and not counted",
+            "is allowed but not counted",
             id="foreign-gpu",
         ),
         pytest.param("0.16.0", {}, "three newest head Services", id="head-services"),
-        pytest.param("0.19.0", {}, "never says Ready", id="never-ready"),
+        pytest.param("0.19.0", {}, "never reports Ready", id="never-ready"),
         pytest.param(
             "0.15.0",
             {"model": {"resources": gpus(4)}},

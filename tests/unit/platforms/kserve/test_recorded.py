@@ -39,6 +39,6 @@ def test_the_preview_equals_what_the_controller_made(case: dict[str, Any]) -> No
         assert {one.rule for one in found.of("refused")} <= {"unknown-field", "runtime-drops-field"}
     else:
         told = case["verdict"].partition("denied the request: ")[2].rstrip(".").removesuffix(" in namespace")
-        assert f"KServe refuses it: {told}." in [one.message for one in found.of("refused")]
+        assert f"KServe rejects it: {told}." in [one.message for one in found.of("refused")]
     different = set(differences(found.objects, case["made"])) - may_be_missing(find(case["platform"]))
     assert not different, "\n" + "\n".join(sorted(different))

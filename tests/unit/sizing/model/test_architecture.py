@@ -46,7 +46,7 @@ def test_a_bad_field_is_named(change: dict[str, Any], field: str) -> None:
 @pytest.mark.parametrize(
     ("change", "guess"),
     [
-        pytest.param({"architectures": ["NewForCausalLM"]}, "no 'NewForCausalLM'", id="architecture"),
+        pytest.param({"architectures": ["NewForCausalLM"]}, "not list 'NewForCausalLM'", id="architecture"),
         pytest.param({"architectures": None}, "architectures is missing", id="no-architecture"),
         pytest.param({"model_type": "new"}, "model_type is 'new'", id="model-type"),
         pytest.param(

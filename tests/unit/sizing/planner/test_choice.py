@@ -50,7 +50,7 @@ def test_a_verdict_is_one_of_three(spare: float, verdict: str, says: str) -> Non
 
 def test_what_is_tight_names_what_makes_it_sure() -> None:
     reasons = " ".join(with_left(0.1).reasons)
-    assert "fits beyond the error" in reasons
+    assert "fits with the error included" in reasons
     assert "VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS=0" in reasons
 
 
@@ -74,7 +74,7 @@ def test_a_cut_that_was_asked_for_stands_beside_the_better_one() -> None:
     assert found.best is not None
     assert (found.best.tensor_parallel, found.verdict) == (2, "does-not-fit")
     assert [choice.tensor_parallel for choice in found.alternatives] == [4]
-    assert "what plan would choose" in found.alternatives[0].reason
+    assert "plan's own choice" in found.alternatives[0].reason
 
 
 @pytest.mark.parametrize(

@@ -70,5 +70,5 @@ def test_a_sparse_indexer_reads_less_than_the_whole_cache() -> None:
 def test_speculative_decoding_has_no_bound_and_the_answer_says_so() -> None:
     settings = Settings(speculation=Speculation("ngram"))
     request = Request(source(small()), Gpu("GPU", 80, 3000.0), settings=settings)
-    assert "for which no bound is known" in as_text(choose(request))
-    assert "not with speculative decoding" in as_text(choose(replace(request, settings=Settings())))
+    assert "no upper bound is known" in as_text(choose(request))
+    assert "without speculative decoding" in as_text(choose(replace(request, settings=Settings())))
