@@ -55,7 +55,7 @@ def run_(
         Restart, Option(help="Restart policy of the containers, as the kubelet applies it.")
     ] = "always",
     fail_fast: Annotated[
-        bool, Option(help="Exit if a node refuses its settings before the group serves.")
+        bool, Option(help="Exit if a node rejects its settings before the group serves.")
     ] = True,
     pin: Annotated[bool, Option("--pin", help="Pin each node to its own CPU cores.")] = False,
     ip6: Annotated[bool, Option("--ip6", help="Give the nodes IPv6 addresses only.")] = False,

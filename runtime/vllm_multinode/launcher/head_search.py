@@ -70,7 +70,7 @@ class HeadSearch:
             MultinodeError: it has been the same several times, or is certain.
         """
         said = error.refused if isinstance(error, RefusedError) else error
-        where = "refused by the head" if said is not error else f"whoever answers as head {head}"
+        where = "rejected by the head" if said is not error else f"whoever answers as head {head}"
         # A name that leads to another group's head for a moment is DNS catching up.
         if said.code is ExitCode.GROUP:
             return f"{where}: {said.what}"

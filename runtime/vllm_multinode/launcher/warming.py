@@ -38,7 +38,7 @@ def warm_process(
     if process is None:
         return "Ray's raylet starts this node's share of the engine"
     if not own_vllm(environment):
-        return "vllm is not this interpreter's own"
+        return "vllm belongs to another Python"
     if why := refusal(accelerator):
         return why
     ray = EXECUTORS[settings.executor].needs_ray

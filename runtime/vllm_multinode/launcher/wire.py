@@ -158,7 +158,7 @@ async def be_measured(address: str, said: WireOpen, send: Callable[[Frozen], Awa
     try:
         listener = Listener(address, said.key)
     except OSError as error:
-        log.warning("the wire cannot be measured: %s", error)
+        log.warning("the link cannot be measured: %s", error)
         await send(WireReady(key=said.key, port=0))
         return
     await send(WireReady(key=said.key, port=listener.port))

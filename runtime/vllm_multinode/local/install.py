@@ -203,7 +203,7 @@ def _last_cause(text: str) -> str:
 
 
 def _install(command: list[str], say: Callable[[str], None]) -> None:
-    say("Installing the engine; uv names the large packages as it fetches them.")
+    say("Installing the engine; uv lists the large packages while it downloads them.")
     absent = ""
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as uv:
         bound = threading.Timer(INSTALL_SECONDS, uv.kill)

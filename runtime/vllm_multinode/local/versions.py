@@ -61,7 +61,7 @@ def engine_of_version(
     )
     if made.returncode != 0:
         said = made.stderr.strip().rpartition("\n")[2]
-        raise MultinodeError(ExitCode.ENGINE_MISSING, f"uv made no environment: {said}", where=str(folder))
+        raise MultinodeError(ExitCode.ENGINE_MISSING, f"uv created no environment: {said}", where=str(folder))
     try:
         install_packages(uv, python=interpreter, wanted=wanted, say=say, without=vllm(version).cpu_without)
     except MultinodeError:

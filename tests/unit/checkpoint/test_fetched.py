@@ -50,7 +50,9 @@ def test_the_marker_is_no_part_of_the_fingerprint(tmp_path: Path) -> None:
             "failed (2026-11-21 12:30 UTC, 4 of 5 files are here): the claim is full.",
             id="failed",
         ),
-        pytest.param("fetching", {"files": {}}, "is not finished (started 2026-11-21 12:30 UTC).", id="layers"),
+        pytest.param(
+            "fetching", {"files": {}}, "is not finished (started 2026-11-21 12:30 UTC).", id="layers"
+        ),
     ],
 )
 def test_one_that_is_not_finished(tmp_path: Path, state: State, given: dict[str, object], said: str) -> None:

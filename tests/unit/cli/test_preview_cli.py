@@ -106,7 +106,10 @@ def test_diff_says_what_an_update_takes(tmp_path: Path, capsys: pytest.CaptureFi
         pytest.param("", ExitCode.MANIFEST, "holds no object", id="empty"),
         pytest.param("a: [", ExitCode.MANIFEST, "in.yaml", id="no-yaml"),
         pytest.param(
-            "kind: Pod\napiVersion: v1\n", ExitCode.NOT_CHECKED, "contains none of InferenceService", id="a-pod"
+            "kind: Pod\napiVersion: v1\n",
+            ExitCode.NOT_CHECKED,
+            "contains none of InferenceService",
+            id="a-pod",
         ),
     ],
 )

@@ -106,7 +106,10 @@ def test_a_port_that_the_kernel_may_give_away_is_warned_of(
     (tmp_path / "range").write_text("40000\t44999\n")
     ports = {"MULTINODE_PORT": [8080], "MULTINODE_MASTER_PORT": [40001]}
     warn_of_random_ports(ports, tmp_path / "range")
-    assert "MULTINODE_MASTER_PORT: port 40001 is in the kernel's range of ephemeral ports, 40000 to 44999" in caplog.text
+    assert (
+        "MULTINODE_MASTER_PORT: port 40001 is in the kernel's range of ephemeral ports, 40000 to 44999"
+        in caplog.text
+    )
     assert "MULTINODE_PORT:" not in caplog.text
     warn_of_random_ports(ports, tmp_path / "absent")
 

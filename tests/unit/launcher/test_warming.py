@@ -19,7 +19,7 @@ VLLM = Process(name="vllm", argv=("vllm",))
             id="switched-off",
         ),
         pytest.param({}, (), True, "cpu", "Ray's raylet starts this node's share of the engine", id="ray"),
-        pytest.param({}, (VLLM,), False, "cpu", "vllm is not this interpreter's own", id="another-vllm"),
+        pytest.param({}, (VLLM,), False, "cpu", "vllm belongs to another Python", id="another-vllm"),
         pytest.param(
             {}, (VLLM,), True, "gaudi", "vLLM starts its processes on gaudi by spawn alone", id="gaudi"
         ),

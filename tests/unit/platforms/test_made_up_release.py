@@ -35,9 +35,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> Release:
 
 def test_it_is_found_by_its_name(made_up: Release) -> None:
     assert find("rhoai-3.9.1") is made_up
-    assert find("openshift-ai-3.10").remark.startswith(
-        "OpenShift AI 3.10 is unknown; the behaviour of 3.9"
-    )
+    assert find("openshift-ai-3.10").remark.startswith("OpenShift AI 3.10 is unknown; the behaviour of 3.9")
     assert listed([made_up]) == "OpenShift AI 3.9"
 
 

@@ -112,7 +112,7 @@ def from_config(name: str, config: dict[str, Any], place: str, published: int | 
             figures = f"{published / 1e9:.2f} GB are published and {counted / 1e9:.2f} GB are counted"
             notes = (f"{place}: {figures}; weights are scaled to the published size.",)
             if not 1 / _CLOSE < scale < _CLOSE:
-                notes += (f"{place}: the configuration lacks much; KV cache and stages are guesses.",)
+                notes += (f"{place}: the configuration is incomplete; KV cache and stages are guesses.",)
     needs = _code(config, model)
     return Source(name, model, published_bytes=published, scale=scale, notes=notes, needs=needs)
 

@@ -207,7 +207,12 @@ def test_v0_20_keeps_what_the_inference_service_wrote_of_value_and_value_from() 
 @pytest.mark.parametrize(
     ("version", "parts", "text"),
     [
-        pytest.param("0.18.1", {"model": {"runtime": "other"}}, "neither among the files nor known", id="unknown-runtime"),
+        pytest.param(
+            "0.18.1",
+            {"model": {"runtime": "other"}},
+            "neither among the files nor known",
+            id="unknown-runtime",
+        ),
         pytest.param("0.18.1", {"model": LIMITS}, "under limits only", id="limits-only"),
         pytest.param(
             "0.18.1", {"nodeSelector": {"a": "b"}}, "nodeSelector is set only for the head", id="placement"
