@@ -66,13 +66,16 @@ class Known:
             ]
         return []
 def umlaut(a: str = "ä") -> str: return a
+def told(one: str) -> str: return f"{one} = " + umlaut( one )
 '''
     short = application._shortened(source).decode()
     assert "A text" not in short
     assert "a comment" not in short
     assert "list[int]" not in short
-    assert "-> int" in short
-    assert "-> str" not in short
+    assert "->int" in short
+    assert "->str" not in short
+    assert "return[" in short
+    assert "{one} = " in short
     assert short.count("\n") == source.count("\n")
     before: dict[str, Any] = {}
     after: dict[str, Any] = {}
@@ -81,6 +84,7 @@ def umlaut(a: str = "ä") -> str: return a
     for names in (before, after):
         assert asyncio.run(names["Known"]().wait()) == [22]
         assert names["Known"]().kept == 1
+        assert names["told"]("a") == "a = a"
     assert before["umlaut"].__code__.co_firstlineno == after["umlaut"].__code__.co_firstlineno
 
 

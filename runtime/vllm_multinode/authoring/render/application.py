@@ -27,7 +27,12 @@ LIMIT: Final = 256 * 1024
 _PACKAGES: Final = ("checkpoint", "contract", "engines", "launcher", "plugin", "storage")
 _FILES: Final = ("__init__.py", "cli/__init__.py", "cli/fetch.py", "cli/main.py", "cli/output.py")
 _MAIN: Final = "cli/application.py"
-_ELSEWHERE: Final = ("storage/hub_model.py", "storage/listed_size.py", "storage/source_model.py")
+_ELSEWHERE: Final = (
+    "contract/labels.py",
+    "storage/hub_model.py",
+    "storage/listed_size.py",
+    "storage/source_model.py",
+)
 """Of those packages: what only a user's machine asks for."""
 _UNUSED: Final = ("click", "rich")
 """Of what the package always needs: what is in no pod."""
@@ -36,6 +41,8 @@ _NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 _FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
 _OF_TYPES: Final = ("collections.abc", "types", "typing")
 _INDENTS: Final = re.compile(r"^(?:    )+", re.MULTILINE)
+_WORD: Final = re.compile(r"[\w'\"]")
+_F_STRINGS: Final = {"FSTRING_START": 1, "FSTRING_END": -1}
 # The oldest time that a zip file can hold: the same content is the same file, whenever it is made.
 _TIME: Final = (1980, 1, 1, 0, 0, 0)
 _DIGEST_LENGTH: Final = 10
@@ -108,13 +115,14 @@ def _sources() -> dict[str, bytes]:
 def _shortened(source: str) -> bytes:
     """A module as short as it does the same, each line where it was: `kubectl apply` takes no more.
 
-    Without comments, docstrings, the types of functions and what only they import, and indented by one space.
+    Without comments, docstrings, the types of functions and what only they import, indented by one space, and
+    without space beside operators.
     """
     lines = [line.encode() for line in source.splitlines(keepends=True)]
     for line, start, end in sorted(_types(ast.parse(source), lines), reverse=True):
         lines[line] = lines[line][:start] + lines[line][end:]
     text = _without_docstrings(_without_comments(b"".join(lines).decode()))
-    return _less_indented(_without_unused_types(text)).encode()
+    return _narrow(_without_unused_types(text)).encode()
 
 
 def _types(tree: ast.AST, lines: Sequence[bytes]) -> Iterator[tuple[int, int, int]]:
@@ -166,7 +174,7 @@ def _without_unused_types(source: str) -> str:
     """Without the imports that only types asked for; to import those does nothing else."""
     lines = source.splitlines(keepends=True)
     for statement in ast.parse(source).body:
-        if not isinstance(statement, ast.ImportFrom) or statement.module not in _OF_TYPES:
+        if not isinstance(statement, ast.ImportFrom) or not _may_go(statement.module or ""):
             continue
         first, last = statement.lineno - 1, statement.end_lineno or statement.lineno
         others = "".join([*lines[:first], *lines[last:]])
@@ -179,18 +187,52 @@ def _without_unused_types(source: str) -> str:
     return "".join(lines)
 
 
-def _less_indented(source: str) -> str:
-    """With one space where there were four; as it was where that would change what it does."""
-    narrow = _INDENTS.sub(lambda match: " " * (len(match[0]) // 4), source)
+def _may_go(module: str) -> bool:
+    """Whether to import from a module does nothing else, as no module of ours does anything when imported."""
+    return module in _OF_TYPES or module.startswith(f"{vllm_multinode.__name__}.")
+
+
+def _narrow(source: str) -> str:
+    """With one space of indentation where there were four, and none beside operators."""
+    for shorter in (_less_indented, _less_spaced):
+        text = shorter(source)
+        source = text if _is_same(source, text) else source
+    return source
+
+
+def _is_same(source: str, other: str) -> bool:
+    """Whether both do the same."""
     try:
-        same = ast.dump(ast.parse(narrow)) == ast.dump(ast.parse(source))
+        return ast.dump(ast.parse(source)) == ast.dump(ast.parse(other))
     except SyntaxError:
-        same = False
-    return narrow if same else source
+        return False
+
+
+def _less_indented(source: str) -> str:
+    return _INDENTS.sub(lambda match: " " * (len(match[0]) // 4), source)
+
+
+def _less_spaced(source: str) -> str:
+    lines = source.splitlines(keepends=True)
+    spaces, inside, before = [], 0, None
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        # Since Python 3.12 an f-string is several tokens, and was one before: it stays as it is.
+        if before is not None and not inside and before.end[0] == token.start[0]:
+            ends, begins = before.string[-1:], token.string[:1]
+            if ends and begins and not (_WORD.match(ends) and _WORD.match(begins)):
+                spaces.append((token.start[0] - 1, before.end[1], token.start[1]))
+        inside += _F_STRINGS.get(tokenize.tok_name[token.type], 0)
+        before = token
+    for row, start, end in reversed(spaces):
+        lines[row] = lines[row][:start] + lines[row][end:]
+    return "".join(lines)
 
 
 def _main(root: Path) -> bytes:
-    return (root / _MAIN).read_bytes() + b'\n\nif __name__ == "__main__":\n    main()\n'
+    return (
+        _shortened((root / _MAIN).read_text(encoding="utf-8"))
+        + b'\n\nif __name__ == "__main__":\n    main()\n'
+    )
 
 
 def _metadata(whole_version: str) -> dict[str, bytes]:
