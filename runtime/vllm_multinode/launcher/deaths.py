@@ -96,7 +96,7 @@ class Deaths:
         if now.count <= self._killed.count:
             return ""
         limit = f"of {now.limit / 1024**3:.1f} GiB " if now.limit is not None else ""
-        return f", killed by the kernel because the container's memory limit {limit}was reached"
+        return f"killed by the kernel because the container's memory limit {limit}was reached"
 
 
 def _watch(

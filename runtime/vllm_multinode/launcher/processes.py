@@ -148,6 +148,7 @@ class Engine:
         self._unset = unset
         self._reaper = reaper
         self._warm = warm
+        self._deaths = Deaths()
         self._starter: asyncio.Task[None] | None = None
         self._watcher: asyncio.Task[None] | None = None
         self.running: list[Running] = []
@@ -162,8 +163,7 @@ class Engine:
 
     async def _watch(self) -> None:
         """Say that the engine has ended as soon as one of its inner processes has."""
-        deaths = Deaths()
-        death = await deaths.first()
+        death = await self._deaths.first()
         # What others say from now on is about their loss, and not its cause.
         before = self._lines()
         # Its parent's own words, where it ends at once, are better.
@@ -172,7 +172,8 @@ class Engine:
             # Killed itself, and its children went with it: that is the cause.
             await asyncio.wait((self.ended,), timeout=2 * _LAST_OUTPUT)
         said = last_words(death.pid, before, self._lines())
-        why = deaths.for_memory() or (f": {said}" if said else "")
+        memory = self._deaths.for_memory()
+        why = f", {memory}" if memory else f": {said}" if said else ""
         self._say_ended(f"{death}{why}")
 
     def _lines(self) -> list[str]:
@@ -246,8 +247,10 @@ class Engine:
             self._verdict = asyncio.create_task(self._conclude(running))
 
     async def _conclude(self, running: Running) -> None:
-        verdict = await running.verdict()
-        self.refused = running.status.result() == _REFUSED
+        verdict, status = await running.verdict(), running.status.result()
+        self.refused = status == _REFUSED
+        if status == -signal.SIGKILL and (memory := self._deaths.for_memory()):
+            verdict = f"{running.name} was {memory}"
         self._say_ended(verdict)
 
     def _say_ended(self, reason: str) -> None:

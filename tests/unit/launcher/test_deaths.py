@@ -152,5 +152,5 @@ def test_a_kill_for_memory_is_told_from_others(tmp_path: Path) -> None:
     assert deaths.for_memory() == ""
     events.write_text("oom_kill 2\n")
     assert deaths.for_memory() == (
-        ", killed by the kernel because the container's memory limit of 3.0 GiB was reached"
+        "killed by the kernel because the container's memory limit of 3.0 GiB was reached"
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from unit.launcher.alone import check
+from vllm_multinode.launcher.deaths import Deaths
 from vllm_multinode.launcher.plan import Listener, Process
 from vllm_multinode.launcher.proc import descendants, process_state
 from vllm_multinode.launcher.processes import Engine, adopt_orphans, describe_status, last_error
@@ -77,6 +78,21 @@ class TestEnding:
             found, _ = engine(shell(script))
             found.start()
             assert await ended(found) == reason
+
+        check(scenario, tmp_path)
+
+    def test_a_kill_for_memory_is_told_from_others(self, tmp_path: Path) -> None:
+        kills = tmp_path / "sys/fs/cgroup/memory.events"
+        kills.parent.mkdir(parents=True)
+        kills.write_text("oom_kill 0\n")
+        (kills.parent / "memory.max").write_text(f"{3 * 1024**3}\n")
+
+        async def scenario() -> None:
+            found, _ = engine(shell(f"echo oom_kill 1 > {kills}; kill -9 $$"))
+            found._deaths = Deaths(tmp_path)
+            found.start()
+            limit = "the container's memory limit of 3.0 GiB"
+            assert await ended(found) == f"vllm was killed by the kernel because {limit} was reached"
 
         check(scenario, tmp_path)
 
