@@ -129,8 +129,17 @@ class OutOfMemory:
             self._cgroup = cgroups.make("memory", "faults-")
         except cgroups.NoCgroupError as error:
             raise Unavailable(str(error)) from error
+        try:
+            self._start(group)
+        except BaseException:
+            cgroups.remove(self._cgroup)
+            raise
+        return self._release
+
+    def _start(self, group: LocalGroup) -> None:
         group.act("kill", self._node, stay_dead=True)
         epoch = group.status()["epoch"]
+        # A container is born where the world's first process is.
         world = _children(group.run.process.pid)
         cgroups.move(world, self._cgroup)
         try:
@@ -145,7 +154,6 @@ class OutOfMemory:
         self._eater = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._eater.stdout is not None
         self._eater.stdout.readline()
-        return self._release
 
     def act(self, _: LocalGroup) -> Undo:
         """Set the limit near what is used, and take the rest."""
