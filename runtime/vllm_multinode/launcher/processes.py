@@ -9,20 +9,19 @@ import contextlib
 import ctypes
 import logging
 import os
-import re
 import signal
 import subprocess
-import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import IO, Final
 
 from vllm_multinode.launcher import stacks
 from vllm_multinode.launcher.deaths import Deaths
-from vllm_multinode.launcher.masking import MASK, masked, secrets_in
+from vllm_multinode.launcher.masking import masked, secrets_in
+from vllm_multinode.launcher.output import copy_output, last_error, last_words
 from vllm_multinode.launcher.plan import Listener, Process
 from vllm_multinode.launcher.proc import engine_tree, keep_descriptors
 from vllm_multinode.launcher.programs import find_program, program_path
@@ -42,22 +41,6 @@ _TAIL_LINES: Final = 200
 _LAST_OUTPUT: Final = 0.3
 _libc = ctypes.CDLL(None, use_errno=True)
 
-# An engine's last words that only say that something else was said before.
-_ECHOES: Final = (
-    "See root cause above",
-    "Engine core initialization failed",
-    "EngineDeadError",
-    "SystemExit",
-)
-# Pydantic tells the cause in the line below its exception, and then the whole input.
-# A warning of vLLM's about the limit of open files quotes one that has not happened.
-_ERROR: Final = re.compile(
-    r"(?<!`)\b"
-    r"([A-Z]\w*(?:Error|Exception)\b: .+|error: .+|(?:Value|Assertion) (?:error|failed), .+?(?= \[type=|$))"
-)
-_OWN_POLLING: Final = re.compile(rb'127\.0\.0\.1:\d+ - "GET /(health|load|metrics) HTTP/1\.1" 200')
-_PREFIX: Final = re.compile(r"^(\x1b\[[0-9;]*m)?\([^)]*pid=\d+[^)]*\)\s*(\x1b\[[0-9;]*m)?\s*")
-
 
 def adopt_orphans() -> None:
     """Become the parent of every descendant whose own parent ends."""
@@ -69,17 +52,6 @@ def adopt_orphans() -> None:
 def die_with_parent() -> None:
     """For a new child, before it becomes a program: the kernel ends it when the supervisor has ended."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-
-
-def last_error(lines: list[str]) -> str:
-    """The line that says best why an engine ended, or the last one, or nothing."""
-    found = [match.group(1).strip() for line in lines if (match := _ERROR.search(_PREFIX.sub("", line)))]
-    telling = [text for text in found if not any(echo in text for echo in _ECHOES)]
-    if telling:
-        return telling[-1]
-    if found:
-        return found[-1]
-    return next((_PREFIX.sub("", line).strip() for line in reversed(lines) if line.strip()), "")
 
 
 @dataclass
@@ -275,25 +247,6 @@ class Engine:
                 self._reaper.reap()
 
 
-def last_words(pid: int, before: list[str], now: list[str]) -> str:
-    """The error that tells why a process died, or nothing.
-
-    Args:
-        pid: its number.
-        before: what the engine had written when it died.
-        now: what it has written since as well, of which only the process's own lines count.
-    """
-    own = [line for line in now if re.search(rf"\bpid={pid}\b", _prefix(line))]
-    lines = next((some for some in (own, before) if any(map(_ERROR.search, some))), [])
-    return last_error(lines) if lines else ""
-
-
-def _prefix(line: str) -> str:
-    """By which vLLM says which of its processes has written it."""
-    found = _PREFIX.match(line)
-    return found[0] if found else ""
-
-
 async def _accepting(listeners: tuple[Listener, ...]) -> None:
     """Wait until each port accepts; whoever started us bounds the wait."""
     for listener in listeners:
@@ -315,24 +268,6 @@ async def accepts(listener: Listener, timeout: float = 1) -> bool:
 def _pumped(running: Running, output: IO[bytes], process: Process) -> Running:
     """Begin to copy its output."""
     arguments = (output, running.tail, secrets_in(process.argv))
-    running.pump = threading.Thread(target=_pump, args=arguments, daemon=True)
+    running.pump = threading.Thread(target=copy_output, args=arguments, daemon=True)
     running.pump.start()
     return running
-
-
-def _pump(output: IO[bytes], tail: deque[str], secrets: tuple[str, ...]) -> None:
-    """Copy a process's output to ours, in a thread, so that a slow reader never blocks the supervisor.
-
-    An engine that rejects an option repeats it with its value: no secret of its arguments is passed on.
-    """
-    hidden = [secret.encode(errors="surrogateescape") for secret in secrets]
-    write_all: Callable[[bytes], object] = sys.stdout.buffer.write
-    for line in output:
-        if _OWN_POLLING.search(line):
-            continue
-        for secret in hidden:
-            line = line.replace(secret, MASK.encode())
-        tail.append(line.decode(errors="replace").rstrip())
-        with contextlib.suppress(OSError, ValueError):
-            write_all(line)
-            sys.stdout.buffer.flush()

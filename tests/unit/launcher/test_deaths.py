@@ -9,7 +9,7 @@ from unit.launcher.alone import check
 from vllm_multinode.launcher.deaths import SCAN, Deaths, engine_processes, stopped
 from vllm_multinode.launcher.plan import Process
 from vllm_multinode.launcher.proc import descendants
-from vllm_multinode.launcher.processes import Engine, adopt_orphans, last_words
+from vllm_multinode.launcher.processes import Engine, adopt_orphans
 from vllm_multinode.launcher.reaper import Reaper
 
 WORKER = "VLLM::Worker_PP1"
@@ -63,27 +63,6 @@ def test_a_process_that_dies_inside_the_engine_ends_it(
         await found.kill()
 
     check(scenario, tmp_path)
-
-
-OWN = "(Worker_PP1 pid=70) ERROR [worker.py:1] RuntimeError: it is mine"
-OTHER = "(EngineCore pid=7) ERROR [core.py:1] KeyError: 'cmpl-98f9'"
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "words"),
-    [
-        pytest.param([], [OTHER], "", id="another-process-afterwards"),
-        pytest.param([OTHER], [], "KeyError: 'cmpl-98f9'", id="another-process-beforehand"),
-        pytest.param([], [OWN, OTHER], "RuntimeError: it is mine", id="its-own-afterwards"),
-        pytest.param([OWN, OTHER], [OTHER], "RuntimeError: it is mine", id="its-own-and-another"),
-        pytest.param([], [OTHER.replace("pid=7", "pid=700")], "", id="a-number-that-begins-alike"),
-        pytest.param(["INFO fine"], ["INFO fine"], "", id="no-error"),
-    ],
-)
-def test_what_others_say_after_a_death_is_not_its_cause(
-    before: list[str], after: list[str], words: str
-) -> None:
-    assert last_words(70, before, before + after) == words
 
 
 def test_children_that_go_with_a_killed_parent_are_not_blamed(tmp_path: Path) -> None:

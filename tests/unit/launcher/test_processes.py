@@ -12,7 +12,7 @@ from unit.launcher.alone import check
 from vllm_multinode.launcher.deaths import Deaths
 from vllm_multinode.launcher.plan import Listener, Process
 from vllm_multinode.launcher.proc import descendants, process_state
-from vllm_multinode.launcher.processes import Engine, adopt_orphans, describe_status, last_error
+from vllm_multinode.launcher.processes import Engine, adopt_orphans, describe_status
 from vllm_multinode.launcher.reaper import Reaper
 
 DAEMON = """
@@ -273,58 +273,6 @@ class TestReaper:
                 assert await asyncio.gather(*futures) == [1, 2, 3]
 
         check(scenario, tmp_path)
-
-
-OUTPUT = Path(__file__).parents[2] / "data" / "engine_output"
-
-
-@pytest.mark.parametrize(
-    ("file", "expected"),
-    [
-        pytest.param(
-            "root-cause",
-            "OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.",
-            id="the-root-cause-not-its-echo",
-        ),
-        pytest.param("argparse", "error: unrecognized arguments: --no-such-option", id="argparse"),
-        pytest.param(
-            "model-config",
-            "Value error, Total number of attention heads (4) must be divisible by tensor parallel size (3).",
-            id="pydantic-says-why-in-the-line-below-in-colour",
-        ),
-        pytest.param(
-            "dead-engine",
-            "RuntimeError: Worker failed with error 'Connection closed by peer [10.0.0.2]:41532'",
-            id="a-dead-engine",
-        ),
-    ],
-)
-def test_vllms_output_is_cut_down_to_the_cause(file: str, expected: str) -> None:
-    assert last_error((OUTPUT / f"{file}.txt").read_text().splitlines()) == expected
-
-
-@pytest.mark.parametrize(
-    ("output", "expected"),
-    [
-        pytest.param(
-            "(APIServer pid=11) RuntimeError: Engine core initialization failed. See root cause above.\n",
-            "RuntimeError: Engine core initialization failed. See root cause above.",
-            id="an-echo-is-better-than-nothing",
-        ),
-        pytest.param(
-            "KeyError: 'first'\nValueError: second\n", "ValueError: second", id="the-last-of-several"
-        ),
-        pytest.param("(APIServer pid=11) going down\n\n", "going down", id="no-error"),
-        pytest.param("", "", id="nothing"),
-        pytest.param(
-            "ulimit\nThis can cause fd limit errors like `OSError: [Errno 24] Too many open files`. Consider",
-            "This can cause fd limit errors like `OSError: [Errno 24] Too many open files`. Consider",
-            id="a-warning-that-quotes-an-error",
-        ),
-    ],
-)
-def test_the_line_that_says_best_why(output: str, expected: str) -> None:
-    assert last_error(output.splitlines()) == expected
 
 
 @pytest.mark.parametrize(
