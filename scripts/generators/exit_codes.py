@@ -68,7 +68,7 @@ MEANINGS: Final[dict[ExitCode, str]] = {
         "A weight file is shorter or longer than its header says, or its checksum is not the source's."
     ),
     ExitCode.SHARD_ABSENT: "The index lists a weight file that does not exist.",
-    ExitCode.HEADS: "The attention heads do not divide by TP.",
+    ExitCode.HEADS: "The attention heads are not divisible by TP.",
     ExitCode.LAYERS: "The model has fewer layers than PP.",
     ExitCode.PORT_TAKEN: "Another process uses the port.",
     ExitCode.NOT_WRITABLE: (

@@ -66,7 +66,7 @@ GPUSTACK = (
     Case("DeepSeek-R1", "H100", "2 nodes, 16 GPUs", each=8, utilization=0.9, context=8192,
          why="the same: its 11 GPUs become whole nodes, because the heads have to divide"),
     Case("DeepSeek-V3.2", "H200", "1 node, 8 GPUs", each=8, utilization=0.9, context=8192,
-         why="the same: 128 heads do not divide by its 7"),
+         why="the same: 128 heads are not divisible by its 7"),
     Case("Qwen3-0.6B", "RTX-4090", "1 GPU", each=1, utilization=0.9, context=8192),
     Case("Qwen3-30B-A3B", "Ascend-910B", "2 NPUs", each=8, utilization=0.9, context=8192, memory_gib=64.0,
          why="56.9 GiB of weights leave 0.7 GiB of 57.6 on one: two of them either way"),

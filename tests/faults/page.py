@@ -10,9 +10,9 @@ from pathlib import Path
 from faults.cases import CASES
 from faults.run import LOADS, Row
 
-_INTRODUCTION = """# What breaks, and what clients see of it
+_INTRODUCTION = """# Faults, and what clients see
 
-`scripts/faults` starts a group of the real engine on local nodes and breaks it, one fault after the other.
+`scripts/faults` starts a group of the real engine on local nodes and breaks it, one fault at a time.
 Two or three nodes serve a small Llama on CPU, one pipeline stage each. This table is from one machine with
 {cores} cores and Linux {kernel}, so the ratios matter more than the seconds.
 
@@ -20,18 +20,18 @@ Two or three nodes serve a small Llama on CPU, one pipeline stage each. This tab
 $ scripts/faults --record build/faults.jsonl --page docs/faults.md
 ```
 
-With `--case`, `--executor` and `--load` the table can be made in several runs: the record keeps the newest of
-each row.
+With `--case`, `--executor` and `--load` the table can be built in several runs: the record keeps the newest
+run of each row.
 
 A row holds if all of this is true:
 
 - The fault is noticed within its bound, and the reason names the node or the process. A death is noticed
-  within 1 s, silence within the heartbeat timeout (5 s) and 1 s, a hang within its timeout and 5 s. *Never*:
-  the group must go on as if nothing had happened. A fault of the head is noticed by its worker.
-- No request hangs, and none ends without a word, unless the API server itself is dead or stopped.
+  within 1 s, silence within the heartbeat timeout (5 s) plus 1 s, a hang within its timeout plus 5 s. *Never*
+  means that the group must continue as if nothing had happened. A fault of the head is noticed by its worker.
+- No request hangs, and none ends without an error, unless the API server itself is dead or stopped.
 - The group serves again within 1.1 times its own first start. *Serving after* counts from the fault. *Of a
   start* counts from when the fault was noticed and over.
-- No process, file in `/dev/shm` or `/tmp`, or Ray session of the epoch before is left.
+- No process, file in `/dev/shm` or `/tmp`, or Ray session of the previous epoch is left.
 
 Loads are *idle*, *light* (2 clients), *saturating* (16 clients; the engine takes 8 requests at a time) and
 *long* (4 clients with 1,500 tokens each). Clients retry every 0.2 s. A request is *answered* to its end,

@@ -32,7 +32,7 @@ def heads_refusal(heads: int, tp: int, size: str = "") -> Indivisible | None:
     if heads % tp == 0:
         return None
     divisors = ", ".join(str(rank) for rank in range(1, heads + 1) if heads % rank == 0)
-    what = f"{heads} attention heads do not divide by {size or f'TP {tp}'}."
+    what = f"{heads} attention heads are not divisible by {size or f'TP {tp}'}."
     return Indivisible("heads", what, f"Every rank takes an equal number of heads: use one of {divisors}.")
 
 

@@ -59,8 +59,8 @@ def test_sizes_that_fit(model: Model, tensor_parallel: int, pipeline_parallel: i
             a_model(heads=4, kv_heads=4),
             (3, 1),
             ExitCode.HEADS,
-            "4 attention heads do not divide by TENSOR_PARALLEL_SIZE=3. Every rank takes an equal number of "
-            "heads: use one of 1, 2, 4.",
+            "4 attention heads are not divisible by TENSOR_PARALLEL_SIZE=3. Every rank takes an equal number "
+            "of heads: use one of 1, 2, 4.",
             id="heads",
         ),
         pytest.param(

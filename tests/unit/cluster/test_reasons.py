@@ -46,8 +46,8 @@ TROUBLES = [
     ),
     pytest.param([ended(137, "", reason="OOMKilled")], "was killed because of memory", id="memory"),
     pytest.param(
-        [ended(24, "64 attention heads do not divide by TP 3.")],
-        "exit code 24 HEADS .*64 attention heads do not divide by TP 3.", id="launcher-refuses",
+        [ended(24, "64 attention heads are not divisible by TP 3.")],
+        "exit code 24 HEADS .*64 attention heads are not divisible by TP 3.", id="launcher-refuses",
     ),
     pytest.param([ended(1, "boom", restarts=3)], r"exit code 1 \(3 restarts\): boom", id="crash-loop"),
     pytest.param([ended(1, "", restarts=4)], "left no message See its log: multinode", id="silent-crash"),

@@ -165,7 +165,7 @@ ENGINES: Final = (
         "slow-wire",
         "engine",
         "harms",
-        "The network between two nodes is slow: by far slower than the group's other ways, below "
+        "The network between two nodes is slow: far slower than the group's other links, below "
         "0.5 Gbit/s, or with a round trip of 5 ms or more.",
         "Check both nodes' links and the pods' network; place the nodes close to each other.",
         "`/status` of the head: wire, measured over TCP before the engine started",

@@ -109,7 +109,7 @@ _REMEDIES: Final = {
     ),
     ExitCode.SHARD_ABSENT: ("The index lists a weight file that does not exist.", "Fetch the model again."),
     ExitCode.HEADS: (
-        "The model's attention heads do not divide by TP.",
+        "The model's attention heads are not divisible by TP.",
         "Choose another TP; `multinode plan` shows valid ones.",
     ),
     ExitCode.LAYERS: ("The model has fewer layers than PP.", "Lower PP."),
