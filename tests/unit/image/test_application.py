@@ -1,5 +1,6 @@
 """The launcher as a zip application, in a Python environment that plays a released image of vLLM."""
 
+import ast
 import asyncio
 import base64
 import importlib.metadata
@@ -86,6 +87,15 @@ def told(one: str) -> str: return f"{one} = " + umlaut( one )
         assert names["Known"]().kept == 1
         assert names["told"]("a") == "a = a"
     assert before["umlaut"].__code__.co_firstlineno == after["umlaut"].__code__.co_firstlineno
+
+
+def test_a_module_without_its_comments_is_the_same() -> None:
+    root = Path(application.__file__).parents[2]
+    for path in (root / "launcher").rglob("*.py"):
+        source = path.read_text(encoding="utf-8")
+        short = application._without_comments(source)
+        assert short.count("\n") == source.count("\n"), path
+        assert ast.dump(ast.parse(short)) == ast.dump(ast.parse(source)), path
 
 
 def test_another_content_has_another_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,7 +122,7 @@ def _shortened(source: str) -> bytes:
     for line, start, end in sorted(_types(ast.parse(source), lines), reverse=True):
         lines[line] = lines[line][:start] + lines[line][end:]
     text = _without_docstrings(_without_comments(b"".join(lines).decode()))
-    return _narrow(_without_unused_types(text)).encode()
+    return _less_indented(_without_unused_types(text)).encode()
 
 
 def _types(tree: ast.AST, lines: Sequence[bytes]) -> Iterator[tuple[int, int, int]]:
@@ -146,11 +146,24 @@ def _types(tree: ast.AST, lines: Sequence[bytes]) -> Iterator[tuple[int, int, in
 
 
 def _without_comments(source: str) -> str:
+    """Without comments, and without the space between tokens where one of them is no word."""
     lines = source.splitlines(keepends=True)
+    left_out: list[tuple[int, int, int]] = []
+    inside, before = 0, None
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        row, column = token.start[0] - 1, token.start[1]
         if token.type == tokenize.COMMENT:
-            row, column = token.start
-            lines[row - 1] = lines[row - 1][:column].rstrip() + "\n"
+            left_out.append((row, len(lines[row][:column].rstrip()), token.end[1]))
+            continue
+        # Since Python 3.12 an f-string is several tokens, and was one before: it stays as it is.
+        if before is not None and not inside and before.end[0] == token.start[0]:
+            ends, begins = before.string[-1:], token.string[:1].strip()
+            if ends and begins and not (_WORD.match(ends) and _WORD.match(begins)):
+                left_out.append((row, before.end[1], column))
+        inside += _F_STRINGS.get(tokenize.tok_name[token.type], 0)
+        before = token
+    for row, start, end in reversed(left_out):
+        lines[row] = lines[row][:start] + lines[row][end:]
     return "".join(lines)
 
 
@@ -192,40 +205,14 @@ def _may_go(module: str) -> bool:
     return module in _OF_TYPES or module.startswith(f"{vllm_multinode.__name__}.")
 
 
-def _narrow(source: str) -> str:
-    """With one space of indentation where there were four, and none beside operators."""
-    for shorter in (_less_indented, _less_spaced):
-        text = shorter(source)
-        source = text if _is_same(source, text) else source
-    return source
-
-
-def _is_same(source: str, other: str) -> bool:
-    """Whether both do the same."""
-    try:
-        return ast.dump(ast.parse(source)) == ast.dump(ast.parse(other))
-    except SyntaxError:
-        return False
-
-
 def _less_indented(source: str) -> str:
-    return _INDENTS.sub(lambda match: " " * (len(match[0]) // 4), source)
-
-
-def _less_spaced(source: str) -> str:
-    lines = source.splitlines(keepends=True)
-    spaces, inside, before = [], 0, None
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        # Since Python 3.12 an f-string is several tokens, and was one before: it stays as it is.
-        if before is not None and not inside and before.end[0] == token.start[0]:
-            ends, begins = before.string[-1:], token.string[:1]
-            if ends and begins and not (_WORD.match(ends) and _WORD.match(begins)):
-                spaces.append((token.start[0] - 1, before.end[1], token.start[1]))
-        inside += _F_STRINGS.get(tokenize.tok_name[token.type], 0)
-        before = token
-    for row, start, end in reversed(spaces):
-        lines[row] = lines[row][:start] + lines[row][end:]
-    return "".join(lines)
+    """With one space where there were four; as it was where that would change what it does."""
+    narrow = _INDENTS.sub(lambda match: " " * (len(match[0]) // 4), source)
+    try:
+        same = ast.dump(ast.parse(narrow)) == ast.dump(ast.parse(source))
+    except SyntaxError:
+        same = False
+    return narrow if same else source
 
 
 def _main(root: Path) -> bytes:
