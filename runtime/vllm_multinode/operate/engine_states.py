@@ -19,6 +19,8 @@ _OFTEN: Final = 0.1
 _LONGEST: Final = 300
 _LAST_WORDS: Final = (
     ("gpu-memory", r"CUDA out of memory|torch\.(?:cuda\.)?OutOfMemoryError|HIP out of memory"),
+    # The supervisor's own words (launcher.deaths).
+    ("memory-killed", r"killed by the kernel because the container's memory limit"),
     ("cache-too-small", r"No available memory for the cache blocks"),
     (
         "cache-too-small",

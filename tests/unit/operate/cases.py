@@ -255,6 +255,11 @@ CASES = [
         ]}, BUSY, words=f"{WORKER} 4",
     ),
     log_case("gpu-memory", "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."),
+    log_case(
+        "memory-killed",
+        "VLLM::Worker_PP1 (process 70) died, killed by the kernel because the container's memory limit "
+        "of 64.0 GiB was reached",
+    ),
     log_case("cache-too-small", "ValueError: No available memory for the cache blocks. Try increasing"),
     log_case("driver-too-old", "RuntimeError: The NVIDIA driver on your system is too old"),
     log_case("gpu-lost", "RuntimeError: CUDA error: uncorrectable ECC error encountered"),

@@ -46,9 +46,9 @@ CONTAINERS: Final = (
         "memory-killed",
         "container",
         "stops",
-        "The kernel killed a container because of its memory use.",
+        "The kernel killed a container, or a process in it, because of its memory use.",
         "Raise the memory limit; /dev/shm and the page cache of a tmpfs count towards it.",
-        "the container's last state",
+        "the container's last state, or the supervisor's reason",
         DESCRIBE,
     ),
     Cause(
