@@ -38,6 +38,9 @@ _BLOCK = (False, True, True, False)
 """Windows of a block: what drifts evenly falls out."""
 _FIRST_LOOKS = 10.0
 _HIGHEST = -20
+ONE_AT_A_TIME = ("--max-num-seqs", "1")
+"""Requests wait all the time, and every step has one token. How a pipeline divides a larger batch
+changes throughput, for as long as the requests last, by more than what is measured here."""
 _RESAMPLES = 10_000
 _DRAWN = {"status": b"local run ", "top": b"engine "}
 """How each screen begins."""
@@ -71,7 +74,7 @@ def measure(model: Path, executor: ExecutorName, rounds: int, seconds: float = 2
         raise OSError("this needs two CPUs: nodes and watchers would share one")
     with (
         contextlib.ExitStack() as ends,
-        nodes("launcher", executor, model) as group,
+        nodes("launcher", executor, model, ONE_AT_A_TIME) as group,
         tempfile.TemporaryDirectory() as folder,
     ):
         group.first_completion()
@@ -83,8 +86,8 @@ def measure(model: Path, executor: ExecutorName, rounds: int, seconds: float = 2
         os.sched_setaffinity(0, everywhere[half:])
         ends.callback(os.sched_setaffinity, 0, everywhere)
         _describe(group)
-        # A prefill costs much more than a step, and would fall into one window and not into the next.
-        load = saturating(group.api, model, "--random-input-len", "8", "--random-output-len", "512")
+        # A prefill costs more than a step, and would fall into one window and not into the next.
+        load = saturating(group.api, model, "--random-input-len", "8", "--random-output-len", "128")
         with load, _watchers(group, Path(folder)) as watchers:
             before = watchers.looks()
             blocks = [_block(group, watchers, serving, seconds) for _ in range(rounds)]

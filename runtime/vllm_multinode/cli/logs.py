@@ -5,6 +5,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
+import click
+
 from vllm_multinode.cli.answer import Output, OutputFormat
 from vllm_multinode.cli.cluster_options import say
 from vllm_multinode.cli.declare import Option
@@ -98,6 +100,10 @@ def show(asked: Asked, wanted: Wanted) -> int:
         chosen = _chosen(lines, wanted)
         if wanted.node and not chosen:
             _require_node(found, lines, wanted.node)
+        if not chosen:
+            # It may be for want of a right that there are none.
+            for sentence in dict.fromkeys(sentence for seen in found for sentence in seen.unseen):
+                click.echo(f"not seen: {sentence}", err=True)
         _print(chosen if wanted.tail is None else chosen[len(chosen) - wanted.tail :], wanted)
         if wanted.follow:
             _follow(place, found, streams, wanted)

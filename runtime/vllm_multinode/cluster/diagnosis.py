@@ -170,6 +170,8 @@ def state_words(snapshot: Snapshot) -> str:
     waiting = [pod for pod in snapshot.current if not pod_states.ready(pod)]
     if waiting:
         return f"{_named(waiting[0])} is {pod_states.words(waiting[0])}"
+    if not snapshot.pods_seen:
+        return "its pods cannot be seen"
     if not snapshot.current:
         return "no pods yet"
     return str(ready.get("message") or ready.get("reason") or "not ready")

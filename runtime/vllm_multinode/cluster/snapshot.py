@@ -26,6 +26,7 @@ class Snapshot:
         made: by name of a Deployment, how many there have been under that name.
         heads: what each head's supervisor answered, by pod; absent where it was not asked.
         age: seconds since the wait began.
+        pods_seen: whether this login may list pods; where it may not, its controller's word has to do.
     """
 
     kind: str
@@ -37,6 +38,7 @@ class Snapshot:
     made: Mapping[str, int] = field(default_factory=dict)
     heads: Mapping[str, HeadStatus | None] = field(default_factory=dict)
     age: float = 0
+    pods_seen: bool = True
 
     @property
     def shown(self) -> str:
@@ -73,13 +75,17 @@ class Snapshot:
 
     def _is_current(self, pod: Object) -> bool:
         labelled = (pod["metadata"].get("labels") or {}).get(GENERATION_LABEL)
-        return labelled is None or self.kind != "InferenceService" or labelled == str(self.generation)
+        # To delete it is a change of its generation, and nobody makes pods of that.
+        known = labelled is not None and self.kind == "InferenceService" and not self.deleting
+        return not known or labelled == str(self.generation)
 
     @property
     def ready(self) -> bool:
         """Its controller says so, of this generation, and so does every head that can be asked."""
         if self.service is None or self.deleting or not self._controller_says_ready():
             return False
+        if not self.pods_seen:
+            return True
         heads = [pod for pod in self.current if is_head(pod)]
         if not heads or not all(pod_reading.ready(pod) for pod in heads):
             return False

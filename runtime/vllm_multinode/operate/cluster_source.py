@@ -47,6 +47,7 @@ _AT_ONCE: Final = 4
 _ALL: Final = 10_000
 """Objects of one list: a second page would be a second request."""
 _NOTHING: Final[list[Object]] = []
+_PODS: Final = "pods"
 
 # Kubernetes' own kinds, and the two that services are of: no discovery is needed for what never changes.
 INFERENCE_SERVICES: Final = Resource(*ownership.INFERENCE_SERVICE, "inferenceservices", namespaced=True)
@@ -63,10 +64,12 @@ class Looks:
     Attributes:
         asked: requests so far.
         unseen: what could not be looked at, and for want of what.
+        refused: the kinds that this login may not see.
     """
 
     asked: int = 0
     unseen: list[str] = field(default_factory=list)
+    refused: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
@@ -93,6 +96,7 @@ class Looks:
                 return otherwise
             if error.code != ExitCode.FORBIDDEN:
                 raise
+            self.refused.add(what)
             self._miss(f"{what}: {error.what}")
             return otherwise
 
@@ -130,7 +134,10 @@ class ClusterSource:
         pods = self._pods(services, looks)
         events = looks.ask("events", lambda: self._list(EVENTS, fields="type!=Normal"), _NOTHING)
         now = time.time()
-        seen = [self._snapshot(service, pods, events, now) for service in services]
+        seen = [
+            replace(self._snapshot(service, pods, events, now), pods_seen=_PODS not in looks.refused)
+            for service in services
+        ]
         supervisors, engines = self._ask_heads(seen, looks, counters)
         logs, claims, running = self._look_deeper(seen, looks) if deep else ({}, {}, None)
         return [
@@ -199,7 +206,7 @@ class ClusterSource:
             named = [str(one["metadata"]["name"]) for one in services if one["kind"] == kind]
             if named:
                 selector = f"{label}={named[0]}" if len(named) == 1 else label
-                found += looks.ask("pods", partial(self._list, PODS, labels=selector), _NOTHING)
+                found += looks.ask(_PODS, partial(self._list, PODS, labels=selector), _NOTHING)
         return found
 
     def _snapshot(

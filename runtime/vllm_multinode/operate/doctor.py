@@ -92,7 +92,8 @@ def diagnosis_of(seen: Observation) -> Diagnosis:
 
 def _sentence(seen: Observation, verdict: Verdict, first: Finding | None) -> str:
     if verdict == "nothing wrong":
-        return f"{seen.title}: nothing wrong."
+        known = "" if seen.snapshot.pods_seen else " that its controller reports"
+        return f"{seen.title}: nothing wrong{known}."
     if first is None:
         since = status_of(seen).since
         lasting = f" for {age(seen.now - since)}" if since is not None else ""
@@ -142,7 +143,7 @@ def _evidence(seen: Observation) -> Iterator[str]:
         said = seen.supervisors.get(pod_name(pod), {})
         supervisor = f", supervisor {said['state']}" if "state" in said else ""
         yield f"pod {pod_name(pod)}{on}: {pod_states.words(pod)}{supervisor}"
-    if not seen.snapshot.current:
+    if not seen.snapshot.current and seen.snapshot.pods_seen:
         yield "there are no pods of this generation"
     for condition in seen.snapshot.status.get("conditions") or []:
         if condition.get("status") != "True" and condition.get("type") in (

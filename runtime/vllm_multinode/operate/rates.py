@@ -84,6 +84,9 @@ def as_text(found: Sequence[tuple[Observation, Sequence[Rates]]], width: int = W
         ]
         if not engines:
             rows.append(_row(name, Rates(pod="")))
+        if len(found) > 1 and status.serving:
+            continue
+        if not engines:
             below += folded(f"{seen.title}: {status.state}, and no counters of its engine", width)
         beats = ", ".join(
             f"{one.rank if one.rank is not None else '-'} {one.state}"

@@ -215,7 +215,8 @@ def _state(seen: Observation, *, serving: bool) -> tuple[str, str, float | None]
     if waiting is not None:
         words = pod_states.words(waiting)
         return words, why or f"pod {pod_name(waiting)}: {words}", since
-    return "not ready" if snapshot.current else "no pods", why or state_words(snapshot), since
+    known = bool(snapshot.current) or not snapshot.pods_seen
+    return "not ready" if known else "no pods", why or state_words(snapshot), since
 
 
 def _ranks(seen: Observation) -> tuple[RankStatus, ...]:

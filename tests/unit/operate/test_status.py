@@ -261,6 +261,10 @@ def test_a_service_that_is_being_deleted_does_not_serve(api: StubApi, cluster: C
     (found,) = look(cluster, "llm")
     assert (found.serving, found.state, found.reason) == (False, "serving", "the service is being deleted")
     assert found.engines
+    # To delete it has changed its generation.
+    body["metadata"]["generation"] += 1
+    (found,) = look(cluster, "llm")
+    assert [one.role for one in found.ranks] == ["head", "worker"]
 
 
 @pytest.mark.parametrize("command", ["status", "doctor", "top", "logs", "record", "bench"])
@@ -270,6 +274,38 @@ def test_a_name_that_is_nearly_right(
     put_service(api, "llama")
     assert run([command, "lama"]) == ExitCode.NOT_SERVING
     assert "Did you mean llama?" in capsys.readouterr().err
+
+
+def test_without_the_right_to_list_pods_its_controller_is_believed(
+    api: StubApi, cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put_service(api)
+    api.refuse("GET", "/pods\\?", 403, status(403, "is forbidden", "Forbidden"))
+    (found,) = look(cluster, "llm")
+    assert (found.serving, found.state, found.ranks) == (True, "serving", ())
+    assert run(["doctor", "llm"]) == ExitCode.OK
+    told = capsys.readouterr().out
+    assert told.startswith("InferenceService demo/llm: nothing wrong that its controller reports.\n")
+    assert "may not list pods" in told
+    assert run(["logs", "llm"]) == ExitCode.OK
+    assert "may not list pods" in capsys.readouterr().err
+    api.put(with_status(service()))
+    (found,) = look(cluster, "llm")
+    assert (found.serving, found.state, found.reason) == (False, "not ready", "its pods cannot be seen")
+    assert run(["doctor", "llm"]) == ExitCode.NOT_SERVING
+    assert "does not serve yet: its pods cannot be seen." in capsys.readouterr().out
+
+
+def test_top_of_many_is_a_line_each(
+    api: StubApi, cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(20):
+        put_service(api, f"llm-{number:02}", ready=number != 7)
+    assert run(["top", "--once", "--interval", "0.2"]) == ExitCode.OK
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:21]] == [f"llm-{number:02}" for number in range(20)]
+    assert len([line for line in lines if "not seen: " in line]) == 1
+    assert [line.split()[0] for line in lines if ": ranks" in line] == ["llm-07:"]
 
 
 @pytest.mark.parametrize(
