@@ -81,7 +81,7 @@ def refuse(role: str, lacking: str) -> None:
     """Say it in one line, to Kubernetes as well, and end."""
     line = (
         f"multinode: {role}: {sys.executable} (Python {sys.version.split()[0]}) lacks {lacking}. "
-        f"Choose another image of vLLM, or one that scripts/build-image makes. (exit code {LACKING})\n"
+        f"Choose another image of vLLM, or one built by scripts/build-image. (exit code {LACKING})\n"
     )
     sys.stderr.write(line)
     log = Path(os.environ.get("MULTINODE_TERMINATION_LOG") or "/dev/termination-log")

@@ -54,7 +54,7 @@ def bench(
         str, Option(help="Folder or hub name; the run's or the service's own by default, if known.")
     ] = "",
     vllm: Annotated[
-        str, Option(help="The vllm program; by default the one beside this Python, or on PATH.")
+        str, Option(help="The vllm program; by default the one next to this Python, or on PATH.")
     ] = "",
     out: Annotated[Path | None, Option(help="Folder for the results; bench-NAME-TIME by default.")] = None,
     compare: Annotated[Path | None, Option(help="An earlier result.json: show what changed.")] = None,

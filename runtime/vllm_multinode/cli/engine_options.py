@@ -12,7 +12,7 @@ from vllm_multinode.sizing.model.sources import Source
 from vllm_multinode.sizing.planner.request import Settings
 from vllm_multinode.sizing.planner.speculative import Speculation, read_speculation
 
-_PANEL = "The engine as it is started"
+_PANEL = "The engine's start"
 
 Vllm = Annotated[str, Option("--vllm", help="Its version.", panel=_PANEL)]
 TensorParallel = Annotated[int, Option(min=0, help="Only this TP; 0 for any.", panel=_PANEL)]

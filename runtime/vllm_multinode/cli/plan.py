@@ -159,7 +159,7 @@ def plan(
             "--selector",
             "-l",
             help="--from-cluster: only nodes with these labels (KEY=VALUE, by commas or repeated); "
-            "--nodes takes so many of them.",
+            "--nodes uses that many of them.",
         ),
     ] = None,
     kubeconfig: Annotated[
@@ -293,7 +293,7 @@ def of_options(
     counts = _counts(gpus_per_node)
     each = counts[0] if counts else in_shape or GPUS_PER_NODE
     if not counts and in_shape is None:
-        notes = (*notes, f"{each} GPUs a node are taken; --gpus-per-node says otherwise.")
+        notes = (*notes, f"{each} GPUs per node are assumed; set --gpus-per-node for others.")
     if len(counts) > 1 and nodes is not None and nodes != len(counts):
         raise MultinodeError(
             ExitCode.USAGE, f"--gpus-per-node lists {len(counts)} nodes, --nodes says {nodes}."

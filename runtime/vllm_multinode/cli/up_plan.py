@@ -136,7 +136,7 @@ def _check_replicas(plan: Plan, replicas: int) -> None:
     label = plan.best.label if plan.best else ""
     raise MultinodeError(
         ExitCode.DOES_NOT_FIT,
-        f"{replicas} replicas of {label} are asked for, and the nodes there are hold {plan.replicas}.",
+        f"{replicas} replicas of {label} are requested, but the nodes have room for {plan.replicas}.",
         hint="Ask for fewer --replicas or less --context, or add nodes.",
     )
 
@@ -274,7 +274,7 @@ def check_image(spec: DeploymentSpec) -> None:
         ExitCode.USAGE,
         f"no released image of vLLM for accelerators of type {spec.accelerator.type} is known to have Ray.",
         where="--executor ray",
-        hint="Name an image that has it by --image (scripts/build-image makes one), or leave --executor out.",
+        hint="Name an image that has it with --image (scripts/build-image builds one), or omit --executor.",
     )
 
 

@@ -317,7 +317,7 @@ def test_replicas_for_which_there_are_too_few_nodes(api: StubApi, capsys: pytest
     secret(api)
     nodes = [*COMMAND, "--nodes", "2", "--replicas", "2", "--yes"]
     assert run(nodes) == ExitCode.DOES_NOT_FIT
-    assert "2 replicas of 2 nodes x 2 GPUs (TP 2, PP 2) are asked for" in capsys.readouterr().err
+    assert "2 replicas of 2 nodes x 2 GPUs (TP 2, PP 2) are requested" in capsys.readouterr().err
     assert run([*COMMAND, "--replicas", "2", "--yes"]) == ExitCode.DOES_NOT_FIT
     assert "4 nodes with 2 x H100-SXM-80GB free are needed, and 2 have them" in capsys.readouterr().err
     assert api.written() == []

@@ -56,7 +56,7 @@ def mistaken(window: Window) -> Verdict | None:
     if done < _COUNTED * window.answered:
         return _unclear(
             window.concurrency,
-            "some engine's counters are missing, so that requests in it cannot be told from waiting ones.",
+            "some engine's counters are missing, so its running and waiting requests look the same.",
             "Name every engine with --metrics, or the service; `multinode status` shows who answers.",
             counted,
         )
@@ -140,7 +140,7 @@ def _unclear(concurrency: int, why: str, advice: str, *evidence: str) -> Verdict
     return Verdict(
         id="unclear",
         concurrency=concurrency,
-        sentence=f"it cannot be told what limits the service: {why}",
+        sentence=f"it is unknown what limits the service: {why}",
         evidence=evidence,
         advice=advice,
     )

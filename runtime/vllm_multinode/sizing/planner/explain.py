@@ -33,7 +33,7 @@ def explain(plan: Plan) -> str:
 def _model(plan: Plan, model: Architecture) -> Iterator[str]:
     name = f"{model.name or 'unnamed'} ({model.model_type or 'no model_type'})"
     yield f"{name}, {len(model.layers)} layers, width {model.hidden}"
-    yield f"vocabulary {model.vocabulary}, embedding and head {'tied' if model.tied else 'apart'}"
+    yield f"vocabulary {model.vocabulary}, embedding and head {'tied' if model.tied else 'separate'}"
     kinds = Counter(_kind(mixer) for layer in model.layers for mixer in layer.mixers)
     yield "mixers: " + ", ".join(f"{count} x {kind}" for kind, count in kinds.items())
     blocks = Counter(_block(layer.mlp) for layer in model.layers if layer.mlp)
@@ -87,7 +87,7 @@ def _weights(plan: Plan, model: Architecture, best: Choice) -> Iterator[str]:
         yield f"{count} layers of {loaded:.2f} MiB per rank, {stored:.2f} MiB in total"
     for number, (stage, one) in enumerate(zip(best.stages, best.memories, strict=True)):
         beside = one.weights - stage.loaded
-        yield f"stage {number + 1}: {_gib(stage.loaded)} a GPU, and {_gib(beside)} of tables and padding"
+        yield f"stage {number + 1}: {_gib(stage.loaded)} per GPU, and {_gib(beside)} of tables and padding"
 
 
 def _cache(plan: Plan, model: Architecture, best: Choice) -> Iterator[str]:
@@ -116,16 +116,16 @@ def _cache(plan: Plan, model: Architecture, best: Choice) -> Iterator[str]:
         each = heads * (first.head_dim + first.v_head_dim) * width
         yield (
             f"a token in one layer: max(1, {first.kv_heads} / {tp}) x"
-            f" ({first.head_dim} + {first.v_head_dim}) x {width} = {each} bytes a rank"
+            f" ({first.head_dim} + {first.v_head_dim}) x {width} = {each} bytes per rank"
         )
     for number, size in enumerate(cache.stage_block_bytes):
-        yield f"stage {number + 1}: {size} bytes a block, {cache.stage_token_bytes[number]} bytes a token"
+        yield f"stage {number + 1}: {size} bytes per block, {cache.stage_token_bytes[number]} bytes per token"
     held = cache.blocks(plan.context)
     rules = Counter(page.rule for page in cache.groups)
     drawn = ", ".join(f"{count} {rule}" for rule, count in rules.items())
     yield f"groups of layers that use blocks: {drawn}"
     many = request.concurrency
-    yield f"a request of {plan.context} tokens holds {held} blocks; {many} of them and one spare:"
+    yield f"a request of {plan.context} tokens uses {held} blocks; {many} at a time, and a spare block:"
     size = cache.stage_block_bytes[best.stage]
     yield f"({held} x {request.concurrency} + 1) x {size} bytes = {_gib(best.memory.kv_cache)}"
 
@@ -174,7 +174,7 @@ def _time(plan: Plan, model: Architecture, best: Choice) -> Iterator[str]:
     yield f"load: the files of a node's stages / {plan.request.claim_gbs:g} GB/s = {speed.load_seconds:.0f} s"
     active = sum(part.active for part in best.stages)
     if gpu.bandwidth_gbs:
-        yield f"one token reads {_gib(active)} a TP rank, stage after stage, at {gpu.bandwidth_gbs:g} GB/s"
+        yield f"one token reads {_gib(active)} per TP rank, stage after stage, at {gpu.bandwidth_gbs:g} GB/s"
         yield "plus the cache of its request"
         if best.tensor_parallel > 1 and gpu.link_gbs:
             yield f"and sends 2 all-reduces of {model.hidden} numbers in each of {len(model.layers)} layers"

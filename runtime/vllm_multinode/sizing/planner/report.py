@@ -210,7 +210,7 @@ def _figures(plan: Plan, best: Choice) -> list[str]:
     speed = best.speed
     requests = "1 request" if plan.request.concurrency == 1 else f"{plan.request.concurrency} requests"
     context = f"{best.max_context} tokens for {requests}"
-    load = f"{speed.load_seconds:.0f} s at {plan.request.claim_gbs:g} GB/s per node"
+    load = f"at least {speed.load_seconds:.0f} s at {plan.request.claim_gbs:g} GB/s per node"
     lines = [
         f"Maximum context       {context}",
         f"Maximum concurrency   {best.max_concurrency} requests of {plan.context} tokens",

@@ -221,7 +221,7 @@ ASLEEP: Final = (
 def test_what_cannot_be_told_is_said(found: list[Window], why: str) -> None:
     (verdict,) = verdicts_of(found)
     assert verdict.id == "unclear"
-    assert verdict.sentence.startswith("it cannot be told what limits the service: ")
+    assert verdict.sentence.startswith("it is unknown what limits the service: ")
     assert why in verdict.sentence
     assert verdict.advice
 

@@ -80,7 +80,7 @@ def test_a_cut_that_was_asked_for_stands_beside_the_better_one() -> None:
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
-        pytest.param({"tensor_parallel": 3}, "64 attention heads do not divide", id="heads"),
+        pytest.param({"tensor_parallel": 3}, "64 attention heads are not divisible", id="heads"),
         pytest.param(
             {"tensor_parallel": 8, "pipeline_parallel": 2, "node_gpus": (8,)}, "16 GPUs", id="nodes"
         ),
