@@ -1,5 +1,6 @@
-"""Busy is not hung, on the real engine: long work without an answer, and clients that misbehave."""
+"""Busy is not hung, and hung is not busy, on the real engine: long work, misbehaving clients, miscounts."""
 
+import http.client
 import json
 import socket
 import urllib.request
@@ -12,8 +13,10 @@ import pytest
 
 from engine.conftest import Start, Step
 from engine.services import LocalGroup, eventually, service
+from vllm_multinode.contract.executors import ExecutorName
 from vllm_multinode.launcher.engine_api import parse_metrics
 from vllm_multinode.local.run import isvc
+from vllm_multinode.local.world.pod_spec import HostMount
 
 pytestmark = [pytest.mark.engine, pytest.mark.skipif(find_spec("vllm") is None, reason="no vLLM here")]
 
@@ -21,25 +24,49 @@ PATIENCE: Final = 300.0
 PROMPT: Final = 24_000
 """Tokens; several times the hang timeout on any CPU."""
 HANG: Final = "4"
+ACTS: Final = Path(__file__).parent / "programs"
 ARGUMENTS: Final = (
     *("--dtype", "float32", "--max-model-len", "32000", "--num-gpu-blocks-override", "300"),
     *("--served-model-name", "another-name", "llm-too"),
+    *("--worker-extension-cls", "engine_acts.Hangs", "--middleware", "engine_acts.Drifts"),
 )
+POOLING: Final = ("--runner", "pooling", "--convert", "embed")
+ENVIRONMENT: Final = {
+    "MULTINODE_HANG_TIMEOUT": HANG,
+    "MULTINODE_BACKOFF": "0",
+    "VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1",
+    # `/collective_rpc`, by which a test makes workers hang.
+    "VLLM_SERVER_DEV_MODE": "1",
+    "PYTHONPATH": "/opt/acts",
+}
+
+
+def started(start: Start, model: Path, *more: str, executor: ExecutorName = "mp") -> LocalGroup:
+    local = service(model, executor=executor, args=(*ARGUMENTS, *more), env=ENVIRONMENT)
+    mount = HostMount(source=ACTS, target=Path("/opt/acts"))
+    group = start(
+        [
+            pod.model_copy(update={"mounts": (*pod.mounts, mount)})
+            for pod in isvc.pods(local, isvc.cache_directory())
+        ]
+    )
+    group.wait_until_serving(1, PATIENCE)
+    return group
 
 
 @pytest.fixture(scope="module")
 def group(start_for_module: Start, made_model: Path) -> LocalGroup:
-    environment = {"MULTINODE_HANG_TIMEOUT": HANG, "VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1"}
-    local = service(made_model, args=ARGUMENTS, env=environment)
-    found = start_for_module(isvc.pods(local, isvc.cache_directory()))
-    found.wait_until_serving(1, PATIENCE)
-    return found
+    return started(start_for_module, made_model)
 
 
 def complete(group: LocalGroup, **body: Any) -> dict[str, Any]:
+    return post(group, "/v1/completions", {"model": "another-name", "temperature": 0, **body})
+
+
+def post(group: LocalGroup, path: str, body: dict[str, Any]) -> dict[str, Any]:
     request = urllib.request.Request(
-        f"{group.apis['head']}/v1/completions",
-        data=json.dumps({"model": "another-name", "temperature": 0, **body}).encode(),
+        f"{group.apis['head']}{path}",
+        data=json.dumps(body).encode(),
         headers={"Content-Type": "application/json"},
     )
     with urllib.request.urlopen(request, timeout=PATIENCE) as response:
@@ -55,6 +82,29 @@ def tokens_counted(group: LocalGroup) -> tuple[float, ...]:
 def never_recovered(group: LocalGroup) -> None:
     status = group.status()
     assert (status["state"], status["epoch"], status["recoveries"]) == ("serving", 1, 0), status
+
+
+def stays_idle(group: LocalGroup) -> None:
+    """For several times the hang timeout; what is left to be counted is judged then."""
+    with pytest.raises(AssertionError, match="not within"):
+        eventually(lambda: group.status()["recoveries"], 4 * float(HANG), group.shown)
+    never_recovered(group)
+
+
+def drift(group: LocalGroup, by: int) -> float:
+    """Let `/load` count so many more from now on; what it counts then."""
+    group.api(f"/drift?{by}")
+    return float(group.api("/load")["server_load"])
+
+
+def hang(group: LocalGroup, threads: ThreadPoolExecutor, path: str, body: dict[str, Any]) -> str:
+    """Let every rank hang, ask for something, and tell why the engine was started again."""
+    threads.submit(post, group, "/collective_rpc", {"method": "hang"})
+    asked = threads.submit(post, group, path, body)
+    reason = str(group.wait_until_serving(2, PATIENCE)["last_incident"])
+    with pytest.raises((OSError, http.client.HTTPException)):
+        asked.result(PATIENCE)
+    return reason
 
 
 def test_a_lone_long_prefill_is_not_shot(group: LocalGroup, step: Step, threads: ThreadPoolExecutor) -> None:
@@ -79,12 +129,60 @@ def test_clients_that_leave_or_read_nothing_make_no_hang(group: LocalGroup, step
             else:
                 held.append(client)
         eventually(lambda: complete(group, prompt="One", max_tokens=2)["choices"], PATIENCE, group.shown)
-        # What is left to be counted is judged now: idle, with a load that may have drifted.
-        with pytest.raises(AssertionError):
-            eventually(lambda: group.status()["recoveries"], 4 * float(HANG), group.shown)
-    never_recovered(group)
+        stays_idle(group)
     for client in held:
         client.close()
+
+
+def test_a_load_that_has_drifted_makes_no_hang(
+    group: LocalGroup, step: Step, threads: ThreadPoolExecutor
+) -> None:
+    with step("/load counts three too many, then five below zero, idle and busy"):
+        before = drift(group, 0)
+        assert drift(group, 3) == before + 3
+        stays_idle(group)
+        assert drift(group, -8) == before - 5 < 0
+        answer = threads.submit(complete, group, prompt=[7] * PROMPT, max_tokens=1)
+        assert answer.result(PATIENCE)["usage"]["prompt_tokens"] == PROMPT
+    never_recovered(group)
+
+
+def test_a_load_that_has_drifted_hides_no_hang(
+    group: LocalGroup, step: Step, threads: ThreadPoolExecutor
+) -> None:
+    # One request that waits brings the count to nought, as if nobody asked.
+    drift(group, -1 - int(drift(group, 0)))
+    with step("every rank hangs: serving again"):
+        reason = hang(
+            group, threads, "/v1/completions", {"model": "another-name", "prompt": "One", "max_tokens": 9}
+        )
+    assert "hung: " in reason
+    assert complete(group, prompt="One", max_tokens=2)["choices"]
+
+
+@pytest.mark.parametrize(
+    ("executor", "more"),
+    [pytest.param("ray", (), id="ray"), pytest.param("mp", POOLING, id="pooling")],
+)
+def test_long_work_and_a_hang_are_told_apart(
+    start: Start,
+    made_model: Path,
+    threads: ThreadPoolExecutor,
+    request: pytest.FixtureRequest,
+    executor: ExecutorName,
+    more: tuple[str, ...],
+) -> None:
+    if not request.config.getoption("--all-versions"):
+        pytest.skip("only with --all-versions")
+    group = started(start, made_model, *more, executor=executor)
+    path = "/v1/embeddings" if more else "/v1/completions"
+    body = {"model": "llm-too"} | (
+        {"input": [5] * PROMPT} if more else {"prompt": [5] * PROMPT, "max_tokens": 1}
+    )
+    assert post(group, path, body)["usage"]["prompt_tokens"] == PROMPT
+    stays_idle(group)
+    assert "hung: " in hang(group, threads, path, body)
+    assert post(group, path, body)["usage"]["prompt_tokens"] == PROMPT
 
 
 def streaming(group: LocalGroup) -> socket.socket:

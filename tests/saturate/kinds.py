@@ -50,7 +50,7 @@ def long_prefill(chance: random.Random) -> tuple[str, Body]:
 
 
 def very_long_prefill(chance: random.Random) -> tuple[str, Body]:
-    """Tokens of which no two prompts share a block; each takes longer than half of the hang timeout."""
+    """Thousands of tokens of which no two prompts share a block, in many chunks."""
     tokens = [chance.randrange(5, 800) for _ in range(chance.randrange(8_000, 24_000))]
     return "/v1/completions", _completion(tokens, 1)
 
@@ -85,12 +85,14 @@ class Kind:
         arguments: of vLLM.
         asks: what clients ask for, each name with how many of a hundred.
         streams: whether answers come in pieces, which clients may leave unread or unfinished.
+        tensor_parallel: over the two nodes, instead of a pipeline stage on each.
     """
 
     what: str
     arguments: tuple[str, ...]
     asks: dict[str, tuple[int, Ask]]
     streams: bool = True
+    tensor_parallel: bool = False
 
 
 _LONG: Final = ("--max-model-len", "4096", "--num-gpu-blocks-override", "400")
@@ -113,6 +115,8 @@ KINDS: Final = {
             '{"method":"ngram","num_speculative_tokens":3,"prompt_lookup_max":4}',
         ),
         {"short": (95, short), "structured": (5, structured)},
+        # vLLM 0.32 on CPU looks for the drafter on every stage, and only the last one has it.
+        tensor_parallel=True,
     ),
     "prefill": Kind(
         "prompts of up to 24,000 tokens, and nothing else",

@@ -30,7 +30,16 @@ def serving(
         "MULTINODE_START_ATTEMPTS": "10",
         "VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1",
     }
-    local = service(model, executor=executor, args=("--dtype", "float32", *kind.arguments), env=environment)
+    local = service(
+        model,
+        executor=executor,
+        tp=2 if kind.tensor_parallel else 1,
+        pp=1 if kind.tensor_parallel else 2,
+        head_gpus=1,
+        worker_gpus=1,
+        args=("--dtype", "float32", *kind.arguments),
+        env=environment,
+    )
     group = open_group(folder, isvc.pods(local, isvc.cache_directory()))
     with group.run:
         group.wait_for("serving", seconds=_START)
