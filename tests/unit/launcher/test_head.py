@@ -76,6 +76,8 @@ class TestOneNode:
                 for one in text_string_to_metric_families(launcher.get("/metrics")[1])
             }
             assert (metrics["multinode_ready"], metrics["multinode_recoveries"]) == (1, 0)
+            assert metrics["multinode_authenticated"] == 1
+            assert launcher.status()["authentication"] == "token"
             assert len(alone.left()) == 2
             stop(alone)
             log = alone.stderr.read_text()
@@ -86,6 +88,14 @@ class TestOneNode:
             assert f"stand-in: serve {launcher.model}" in alone.stdout.read_text()
         assert not launcher.termination_log.exists()
         assert launcher.get("/live")[0] == 0
+
+    async def test_without_a_token_log_status_and_metrics_say_so(self, launcher: Launcher) -> None:
+        with launcher.run("head") as alone:
+            await serving(launcher, alone)
+            assert launcher.status()["authentication"] == "none"
+            assert "\nmultinode_authenticated 0" in launcher.get("/metrics")[1].replace("0.0", "0")
+            stop(alone)
+            assert "WARNING no token: whoever reaches port" in alone.stderr.read_text()
 
     async def test_an_engine_that_exits_at_once_is_given_up_after_three_times(
         self, launcher: Launcher
