@@ -49,7 +49,9 @@ def _content(path: Path) -> bytes:
                     opened, until = True, time.monotonic() + _NO_BYTE
                 piece = None
             if time.monotonic() >= last:
-                raise OSError(errno.ETIMEDOUT, f"it is a pipe that did not end within {_LONGEST:.0f} s", str(path))
+                raise OSError(
+                    errno.ETIMEDOUT, f"it is a pipe that did not end within {_LONGEST:.0f} s", str(path)
+                )
             if piece:
                 content += piece
                 opened, until = True, time.monotonic() + _NO_BYTE

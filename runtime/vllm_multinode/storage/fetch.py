@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+from vllm_multinode.checkpoint.kinds import refuse_kind
 from vllm_multinode.checkpoint.marker import MarkedFile, Marker, now, read_marker, write_marker
 from vllm_multinode.checkpoint.model_directory import read_model
 from vllm_multinode.contract.errors import MultinodeError
@@ -74,6 +75,9 @@ def fetch(source: Source, directory: Path, options: Options) -> Marker:
         marker = None if options.refresh else _whole(source, directory)
         if marker is None:
             listing = _listing(source, options, stop)
+            if listing.unpack is None:
+                # Before anything is fetched: it may be hundreds of gigabytes.
+                refuse_kind((item.name for item in listing.items), source.name, "source")
             before = _marker(directory)
             marker = _whole(source, directory) if _lists_the_same(before, listing) else None
         if marker is None:

@@ -121,6 +121,26 @@ def test_what_is_no_model_is_said_with_the_codes_of_preflight(fetching: Fetch, c
     assert read_marker(fetching.directory).state == "failed"  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        pytest.param({"m-Q4_K_M.gguf": b"GGUF"}, "a GGUF (m-Q4_K_M.gguf)", id="gguf"),
+        pytest.param(
+            {"adapter_config.json": b"{}", "adapter_model.safetensors": b"x"}, "a LoRA adapter", id="lora"
+        ),
+    ],
+)
+def test_what_is_no_model_is_said_before_anything_comes(
+    fetching: Fetch, tmp_path: Path, files: dict[str, bytes], words: str
+) -> None:
+    source = lay(tmp_path / "source", files)
+    with pytest.raises(MultinodeError) as refused:
+        fetching(f"file://{source}")
+    assert refused.value.code is ExitCode.MODEL_CONFIG
+    assert words in str(refused.value)
+    assert not set(files) & {path.name for path in fetching.directory.rglob("*")}
+
+
 def test_the_marker_goes_first_and_comes_last(
     fetching: Fetch, claim: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
