@@ -2,6 +2,7 @@
 
 import contextlib
 import lzma
+import re
 import shutil
 import tarfile
 import zlib
@@ -41,7 +42,8 @@ BROKEN: Final = (
     RecursionError,
     IndexError,
 )
-_ZSTANDARD: Final = b"\x28\xb5\x2f\xfd"
+_ZSTANDARD: Final = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")
+"""RFC 8878, 3.1.1 and 3.1.2: a frame, or one that is to be skipped, with which parallel packers begin."""
 # https://github.com/opencontainers/image-spec/blob/main/layer.md#whiteouts
 _WHITEOUT: Final = ".wh."
 _OPAQUE: Final = ".wh..wh..opq"
@@ -182,14 +184,16 @@ def _opened(blob: Path, image: str) -> Iterator[tarfile.TarFile]:
     """A layer as a stream of members: plain, or packed by gzip, bzip2, xz or zstandard."""
     with blob.open("rb") as file:
         packed: Any = file
-        if file.peek(len(_ZSTANDARD)).startswith(_ZSTANDARD):
+        if _ZSTANDARD.match(file.peek(4)):
             try:
                 import zstandard
             except ImportError as error:
                 what = "a layer is compressed with zstandard, which this image cannot unpack."
                 hint = "Push the model with gzip or uncompressed layers, or install the package zstandard."
                 raise _unusable(image, what, hint) from error
-            packed = _Unpacked(zstandard.ZstdDecompressor().stream_reader(file), zstandard.ZstdError)
+            # Builders that let a layer be read in parts pack it in many frames.
+            unpacked = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
+            packed = _Unpacked(unpacked, zstandard.ZstdError)
         with tarfile.open(fileobj=packed, mode="r|*", tarinfo=Header) as archive:
             yield archive
 
