@@ -97,7 +97,8 @@ async def watch(api: EngineApi, timeout: float) -> str:
             # After it, because the canary itself may be counted down twice.
             progress.forgive(await api.sample() or sample)
             continue
-        waiting, stuck = max(sample.load, sample.requests), stuck + loop.time() - now
+        # At least the canary waits, whatever a count that has drifted says.
+        waiting, stuck = max(sample.load, sample.requests, 1), stuck + loop.time() - now
         return f"hung: {waiting:.0f} requests under way and no progress for {stuck:.0f} s"
 
 
