@@ -2,7 +2,7 @@
 
 import argparse
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from bench import members, notice, recovery, scale, soak, start, supervisor, watched
@@ -38,8 +38,8 @@ def main() -> None:
                     print(figure, flush=True)
 
 
-def _plan(model: Path, options: argparse.Namespace) -> list[tuple[str, Callable[[], list[Figure]]]]:
-    plan: list[tuple[str, Callable[[], list[Figure]]]] = [("members", members.measure)]
+def _plan(model: Path, options: argparse.Namespace) -> list[tuple[str, Callable[[], Iterable[Figure]]]]:
+    plan: list[tuple[str, Callable[[], Iterable[Figure]]]] = [("members", members.measure)]
     for executor in options.executor:
         plan += _of_executor(model, executor, options)
     return plan
@@ -47,7 +47,7 @@ def _plan(model: Path, options: argparse.Namespace) -> list[tuple[str, Callable[
 
 def _of_executor(
     model: Path, executor: ExecutorName, options: argparse.Namespace
-) -> list[tuple[str, Callable[[], list[Figure]]]]:
+) -> list[tuple[str, Callable[[], Iterable[Figure]]]]:
     return [
         ("start", lambda: start.measure(model, executor, options.rounds)),
         ("recovery", lambda: recovery.measure(model, executor, options.rounds)),

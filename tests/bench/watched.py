@@ -38,6 +38,8 @@ _BLOCK = (False, True, True, False)
 """Windows of a block: what drifts evenly falls out."""
 _FIRST_LOOKS = 10.0
 _HIGHEST = -20
+_IDLE = 2.0
+_QUESTIONS = 200
 ONE_AT_A_TIME = ("--max-num-seqs", "1")
 """Requests wait all the time, and every step has one token. How a pipeline divides a larger batch
 changes throughput, for as long as the requests last, by more than what is measured here."""
@@ -59,8 +61,8 @@ class Window:
     cost: float
 
 
-def measure(model: Path, executor: ExecutorName, rounds: int, seconds: float = 2.5) -> list[Figure]:
-    """The ratio of throughputs, and that of the cost of a token.
+def measure(model: Path, executor: ExecutorName, rounds: int, seconds: float = 2.5) -> Iterator[Figure]:
+    """What the looks of a second cost; the ratio of throughputs, and that of the cost of a token.
 
     Args:
         model: that is served.
@@ -86,6 +88,7 @@ def measure(model: Path, executor: ExecutorName, rounds: int, seconds: float = 2
         os.sched_setaffinity(0, everywhere[half:])
         ends.callback(os.sched_setaffinity, 0, everywhere)
         _describe(group)
+        yield from _costs(executor, group, serving)
         # A prefill costs more than a step, and would fall into one window and not into the next.
         load = saturating(group.api, model, "--random-input-len", "8", "--random-output-len", "128")
         with load, _watchers(group, Path(folder)) as watchers:
@@ -94,7 +97,7 @@ def measure(model: Path, executor: ExecutorName, rounds: int, seconds: float = 2
             after = watchers.looks()
     watched_seconds = 2 * rounds * (seconds + _SETTLE)
     looks = {name: (after[name] - before[name]) / watched_seconds for name in after}
-    return _figures(executor, blocks, looks)
+    yield from _figures(executor, blocks, looks)
 
 
 def _figures(
@@ -145,6 +148,37 @@ def interval(blocks: Sequence[tuple[float, float]]) -> tuple[float, float]:
     chance = random.Random(0)
     drawn = sorted(ratio(chance.choices(blocks, k=len(blocks))) for _ in range(_RESAMPLES))
     return drawn[round(0.025 * _RESAMPLES)], drawn[round(0.975 * _RESAMPLES) - 1]
+
+
+def _costs(executor: ExecutorName, group: Nodes, serving: Iterable[int]) -> Iterator[Figure]:
+    """Processor time of supervisors and engine for each question, while they have nothing else to do."""
+    whole, own = f"{group.api}/metrics", f"{group.supervisor}/metrics"
+    status, top = (f"{group.api}/{metrics_path(names)}" for names in (numbers.OF_STATUS, numbers.OF_RATES))
+    supervisor = f"{group.supervisor}/status"
+    asked = {
+        "vLLM's /metrics, whole": _cost(whole, serving),
+        "what status asks of vLLM": _cost(status, serving),
+        "what top asks of vLLM": _cost(top, serving),
+        "the supervisor's /status": _cost(supervisor, serving),
+        "the supervisor's /metrics": _cost(own, serving),
+    }
+    for what, milliseconds in asked.items():
+        yield Figure(f"{executor}: CPU of {what}", milliseconds, "ms", "")
+    # Both screens ask the supervisor.
+    second = sum(asked.values()) + asked["the supervisor's /status"]
+    yield Figure(f"{executor}: CPU of all of it each second, of a core", second / 10, "%", "below 1")
+
+
+def _cost(url: str, serving: Iterable[int]) -> float:
+    """Milliseconds of processor time, beside what is used anyhow."""
+    begun, used = time.monotonic(), _used(serving)
+    time.sleep(_IDLE)
+    anyhow = (_used(serving) - used) / (time.monotonic() - begun)
+    begun, used = time.monotonic(), _used(serving)
+    for _ in range(_QUESTIONS):
+        with urlopen(url, timeout=60) as answer:
+            answer.read()
+    return (_used(serving) - used - anyhow * (time.monotonic() - begun)) / _QUESTIONS * 1e3
 
 
 def _block(group: Nodes, watchers: "_Watchers", serving: Iterable[int], seconds: float) -> tuple[Window, ...]:
