@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from engine.services import LocalGroup, open_group, service
+from replicas.waits import with_plugin, write_plugin
 from vllm_multinode.local.run import isvc
 
 _ARGUMENTS = ("--dtype", "float32", "--max-num-seqs", "32", "--num-gpu-blocks-override", "128")
@@ -23,11 +24,14 @@ def serving(model: Path, count: int, patience: float) -> Iterator[list[LocalGrou
     local = service(model, args=_ARGUMENTS, env={"MULTINODE_BACKOFF": "0"})
     groups = []
     with ExitStack() as ends:
+        plugin = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="waits-")))
+        write_plugin(plugin)
         for _ in range(count):
             folder = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="r-")))
             pods = isvc.pods(local, isvc.cache_directory())
             # On all cores: bound to their share of them, every group's head would sit on the same.
-            group = open_group(folder / "runs", [pod.model_copy(update={"cpus": ()}) for pod in pods])
+            everywhere = [pod.model_copy(update={"cpus": ()}) for pod in pods]
+            group = open_group(folder / "runs", [with_plugin(pod, plugin) for pod in everywhere])
             ends.enter_context(group.run)
             group.wait_until_serving(1, patience)
             groups.append(group)
