@@ -175,6 +175,7 @@ def running(folder: Path) -> Iterator[Api]:
             "serving.kserve.io_inferenceservices.yaml"
         )
         Kubectl(server.admin).apply_crds(*definitions)
+        apiserver.start_controllers(server, folder, ends)
         api = Api(server)
         api.ask("POST", "api/v1/namespaces", {"metadata": {"name": "kserve"}})
         PodApi(server.admin, "default").add_node(NODE)

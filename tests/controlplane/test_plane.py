@@ -125,6 +125,7 @@ def test_two_do_not_meet_and_a_killed_one_leaves_no_process(plane: Plane, namesp
 def test_its_end_leaves_no_process(tmp_path: Path) -> None:
     with ExitStack() as ends:
         server = apiserver.start(tmp_path, ends)
+        apiserver.start_controllers(server, tmp_path, ends)
         assert Kubectl(server.admin)("get", "--raw", "/readyz") == "ok"
         assert processes_of(tmp_path)
     assert not processes_of(tmp_path)

@@ -56,7 +56,7 @@ class ApiServer:
 
 
 def start(folder: Path, ends: ExitStack) -> ApiServer:
-    """Start etcd, kube-apiserver and kube-controller-manager.
+    """Start etcd and kube-apiserver.
 
     Args:
         folder: for their data and logs; `NAME.log` each.
@@ -109,8 +109,47 @@ def start(folder: Path, ends: ExitStack) -> ApiServer:
     ends.callback(program.end)
     trust = ssl.create_default_context(cafile=str(certificates.authority))
     program.wait_until(partial(answers, f"{server.url}/readyz", trust), _READY_TIMEOUT)
-    _start_controllers(kubernetes / "kube-controller-manager", server, folder, ends)
     return server
+
+
+def start_controllers(server: ApiServer, folder: Path, ends: ExitStack) -> None:
+    """Start kube-controller-manager, once all kinds are there.
+
+    Its garbage collector looks for new kinds every 30 s. Until it knows an owner's kind, it does not see that
+    the owner is gone, and leaves what that owned.
+
+    Args:
+        server: the Kubernetes that it works in.
+        folder: for its log.
+        ends: gets what ends it.
+
+    Raises:
+        CannotBuildError: it cannot be built here.
+        StartFailedError: it did not become ready.
+    """
+    program = builds.build(builds.KUBERNETES) / "kube-controller-manager"
+    port = free_port()
+    manager = Program(
+        "kube-controller-manager",
+        [
+            str(program),
+            f"--kubeconfig={server.admin}",
+            f"--authentication-kubeconfig={server.admin}",
+            f"--authorization-kubeconfig={server.admin}",
+            "--bind-address=127.0.0.1",
+            f"--secure-port={port}",
+            f"--tls-cert-file={server.certificates.certificate}",
+            f"--tls-private-key-file={server.certificates.key}",
+            "--leader-elect=false",
+            "--use-service-account-credentials=false",
+            f"--service-account-private-key-file={server.certificates.key}",
+            f"--controllers={','.join(_CONTROLLERS)}",
+        ],
+        folder / "kube-controller-manager.log",
+    )
+    ends.callback(manager.end)
+    trust = ssl.create_default_context(cafile=str(server.certificates.authority))
+    manager.wait_until(partial(answers, f"https://127.0.0.1:{port}/healthz", trust), _READY_TIMEOUT)
 
 
 def answers(address: str, trust: ssl.SSLContext | None = None) -> bool:
@@ -142,31 +181,6 @@ def _start_etcd(program: Path, folder: Path, ends: ExitStack) -> str:
     ends.callback(etcd.end)
     etcd.wait_until(partial(answers, f"{clients}/health"), _READY_TIMEOUT)
     return clients
-
-
-def _start_controllers(program: Path, server: ApiServer, folder: Path, ends: ExitStack) -> None:
-    port = free_port()
-    manager = Program(
-        "kube-controller-manager",
-        [
-            str(program),
-            f"--kubeconfig={server.admin}",
-            f"--authentication-kubeconfig={server.admin}",
-            f"--authorization-kubeconfig={server.admin}",
-            "--bind-address=127.0.0.1",
-            f"--secure-port={port}",
-            f"--tls-cert-file={server.certificates.certificate}",
-            f"--tls-private-key-file={server.certificates.key}",
-            "--leader-elect=false",
-            "--use-service-account-credentials=false",
-            f"--service-account-private-key-file={server.certificates.key}",
-            f"--controllers={','.join(_CONTROLLERS)}",
-        ],
-        folder / "kube-controller-manager.log",
-    )
-    ends.callback(manager.end)
-    trust = ssl.create_default_context(cafile=str(server.certificates.authority))
-    manager.wait_until(partial(answers, f"https://127.0.0.1:{port}/healthz", trust), _READY_TIMEOUT)
 
 
 def _write_users(server: ApiServer, folder: Path) -> Path:

@@ -67,6 +67,7 @@ def running(version: str = DEFAULT_KSERVE, *, leader_worker_set: bool = True) ->
         kserve.start(version, server, folder, ends)
         if leader_worker_set:
             lws.start(server, folder, ends)
+        apiserver.start_controllers(server, folder, ends)
         yield Plane(
             folder=folder,
             kserve=version,
