@@ -71,6 +71,6 @@ def test_it_does_so_with_the_real_engine(
     with serving(made_model, 3, 600) as groups, equal_allowances(groups) as equal:
         assert_shared(
             measure(
-                groups, tmp_path, allowances=equal, weights=WEIGHTS, tokens=4, requests=1500, patience=600
+                groups, tmp_path, allowances=equal, weights=WEIGHTS, tokens=2, requests=1000, patience=600
             )
         )

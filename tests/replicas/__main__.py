@@ -21,8 +21,8 @@ def main() -> int:
     """Print what each group got; 1 where that is not even, or a request was lost."""
     parser = argparse.ArgumentParser(prog="scripts/replicas", description=__doc__)
     parser.add_argument("--groups", type=int, default=3)
-    parser.add_argument("--requests", type=int, default=1500, help="of each phase")
-    parser.add_argument("--tokens", type=int, default=4, help="of an answer, on average")
+    parser.add_argument("--requests", type=int, default=1000, help="of each phase")
+    parser.add_argument("--tokens", type=int, default=2, help="of an answer, on average")
     parser.add_argument(
         "--weights", type=int, nargs="+", default=[3, 5, 9, 19], help="connections of each client"
     )
