@@ -1,7 +1,9 @@
 """Runs the pages for each Python; see scripts/walkthrough."""
 
 import argparse
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -92,13 +94,28 @@ class Walk:
     def _first_terminal(self) -> str:
         """What is wrong with the command that ran in the first terminal, now that it has ended."""
         assert self._running is not None
-        text = "".join(self._running.communicate(timeout=120))
+        try:
+            text = "".join(self._running.communicate(timeout=120))
+        except subprocess.TimeoutExpired:
+            self.end()
+            return "FAULT: `local run` did not end within 120 s"
         code, self._running = self._running.returncode, None
         if code != 0:
             return f"FAULT: `local run` ended with exit code {code}"
         if not agrees(self._shown, text):
             return f"FAULT: the page shows\n{self._shown}\nand `local run` printed\n{text}"
         return ""
+
+    def end(self) -> None:
+        """End the first terminal's command, whatever happened to this walk."""
+        if self._running is None:
+            return
+        self._running.terminate()
+        try:
+            self._running.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._running.pid, signal.SIGKILL)
+        self._running = None
 
     def _completion(self, command: Command) -> str:
         shell = "zsh" if "zsh" in command.line else "bash"
@@ -139,6 +156,8 @@ def main() -> int:
     parser.add_argument("--cache", action="store_true")
     parser.add_argument("--show", action="store_true")
     options = parser.parse_args()
+    # Ended from outside, it ends what it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     faults: list[str] = []
     printed: dict[str, str] = {}
     for wanted in options.python:
@@ -152,8 +171,11 @@ def main() -> int:
         folder = Path(tempfile.mkdtemp(prefix="walk-"))
         try:
             walk = Walk(User(folder, python, cache=options.cache), plain=options.plain, show=options.show)
-            for page in PAGES:
-                walk.page(page)
+            try:
+                for page in PAGES:
+                    walk.page(page)
+            finally:
+                walk.end()
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         faults += [f"Python {wanted}: {fault}" for fault in walk.faults]
