@@ -149,7 +149,8 @@ def _check_claim(cluster: Cluster, body: Body) -> None:
             ExitCode.MISSING,
             "it has no storage class, and the cluster has no default. Nothing was written.",
             where=where,
-            hint=f"In this cluster {known}; name one in model.createClaim.storageClassName.",
+            hint=f"In this cluster {known}; name one in model.createClaim.storageClassName, or for "
+            "`multinode up` with --storage-class.",
         )
 
 
