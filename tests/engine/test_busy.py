@@ -14,10 +14,12 @@ import pytest
 
 from engine.conftest import Start, Step
 from engine.services import LocalGroup, eventually, service
+from vllm_multinode.cluster.supervisor import metrics_path
 from vllm_multinode.contract.executors import ExecutorName
 from vllm_multinode.launcher.engine_api import parse_metrics
 from vllm_multinode.local.run import isvc
 from vllm_multinode.local.world.pod_spec import HostMount
+from vllm_multinode.operate.numbers import CACHE_USED, OF_RATES, Numbers
 
 pytestmark = [pytest.mark.engine, pytest.mark.skipif(find_spec("vllm") is None, reason="no vLLM here")]
 
@@ -112,6 +114,16 @@ def hang(group: LocalGroup, threads: ThreadPoolExecutor, path: str, body: dict[s
         with pytest.raises((OSError, http.client.HTTPException)):
             one.result(PATIENCE)
     return reason
+
+
+def test_counters_are_selected_by_name(group: LocalGroup) -> None:
+    """To write all of them blocks vLLM's API server for milliseconds; `status` and `top` want a few."""
+    with urllib.request.urlopen(
+        f"{group.apis['head']}/{metrics_path(OF_RATES)}", timeout=PATIENCE
+    ) as response:
+        names = {one.name for one in Numbers.read(response.read().decode()).samples}
+    # Of two names for the same number one is there.
+    assert names == set(OF_RATES) - set(CACHE_USED[1:])
 
 
 def test_a_lone_long_prefill_is_not_shot(group: LocalGroup, step: Step, threads: ThreadPoolExecutor) -> None:
