@@ -39,7 +39,8 @@ def tried(config: pytest.Config, version: str) -> Path:
         return Path(sys.executable)
     if version != ORDINARY and not config.getoption("--all-versions"):
         pytest.skip("only with --all-versions")
-    return engine_of_version(version, isvc.cache_directory(), print)
+    # Over Ray every version runs that is installed here.
+    return engine_of_version(version, isvc.cache_directory(), print, "ray")
 
 
 async def answer(python: Path, version: str, arguments: Sequence[str], folder: Path) -> Answer:
