@@ -134,6 +134,13 @@ def _opened(shell: str, start: str, environment: dict[str, str]) -> Iterator[Ter
         terminal.close()
 
 
+def complete(terminal: Terminal, typed: str, offered: str) -> None:
+    """Type a word's beginning and TAB, and wait for its rest."""
+    terminal.type(_KILL_LINE + typed.encode() + b"\t")
+    terminal.read_until(offered)
+    terminal.type(_KILL_LINE)
+
+
 @pytest.fixture(scope="module", params=list(_SHELLS))
 def terminal(request: pytest.FixtureRequest, environment: dict[str, str]) -> Iterator[Terminal]:
     """A shell that has read what `multinode completion` prints."""
@@ -170,9 +177,7 @@ def kubectl_terminal(request: pytest.FixtureRequest, environment: dict[str, str]
     ],
 )
 def test_a_shell_offers(terminal: Terminal, typed: str, offered: str) -> None:
-    terminal.type(_KILL_LINE + typed.encode() + b"\t")
-    terminal.read_until(offered)
-    terminal.type(_KILL_LINE)
+    complete(terminal, typed, offered)
 
 
 @pytest.mark.skipif(not _KUBECTL.exists(), reason="kubectl is not beside this Python")
@@ -189,9 +194,7 @@ def test_a_shell_offers(terminal: Terminal, typed: str, offered: str) -> None:
     ],
 )
 def test_kubectl_offers(kubectl_terminal: Terminal, typed: str, offered: str) -> None:
-    kubectl_terminal.type(_KILL_LINE + typed.encode() + b"\t")
-    kubectl_terminal.read_until(offered)
-    kubectl_terminal.type(_KILL_LINE)
+    complete(kubectl_terminal, typed, offered)
 
 
 @pytest.mark.skipif(not _KUBECTL.exists(), reason="kubectl is not beside this Python")

@@ -121,7 +121,7 @@ def _shortened(source: str) -> bytes:
     lines = [line.encode() for line in source.splitlines(keepends=True)]
     for line, start, end in sorted(_types(ast.parse(source), lines), reverse=True):
         lines[line] = lines[line][:start] + lines[line][end:]
-    text = _without_docstrings(_without_comments(b"".join(lines).decode()))
+    text = _without_docstrings(_without_comments_and_spaces(b"".join(lines).decode()))
     return _less_indented(_without_unused_types(text)).encode()
 
 
@@ -145,7 +145,7 @@ def _types(tree: ast.AST, lines: Sequence[bytes]) -> Iterator[tuple[int, int, in
             yield line - 1, start, kind.end_col_offset or 0
 
 
-def _without_comments(source: str) -> str:
+def _without_comments_and_spaces(source: str) -> str:
     """Without comments, and without the space between tokens where one of them is no word."""
     lines = source.splitlines(keepends=True)
     left_out: list[tuple[int, int, int]] = []

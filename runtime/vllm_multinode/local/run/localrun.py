@@ -135,7 +135,7 @@ def listen(port: int | None, *, default: int = 0) -> socket.socket:
     for candidate in (default, 0) if port is None else (port,):
         listener = socket.socket()
         try:
-            # Connections of an earlier run may linger; another listener still rejects.
+            # Connections of an earlier run may linger; a port with another listener is still taken.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(("127.0.0.1", candidate))
             listener.listen(1024)
